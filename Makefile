@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+# Targets: all deps test demo install layers format format-check fuzz bench clean.
+#   make SAN=1 ...   with AddressSanitizer and UndefinedBehaviorSanitizer (own build directory)
+#   make TSAN=1 ...  with ThreadSanitizer
+#   make BUILD=dir   builds elsewhere
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+CC = gcc
+CLANG ?= clang
+VERSION := 0.1.0
+
+ifeq ($(SAN),1)
+BUILD ?= build-san
+SAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+else ifeq ($(TSAN),1)
+BUILD ?= build-tsan
+SAN_FLAGS := -fsanitize=thread -fno-omit-frame-pointer
+else
+BUILD ?= build
+HARDEN := -D_FORTIFY_SOURCE=2
+endif
+
+CFLAGS ?= -O2 -g
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Werror
+ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DHOMING_VERSION='"$(VERSION)"' $(WARN) $(CFLAGS) $(HARDEN) \
+	-fPIE -fstack-protector-strong -fno-common -pthread $(SAN_FLAGS) -Iuserspace -Iinclude \
+	-I$(BUILD)/gen
+ALL_LDFLAGS = $(LDFLAGS) -pie -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(SAN_FLAGS)
+
+# Modules, each a directory of userspace/ and a static library. MODS_x: what x may use, itself
+# first; the include check (make layers) and the unit tests' link lines both come from here.
+MODULES := base loop net tls proto identity store mapping node relay config session admin
+MODS_base := base
+MODS_loop := loop base
+MODS_net := net loop base
+MODS_tls := tls net loop base
+MODS_proto := proto base
+MODS_identity := identity base
+MODS_store := store tls net loop base
+MODS_mapping := mapping store tls net loop base
+MODS_node := node net loop base
+MODS_relay := relay tls net loop base
+MODS_config := config store identity tls net loop base
+MODS_session := session config relay node mapping store identity proto tls net loop base
+MODS_admin := admin session config relay node mapping store identity proto tls net loop base
+MODS_ctl := ctl admin session config relay node mapping store identity proto tls net loop base
+MODS_top := $(MODS_admin)
+
+LIBS := -lssl -lcrypto -lsqlite3 -lcares -ljansson -lnl-route-3 -lnl-3 -lpcre2-8 -lm
+NL_CFLAGS := -I/usr/include/libnl3
+ALL_CFLAGS += $(NL_CFLAGS)
+
+mod_src = $(wildcard userspace/$(1)/*.c)
+mod_obj = $(patsubst userspace/%.c,$(BUILD)/obj/%.o,$(call mod_src,$(1)))
+mod_libs = $(foreach m,$(1),$(BUILD)/lib/$(m).a)
+link_libs = -Wl,--start-group $(call mod_libs,$(1)) -Wl,--end-group $(LIBS)
+
+BPF_SRC := $(wildcard bpf/*.bpf.c)
+BPF_OBJ := $(BPF_SRC:bpf/%.bpf.c=$(BUILD)/bpf/%.bpf.o)
+BPF_SKEL := $(BPF_SRC:bpf/%.bpf.c=$(BUILD)/gen/%.skel.h)
+
+.PHONY: all deps test demo install layers format format-check fuzz fuzz-build fuzz-long bench \
+	unit clean help
+all: $(BUILD)/homingd $(BUILD)/homingctl $(BPF_OBJ)
+
+help:
+	@sed -n '2,5s/^# \{0,1\}//p' Makefile
+
+$(BUILD)/obj/%.o: userspace/%.c | $(BPF_SKEL)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+define module_rule
+$(BUILD)/lib/$(1).a: $(call mod_obj,$(1))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	ar rcs $$@ $$^
+endef
+$(foreach m,$(MODULES),$(eval $(call module_rule,$(m))))
+
+TOP_SRC := $(wildcard userspace/*.c)
+TOP_OBJ := $(TOP_SRC:userspace/%.c=$(BUILD)/obj/%.o)
+CTL_OBJ := $(call mod_obj,ctl)
+
+$(BUILD)/homingd: $(TOP_OBJ) $(call mod_libs,$(MODS_top))
+	$(CC) $(ALL_LDFLAGS) -o $@ $(TOP_OBJ) $(call link_libs,$(MODS_top))
+
+$(BUILD)/homingctl: $(CTL_OBJ) $(call mod_libs,$(MODS_top))
+	$(CC) $(ALL_LDFLAGS) -o $@ $(CTL_OBJ) $(call link_libs,$(MODS_top))
+
+# ---- BPF ----
+$(BUILD)/gen/vmlinux.h:
+	@mkdir -p $(@D)
+	bpftool btf dump file /sys/kernel/btf/vmlinux format c > $@.tmp
+	mv $@.tmp $@
+
+$(BUILD)/bpf/%.bpf.o: bpf/%.bpf.c $(BUILD)/gen/vmlinux.h
+	@mkdir -p $(@D)
+	$(CLANG) -target bpf -O2 -g -Wall -Werror -Iinclude -I$(BUILD)/gen -MMD -MP -c $< -o $@
+
+$(BUILD)/gen/%.skel.h: $(BUILD)/bpf/%.bpf.o
+	bpftool gen skeleton $< name $* > $@.tmp
+	mv $@.tmp $@
+
+# ---- tests ----
+# tests/unit/MODULE/NAME.c is one cmocka program, linked with what MODULE may use.
+UNIT_SRC := $(wildcard tests/unit/*/*.c tests/dialogue/*/*.c)
+UNIT_BIN := $(UNIT_SRC:tests/%.c=$(BUILD)/tests/%)
+unit_module = $(word 4,$(subst /, ,$(patsubst $(BUILD)/%,x/%,$(1))))
+
+.SECONDEXPANSION:
+$(UNIT_BIN): $(BUILD)/tests/%: tests/%.c $$(call mod_libs,$$(MODS_$$(call unit_module,$$@)))
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -Itests -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< \
+		$(call link_libs,$(MODS_$(call unit_module,$@))) -lcmocka
+
+unit-build: $(UNIT_BIN)
+
+include $(wildcard tests/*.mk)
+
+layers:
+	@python3 tests/tools/layers.py $(foreach m,$(MODULES) ctl,'$(m)=$(MODS_$(m))')
+
+FORMAT_SRC = $(shell git ls-files '*.c' '*.h')
+format:
+	clang-format -i $(FORMAT_SRC)
+format-check:
+	clang-format --dry-run --Werror $(FORMAT_SRC)
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(BUILD)/homingd $(DESTDIR)$(PREFIX)/sbin/homingd
+	install -m 755 $(BUILD)/homingctl $(DESTDIR)$(PREFIX)/bin/homingctl
+
+clean:
+	rm -rf build build-san build-tsan build-fuzz
+
+-include $(shell test -d $(BUILD) && find $(BUILD) -name '*.d')

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What the admin API needs of the router, as functions, so that admin/ is testable alone. All are
+ * called on the control thread, do not block, and get arg back.
+ */
+#ifndef ADMIN_BACKEND_H
+#define ADMIN_BACKEND_H
+
+#include "base/view.h"
+#include "mapping/mapping.h"
+#include "node/health.h"
+
+#include <jansson.h>
+
+struct admin_backend {
+	void *arg;
+
+	/* "starting" and/or "draining" hold now; the store's part comes from mapping_stats. */
+	bool (*starting)(void *arg);
+	bool (*draining)(void *arg);
+
+	/* GET /stats except what comes from the mapping: adds "active_connections", "version",
+	 * "uptime_s", "config_loaded_at", "config_generation", "rejected_limit", "auth_failed",
+	 * "held", "nodes", "listeners", "paths" to an object. Returns 0 or -ENOMEM. */
+	int (*add_stats)(void *arg, json_t *object);
+
+	/* Normalises and checks an account (no master split). Returns its length or -EINVAL. */
+	int (*account)(void *arg, struct view text, char ret[321]);
+
+	struct mapping *mapping;
+	/* Whether the store is a file (reload) and how to reload it: as store_ops.reload. */
+	int (*store_reload)(void *arg, char error[STORE_ERROR_BYTES]);
+
+	/* Calls fn for each declared destination, sorted by name. */
+	void (*each_node)(void *arg,
+		void (*fn)(void *fn_arg, const char *name, const struct health_status *status,
+			uint64_t active),
+		void *fn_arg);
+	/* Returns 0, or -ENOENT for an unknown destination. */
+	int (*node_reset)(void *arg, struct view name);
+
+	/* The account as logs may show it (redacted unless log_accounts = full). */
+	void (*log_account)(void *arg, struct view account, char *ret, size_t ret_size);
+};
+
+#endif

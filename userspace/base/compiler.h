@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Compiler helpers used everywhere: attributes, cleanup, containers. No code. */
+#ifndef BASE_COMPILER_H
+#define BASE_COMPILER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define MUST_USE __attribute__((warn_unused_result))
+#define PRINTF_LIKE(a, b) __attribute__((format(printf, a, b)))
+/* Runs fn(&variable) when the variable goes out of scope. */
+#define CLEANUP(fn) __attribute__((cleanup(fn)))
+#define UNUSED __attribute__((unused))
+
+#define BIT(n) (1u << (n))
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+
+#endif

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A view is a borrowed run of bytes: it owns nothing and is not NUL-terminated.
+ * Functions here never read outside [data, data + len).
+ */
+#ifndef BASE_VIEW_H
+#define BASE_VIEW_H
+
+#include "base/compiler.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+struct view {
+	const char *data;
+	size_t len;
+};
+
+#define VIEW_LIT(s) ((struct view){ "" s, sizeof(s) - 1 })
+
+static inline struct view view_make(const char *data, size_t len)
+{
+	return (struct view){ data, len };
+}
+
+static inline struct view view_str(const char *s)
+{
+	return (struct view){ s, s ? strlen(s) : 0 };
+}
+
+static inline bool view_eq(struct view a, struct view b)
+{
+	return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+/* The part from offset on; empty when the offset is past the end. */
+static inline struct view view_skip(struct view v, size_t n)
+{
+	if (n > v.len)
+		n = v.len;
+	return view_make(v.len ? v.data + n : v.data, v.len - n);
+}
+
+/* ASCII only: no locale. */
+static inline char ascii_lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+}
+
+static inline char ascii_upper(char c)
+{
+	return c >= 'a' && c <= 'z' ? (char)(c - 32) : c;
+}
+
+bool view_eq_nocase(struct view a, struct view b);
+bool view_starts(struct view v, struct view prefix);
+bool view_starts_nocase(struct view v, struct view prefix);
+
+/* Strictly valid UTF-8 (RFC 3629: no overlong forms, no surrogates, at most U+10FFFF). */
+bool view_is_utf8(struct view v);
+
+/* Decimal digits only, no sign, no blanks. Returns 0, -EINVAL or -ERANGE. */
+MUST_USE int view_to_u64(struct view v, uint64_t *ret_value);
+
+/* A NUL-terminated heap copy, to be freed with free(); NULL when out of memory. */
+char *view_dup(struct view v);
+
+#endif

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The epoll loop. A batch is: events, then due timers, then deferred calls. Slots are reused, and
+ * each reuse has a new generation, which is what makes stale events harmless.
+ */
+#include "loop/loop.h"
+#include "base/clock.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define BATCH_EVENTS 256
+#define NO_SLOT UINT32_MAX
+
+static void on_mailbox(struct loop_watch *watch, uint32_t epoll_events)
+{
+	struct loop *loop = container_of(watch, struct loop, mailbox_watch);
+
+	(void)epoll_events;
+	mailbox_run(&loop->mailbox);
+}
+
+int loop_init(struct loop *loop)
+{
+	int r;
+
+	*loop = (struct loop){ .first_free = NO_SLOT, .now_ms = clock_mono_ms() };
+	loop->mailbox.event_fd = -1;
+	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (loop->epoll_fd < 0)
+		return -errno;
+	r = mailbox_init(&loop->mailbox);
+	if (r == 0)
+		r = loop_watch_add(
+			loop, &loop->mailbox_watch, loop->mailbox.event_fd, EPOLLIN, on_mailbox);
+	if (r < 0)
+		loop_fini(loop);
+	return r;
+}
+
+void loop_fini(struct loop *loop)
+{
+	if (loop->epoll_fd < 0)
+		return;
+	loop_watch_del(&loop->mailbox_watch);
+	mailbox_fini(&loop->mailbox);
+	close(loop->epoll_fd);
+	loop->epoll_fd = -1;
+	free(loop->slots);
+	loop->slots = NULL;
+	loop->slot_count = 0;
+	loop->deferred = NULL;
+}
+
+static int slots_grow(struct loop *loop)
+{
+	uint32_t count = loop->slot_count ? loop->slot_count * 2 : 64;
+	struct loop_slot *slots = realloc(loop->slots, count * sizeof(*slots));
+
+	if (!slots)
+		return -ENOMEM;
+	for (uint32_t i = loop->slot_count; i < count; i++)
+		slots[i] = (struct loop_slot){ .next_free = i + 1 < count ? i + 1 : NO_SLOT };
+	loop->first_free = loop->slot_count;
+	loop->slots = slots;
+	loop->slot_count = count;
+	return 0;
+}
+
+static uint64_t watch_handle(const struct loop_watch *watch)
+{
+	return (uint64_t)watch->loop->slots[watch->slot].generation << 32 | watch->slot;
+}
+
+int loop_watch_add(
+	struct loop *loop, struct loop_watch *watch, int fd, uint32_t events, loop_watch_fn *fn)
+{
+	struct epoll_event event = { .events = events };
+	struct loop_slot *slot;
+	int r;
+
+	if (loop->first_free == NO_SLOT) {
+		r = slots_grow(loop);
+		if (r < 0)
+			return r;
+	}
+	*watch = (struct loop_watch){
+		.fn = fn, .loop = loop, .fd = fd, .slot = loop->first_free, .events = events
+	};
+	slot = &loop->slots[watch->slot];
+	event.data.u64 = watch_handle(watch);
+	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
+		r = -errno;
+		*watch = (struct loop_watch){ .fd = -1 };
+		return r;
+	}
+	loop->first_free = slot->next_free;
+	slot->watch = watch;
+	return 0;
+}
+
+int loop_watch_set(struct loop_watch *watch, uint32_t events)
+{
+	struct epoll_event event = { .events = events };
+
+	if (events == watch->events)
+		return 0;
+	event.data.u64 = watch_handle(watch);
+	if (epoll_ctl(watch->loop->epoll_fd, EPOLL_CTL_MOD, watch->fd, &event) < 0)
+		return -errno;
+	watch->events = events;
+	return 0;
+}
+
+void loop_watch_del(struct loop_watch *watch)
+{
+	struct loop *loop = watch->loop;
+	struct loop_slot *slot;
+
+	if (!loop)
+		return;
+	slot = &loop->slots[watch->slot];
+	epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
+	slot->watch = NULL;
+	slot->generation++;
+	slot->next_free = loop->first_free;
+	loop->first_free = watch->slot;
+	watch->loop = NULL;
+	watch->fn = NULL;
+}
+
+void loop_defer(struct loop *loop, struct loop_deferred *deferred, loop_deferred_fn *fn)
+{
+	deferred->fn = fn;
+	deferred->next = loop->deferred;
+	loop->deferred = deferred;
+}
+
+void loop_timer_set(struct loop *loop, struct timer *timer, uint64_t in_ms, timer_fn *fn)
+{
+	uint64_t at = in_ms > UINT64_MAX / 2 ? UINT64_MAX / 2 : clock_mono_ms() + in_ms;
+
+	if (at <= loop->now_ms) /* in the next batch, not again in this one */
+		at = loop->now_ms + 1;
+	timer_heap_add(&loop->timers, timer, at, fn);
+}
+
+void loop_timer_del(struct loop *loop, struct timer *timer)
+{
+	timer_heap_del(&loop->timers, timer);
+}
+
+void loop_stop(struct loop *loop)
+{
+	loop->stop = true;
+}
+
+static void run_deferred(struct loop *loop)
+{
+	while (loop->deferred) {
+		struct loop_deferred *deferred = loop->deferred;
+
+		loop->deferred = deferred->next;
+		deferred->fn(deferred);
+	}
+}
+
+int loop_run_once(struct loop *loop, int max_wait_ms)
+{
+	struct epoll_event events[BATCH_EVENTS];
+	int wait = timer_heap_wait_ms(&loop->timers, clock_mono_ms());
+	uint64_t batch_ms;
+	struct timer *timer;
+	timer_fn *timer_run;
+	int n;
+
+	if (max_wait_ms >= 0 && (wait < 0 || wait > max_wait_ms))
+		wait = max_wait_ms;
+	n = epoll_wait(loop->epoll_fd, events, BATCH_EVENTS, wait);
+	if (n < 0 && errno != EINTR)
+		return -errno;
+	loop->now_ms = batch_ms = clock_mono_ms();
+	for (int i = 0; i < n; i++) {
+		uint32_t slot = (uint32_t)events[i].data.u64;
+		uint32_t generation = (uint32_t)(events[i].data.u64 >> 32);
+		struct loop_watch *watch = loop->slots[slot].watch;
+
+		if (watch && loop->slots[slot].generation == generation)
+			watch->fn(watch, events[i].events);
+	}
+	/* Timers set by a timer for now run in the next batch: batch_ms does not move. */
+	while ((timer = timer_heap_take_due(&loop->timers, batch_ms, &timer_run)))
+		timer_run(timer);
+	run_deferred(loop);
+	return 0;
+}
+
+int loop_run(struct loop *loop)
+{
+	int r = 0;
+
+	while (!loop->stop && r == 0)
+		r = loop_run_once(loop, -1);
+	return r;
+}

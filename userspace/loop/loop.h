@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * One epoll loop per thread. Epoll carries a handle (slot and generation), never a pointer: an
+ * event for a watch that was removed in the same batch finds another generation and is dropped,
+ * so a watch may be removed and its owner freed at any point, except by its own callback, which
+ * uses loop_defer() when frames above still need the owner.
+ * Everything here belongs to the loop's thread, but loop_post() (post.h), which any thread calls.
+ */
+#ifndef LOOP_LOOP_H
+#define LOOP_LOOP_H
+
+#include "base/compiler.h"
+#include "loop/post.h"
+#include "loop/timer.h"
+
+#include <stdbool.h>
+#include <sys/epoll.h>
+
+struct loop_watch;
+typedef void loop_watch_fn(struct loop_watch *watch, uint32_t epoll_events);
+
+/* Embedded in its owner (container_of); zeroed = not watching. Does not own fd. */
+struct loop_watch {
+	loop_watch_fn *fn;
+	struct loop *loop; /* NULL when not watching */
+	int fd;
+	uint32_t slot;
+	uint32_t events;
+};
+
+struct loop_deferred;
+typedef void loop_deferred_fn(struct loop_deferred *deferred);
+struct loop_deferred {
+	struct loop_deferred *next;
+	loop_deferred_fn *fn;
+};
+
+struct loop_slot {
+	struct loop_watch *watch;
+	uint32_t generation;
+	uint32_t next_free;
+};
+
+struct loop {
+	int epoll_fd;
+	bool stop;
+	struct loop_slot *slots;
+	uint32_t slot_count, first_free;
+	uint64_t now_ms; /* monotonic, read once per batch */
+	struct timer_heap timers;
+	struct mailbox mailbox;
+	struct loop_watch mailbox_watch;
+	struct loop_deferred *deferred;
+};
+
+MUST_USE int loop_init(struct loop *loop);
+/* Drops pending messages and deferred calls without running them. */
+void loop_fini(struct loop *loop);
+
+/* Runs until loop_stop(). Returns 0 or -errno of epoll_wait. */
+MUST_USE int loop_run(struct loop *loop);
+/* One batch: waits at most max_wait_ms (-1 = until something happens). Returns 0 or -errno. */
+MUST_USE int loop_run_once(struct loop *loop, int max_wait_ms);
+void loop_stop(struct loop *loop);
+
+/* Starts watching fd (EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLET ...). Returns 0 or -errno. */
+MUST_USE int loop_watch_add(
+	struct loop *loop, struct loop_watch *watch, int fd, uint32_t events, loop_watch_fn *fn);
+/* Changes the mask; no system call if it stays the same. Returns 0 or -errno. */
+MUST_USE int loop_watch_set(struct loop_watch *watch, uint32_t events);
+/* Call before closing the descriptor. A watch that is not watching is left alone. */
+void loop_watch_del(struct loop_watch *watch);
+
+/* Runs fn at the end of the current batch, when no callback is on the stack. */
+void loop_defer(struct loop *loop, struct loop_deferred *deferred, loop_deferred_fn *fn);
+
+/* Arms (or re-arms) a timer to run once in_ms from now; 0 = in the next batch. Cannot fail. */
+void loop_timer_set(struct loop *loop, struct timer *timer, uint64_t in_ms, timer_fn *fn);
+void loop_timer_del(struct loop *loop, struct timer *timer);
+
+#endif

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Asynchronous name resolution by c-ares on a loop. IP literals are answered without a query.
+ * One resolver per loop.
+ */
+#ifndef NET_RESOLVE_H
+#define NET_RESOLVE_H
+
+#include "loop/loop.h"
+#include "net/addr.h"
+
+#define RESOLVE_MAX_ADDRS 16
+
+struct resolver;
+MUST_USE int resolver_new(struct loop *loop, struct resolver **ret_resolver);
+/* Running queries end without their callback. */
+void resolver_free(struct resolver *resolver);
+
+struct resolve_query;
+/* status 0 with count >= 1 addresses in the resolver's order, or -EHOSTUNREACH (no such name, no
+ * server), -ETIMEDOUT, -ENOMEM. Called from the loop, never inside resolve_start(). The query is
+ * gone afterwards. */
+typedef void resolve_done_fn(void *arg, int status, const struct addr *addrs, size_t count);
+
+MUST_USE int resolve_start(struct resolver *resolver, const char *host, uint16_t port,
+	resolve_done_fn *done, void *arg, struct resolve_query **ret_query);
+/* No callback after this. NULL is fine. */
+void resolve_cancel(struct resolve_query *query);
+
+/* SES-60 and CFG-40.25 ask which addresses are the host's own: kept up to date with libnl.
+ * One per process, on the control loop; any thread may ask. */
+struct netlink_addrs;
+MUST_USE int netlink_addrs_new(struct loop *loop, struct netlink_addrs **ret_addrs);
+void netlink_addrs_free(struct netlink_addrs *addrs);
+/* True for any address of the host (loopback ranges included). */
+bool netlink_is_local(struct netlink_addrs *addrs, const struct addr *addr);
+
+#endif

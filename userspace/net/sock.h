@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+/* TCP sockets: listening, connecting, options. Every socket is non-blocking and close-on-exec. */
+#ifndef NET_SOCK_H
+#define NET_SOCK_H
+
+#include "net/addr.h"
+
+/*
+ * A listening socket with SO_REUSEADDR, SO_REUSEPORT if asked, IPV6_V6ONLY for v6 (CFG-26).
+ * Returns the descriptor (the caller's), or -errno.
+ */
+MUST_USE int sock_listen(const struct addr *addr, bool reuse_port, int backlog);
+/*
+ * Starts a connect, from *source (NULL or unset: the kernel's choice). Returns the descriptor
+ * (the caller's) with the connect done or in progress (EPOLLOUT tells; then sock_error()), or
+ * -errno. Applies sock_tune().
+ */
+MUST_USE int sock_connect_start(const struct addr *addr, const struct addr *source);
+/* SO_ERROR as 0 or -errno. */
+MUST_USE int sock_error(int fd);
+/* TCP_NODELAY, keepalive 60 s/15 s/4, TCP_USER_TIMEOUT 120 s (sessions.md section 3). Best effort. */
+void sock_tune(int fd);
+/* accept4() with peer (v4-mapped unmapped). Returns the descriptor or -errno. */
+MUST_USE int sock_accept(int listen_fd, struct addr *ret_peer);
+/* Local address of a connected or bound socket. Returns 0 or -errno. */
+MUST_USE int sock_local(int fd, struct addr *ret_addr);
+/* Bytes waiting in the receive queue (SIOCINQ), or -errno. */
+MUST_USE int sock_unread(int fd);
+/* Makes the next close() send RST (SO_LINGER 0). */
+void sock_abort_on_close(int fd);
+/* True if the peer has closed or reset: looks without consuming. */
+bool sock_peer_gone(int fd);
+
+#endif

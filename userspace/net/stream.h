@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A non-blocking byte stream over one socket, plain or encrypted. The protocol steps, the admin
+ * server and the store clients read and write through it and do not know which it is.
+ * tls/ puts its own operations in place with tls_stream_*(); net/ knows only the table.
+ */
+#ifndef NET_STREAM_H
+#define NET_STREAM_H
+
+#include "base/compiler.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* Results of stream_read() beside byte counts and -errno. */
+enum {
+	STREAM_EOF = 0, /* clean end: FIN on a plain stream, close_notify on TLS */
+	/* -EAGAIN: nothing now; stream->want says which epoll events to wait for */
+	/* -ECONNABORTED: TLS only: FIN without close_notify (truncation) */
+	/* -EPROTO: TLS protocol error or failed handshake */
+};
+
+struct stream;
+struct stream_ops {
+	ssize_t (*read)(struct stream *stream, void *data, size_t len);
+	ssize_t (*write)(struct stream *stream, const void *data, size_t len);
+	/* Ends our direction: close_notify (TLS) and then shutdown(SHUT_WR). 0, -EAGAIN, -errno. */
+	int (*shutdown)(struct stream *stream);
+	/* True if a read may return bytes although the socket is not readable. */
+	bool (*pending)(const struct stream *stream);
+	/* Frees the layer's own state (not fd). */
+	void (*close)(struct stream *stream);
+};
+
+struct stream {
+	const struct stream_ops *ops;
+	void *layer;   /* the TLS connection; NULL on a plain stream; owned through ops->close */
+	int fd;	       /* owned */
+	uint32_t want; /* EPOLLIN and/or EPOLLOUT: what the last -EAGAIN waits for */
+};
+
+/* Takes over fd. */
+void stream_init_plain(struct stream *stream, int fd);
+/* Frees the layer and closes the descriptor. Zeroed or closed streams are left alone
+ * (a zeroed stream has ops NULL). */
+void stream_close(struct stream *stream);
+
+static inline bool stream_is_open(const struct stream *stream)
+{
+	return stream->ops != NULL;
+}
+
+static inline bool stream_is_tls(const struct stream *stream)
+{
+	return stream->layer != NULL;
+}
+
+/* > 0 bytes read, STREAM_EOF, or -errno as above. len > 0. */
+MUST_USE ssize_t stream_read(struct stream *stream, void *data, size_t len);
+/* > 0 bytes taken (maybe fewer than len), or -errno as above. A write that returned -EAGAIN is
+ * repeated with the same or more bytes at the same content, at any address. */
+MUST_USE ssize_t stream_write(struct stream *stream, const void *data, size_t len);
+/* May be called again after -EAGAIN; after success it returns 0. */
+MUST_USE int stream_shutdown(struct stream *stream);
+bool stream_pending(const struct stream *stream);
+
+#endif

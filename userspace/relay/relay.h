@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What moves the bytes after login. A relay joins two legs; each direction has a data path, and
+ * the interface does not say which: user space with OpenSSL (copy), kernel TLS (ktls) or BPF
+ * sockmap. A relay belongs to one loop. It knows legs and directions, not protocols, and does not
+ * assume that the TLS of a leg is ours.
+ */
+#ifndef RELAY_RELAY_H
+#define RELAY_RELAY_H
+
+#include "base/buf.h"
+#include "loop/loop.h"
+#include "net/stream.h"
+
+enum relay_leg { RELAY_CLIENT, RELAY_NODE };
+/* Directions are named by what they carry: up = client to node. */
+enum relay_direction { RELAY_UP, RELAY_DOWN };
+
+enum relay_path { RELAY_PATH_NONE, RELAY_PATH_COPY, RELAY_PATH_KTLS, RELAY_PATH_SOCKMAP, RELAY_PATHS };
+const char *relay_path_name(enum relay_path path); /* "-" "copy" "ktls" "sockmap" */
+
+/* Why a relay ended; maps one to one to reasons of the session log. */
+enum relay_end {
+	RELAY_END_CLIENT_EOF,	/* both directions ended, the client's first */
+	RELAY_END_NODE_EOF,	/* both directions ended, the node's first */
+	RELAY_END_CLIENT_ERROR, /* socket or TLS error on the client leg */
+	RELAY_END_NODE_ERROR,
+	RELAY_END_KEEPALIVE,	/* ETIMEDOUT of keepalive or user timeout */
+	RELAY_END_IDLE,		/* bridge_idle without a byte in either direction */
+	RELAY_END_TRUNCATED,	/* a TLS leg ended without close_notify */
+	RELAY_END_STOPPED,	/* relay_stop() */
+};
+
+struct relay;
+/* Called once, from the loop, never from inside relay_start() or relay_stop(). The relay has
+ * closed both legs. The owner may relay_free() it in the callback. */
+typedef void relay_done_fn(struct relay *relay, void *arg, enum relay_end end);
+
+struct relay_params {
+	struct loop *loop;
+	/* Bytes both silent until RELAY_END_IDLE. */
+	uint64_t idle_ms;
+	/* 60 s in production (sessions.md section 3): no progress while a closed side's rest is sent. */
+	uint64_t drain_ms;
+	relay_done_fn *done;
+	void *arg;
+};
+
+/*
+ * Takes over both streams and the left-over bytes (moved out of the buffers): early[RELAY_CLIENT]
+ * was read from the client and not yet sent to the node, early[RELAY_NODE] the other way; they go
+ * first and are counted. On failure (-ENOMEM, -errno) everything stays with the caller.
+ */
+MUST_USE int relay_start(const struct relay_params *params, struct stream legs[2],
+	struct buf early[2], struct relay **ret_relay);
+
+/* Ends both legs at once: pending bytes are dropped, TLS legs get no close_notify, unless
+ * gracefully: then what is buffered is sent as far as the sockets take it now, close_notify too. */
+void relay_stop(struct relay *relay, bool gracefully);
+/* Frees; stops first, without a callback, if it runs. NULL is fine. */
+void relay_free(struct relay *relay);
+
+void relay_set_idle(struct relay *relay, uint64_t idle_ms);
+/* Payload bytes delivered to the other leg's socket so far. */
+uint64_t relay_bytes(const struct relay *relay, enum relay_direction direction);
+enum relay_path relay_path_of(const struct relay *relay, enum relay_direction direction);
+/* Milliseconds since the last byte in either direction. */
+uint64_t relay_idle_ms(const struct relay *relay);
+
+#endif

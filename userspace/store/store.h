@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A store holds the assignment of accounts to destinations. One operations table per kind; each
+ * operation is asynchronous: done is called once, from any thread, possibly before the call
+ * returns. A store never logs and knows no cache. Identifiers arrive normalised and checked.
+ */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include "base/buf.h"
+#include "base/view.h"
+
+#define STORE_VALUE_BYTES 256
+#define STORE_ERROR_BYTES 256
+
+enum store_op { STORE_LOOKUP, STORE_UPSERT, STORE_DELETE };
+
+enum store_result {
+	STORE_FOUND,	/* value holds the destination, trimmed, not empty */
+	STORE_NONE,	/* no row, NULL, empty, blank; delete: nothing was there */
+	STORE_DONE,	/* upsert done; delete removed a row */
+	STORE_ERROR,	/* error holds why (no secret, no identifier) */
+	STORE_TIMEOUT,
+	STORE_READ_ONLY,
+};
+
+struct store_request;
+typedef void store_done_fn(struct store_request *request);
+
+/* Owned by the caller, who keeps it until done was called. */
+struct store_request {
+	enum store_op op;
+	struct view identifier; /* must stay valid until done */
+	struct view destination; /* STORE_UPSERT; likewise */
+	uint64_t deadline_ms;	/* monotonic; over: STORE_TIMEOUT, soon after */
+	store_done_fn *done;
+	/* filled before done: */
+	enum store_result result;
+	char value[STORE_VALUE_BYTES];
+	char error[STORE_ERROR_BYTES];
+	struct store_request *next; /* the store's */
+};
+
+struct store;
+
+/* Called from any thread when all or one (NULL = all) of the answers may have changed. */
+typedef void store_changed_fn(void *arg, const char *identifier);
+
+struct store_ops {
+	const char *name; /* "file" "sqlite" ... */
+	void (*submit)(struct store *store, struct store_request *request);
+	bool (*writable)(const struct store *store);
+	/* Reads its source again where it keeps a copy (file). Returns the number of entries, -ENOTSUP
+	 * where every lookup reads the source, or -errno with error = "FILE:LINE: text". */
+	MUST_USE int (*reload)(struct store *store, char error[STORE_ERROR_BYTES]);
+	/* Requests still running are finished with STORE_ERROR before it returns. */
+	void (*free)(struct store *store);
+};
+
+struct store {
+	const struct store_ops *ops;
+};
+
+static inline void store_free(struct store *store)
+{
+	if (store)
+		store->ops->free(store);
+}
+
+/* A finding while reading a mapping file (MAP-40..42, CFG-40.14). */
+struct store_file_finding {
+	bool error;
+	unsigned line;
+	const char *text;
+	const char *identifier; /* may be NULL */
+	const char *destination; /* the destination named there, or NULL */
+};
+typedef void store_file_finding_fn(void *arg, const struct store_file_finding *finding);
+
+struct store_file_params {
+	const char *path;
+	/* Normalises and checks a key in place of identity/ (which store/ may not include):
+	 * returns the length written to ret (at most 320) or -EINVAL. */
+	int (*account)(void *arg, struct view text, char ret[321]);
+	/* True if the destination is declared. */
+	bool (*declared)(void *arg, struct view destination);
+	void *arg;
+	/* Called for each finding of the load (may be NULL). */
+	store_file_finding_fn *report;
+	void *report_arg;
+};
+
+/* Reads the whole file; any error finding or an unreadable file: -EINVAL/-errno and error text. */
+MUST_USE int store_file_new(const struct store_file_params *params, struct store **ret_store,
+	char error[STORE_ERROR_BYTES]);
+/* Checks only, for --check-config: reports every finding. Returns 0, -EINVAL, or -errno. */
+MUST_USE int store_file_check(const struct store_file_params *params);
+
+struct store_sqlite_params {
+	const char *path;     /* absolute */
+	bool read_only;	      /* ?mode=ro */
+	const char *query;
+	const char *upsert_query, *delete_query; /* both or neither, else the store is read-only */
+	uint64_t busy_ms;     /* = lookup_timeout */
+	store_changed_fn *changed; /* data_version moved (MAP-63); may be NULL */
+	void *changed_arg;
+};
+
+/* Starts the store's thread. A database that cannot be opened now is opened again at each request
+ * (MAP-34); only bad parameters or no memory fail here. */
+MUST_USE int store_sqlite_new(const struct store_sqlite_params *params, struct store **ret_store,
+	char error[STORE_ERROR_BYTES]);
+/* Creates the database file with the documented schema (mapping.md section 7) if it is missing;
+ * an existing table is left alone. For homingctl init-db. Returns 0 or -errno. */
+MUST_USE int store_sqlite_create(const char *path, char error[STORE_ERROR_BYTES]);
+
+#endif

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * TLS for every leg: contexts (certificates, policy, trust) and connections over net/stream.
+ * Only tls/ and relay/ktls know OpenSSL. Nothing here blocks, logs or looks at configuration:
+ * the caller passes plain parameters and gets -errno or an error text.
+ */
+#ifndef TLS_TLS_H
+#define TLS_TLS_H
+
+#include "base/buf.h"
+#include "base/view.h"
+#include "net/stream.h"
+
+#define TLS_ERROR_SIZE 256
+#define TLS_SHA256_SIZE 32
+
+/* ---- server side ---- */
+
+struct tls_cert_params {
+	const char *name;      /* table name, for messages */
+	const char *cert_path; /* PEM chain, leaf first */
+	const char *key_path;
+	const char *const *subjects; /* lower or upper case; NULL-terminated; NULL or empty: from the leaf */
+	bool is_default;
+};
+
+struct tls_policy {
+	bool tls13_only;	  /* min_version = "1.3" */
+	bool ignore_client_order; /* the router's order wins */
+	/* IANA names, any case, TLS13_ alias accepted; NULL-terminated, may be NULL */
+	const char *const *disabled_suites;
+};
+
+/* What a finding is about; errors refuse the configuration, warnings do not (CFG-20..25). */
+struct tls_finding {
+	bool error;
+	const char *cert;  /* name of the certificate, or NULL for policy findings */
+	const char *field; /* "cert" "key" "subjects" "default" "disable_cipher_suites" ... */
+	char text[TLS_ERROR_SIZE];
+};
+typedef void tls_finding_fn(void *arg, const struct tls_finding *finding);
+
+/* Reads and checks certificates without keeping them, for --check-config. Every finding is
+ * reported. Returns 0 if there was no error, -EINVAL otherwise. */
+MUST_USE int tls_check(const struct tls_cert_params *certs, size_t cert_count,
+	const struct tls_policy *policy, tls_finding_fn *report, void *arg);
+
+/* Immutable set of certificates plus policy, shared by all threads, reference counted. */
+struct tls_server;
+
+/* Process-wide secrets that outlive a reload: ticket keys (rotated hourly, valid 2 h, SES-12) and
+ * the self-signed certificate (CFG-22). Call once. Returns 0 or -errno. */
+MUST_USE int tls_process_init(void);
+void tls_process_fini(void);
+
+/* error gets a text on failure. Returns 0 or -errno. */
+MUST_USE int tls_server_new(const struct tls_cert_params *certs, size_t cert_count,
+	const struct tls_policy *policy, struct tls_server **ret_server, char error[TLS_ERROR_SIZE]);
+struct tls_server *tls_server_ref(struct tls_server *server);
+void tls_server_unref(struct tls_server *server);
+
+/* How ALPN is handled on a leg (SES-13, HTTP-2, ADM-1). */
+struct tls_alpn {
+	const char *id; /* "imap", "pop3", "managesieve", "http/1.1"; NULL = no ALPN at all */
+	/* Mail (false): a list without id is served unless it names h2 or http/1.1.
+	 * HTTP (true): a list without id is refused with no_application_protocol. */
+	bool required;
+};
+
+/* Puts TLS (server side) on an open plain stream; on failure the stream stays plain.
+ * alpn must outlive the connection. Returns 0 or -errno. */
+MUST_USE int tls_stream_accept(
+	struct stream *stream, struct tls_server *server, const struct tls_alpn *alpn);
+
+/* ---- client side ---- */
+
+struct tls_client_params {
+	const char *server_name; /* SNI (not sent for IP literals) and verified name */
+	bool allow_invalid;	 /* no verification */
+	const unsigned char *pin; /* SHA-256 of the leaf's DER, TLS_SHA256_SIZE bytes; NULL = none.
+				   * With a pin chain, name and dates are not checked (CFG-29). */
+	const char *client_cert_path, *client_key_path; /* both or neither */
+	const char *ca_path; /* PEM bundle instead of the system trust; NULL = system (tests, ctl) */
+	const char *alpn;    /* offered protocol or NULL */
+};
+
+/* Immutable trust settings plus the session cache of one destination and leg (SES-47, #33):
+ * each context resumes only its own sessions. Thread-safe, reference counted. */
+struct tls_client;
+
+MUST_USE int tls_client_new(const struct tls_client_params *params, struct tls_client **ret_client,
+	char error[TLS_ERROR_SIZE]);
+struct tls_client *tls_client_ref(struct tls_client *client);
+void tls_client_unref(struct tls_client *client);
+
+/* Puts TLS (client side) on an open plain stream; on failure the stream stays plain. */
+MUST_USE int tls_stream_connect(struct stream *stream, struct tls_client *client);
+
+/* ---- both ---- */
+
+/* Drives the handshake: 0 when done, -EAGAIN (see stream->want), -EPROTO or -errno on failure.
+ * Reads and writes before it is done return -EAGAIN. */
+MUST_USE int tls_stream_handshake(struct stream *stream);
+/* Why the handshake or the last read/write failed; "" if it did not. No peer-chosen bytes. */
+const char *tls_stream_error(const struct stream *stream);
+/* After the handshake: "TLSv1.3", "TLS_AES_256_GCM_SHA384" (IANA names). "-" on a plain stream. */
+const char *tls_stream_version(const struct stream *stream);
+const char *tls_stream_cipher(const struct stream *stream);
+bool tls_stream_resumed(const struct stream *stream);
+
+/* SHA-256. */
+void tls_sha256(struct view data, unsigned char ret_digest[TLS_SHA256_SIZE]);
+/* 64 hex digits, ':' ignored, any case (pins). Returns 0 or -EINVAL. */
+MUST_USE int tls_parse_sha256(struct view text, unsigned char ret_digest[TLS_SHA256_SIZE]);
+
+#endif
