@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The control thread (the process's first one): signals, the mapping's flights, the admin API,
+ * start and stop of the workers, the statistics line. Nothing on it blocks.
+ */
+#ifndef CONTROL_H
+#define CONTROL_H
+
+#include "worker.h"
+
+struct control;
+
+struct control_params {
+	struct server *server; /* snapshot and bound listeners in place; control adds the rest */
+	int admin_fd;	       /* listening socket, taken over; -1 = no admin listener */
+};
+
+/* Builds mapping, admin server and workers, and serves until a stop signal has been carried out.
+ * SIGTERM, SIGINT and SIGHUP must be blocked in every thread before. error: text for the operator
+ * when the start fails. Returns 0 after a clean stop, or -errno. */
+MUST_USE int control_run(
+	const struct control_params *params, char *error, size_t error_size);
+
+#endif

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Counters to JSON, nodes to status; see admin.md sections 5.2 and 5.4. */
+#include "control_backend.h"
+#include "base/clock.h"
+#include "session/session.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static bool is_starting(void *arg)
+{
+	return ((struct control_backend *)arg)->starting;
+}
+
+static bool is_draining(void *arg)
+{
+	return atomic_load(&((struct control_backend *)arg)->server->draining);
+}
+
+static json_int_t load(atomic_uint_fast64_t *counter)
+{
+	return (json_int_t)atomic_load(counter);
+}
+
+static json_t *nodes_json(struct server *server)
+{
+	json_t *nodes = json_object();
+
+	for (size_t i = 0; i < server->snapshot->node_count; i++) {
+		struct node *node = server->snapshot->nodes[i];
+		struct health_status status;
+
+		health_status(node->health, clock_mono_ms(), &status);
+		json_object_set_new(nodes, node->name,
+			json_pack("{sI sI sI sI sI sI sI sb}", "active", load(&node->active),
+				"sessions", load(&node->sessions), "bytes_up", load(&node->bytes_up),
+				"bytes_down", load(&node->bytes_down), "auth_failed",
+				load(&node->auth_failed), "dial_errors", load(&node->dial_errors),
+				"unavailable", load(&node->unavailable), "down", (int)status.down));
+	}
+	return nodes;
+}
+
+static json_t *listeners_json(struct server *server)
+{
+	json_t *listeners = json_object();
+
+	for (size_t i = 0; i < server->listener_count; i++) {
+		struct listener *listener = &server->listeners[i];
+
+		json_object_set_new(listeners, listener->name,
+			json_pack("{sI sI sI}", "active", load(&listener->active), "accepted",
+				load(&listener->accepted), "rejected_limit",
+				load(&listener->rejected_limit)));
+	}
+	return listeners;
+}
+
+static json_t *paths_json(struct server *server)
+{
+	json_t *paths = json_object();
+
+	for (int i = RELAY_PATH_COPY; i < RELAY_PATHS; i++) {
+		struct path_counters *path = &server->paths[i];
+
+		if (!load(&path->started)) /* only paths that this build and kernel have used */
+			continue;
+		json_object_set_new(paths, relay_path_name((enum relay_path)i),
+			json_pack("{sI sI sI}", "active", load(&path->active), "started",
+				load(&path->started), "bytes", load(&path->bytes)));
+	}
+	return paths;
+}
+
+static int add_stats(void *arg, json_t *object)
+{
+	struct control_backend *control = arg;
+	struct server *server = control->server;
+	char loaded[CLOCK_TEXT_SIZE];
+	int r = 0;
+
+	clock_format_rfc3339(control->loaded_real_ms, false, loaded);
+	r |= json_object_set_new(object, "active_connections", json_integer(load(&server->active)));
+	r |= json_object_set_new(object, "version", json_string(HOMING_VERSION));
+	r |= json_object_set_new(object, "uptime_s",
+		json_integer((json_int_t)((clock_mono_ms() - control->started_ms) / 1000)));
+	r |= json_object_set_new(object, "config_loaded_at", json_string(loaded));
+	r |= json_object_set_new(object, "config_generation", json_integer(1));
+	r |= json_object_set_new(
+		object, "rejected_limit", json_integer(load(&server->rejected_limit)));
+	r |= json_object_set_new(object, "auth_failed", json_integer(load(&server->auth_failed)));
+	r |= json_object_set_new(object, "held", json_integer(0));
+	r |= json_object_set_new(object, "nodes", nodes_json(server));
+	r |= json_object_set_new(object, "listeners", listeners_json(server));
+	r |= json_object_set_new(object, "paths", paths_json(server));
+	return r ? -ENOMEM : 0;
+}
+
+static int account(void *arg, struct view text, char ret[321])
+{
+	struct control_backend *control = arg;
+	struct identity identity;
+	int r = identity_account(&control->server->snapshot->config->identity_rules, text, &identity);
+
+	if (r < 0)
+		return r;
+	memcpy(ret, identity.account, identity.len + 1);
+	return (int)identity.len;
+}
+
+static int store_reload(void *arg, char error[STORE_ERROR_BYTES])
+{
+	struct store *store = ((struct control_backend *)arg)->store;
+
+	return store->ops->reload(store, error);
+}
+
+static int compare_nodes(const void *a, const void *b)
+{
+	return strcmp((*(struct node *const *)a)->name, (*(struct node *const *)b)->name);
+}
+
+static void each_node(void *arg,
+	void (*fn)(void *fn_arg, const char *name, const struct health_status *status,
+		uint64_t active),
+	void *fn_arg)
+{
+	const struct snapshot *snapshot = ((struct control_backend *)arg)->server->snapshot;
+	struct node **sorted = calloc(snapshot->node_count + 1, sizeof(*sorted));
+
+	if (!sorted)
+		return;
+	memcpy(sorted, snapshot->nodes, snapshot->node_count * sizeof(*sorted));
+	qsort(sorted, snapshot->node_count, sizeof(*sorted), compare_nodes);
+	for (size_t i = 0; i < snapshot->node_count; i++) {
+		struct health_status status;
+
+		health_status(sorted[i]->health, clock_mono_ms(), &status);
+		fn(fn_arg, sorted[i]->name, &status, atomic_load(&sorted[i]->active));
+	}
+	free(sorted);
+}
+
+static int node_reset(void *arg, struct view name)
+{
+	const struct snapshot *snapshot = ((struct control_backend *)arg)->server->snapshot;
+
+	for (size_t i = 0; i < snapshot->node_count; i++) {
+		if (view_eq(name, view_str(snapshot->nodes[i]->name))) {
+			health_reset(snapshot->nodes[i]->health);
+			return 0;
+		}
+	}
+	return -ENOENT;
+}
+
+static void log_account(void *arg, struct view text, char *ret, size_t ret_size)
+{
+	struct control_backend *control = arg;
+
+	if (control->server->snapshot->config->server.log_accounts_full)
+		snprintf(ret, ret_size, "%.*s", (int)text.len, text.data);
+	else
+		session_redact(text, ret, ret_size);
+}
+
+void control_backend_fill(struct admin_backend *backend, struct control_backend *control)
+{
+	*backend = (struct admin_backend){
+		.arg = control,
+		.starting = is_starting,
+		.draining = is_draining,
+		.add_stats = add_stats,
+		.account = account,
+		.mapping = control->server->mapping,
+		.store_reload = store_reload,
+		.each_node = each_node,
+		.node_reset = node_reset,
+		.log_account = log_account,
+	};
+}

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+/* From a checked configuration to a serving process and back. */
+#ifndef DAEMON_H
+#define DAEMON_H
+
+#include "base/compiler.h"
+
+/* Runs until a stop signal. Returns the exit code (CFG-7): 0 clean stop, 1 start-up failure;
+ * messages go to stderr. */
+int daemon_run(const char *config_path);
+
+#endif

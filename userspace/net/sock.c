@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+/* TCP sockets and their options. */
+#include "net/sock.h"
+#include "base/fd.h"
+
+#include <errno.h>
+#include <linux/sockios.h>
+#include <netinet/tcp.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+static int new_socket(int family)
+{
+	int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int set_int(int fd, int level, int option, int value)
+{
+	return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+int sock_listen(const struct addr *addr, bool reuse_port, int backlog)
+{
+	CLEANUP(fd_closep) int fd = new_socket(addr->sa.sa_family);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	if (r == 0 && reuse_port)
+		r = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+	if (r == 0 && addr->sa.sa_family == AF_INET6)
+		r = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+	if (r < 0)
+		return r;
+	if (bind(fd, &addr->sa, addr_len(addr)) < 0 || listen(fd, backlog) < 0)
+		return -errno;
+	return take_fd(&fd);
+}
+
+void sock_tune(int fd)
+{
+	(void)!set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	(void)!set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+	(void)!set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, 60);
+	(void)!set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, 15);
+	(void)!set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, 4);
+	(void)!set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 120000);
+}
+
+int sock_connect_start(const struct addr *addr, const struct addr *source)
+{
+	CLEANUP(fd_closep) int fd = new_socket(addr->sa.sa_family);
+
+	if (fd < 0)
+		return fd;
+	sock_tune(fd);
+	if (source && addr_is_set(source)) {
+		/* Leaves the choice of the port to connect(), so that ports are not used up. */
+		(void)!set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+		if (bind(fd, &source->sa, addr_len(source)) < 0)
+			return -errno;
+	}
+	if (connect(fd, &addr->sa, addr_len(addr)) < 0 && errno != EINPROGRESS)
+		return -errno;
+	return take_fd(&fd);
+}
+
+int sock_error(int fd)
+{
+	int error = 0;
+	socklen_t len = sizeof(error);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+		return -errno;
+	return -error;
+}
+
+int sock_accept(int listen_fd, struct addr *ret_peer)
+{
+	struct sockaddr_storage from;
+	socklen_t len = sizeof(from);
+	int fd, r;
+
+	do {
+		fd = accept4(listen_fd, (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	} while (fd < 0 && errno == EINTR);
+	if (fd < 0)
+		return -errno;
+	r = addr_from_sockaddr(&from, ret_peer);
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
+	return fd;
+}
+
+int sock_local(int fd, struct addr *ret_addr)
+{
+	struct sockaddr_storage local;
+	socklen_t len = sizeof(local);
+
+	if (getsockname(fd, (struct sockaddr *)&local, &len) < 0)
+		return -errno;
+	return addr_from_sockaddr(&local, ret_addr);
+}
+
+int sock_unread(int fd)
+{
+	int count = 0;
+
+	return ioctl(fd, SIOCINQ, &count) < 0 ? -errno : count;
+}
+
+void sock_abort_on_close(int fd)
+{
+	struct linger linger = { .l_onoff = 1, .l_linger = 0 };
+
+	(void)!setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+}
+
+bool sock_peer_gone(int fd)
+{
+	char byte;
+	ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+}

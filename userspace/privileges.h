@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Dropping what the process does not need (security.md sections 2 and 4). */
+#ifndef PRIVILEGES_H
+#define PRIVILEGES_H
+
+#include "base/compiler.h"
+
+#include <stddef.h>
+
+/*
+ * Started as uid 0: becomes user (group: its primary one unless given), keeping only
+ * CAP_NET_BIND_SERVICE, bounding set included. Otherwise leaves the identity alone. In both cases
+ * sets no_new_privs, umask 0077, and, unless HOMING_COREDUMP=1, no core dumps and not dumpable.
+ * Call before any thread exists. Returns 0 or -errno with error = text for the operator.
+ */
+MUST_USE int privileges_drop(const char *user, const char *group, char *error, size_t error_size);
+
+/* Raises RLIMIT_NOFILE to the hard limit; returns the limit in force. */
+size_t privileges_raise_nofile(void);
+
+#endif

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The node leg of a session between the lookup and the splice: private to session/.
+ * A dial is one window of backend_timeout: attempts, each of which resolves the name and tries
+ * its addresses in turn; then PROXY header, TLS, and the node's dialogue by the protocol's back.
+ */
+#ifndef SESSION_DIAL_H
+#define SESSION_DIAL_H
+
+#include "net/resolve.h"
+#include "session/session.h"
+
+enum dial_phase {
+	DIAL_RESOLVE,  /* waiting for addresses */
+	DIAL_CONNECT,  /* waiting for the connect to one of them */
+	DIAL_PREAMBLE, /* sending the PROXY header */
+	DIAL_TLS,      /* handshake, at once or after STARTTLS */
+	DIAL_TALK,     /* the back talks */
+	DIAL_PAUSE,    /* between attempts */
+};
+
+struct dial {
+	struct session *session;
+	const struct config_leg *leg;
+	struct tls_client *tls; /* borrowed from the snapshot; NULL on a plain leg */
+	enum dial_phase phase;
+	bool probe;	/* this session is the breaker's probe: report once */
+	bool entered;	/* the breaker awaits a report */
+	bool connected; /* one connect succeeded in this attempt */
+	bool secured;	/* TLS to the node is up */
+	unsigned retries_left;
+	uint64_t window_ends_ms;
+
+	struct resolve_query *query;
+	struct addr addrs[RESOLVE_MAX_ADDRS];
+	size_t addr_count, addr_next;
+
+	struct stream stream;
+	struct loop_watch watch;
+	struct timer timer; /* one connect, or the pause */
+	uint32_t read_want;
+	struct buf in, out; /* secret */
+	const struct back_ops *back_ops;
+	struct back *back;
+	struct back_forward forward;
+	char client_ip[ADDR_TEXT_SIZE], local_ip[ADDR_TEXT_SIZE], id[SESSION_ID_SIZE];
+	char host[ADDR_TEXT_SIZE];
+};
+
+/* How an attempt failed (SES-46, section 8.1). */
+struct dial_fault {
+	enum session_reason reason;
+	enum health_event event;
+	bool retryable;
+};
+
+/* One report to the breaker per session that entered. */
+void dial_report(struct session *session, enum health_event event);
+void dial_failed(struct session *session, struct dial_fault fault);
+/* Starts TLS on the connected leg. */
+void dial_start_tls(struct session *session);
+/* Sends dial->out. Returns 0 or -errno (nothing done about it yet). */
+MUST_USE int dial_flush(struct dial *dial);
+void dial_update_watch(struct dial *dial);
+
+#endif

@@ -1,0 +1,577 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The life of a session: its slot, its state, its client leg before login, its end. What happens
+ * in between is in step_*.c. Invariants: only session_set_state() writes session->state; a closed
+ * session holds no descriptor, timer, watch or secret, and its handle finds nothing.
+ */
+#include "session/session.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/secret.h"
+#include "net/sock.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define NO_SLOT UINT32_MAX
+#define DRAIN_MS 60000
+#define LINGER_MS 3000
+#define LOOKUP_NET_MS 5000   /* added to lookup_timeout: never expected to pass */
+#define OUT_LIMIT_BYTES (1024 * 1024)
+#define OUT_HIGH_BYTES 16384 /* above it no further command is answered until it is sent */
+#define READ_BYTES 2048
+
+static const struct {
+	const char *name;
+	uint32_t next;
+	enum session_limit limit;
+} states[] = {
+#define X(name, next, limit) [S_##name] = { #name, next, limit },
+	SESSION_STATES(X)
+#undef X
+};
+
+static const char *const reasons[] = {
+#define X(name, text) [REASON_##name] = text,
+	SESSION_REASONS(X)
+#undef X
+};
+
+const char *session_state_name(enum session_state state)
+{
+	return states[state].name;
+}
+
+const char *session_reason_name(enum session_reason reason)
+{
+	return reasons[reason];
+}
+
+void session_format_id(const struct session *session, char ret_id[SESSION_ID_SIZE])
+{
+	const unsigned char *instance = session->pool->server->instance;
+
+	snprintf(ret_id, SESSION_ID_SIZE, "H%02x%02x-%llx", instance[0], instance[1],
+		(unsigned long long)session->number);
+}
+
+/* ---- slots ---- */
+
+static int slots_grow(struct session_pool *pool)
+{
+	uint32_t count = pool->slot_count ? pool->slot_count * 2 : 64;
+	struct session_slot *slots = realloc(pool->slots, count * sizeof(*slots));
+
+	if (!slots)
+		return -ENOMEM;
+	for (uint32_t i = pool->slot_count; i < count; i++)
+		slots[i] = (struct session_slot){ .next_free = i + 1 < count ? i + 1 : NO_SLOT };
+	pool->first_free = pool->slot_count;
+	pool->slots = slots;
+	pool->slot_count = count;
+	return 0;
+}
+
+uint64_t session_handle(const struct session *session)
+{
+	return (uint64_t)session->pool->slots[session->slot].generation << 32 | session->slot;
+}
+
+struct session *session_find(struct session_pool *pool, uint64_t handle)
+{
+	uint32_t slot = (uint32_t)handle;
+
+	if (slot >= pool->slot_count || pool->slots[slot].generation != (uint32_t)(handle >> 32))
+		return NULL;
+	return pool->slots[slot].session;
+}
+
+static int session_new(struct session_pool *pool, struct session **ret_session)
+{
+	struct session *session;
+	int r;
+
+	if (pool->first_free == NO_SLOT) {
+		r = slots_grow(pool);
+		if (r < 0)
+			return r;
+	}
+	session = calloc(1, sizeof(*session));
+	if (!session)
+		return -ENOMEM;
+	session->pool = pool;
+	session->slot = pool->first_free;
+	pool->first_free = pool->slots[session->slot].next_free;
+	pool->slots[session->slot].session = session;
+	list_add_tail(&pool->sessions, &session->link);
+	pool->count++;
+	session->mech = session->route = -1;
+	for (int i = 0; i < PHASES; i++)
+		session->phase_ms[i] = -1;
+	*ret_session = session;
+	return 0;
+}
+
+static void session_free_deferred(struct loop_deferred *deferred)
+{
+	struct session *session = container_of(deferred, struct session, deferred);
+	struct session_pool *pool = session->pool;
+
+	snapshot_unref(session->snapshot);
+	free(session->account);
+	free(session);
+	if (!pool->count && pool->on_empty)
+		pool->on_empty(pool);
+}
+
+static void session_forget(struct session *session)
+{
+	struct session_pool *pool = session->pool;
+	struct session_slot *slot = &pool->slots[session->slot];
+
+	slot->session = NULL;
+	slot->generation++;
+	slot->next_free = pool->first_free;
+	pool->first_free = session->slot;
+	list_del(&session->link);
+	pool->count--;
+	loop_defer(pool->loop, &session->deferred, session_free_deferred);
+}
+
+/* ---- states ---- */
+
+static void on_deadline(struct timer *timer)
+{
+	struct session *session = container_of(timer, struct session, deadline);
+
+	switch (session->state) {
+	case S_DIALOGUE:
+		session_answer(session, FRONT_REPLY_TIMEOUT);
+		session_finish(session, REASON_PREAUTH_TIMEOUT);
+		break;
+	case S_TLS:
+	case S_STARTTLS:
+		session_close(session, REASON_PREAUTH_TIMEOUT);
+		break;
+	case S_LOOKUP:
+		session_unavailable(session, REASON_INTERNAL);
+		break;
+	case S_DIAL:
+		session_dial_window_over(session);
+		break;
+	case S_REPLAY:
+		session_replay_timeout(session);
+		break;
+	default: /* FLUSH, LINGER, SPLICE: the peer had its time */
+		if (session->state != S_LINGER)
+			sock_abort_on_close(session->stream.fd);
+		session_close(session, session->reason);
+	}
+}
+
+static uint64_t state_limit_ms(const struct session *session, enum session_limit limit)
+{
+	uint64_t now = clock_mono_ms();
+
+	switch (limit) {
+	case LIMIT_PREAUTH:
+		return session->preauth_at_ms > now ? session->preauth_at_ms - now : 0;
+	case LIMIT_LOOKUP:
+		return session->snapshot->config->mapping.lookup_timeout_ms + LOOKUP_NET_MS;
+	case LIMIT_WINDOW:
+		return session->snapshot->config->server.backend_timeout_ms;
+	case LIMIT_DRAIN:
+		return DRAIN_MS;
+	default:
+		return LINGER_MS;
+	}
+}
+
+void session_set_state(struct session *session, enum session_state state)
+{
+	enum session_limit limit = states[state].limit;
+
+	assert(states[session->state].next & BIT(state));
+	session->state = state;
+	if (limit == LIMIT_NONE)
+		loop_timer_del(session->pool->loop, &session->deadline);
+	else
+		loop_timer_set(session->pool->loop, &session->deadline,
+			state_limit_ms(session, limit), on_deadline);
+}
+
+void session_restart_preauth(struct session *session)
+{
+	session->preauth_at_ms = clock_mono_ms() + session->settings->preauth_timeout_ms;
+	if (states[session->state].limit == LIMIT_PREAUTH)
+		loop_timer_set(session->pool->loop, &session->deadline,
+			session->settings->preauth_timeout_ms, on_deadline);
+}
+
+void session_phase_start(struct session *session)
+{
+	session->phase_started_ms = clock_mono_ms();
+}
+
+void session_phase_end(struct session *session, enum session_phase phase)
+{
+	uint64_t spent = clock_mono_ms() - session->phase_started_ms;
+
+	if (session->phase_ms[phase] < 0)
+		session->phase_ms[phase] = 0;
+	session->phase_ms[phase] += (int32_t)MIN(spent, (uint64_t)INT32_MAX / 2);
+	session->phase_started_ms += spent;
+}
+
+/* ---- client leg before login ---- */
+
+static enum session_reason client_error_reason(ssize_t error)
+{
+	if (error == STREAM_EOF || error == -ECONNABORTED)
+		return REASON_CLIENT_EOF;
+	if (error == -ETIMEDOUT)
+		return REASON_KEEPALIVE;
+	return error == -EPROTO ? REASON_TLS_CLIENT : REASON_CLIENT_ERROR;
+}
+
+int session_flush(struct session *session)
+{
+	while (session->out.len) {
+		struct view v = buf_view(&session->out);
+		ssize_t n = stream_write(&session->stream, v.data, v.len);
+
+		if (n == -EAGAIN)
+			return 0;
+		if (n < 0) {
+			session_close(session, session->state == S_FLUSH ?
+						       session->reason :
+						       client_error_reason(n));
+			return (int)n;
+		}
+		buf_consume(&session->out, (size_t)n);
+		if (session->state == S_FLUSH || session->state == S_SPLICE) /* progress */
+			loop_timer_set(session->pool->loop, &session->deadline, DRAIN_MS,
+				on_deadline);
+	}
+	buf_fini(&session->out);
+	return 0;
+}
+
+static bool may_read(const struct session *session)
+{
+	switch (session->state) {
+	case S_DIALOGUE:
+		return !session->client_eof && session->out.len <= OUT_HIGH_BYTES &&
+		       buf_room(&session->in);
+	case S_LOOKUP:
+	case S_DIAL:
+	case S_REPLAY:
+		return buf_room(&session->in);
+	case S_LINGER:
+		return true;
+	default:
+		return false;
+	}
+}
+
+void session_update_watch(struct session *session)
+{
+	uint32_t events = 0;
+
+	if (!session->watch.loop || session->state == S_CLOSED)
+		return;
+	if (session->state == S_TLS) {
+		events = session->stream.want;
+	} else {
+		if (may_read(session))
+			events |= session->read_want ? session->read_want : EPOLLIN;
+		else if (session->state == S_LOOKUP || session->state == S_DIAL ||
+			 session->state == S_REPLAY)
+			events |= EPOLLRDHUP; /* SES-3: input is full, but a close must be seen */
+		if (session->out.len)
+			events |= session->stream.want ? session->stream.want : EPOLLOUT;
+	}
+	if (loop_watch_set(&session->watch, events) < 0)
+		session_close(session, REASON_INTERNAL);
+}
+
+int session_read_client(struct session *session)
+{
+	while (buf_room(&session->in)) {
+		size_t want = MIN(buf_room(&session->in), (size_t)READ_BYTES);
+		ssize_t n;
+
+		if (buf_reserve(&session->in, want) < 0) {
+			session_close(session, REASON_INTERNAL);
+			return 1;
+		}
+		n = stream_read(&session->stream, buf_tail(&session->in), want);
+		session->read_want = n == -EAGAIN ? session->stream.want : 0;
+		if (n == -EAGAIN)
+			break;
+		if (n == STREAM_EOF && session->state == S_DIALOGUE) {
+			session->client_eof = true; /* what came before is answered first */
+			break;
+		}
+		if (n <= 0) {
+			session_close(session, client_error_reason(n));
+			return 1;
+		}
+		buf_commit(&session->in, (size_t)n);
+	}
+	if (!session->in.len)
+		buf_fini(&session->in); /* idle clients hold no buffer */
+	return 0;
+}
+
+/* Nothing more than what the state asks for; ends when there is nothing left to do. */
+void session_run(struct session *session)
+{
+	if (session->state != S_TLS && session->state != S_CLOSED && session->out.len &&
+		session_flush(session) < 0)
+		return;
+	switch (session->state) {
+	case S_TLS:
+		session_tls_progress(session);
+		break;
+	case S_STARTTLS:
+		if (!session->out.len)
+			session_step_tls(session);
+		break;
+	case S_DIALOGUE:
+		if (session->out.len <= OUT_HIGH_BYTES)
+			session_dialogue_run(session);
+		break;
+	case S_SPLICE:
+		session_step_splice(session);
+		break;
+	case S_FLUSH:
+		session_step_drain(session);
+		break;
+	default:
+		break;
+	}
+	session_update_watch(session);
+}
+
+static void on_client_event(struct loop_watch *watch, uint32_t epoll_events)
+{
+	struct session *session = container_of(watch, struct session, watch);
+
+	if (epoll_events & (EPOLLERR | EPOLLHUP) && session->state != S_TLS) {
+		int error = sock_error(session->stream.fd);
+
+		/* Input that came before the hang-up is of no use: nobody reads the answer. */
+		session_close(session, session->state >= S_FLUSH ? session->reason :
+				       error < 0 ? client_error_reason(error) :
+						   REASON_CLIENT_EOF);
+		return;
+	}
+	if (session->state == S_LINGER) {
+		session_linger_read(session);
+		return;
+	}
+	if (epoll_events & EPOLLRDHUP && !may_read(session) && session->state != S_TLS) {
+		session_close(session, REASON_CLIENT_EOF);
+		return;
+	}
+	if (may_read(session) && session_read_client(session))
+		return;
+	session_run(session);
+}
+
+/* ---- accept (called from step_accept.c) ---- */
+
+int session_open(struct session_pool *pool, struct listener *listener, int fd,
+	const struct addr *peer, struct session **ret_session)
+{
+	struct session *session;
+	int r = session_new(pool, &session);
+
+	if (r < 0)
+		return r;
+	session->snapshot = snapshot_ref(pool->server->snapshot);
+	session->listener = listener;
+	session->settings = &session->snapshot->config->listeners[listener->index];
+	session->client = *peer;
+	session->number = atomic_fetch_add(&pool->server->session_numbers, 1) + 1;
+	session->accepted_ms = session->phase_started_ms = clock_mono_ms();
+	session->preauth_at_ms = session->accepted_ms + session->settings->preauth_timeout_ms;
+	stream_init_plain(&session->stream, fd);
+	buf_init(&session->in, PROTO_INPUT_BYTES, true);
+	buf_init(&session->out, OUT_LIMIT_BYTES, true);
+	r = sock_local(fd, &session->local);
+	if (r == 0)
+		r = loop_watch_add(pool->loop, &session->watch, fd, 0, on_client_event);
+	if (r < 0) {
+		session->stream.fd = -1; /* stays the caller's */
+		stream_close(&session->stream);
+		session->state = S_CLOSED;
+		session_forget(session);
+		return r;
+	}
+	*ret_session = session;
+	return 0;
+}
+
+/* ---- answers and ends ---- */
+
+void session_wipe_credential(struct session *session)
+{
+	if (!session->credential)
+		return;
+	proto_credential_wipe(session->credential);
+	free(session->credential);
+	session->credential = NULL;
+}
+
+void session_after_reply(struct session *session, int outcome)
+{
+	static const enum session_reason ends[] = {
+		[FRONT_END_QUIT] = REASON_CLIENT_QUIT,
+		[FRONT_END_AUTH_LIMIT] = REASON_AUTH_LIMIT,
+		[FRONT_END_TOO_LONG] = REASON_PROTOCOL_ERROR,
+		[FRONT_END_VIOLATION] = REASON_PROTOCOL_ERROR,
+	};
+
+	session->attempts = (uint16_t)session->front_ops->attempts(session->front);
+	if (outcome < 0)
+		session_close(session, REASON_INTERNAL);
+	else if (outcome == FRONT_CLOSE)
+		session_finish(session, ends[session->front_ops->end(session->front)]);
+}
+
+void session_answer(struct session *session, enum front_reply reply)
+{
+	session_wipe_credential(session);
+	session_drop_dial(session);
+	if (session->front && session->front_ops->reply(session->front, reply, &session->out) < 0)
+		buf_clear(&session->out); /* no memory: close without the line */
+	if (session->front)
+		session->attempts = (uint16_t)session->front_ops->attempts(session->front);
+}
+
+void session_unavailable(struct session *session, enum session_reason reason)
+{
+	if (session->node)
+		atomic_fetch_add(&session->node->unavailable, 1);
+	session_answer(session, FRONT_REPLY_UNAVAILABLE);
+	session_finish(session, reason);
+}
+
+void session_finish(struct session *session, enum session_reason reason)
+{
+	if (session->state == S_CLOSED || session->state >= S_FLUSH)
+		return;
+	session_wipe_credential(session);
+	session_drop_dial(session);
+	session->reason = reason;
+	if (!(states[session->state].next & BIT(S_FLUSH))) {
+		session_close(session, reason);
+		return;
+	}
+	session_set_state(session, S_FLUSH);
+	buf_fini(&session->in);
+	session_run(session);
+}
+
+static void count_out(struct session *session)
+{
+	struct server *server = session->pool->server;
+
+	atomic_fetch_sub(&session->listener->active, 1);
+	atomic_fetch_sub(&server->active, 1);
+	if (session->counted_active)
+		atomic_fetch_sub(&session->node->active, 1);
+	for (int i = 0; i < 2; i++) {
+		if (session->path[i] != RELAY_PATH_NONE)
+			atomic_fetch_sub(&server->paths[session->path[i]].active, 1);
+	}
+}
+
+void session_close(struct session *session, enum session_reason reason)
+{
+	if (session->state == S_CLOSED)
+		return;
+	session->reason = reason;
+	session_wipe_credential(session);
+	session_drop_dial(session);
+	if (session->front) {
+		session->attempts = (uint16_t)session->front_ops->attempts(session->front);
+		session->front_ops->free(session->front);
+		session->front = NULL;
+	}
+	session_set_state(session, S_CLOSED);
+	loop_watch_del(&session->watch);
+	stream_close(&session->stream);
+	buf_fini(&session->in);
+	buf_fini(&session->out);
+	count_out(session);
+	session_log(session);
+	relay_free(session->relay);
+	session->relay = NULL;
+	session_forget(session);
+}
+
+/* ---- the pool ---- */
+
+/* One worker, one thread, one pool: messages from other threads find it here. */
+static _Thread_local struct session_pool *current_pool;
+
+struct session_pool *session_pool_current(void)
+{
+	return current_pool;
+}
+
+int session_pool_init(struct session_pool *pool, struct server *server, struct loop *loop)
+{
+	*pool = (struct session_pool){ .server = server, .loop = loop, .first_free = NO_SLOT };
+	list_init(&pool->sessions);
+	current_pool = pool;
+	return resolver_new(loop, &pool->resolver);
+}
+
+void session_pool_kill(struct session_pool *pool)
+{
+	list_for_each_safe(node, next, &pool->sessions) {
+		struct session *session = list_entry(node, struct session, link);
+
+		if (session->relay)
+			relay_stop(session->relay, true);
+		session_close(session,
+			session->state >= S_FLUSH ? session->reason : REASON_SHUTDOWN);
+	}
+}
+
+void session_pool_fini(struct session_pool *pool)
+{
+	session_pool_kill(pool);
+	loop_timer_del(pool->loop, &pool->fold_timer);
+	resolver_free(pool->resolver);
+	pool->resolver = NULL;
+	free(pool->slots);
+	pool->slots = NULL;
+	pool->slot_count = 0;
+	current_pool = NULL;
+}
+
+void session_pool_drain(struct session_pool *pool)
+{
+	pool->draining = true;
+	list_for_each_safe(node, next, &pool->sessions) {
+		struct session *session = list_entry(node, struct session, link);
+
+		if (session->state == S_ACCEPT || session->state == S_TLS ||
+			session->state == S_STARTTLS) {
+			session_close(session, REASON_SHUTDOWN);
+		} else if (session->state < S_SPLICE) {
+			session_answer(session, FRONT_REPLY_SHUTDOWN);
+			session_finish(session, REASON_SHUTDOWN);
+		}
+	}
+	if (!pool->count && pool->on_empty)
+		pool->on_empty(pool);
+}

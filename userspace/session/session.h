@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * One client connection, from accept to its log line. A session lives and dies on one worker.
+ *
+ *     accept -> tls -> dialogue -> identify -> map -> dial -> replay -> splice -> drain
+ *
+ * Each step is a file step_*.c; session_set_state() is the only place where a session's state
+ * changes, and the table below is the only place that says which changes are legal and what
+ * bounds the time in a state. Other threads name a session by its handle, never by a pointer.
+ * A session's memory is freed at the end of the loop's batch, so a frame above may still look at
+ * session->state to see that it is over.
+ */
+#ifndef SESSION_SESSION_H
+#define SESSION_SESSION_H
+
+#include "base/buf.h"
+#include "base/list.h"
+#include "loop/loop.h"
+#include "mapping/mapping.h"
+#include "net/addr.h"
+#include "net/stream.h"
+#include "proto/proto.h"
+#include "relay/relay.h"
+#include "session/server.h"
+
+/* What limits the time in a state. */
+enum session_limit {
+	LIMIT_NONE,    /* the state has its own timers, or ends by itself */
+	LIMIT_PREAUTH, /* preauth_timeout, from accept or the last refusal */
+	LIMIT_LOOKUP,  /* the mapping answers within lookup_timeout; this is the safety net */
+	LIMIT_WINDOW,  /* backend_timeout */
+	LIMIT_DRAIN,   /* 60 s without progress */
+	LIMIT_LINGER,  /* 3 s */
+};
+
+/*        name         may go to                                             limit */
+#define SESSION_STATES(X) \
+	X(ACCEPT, BIT(S_TLS) | BIT(S_DIALOGUE) | BIT(S_CLOSED), LIMIT_NONE) \
+	X(TLS, BIT(S_DIALOGUE) | BIT(S_CLOSED), LIMIT_PREAUTH) \
+	X(DIALOGUE, BIT(S_STARTTLS) | BIT(S_LOOKUP) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_PREAUTH) \
+	X(STARTTLS, BIT(S_TLS) | BIT(S_CLOSED), LIMIT_PREAUTH) \
+	X(LOOKUP, BIT(S_DIAL) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_LOOKUP) \
+	X(DIAL, BIT(S_REPLAY) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_WINDOW) \
+	X(REPLAY, BIT(S_DIALOGUE) | BIT(S_SPLICE) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_WINDOW) \
+	X(SPLICE, BIT(S_ESTABLISHED) | BIT(S_CLOSED), LIMIT_DRAIN) \
+	X(ESTABLISHED, BIT(S_CLOSED), LIMIT_NONE) \
+	X(FLUSH, BIT(S_LINGER) | BIT(S_CLOSED), LIMIT_DRAIN) \
+	X(LINGER, BIT(S_CLOSED), LIMIT_LINGER) \
+	X(CLOSED, 0, LIMIT_NONE)
+
+enum session_state {
+#define X(name, next, limit) S_##name,
+	SESSION_STATES(X)
+#undef X
+	SESSION_STATE_COUNT
+};
+
+/* Why a session ended; the closed set of sessions.md section 15. */
+#define SESSION_REASONS(X) \
+	X(CLIENT_QUIT, "client_quit") \
+	X(CLIENT_EOF, "client_eof") \
+	X(CLIENT_ERROR, "client_error") \
+	X(NODE_EOF, "node_eof") \
+	X(NODE_ERROR, "node_error") \
+	X(IDLE, "idle") \
+	X(KEEPALIVE, "keepalive") \
+	X(PREAUTH_TIMEOUT, "preauth_timeout") \
+	X(TLS_CLIENT, "tls_client") \
+	X(TLS_NODE, "tls_node") \
+	X(AUTH_LIMIT, "auth_limit") \
+	X(STARTTLS_INJECTION, "starttls_injection") \
+	X(PROTOCOL_ERROR, "protocol_error") \
+	X(LOOP, "loop") \
+	X(NODE_DOWN, "node_down") \
+	X(NODE_UNREACHABLE, "node_unreachable") \
+	X(NODE_REFUSED, "node_refused") \
+	X(NODE_TIMEOUT, "node_timeout") \
+	X(NODE_NO_PROTOCOL, "node_no_protocol") \
+	X(TRUNCATED, "truncated") \
+	X(SHUTDOWN, "shutdown") \
+	X(INTERNAL, "internal")
+
+enum session_reason {
+#define X(name, text) REASON_##name,
+	SESSION_REASONS(X)
+#undef X
+};
+
+enum session_phase { PHASE_TLS, PHASE_DIALOGUE, PHASE_LOOKUP, PHASE_DIAL, PHASE_REPLAY, PHASES };
+
+struct dial;
+struct session_pool;
+
+#define SESSION_ID_SIZE 24
+
+struct session {
+	struct session_pool *pool;
+	struct list_node link; /* pool->sessions */
+	struct loop_deferred deferred;
+	uint32_t slot;
+	enum session_state state;
+	enum session_reason reason;
+
+	struct snapshot *snapshot; /* reference: settings it started with */
+	struct listener *listener; /* counters; lives as long as the server */
+	const struct config_listener *settings;
+	struct addr client, local;
+	uint64_t number;
+
+	/* Client leg; the relay owns the stream while established. */
+	struct stream stream;
+	struct loop_watch watch;
+	struct timer deadline;
+	uint64_t preauth_at_ms;
+	uint32_t read_want; /* epoll events a blocked read waits for (TLS may want to write) */
+	struct buf in, out; /* secret; returned at the splice */
+	const struct front_ops *front_ops;
+	struct front *front; /* NULL once established */
+
+	/* The attempt under way: filled by identify, wiped after the replay. */
+	struct proto_credential *credential;
+	char *account; /* normalised; NULL before the first accepted identifier */
+
+	struct dial *dial; /* node leg until the splice */
+	struct relay *relay;
+	struct node *node; /* borrowed from snapshot; NULL before the lookup */
+	const struct config_destination *destination;
+
+	/* For the log line. */
+	uint64_t accepted_ms, phase_started_ms;
+	int32_t phase_ms[PHASES]; /* -1: not reached */
+	uint64_t folded[2];	  /* relay bytes already in the counters */
+	int16_t mech;		  /* enum sasl_mech or -1 */
+	uint16_t attempts;
+	int8_t route; /* enum mapping_route or -1 */
+	int8_t path[2]; /* enum relay_path */
+	bool cache_hit;
+	bool client_eof;     /* the client's direction has ended; its last input is still answered */
+	bool counted_active; /* in node->active */
+	const char *tls_version, *tls_cipher; /* static strings */
+};
+
+const char *session_state_name(enum session_state state);
+const char *session_reason_name(enum session_reason reason);
+/* "H" + 4 hex digits of the instance + "-" + hex number. */
+void session_format_id(const struct session *session, char ret_id[SESSION_ID_SIZE]);
+
+/* ---- the sessions of one worker ---- */
+
+struct session_slot {
+	struct session *session;
+	uint32_t generation, next_free;
+};
+
+struct session_pool {
+	struct server *server;
+	struct loop *loop;
+	struct resolver *resolver;
+	struct list_node sessions;
+	uint32_t count;
+	struct session_slot *slots;
+	uint32_t slot_count, first_free;
+	struct timer fold_timer; /* moves relay bytes into the counters */
+	bool draining;
+	/* Called when the last session is gone; may be NULL. */
+	void (*on_empty)(struct session_pool *pool);
+};
+
+MUST_USE int session_pool_init(struct session_pool *pool, struct server *server, struct loop *loop);
+/* Ends every session at once. */
+void session_pool_fini(struct session_pool *pool);
+uint64_t session_handle(const struct session *session);
+/* NULL when the session is gone. */
+struct session *session_find(struct session_pool *pool, uint64_t handle);
+
+/* Makes a session of an accepted socket; the caller keeps fd on failure. Returns 0 or -errno. */
+MUST_USE int session_open(struct session_pool *pool, struct listener *listener, int fd,
+	const struct addr *peer, struct session **ret_session);
+/* Takes over fd. Counts and closes it when the listener is full. */
+void session_accept(
+	struct session_pool *pool, struct listener *listener, int fd, const struct addr *peer);
+/* SIGTERM: sessions before stage 9 get the shutdown line; established ones go on. */
+void session_pool_drain(struct session_pool *pool);
+/* End of shutdown_grace: everything ends now. */
+void session_pool_kill(struct session_pool *pool);
+
+/* The pool of the calling thread (one per worker); NULL when it has none. */
+struct session_pool *session_pool_current(void);
+
+/* ---- between the steps (session.c) ---- */
+
+/* A refused attempt gives a fresh preauth_timeout. */
+void session_restart_preauth(struct session *session);
+
+void session_set_state(struct session *session, enum session_state state);
+void session_phase_start(struct session *session);
+void session_phase_end(struct session *session, enum session_phase phase);
+/* Sends what is in out as far as possible. Returns 0 (all or blocked), -errno (session closed). */
+MUST_USE int session_flush(struct session *session);
+void session_update_watch(struct session *session);
+/* Moves on after anything happened: output, input, steps. */
+void session_run(struct session *session);
+/* Ends it: sends out first (FLUSH), unless now. */
+void session_finish(struct session *session, enum session_reason reason);
+void session_close(struct session *session, enum session_reason reason);
+/* The front's answer to what happened; drops the node leg, wipes the credential. */
+void session_unavailable(struct session *session, enum session_reason reason);
+void session_answer(struct session *session, enum front_reply reply);
+/* After front->reply() or ->refused(): go on with the dialogue, or end. */
+void session_after_reply(struct session *session, int outcome);
+void session_wipe_credential(struct session *session);
+/* Reads what the client sent. Returns 0, or 1 if the session is over. */
+int session_read_client(struct session *session);
+
+/* ---- steps ---- */
+
+void session_step_tls(struct session *session);	      /* step_tls.c: start */
+void session_tls_progress(struct session *session);
+void session_step_dialogue(struct session *session);  /* step_dialogue.c: start */
+void session_dialogue_run(struct session *session);   /* consume input */
+void session_step_identify(struct session *session);  /* step_identify.c */
+void session_step_map(struct session *session);	      /* step_map.c */
+void session_step_dial(struct session *session, const char *destination); /* step_dial.c */
+void session_drop_dial(struct session *session);
+void session_dial_window_over(struct session *session);
+void session_replay_start(struct session *session);   /* step_replay.c */
+void session_replay_input(struct session *session);
+void session_replay_timeout(struct session *session);
+void session_replay_lost(struct session *session, int error);
+void session_step_splice(struct session *session);    /* step_splice.c */
+void session_step_drain(struct session *session);     /* step_drain.c: FLUSH and LINGER */
+void session_linger_read(struct session *session);
+void session_log(struct session *session);	      /* session_log.c: the one line */
+/* Moves what the relay has carried since the last call into the counters. */
+void session_fold(struct session *session);
+/* An account as logs show it: 2 characters, ***#, 8 hex digits of its SHA-256. */
+void session_redact(struct view account, char *ret, size_t ret_size);
+
+#endif

@@ -1,0 +1,436 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * dial: from the node's name to a leg on which its dialogue can begin (sessions.md section 8):
+ * breaker, resolution, own-address check, connects with retries inside one window, PROXY header,
+ * TLS. Then step_replay.c talks. Every failure ends in dial_failed(), which decides between
+ * another address, another attempt and the unavailable reply.
+ */
+#include "session/dial.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "net/proxyhdr.h"
+#include "net/sock.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define RETRY_PAUSE_MS 200
+#define NODE_IN_BYTES 131072
+#define NODE_OUT_BYTES 65536
+
+static void attempt_start(struct session *session);
+static void connect_next(struct session *session);
+
+static const struct dial_fault fault_host = { REASON_NODE_UNREACHABLE, HEALTH_FAIL_HOST, true };
+static const struct dial_fault fault_internal = { REASON_INTERNAL, HEALTH_NONE, false };
+
+/* ---- breaker ---- */
+
+void dial_report(struct session *session, enum health_event event)
+{
+	struct dial *dial = session->dial;
+	enum health_change change;
+
+	if (!dial || !dial->entered)
+		return;
+	dial->entered = false;
+	change = health_report(session->node->health, event, dial->probe, &session->client,
+		clock_mono_ms());
+	if (change != HEALTH_SAME)
+		log_event(change == HEALTH_WENT_DOWN ? LOGL_WARN : LOGL_INFO,
+			change == HEALTH_WENT_DOWN ? "node_down" : "node_up", "node",
+			session->node->name, NULL);
+}
+
+/* ---- leaving ---- */
+
+static void close_leg(struct dial *dial)
+{
+	loop_watch_del(&dial->watch);
+	loop_timer_del(dial->session->pool->loop, &dial->timer);
+	stream_close(&dial->stream);
+	if (dial->back)
+		dial->back_ops->free(dial->back);
+	dial->back = NULL;
+	buf_fini(&dial->in);
+	buf_fini(&dial->out);
+	dial->secured = dial->connected = false;
+	dial->read_want = 0;
+}
+
+void session_drop_dial(struct session *session)
+{
+	struct dial *dial = session->dial;
+
+	if (!dial)
+		return;
+	dial_report(session, HEALTH_NONE); /* whoever had a verdict reported it before */
+	resolve_cancel(dial->query);
+	close_leg(dial);
+	session->dial = NULL;
+	free(dial);
+}
+
+static void log_dial_failure(struct session *session, const struct dial_fault *fault)
+{
+	const char *text = stream_is_open(&session->dial->stream) ?
+				   tls_stream_error(&session->dial->stream) :
+				   "";
+	log_event_limited(LOGL_WARN, "node_failed", session->node->name, "node", session->node->name,
+		"reason", session_reason_name(fault->reason), "tls", *text ? text : "-", NULL);
+}
+
+static void on_pause_over(struct timer *timer)
+{
+	struct dial *dial = container_of(timer, struct dial, timer);
+	struct session *session = dial->session;
+
+	attempt_start(session);
+	session_update_watch(session);
+}
+
+void dial_failed(struct session *session, struct dial_fault fault)
+{
+	struct dial *dial = session->dial;
+	bool was_connecting = dial->phase == DIAL_CONNECT || dial->phase == DIAL_RESOLVE;
+
+	log_dial_failure(session, &fault);
+	close_leg(dial);
+	if (fault.retryable && was_connecting && dial->addr_next < dial->addr_count) {
+		connect_next(session);
+		return;
+	}
+	if (fault.retryable && dial->retries_left &&
+		clock_mono_ms() + RETRY_PAUSE_MS < dial->window_ends_ms) {
+		dial->retries_left--;
+		dial->phase = DIAL_PAUSE;
+		loop_timer_set(session->pool->loop, &dial->timer, RETRY_PAUSE_MS, on_pause_over);
+		return;
+	}
+	if (fault.event != HEALTH_NONE)
+		atomic_fetch_add(&session->node->dial_errors, 1);
+	dial_report(session, fault.event);
+	session_phase_end(session, PHASE_DIAL);
+	session_unavailable(session, fault.reason);
+}
+
+void session_dial_window_over(struct session *session)
+{
+	atomic_fetch_add(&session->node->dial_errors, 1);
+	dial_report(session, HEALTH_FAIL_HOST);
+	session_phase_end(session, PHASE_DIAL);
+	session_unavailable(session, REASON_NODE_TIMEOUT);
+}
+
+/* ---- input and output of the leg ---- */
+
+int dial_flush(struct dial *dial)
+{
+	while (dial->out.len) {
+		struct view v = buf_view(&dial->out);
+		ssize_t n = stream_write(&dial->stream, v.data, v.len);
+
+		if (n == -EAGAIN)
+			return 0;
+		if (n < 0)
+			return (int)n;
+		buf_consume(&dial->out, (size_t)n);
+	}
+	buf_fini(&dial->out); /* wiped: it may have held the credential */
+	return 0;
+}
+
+void dial_update_watch(struct dial *dial)
+{
+	uint32_t events = 0;
+
+	if (!dial->watch.loop)
+		return;
+	switch (dial->phase) {
+	case DIAL_CONNECT:
+		events = EPOLLOUT;
+		break;
+	case DIAL_PREAMBLE:
+		events = EPOLLOUT;
+		break;
+	case DIAL_TLS:
+		events = dial->out.len ? EPOLLOUT : dial->stream.want;
+		break;
+	case DIAL_TALK:
+		events = dial->read_want ? dial->read_want : EPOLLIN;
+		if (dial->out.len)
+			events |= dial->stream.want ? dial->stream.want : EPOLLOUT;
+		break;
+	default:
+		break;
+	}
+	if (loop_watch_set(&dial->watch, events) < 0)
+		dial_failed(dial->session, fault_internal);
+}
+
+/* TLS failed or the peer left: what the breaker should think of it. */
+static struct dial_fault tls_fault(int error)
+{
+	bool io = error != -EPROTO;
+
+	return (struct dial_fault){ REASON_TLS_NODE, HEALTH_FAIL_CLIENT, io };
+}
+
+static void tls_progress(struct session *session)
+{
+	struct dial *dial = session->dial;
+	int r = tls_stream_handshake(&dial->stream);
+
+	if (r == -EAGAIN) {
+		dial_update_watch(dial);
+		return;
+	}
+	if (r < 0) {
+		dial_failed(session, tls_fault(r));
+		return;
+	}
+	dial->secured = true;
+	dial->stream.want = 0;
+	dial->phase = DIAL_TALK;
+	session_replay_start(session);
+}
+
+void dial_start_tls(struct session *session)
+{
+	struct dial *dial = session->dial;
+
+	dial->phase = DIAL_TLS;
+	if (tls_stream_connect(&dial->stream, dial->tls) < 0) {
+		dial_failed(session, fault_internal);
+		return;
+	}
+	dial->stream.want = EPOLLOUT;
+	tls_progress(session);
+}
+
+/* The PROXY header is on its way: TLS next, or the greeting. */
+static void preamble_done(struct session *session)
+{
+	struct dial *dial = session->dial;
+
+	if (dial->leg->tls == CONFIG_TLS_IMPLICIT) {
+		dial_start_tls(session);
+		return;
+	}
+	dial->phase = DIAL_TALK;
+	session_replay_start(session);
+}
+
+static void preamble_progress(struct session *session)
+{
+	int r = dial_flush(session->dial);
+
+	if (r < 0)
+		dial_failed(session,
+			(struct dial_fault){ REASON_NODE_ERROR, HEALTH_FAIL_CLIENT, true });
+	else if (!session->dial->out.len)
+		preamble_done(session);
+	else
+		dial_update_watch(session->dial);
+}
+
+static void connected(struct session *session)
+{
+	struct dial *dial = session->dial;
+	unsigned char header[PROXYHDR_MAX_BYTES], id[PROXYHDR_ID_BYTES];
+	size_t len;
+
+	loop_timer_del(session->pool->loop, &dial->timer);
+	dial->connected = true;
+	dial->phase = DIAL_PREAMBLE;
+	if (dial->leg->forwarding == CONFIG_FORWARDING_PROXY) {
+		proxyhdr_make_id(session->pool->server->instance, session->number, id);
+		len = proxyhdr_write(&session->client, &session->local, id, header);
+		if (buf_append(&dial->out, header, len) < 0) {
+			dial_failed(session, fault_internal);
+			return;
+		}
+	}
+	preamble_progress(session);
+}
+
+static void on_node_event(struct loop_watch *watch, uint32_t epoll_events)
+{
+	struct dial *dial = container_of(watch, struct dial, watch);
+	struct session *session = dial->session;
+	int r;
+
+	(void)epoll_events; /* errors show up in the calls below */
+	switch (dial->phase) {
+	case DIAL_CONNECT:
+		r = sock_error(dial->stream.fd);
+		if (r < 0)
+			dial_failed(session, fault_host);
+		else
+			connected(session);
+		break;
+	case DIAL_PREAMBLE:
+		preamble_progress(session);
+		break;
+	case DIAL_TLS:
+		tls_progress(session);
+		break;
+	case DIAL_TALK:
+		session_replay_input(session);
+		break;
+	default:
+		break;
+	}
+	session_update_watch(session);
+}
+
+/* ---- connects ---- */
+
+static void on_connect_timeout(struct timer *timer)
+{
+	struct dial *dial = container_of(timer, struct dial, timer);
+	struct session *session = dial->session;
+
+	dial_failed(session, (struct dial_fault){ REASON_NODE_TIMEOUT, HEALTH_FAIL_HOST, true });
+	session_update_watch(session);
+}
+
+static int connect_one(struct session *session, const struct addr *addr)
+{
+	struct dial *dial = session->dial;
+	struct addr source = { 0 };
+	uint64_t now = clock_mono_ms();
+	uint64_t left = dial->window_ends_ms > now ? dial->window_ends_ms - now : 0;
+	bool others = dial->addr_next < dial->addr_count || dial->retries_left;
+	int fd, r;
+
+	r = node_source_next(session->node, addr->sa.sa_family, &source);
+	if (r < 0)
+		return r;
+	fd = sock_connect_start(addr, &source);
+	if (fd < 0)
+		return fd;
+	stream_init_plain(&dial->stream, fd);
+	r = loop_watch_add(session->pool->loop, &dial->watch, fd, EPOLLOUT, on_node_event);
+	if (r < 0)
+		return r;
+	loop_timer_set(session->pool->loop, &dial->timer, node_connect_budget_ms(left, others),
+		on_connect_timeout);
+	return 0;
+}
+
+static void connect_next(struct session *session)
+{
+	struct dial *dial = session->dial;
+	const struct addr *addr = &dial->addrs[dial->addr_next++];
+	int r;
+
+	dial->phase = DIAL_CONNECT;
+	if (server_is_own_listener(session->pool->server, addr)) {
+		log_event_limited(LOGL_ERROR, "loop", session->node->name, "node",
+			session->node->name, NULL);
+		dial_failed(session, (struct dial_fault){ REASON_LOOP, HEALTH_NONE, false });
+		return;
+	}
+	r = connect_one(session, addr);
+	if (r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -ENOBUFS)
+		dial_failed(session, fault_internal); /* our shortage, not the node's fault */
+	else if (r < 0)
+		dial_failed(session, fault_host);
+}
+
+static void on_resolved(void *arg, int status, const struct addr *addrs, size_t count)
+{
+	struct session *session = arg;
+	struct dial *dial = session->dial;
+
+	dial->query = NULL;
+	dial->addr_next = 0;
+	dial->addr_count = status == 0 ? MIN(count, (size_t)RESOLVE_MAX_ADDRS) : 0;
+	for (size_t i = 0; i < dial->addr_count; i++)
+		dial->addrs[i] = addrs[i];
+	if (!dial->addr_count)
+		dial_failed(session, fault_host);
+	else
+		connect_next(session);
+	session_update_watch(session);
+}
+
+static void attempt_start(struct session *session)
+{
+	struct dial *dial = session->dial;
+
+	dial->phase = DIAL_RESOLVE;
+	dial->addr_next = dial->addr_count = 0;
+	if (resolve_start(session->pool->resolver, session->destination->host, dial->leg->port,
+		    on_resolved, session, &dial->query) < 0)
+		dial_failed(session, fault_internal);
+}
+
+/* ---- entry ---- */
+
+/* Chooses node and leg. Returns false when the session was answered instead. */
+static bool choose_leg(struct session *session, const char *destination)
+{
+	struct snapshot *snapshot = session->snapshot;
+	int index = snapshot_find(snapshot, destination);
+	const struct config_leg *leg;
+
+	if (index < 0) { /* cannot happen: the mapping answers declared names only */
+		session->node = NULL;
+		session_unavailable(session, REASON_INTERNAL);
+		return false;
+	}
+	session->node = snapshot->nodes[index];
+	session->destination = &snapshot->config->destinations[index];
+	leg = &session->destination->legs[session->settings->protocol];
+	if (!leg->declared) {
+		log_event_limited(LOGL_WARN, "node_no_protocol", session->node->name, "node",
+			session->node->name, NULL);
+		session_unavailable(session, REASON_NODE_NO_PROTOCOL);
+		return false;
+	}
+	session->dial->leg = leg;
+	session->dial->tls = snapshot->legs[index].tls[session->settings->protocol];
+	return true;
+}
+
+static bool pass_breaker(struct session *session)
+{
+	enum health_gate gate =
+		health_enter(session->node->health, &session->client, clock_mono_ms());
+
+	if (gate == HEALTH_REFUSE) {
+		session_unavailable(session, REASON_NODE_DOWN);
+		return false;
+	}
+	session->dial->entered = true;
+	session->dial->probe = gate == HEALTH_PROBE;
+	return true;
+}
+
+void session_step_dial(struct session *session, const char *destination)
+{
+	struct dial *dial = calloc(1, sizeof(*dial));
+	const struct config *config = session->snapshot->config;
+
+	if (!dial) {
+		session_unavailable(session, REASON_INTERNAL);
+		return;
+	}
+	session_phase_start(session);
+	session_set_state(session, S_DIAL);
+	session->dial = dial;
+	dial->session = session;
+	dial->retries_left = (unsigned)config->server.backend_connect_retries;
+	dial->window_ends_ms = session->phase_started_ms + config->server.backend_timeout_ms;
+	buf_init(&dial->in, NODE_IN_BYTES, true);
+	buf_init(&dial->out, NODE_OUT_BYTES, true);
+	if (!choose_leg(session, destination) || !pass_breaker(session))
+		return;
+	if (dial->leg->forwarding == CONFIG_FORWARDING_XCLIENT && config->server.proxy_ttl <= 1) {
+		session_unavailable(session, REASON_LOOP); /* SES-63 */
+		return;
+	}
+	attempt_start(session);
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * dialogue: the protocol's talk before login, answered by the router alone, until the client has
+ * sent a complete credential (identify), asks for TLS, or ends. What is pipelined behind waits in
+ * session->in. The protocol's front is a pure state machine; here is what it may not know:
+ * sockets, TLS, configuration.
+ */
+#include "session/session.h"
+#include "base/log.h"
+#include "net/sock.h"
+
+#include <stdlib.h>
+
+#define OUT_HIGH_BYTES 16384 /* above it no further command is answered until it is sent */
+
+static const struct front_ops *front_ops_of(enum protocol protocol)
+{
+	return protocol == PROTOCOL_IMAP ? &imap_front_ops : NULL;
+}
+
+static const enum sasl_mech front_mechs[] = { SASL_PLAIN, SASL_LOGIN };
+
+/* The configured mechanisms that this build speaks, in configured order. */
+static size_t pick_mechs(const struct config *config, enum sasl_mech ret_mechs[SASL_MECHS])
+{
+	const struct config_capabilities *caps = &config->capabilities[PROTOCOL_IMAP];
+	size_t count = 0;
+
+	for (size_t i = 0; i < caps->mech_count; i++) {
+		for (size_t k = 0; k < ARRAY_SIZE(front_mechs); k++) {
+			if ((int)caps->mechs[i] == (int)front_mechs[k])
+				ret_mechs[count++] = front_mechs[k];
+		}
+	}
+	return count;
+}
+
+static int front_create(struct session *session, bool secure)
+{
+	const struct config *config = session->snapshot->config;
+	const struct config_capabilities *caps = &config->capabilities[session->settings->protocol];
+	enum sasl_mech mechs[SASL_MECHS];
+	char literal[ADDR_TEXT_SIZE];
+	struct front_params params = {
+		.host = config->server.hostname ? config->server.hostname :
+						  addr_format_literal(&session->local, literal),
+		.banner = caps->banner,
+		.capabilities = caps->advertise_joined,
+		.mechs = mechs,
+		.mech_count = pick_mechs(config, mechs),
+		.offer_starttls = session->settings->tls == CONFIG_TLS_STARTTLS,
+		.permit_auth = secure || caps->allow_plain_auth_without_tls,
+		.max_attempts = (unsigned)session->settings->max_auth_attempts,
+	};
+
+	session->front_ops = front_ops_of(session->settings->protocol);
+	return session->front_ops->create(&params, &session->front);
+}
+
+void session_step_dialogue(struct session *session)
+{
+	bool secure = stream_is_tls(&session->stream);
+	int r;
+
+	session_phase_start(session);
+	session_set_state(session, S_DIALOGUE);
+	if (session->front) { /* after STARTTLS: IMAP says nothing (RFC 9051 section 6.2.1) */
+		session->front_ops->starttls_done(session->front, true);
+	} else {
+		r = front_create(session, secure);
+		if (r == 0)
+			r = session->front_ops->greet(session->front, &session->out);
+		if (r < 0) {
+			session_close(session, REASON_INTERNAL);
+			return;
+		}
+	}
+	/* TLS may hold decrypted bytes for which no event will come. */
+	if (secure && session_read_client(session))
+		return;
+	session_run(session);
+}
+
+/* SES-15: nothing may be left behind the command, neither here nor in the socket. */
+static void start_tls(struct session *session)
+{
+	if (session->in.len || sock_unread(session->stream.fd) != 0) {
+		char client[ADDR_TEXT_SIZE], id[SESSION_ID_SIZE];
+
+		session_format_id(session, id);
+		log_event(LOGL_ERROR, "session_aborted", "reason", "starttls_injection", "id", id,
+			"client", addr_format(&session->client, client), NULL);
+		buf_clear(&session->in);
+		session_answer(session, FRONT_REPLY_VIOLATION);
+		session_finish(session, REASON_STARTTLS_INJECTION);
+		return;
+	}
+	if (session->front_ops->starttls_ok(session->front, &session->out) < 0) {
+		session_close(session, REASON_INTERNAL);
+		return;
+	}
+	session_phase_end(session, PHASE_DIALOGUE);
+	session_set_state(session, S_STARTTLS);
+	session_run(session);
+}
+
+/* Takes the credential over; ends the dialogue phase. */
+static void start_attempt(struct session *session)
+{
+	if (session->client_eof) { /* SES-3: it left, nobody reads the answer */
+		session_close(session, REASON_CLIENT_EOF);
+		return;
+	}
+	session->credential = calloc(1, sizeof(*session->credential));
+	if (!session->credential) {
+		session_close(session, REASON_INTERNAL);
+		return;
+	}
+	session->front_ops->take_credential(session->front, session->credential);
+	session_phase_end(session, PHASE_DIALOGUE);
+	session_step_identify(session);
+}
+
+/* One step of the front. Returns false when it needs more input or the output must go first. */
+static bool run_once(struct session *session)
+{
+	size_t consumed = 0;
+	int r = session->front_ops->input(
+		session->front, buf_view(&session->in), &consumed, &session->out);
+
+	buf_consume(&session->in, consumed);
+	session->mech = (int16_t)session->front_ops->last_mech(session->front);
+	session->attempts = (uint16_t)session->front_ops->attempts(session->front);
+	if (session->out.len && session_flush(session) < 0)
+		return false;
+	if (r == FRONT_STARTTLS)
+		start_tls(session);
+	else if (r == FRONT_LOGIN)
+		start_attempt(session);
+	else if (r != PROTO_MORE && r != PROTO_AGAIN)
+		session_after_reply(session, r);
+	return r != PROTO_MORE && session->out.len <= OUT_HIGH_BYTES;
+}
+
+void session_dialogue_run(struct session *session)
+{
+	bool more = true;
+
+	while (more && session->state == S_DIALOGUE) {
+		more = session->in.len && run_once(session);
+		/* Decrypted bytes for which no event will come. */
+		if (!more && session->state == S_DIALOGUE && stream_pending(&session->stream) &&
+			session->out.len <= OUT_HIGH_BYTES && buf_room(&session->in)) {
+			size_t before = session->in.len;
+
+			if (session_read_client(session))
+				return;
+			more = session->in.len > before;
+		}
+	}
+	if (session->state != S_DIALOGUE || session->out.len > OUT_HIGH_BYTES)
+		return;
+	if (session->client_eof)
+		session_finish(session, REASON_CLIENT_EOF);
+	else if (!session->in.len)
+		buf_fini(&session->in); /* idle clients hold no buffer */
+}

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * replay: the node's dialogue from its greeting to its verdict, by the protocol's back: STARTTLS,
+ * conveying the client (SES-48..57), the credential, the answer. Stage 9 is entered after a
+ * positive final reply and nothing else (SES-1). The credential is wiped once it has been sent.
+ */
+#include "session/dial.h"
+#include "base/log.h"
+#include "net/sock.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define READ_BYTES 4096
+
+static void run_outcome(struct session *session, int outcome);
+
+static const struct dial_fault fault_internal = { REASON_INTERNAL, HEALTH_NONE, false };
+
+static int back_create(struct session *session)
+{
+	struct dial *dial = session->dial;
+	const struct config *config = session->snapshot->config;
+	struct back_params params = {
+		.starttls = dial->leg->tls == CONFIG_TLS_STARTTLS,
+		.host = config->server.hostname ? config->server.hostname :
+						  addr_format_literal(&session->local, dial->host),
+	};
+
+	if (dial->leg->forwarding == CONFIG_FORWARDING_XCLIENT) {
+		session_format_id(session, dial->id);
+		dial->forward = (struct back_forward){
+			.client_ip = addr_format_ip(&session->client, dial->client_ip),
+			.local_ip = addr_format_ip(&session->local, dial->local_ip),
+			.client_port = addr_port(&session->client),
+			.local_port = addr_port(&session->local),
+			.ttl = (unsigned)config->server.proxy_ttl - 1,
+			.session_id = dial->id,
+			.client_tls = stream_is_tls(&session->stream),
+		};
+		params.forward = &dial->forward;
+	}
+	dial->back_ops = &imap_back_ops;
+	return dial->back_ops->create(&params, &dial->back);
+}
+
+/* The leg is up (again, after STARTTLS). */
+void session_replay_start(struct session *session)
+{
+	struct dial *dial = session->dial;
+
+	if (!dial->back) {
+		if (back_create(session) < 0) {
+			dial_failed(session, fault_internal);
+			return;
+		}
+	} else {
+		run_outcome(session, dial->back_ops->starttls_done(dial->back, &dial->out));
+		if (session->dial != dial || dial->phase != DIAL_TALK)
+			return;
+	}
+	session_replay_input(session); /* TLS may hold the greeting already */
+}
+
+/* SES-48, checked right before the credential is written. */
+static bool may_send_secret(const struct session *session)
+{
+	return session->dial->secured || (session->dial->leg->tls == CONFIG_TLS_PLAIN &&
+						 session->destination->allow_plaintext_auth);
+}
+
+static void send_credential(struct session *session)
+{
+	struct dial *dial = session->dial;
+	size_t consumed = 0;
+	int r;
+
+	if (!may_send_secret(session)) {
+		dial_failed(session,
+			(struct dial_fault){ REASON_NODE_REFUSED, HEALTH_NONE, false });
+		return;
+	}
+	session_phase_end(session, PHASE_DIAL);
+	session_set_state(session, S_REPLAY);
+	r = dial->back_ops->replay(dial->back, session->credential, buf_view(&dial->in), &consumed,
+		&dial->out);
+	buf_consume(&dial->in, consumed);
+	run_outcome(session, r);
+}
+
+static void refused(struct session *session)
+{
+	struct dial *dial = session->dial;
+	bool for_good = dial->back_ops->refused_for_good(dial->back);
+	bool temporarily = dial->back_ops->refused_temporarily(dial->back);
+	int r;
+
+	atomic_fetch_add(&session->pool->server->auth_failed, 1);
+	atomic_fetch_add(&session->node->auth_failed, 1);
+	dial_report(session, HEALTH_SUCCESS);
+	session_phase_end(session, PHASE_REPLAY);
+	session_wipe_credential(session);
+	if (session->destination->hide_auth_errors) {
+		buf_clear(&session->out);
+		r = session->front_ops->reply(session->front,
+			temporarily ? FRONT_REPLY_HIDDEN_TEMP : FRONT_REPLY_AUTH_FAILED,
+			&session->out);
+	} else {
+		r = session->front_ops->refused(session->front, &session->out);
+	}
+	session_drop_dial(session); /* #6: nothing is ever bridged after a refusal */
+	session_phase_start(session);
+	session->preauth_at_ms =
+		session->phase_started_ms + session->settings->preauth_timeout_ms;
+	session_set_state(session, S_DIALOGUE);
+	session_after_reply(session, r);
+	if (for_good)
+		session_finish(session, REASON_NODE_EOF);
+	session_run(session); /* what was pipelined is input of the dialogue again (SES-2) */
+}
+
+static void accepted(struct session *session)
+{
+	dial_report(session, HEALTH_SUCCESS);
+	session_phase_end(session, PHASE_REPLAY);
+	session_wipe_credential(session);
+	session_set_state(session, S_SPLICE);
+	session_run(session);
+}
+
+static void failed(struct session *session)
+{
+	enum back_failure failure = session->dial->back_ops->failure(session->dial->back);
+	enum session_reason reason = failure == BACK_FAIL_INJECTION ? REASON_STARTTLS_INJECTION :
+								      REASON_NODE_REFUSED;
+
+	if (failure == BACK_FAIL_INJECTION)
+		log_event_limited(LOGL_ERROR, "node_starttls_injection", session->node->name,
+			"node", session->node->name, NULL);
+	dial_failed(session, (struct dial_fault){ reason, HEALTH_FAIL_CLIENT, false });
+}
+
+/* The node asked for the handshake: nothing it sent may be left (#2). */
+static void start_tls(struct session *session)
+{
+	struct dial *dial = session->dial;
+
+	if (dial->in.len || sock_unread(dial->stream.fd) != 0) {
+		log_event_limited(LOGL_ERROR, "node_starttls_injection", session->node->name,
+			"node", session->node->name, NULL);
+		dial_failed(session, (struct dial_fault){
+					     REASON_STARTTLS_INJECTION, HEALTH_FAIL_CLIENT, false });
+		return;
+	}
+	dial_start_tls(session);
+}
+
+static void run_outcome(struct session *session, int outcome)
+{
+	struct dial *dial = session->dial;
+	int r = 0;
+
+	if (outcome < 0) {
+		dial_failed(session, fault_internal);
+		return;
+	}
+	if (dial->out.len)
+		r = dial_flush(dial);
+	if (dial->back_ops->credential_sent(dial->back) && !dial->out.len)
+		session_wipe_credential(session);
+	switch (outcome) {
+	case BACK_STARTTLS:
+		start_tls(session);
+		return;
+	case BACK_READY:
+		send_credential(session);
+		return;
+	case BACK_ACCEPTED:
+		accepted(session);
+		return;
+	case BACK_REFUSED:
+		refused(session);
+		return;
+	case BACK_FAILED:
+		failed(session);
+		return;
+	}
+	if (r < 0)
+		session_replay_lost(session, r);
+}
+
+/* The node closed or its leg broke: retry before the credential went out, never after (SES-76). */
+void session_replay_lost(struct session *session, int error)
+{
+	bool replaying = session->state == S_REPLAY;
+	enum session_reason reason = error == STREAM_EOF || error == -ECONNABORTED ?
+					     REASON_NODE_EOF :
+					     REASON_NODE_ERROR;
+
+	if (error == -EPROTO)
+		reason = REASON_TLS_NODE;
+	if (replaying)
+		session_phase_end(session, PHASE_REPLAY);
+	dial_failed(session, (struct dial_fault){ reason, HEALTH_FAIL_CLIENT, !replaying });
+}
+
+void session_replay_timeout(struct session *session)
+{
+	session_phase_end(session, PHASE_REPLAY);
+	atomic_fetch_add(&session->node->dial_errors, 1);
+	dial_report(session, HEALTH_FAIL_CLIENT);
+	session_unavailable(session, REASON_NODE_TIMEOUT);
+}
+
+/* Reads once. Returns bytes, or what stream_read() said. */
+static ssize_t read_node(struct dial *dial)
+{
+	size_t want = MIN(buf_room(&dial->in), (size_t)READ_BYTES);
+	ssize_t n;
+
+	if (!want)
+		return -ENOBUFS;
+	if (buf_reserve(&dial->in, want) < 0)
+		return -ENOMEM;
+	n = stream_read(&dial->stream, buf_tail(&dial->in), want);
+	dial->read_want = n == -EAGAIN ? dial->stream.want : 0;
+	if (n > 0)
+		buf_commit(&dial->in, (size_t)n);
+	return n;
+}
+
+static void consume_input(struct session *session, struct dial *dial)
+{
+	while (session->dial == dial && dial->phase == DIAL_TALK && dial->in.len &&
+		session->state != S_SPLICE) {
+		size_t consumed = 0;
+		int r = dial->back_ops->input(dial->back, buf_view(&dial->in), &consumed, &dial->out,
+			&session->out);
+
+		buf_consume(&dial->in, consumed);
+		run_outcome(session, r);
+		if (r == PROTO_MORE)
+			return;
+	}
+}
+
+/* Readable, writable, or just secured: moves as far as it goes. */
+void session_replay_input(struct session *session)
+{
+	struct dial *dial = session->dial;
+	ssize_t n;
+	int r = dial_flush(dial);
+
+	if (r < 0) {
+		session_replay_lost(session, r);
+		return;
+	}
+	if (dial->back_ops->credential_sent(dial->back) && !dial->out.len)
+		session_wipe_credential(session);
+	while (session->dial == dial && dial->phase == DIAL_TALK && session->state != S_SPLICE) {
+		n = read_node(dial);
+		if (n == -EAGAIN)
+			break;
+		if (n <= 0) {
+			session_replay_lost(session, (int)n);
+			return;
+		}
+		consume_input(session, dial);
+	}
+	if (session->dial == dial)
+		dial_update_watch(dial);
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * splice: the node said yes and its answer has reached the client's socket; now both legs with
+ * their left-over bytes go to the relay, in order and before anything else (#47). From here on
+ * the session holds no protocol state, no buffer and no credential.
+ */
+#include "session/dial.h"
+#include "base/clock.h"
+
+#define DRAIN_MS 60000
+#define FOLD_MS 1000
+
+static void on_fold(struct timer *timer)
+{
+	struct session_pool *pool = container_of(timer, struct session_pool, fold_timer);
+	bool any = false;
+
+	list_for_each(node, &pool->sessions) {
+		struct session *session = list_entry(node, struct session, link);
+
+		if (session->relay) {
+			session_fold(session);
+			any = true;
+		}
+	}
+	if (any)
+		loop_timer_set(pool->loop, &pool->fold_timer, FOLD_MS, on_fold);
+}
+
+static void on_relay_done(struct relay *relay, void *arg, enum relay_end end)
+{
+	static const enum session_reason reasons[] = {
+		[RELAY_END_CLIENT_EOF] = REASON_CLIENT_EOF,
+		[RELAY_END_NODE_EOF] = REASON_NODE_EOF,
+		[RELAY_END_CLIENT_ERROR] = REASON_CLIENT_ERROR,
+		[RELAY_END_NODE_ERROR] = REASON_NODE_ERROR,
+		[RELAY_END_KEEPALIVE] = REASON_KEEPALIVE,
+		[RELAY_END_IDLE] = REASON_IDLE,
+		[RELAY_END_TRUNCATED] = REASON_TRUNCATED,
+		[RELAY_END_STOPPED] = REASON_SHUTDOWN,
+	};
+	struct session *session = arg;
+
+	(void)relay;
+	session_close(session, reasons[end]);
+}
+
+static void count_in(struct session *session)
+{
+	struct server *server = session->pool->server;
+
+	session->counted_active = true;
+	atomic_fetch_add(&session->node->active, 1);
+	atomic_fetch_add(&session->node->sessions, 1);
+	for (int i = 0; i < 2; i++) {
+		session->path[i] = (int8_t)relay_path_of(session->relay, (enum relay_direction)i);
+		atomic_fetch_add(&server->paths[session->path[i]].active, 1);
+		atomic_fetch_add(&server->paths[session->path[i]].started, 1);
+	}
+	if (!timer_armed(&session->pool->fold_timer))
+		loop_timer_set(session->pool->loop, &session->pool->fold_timer, FOLD_MS, on_fold);
+}
+
+/* The watches go before the descriptors change hands. */
+static int start_relay(struct session *session)
+{
+	struct dial *dial = session->dial;
+	struct relay_params params = {
+		.loop = session->pool->loop,
+		.idle_ms = session->snapshot->config->server.bridge_idle_ms,
+		.drain_ms = DRAIN_MS,
+		.done = on_relay_done,
+		.arg = session,
+	};
+	struct stream legs[2] = { session->stream, dial->stream };
+	struct buf early[2] = { session->in, dial->in };
+	int r;
+
+	loop_watch_del(&session->watch);
+	loop_watch_del(&dial->watch);
+	r = relay_start(&params, legs, early, &session->relay);
+	session->stream = legs[RELAY_CLIENT]; /* zeroed if the relay took them */
+	dial->stream = legs[RELAY_NODE];
+	session->in = early[RELAY_CLIENT];
+	dial->in = early[RELAY_NODE];
+	return r;
+}
+
+void session_step_splice(struct session *session)
+{
+	if (session->out.len) /* the node's answer goes first */
+		return;
+	if (start_relay(session) < 0) {
+		session_close(session, REASON_INTERNAL);
+		return;
+	}
+	session_drop_dial(session);
+	session->front_ops->free(session->front);
+	session->front = NULL;
+	buf_fini(&session->in);
+	buf_fini(&session->out);
+	session_set_state(session, S_ESTABLISHED);
+	count_in(session);
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * tls: the handshake with the client, at once on an implicit listener or after STARTTLS. It
+ * never blocks; its time is part of preauth_timeout (sessions.md sections 3 and 4).
+ */
+#include "session/session.h"
+
+#include <errno.h>
+
+static const struct tls_alpn *alpn_of(enum protocol protocol)
+{
+	static const struct tls_alpn imap = { .id = "imap" }, pop3 = { .id = "pop3" },
+				     sieve = { .id = "managesieve" }, none = { .id = NULL };
+
+	switch (protocol) {
+	case PROTOCOL_IMAP:
+		return &imap;
+	case PROTOCOL_POP3:
+		return &pop3;
+	case PROTOCOL_MANAGESIEVE:
+		return &sieve;
+	default:
+		return &none;
+	}
+}
+
+void session_step_tls(struct session *session)
+{
+	session_phase_start(session);
+	session_set_state(session, S_TLS);
+	if (tls_stream_accept(&session->stream, session->snapshot->tls,
+		    alpn_of(session->settings->protocol)) < 0) {
+		session_close(session, REASON_INTERNAL);
+		return;
+	}
+	session->stream.want = EPOLLIN;
+	session_tls_progress(session);
+}
+
+void session_tls_progress(struct session *session)
+{
+	int r = tls_stream_handshake(&session->stream);
+
+	if (r == -EAGAIN) {
+		session_update_watch(session);
+		return;
+	}
+	if (r < 0) {
+		session_close(session, r == -ETIMEDOUT ? REASON_KEEPALIVE : REASON_TLS_CLIENT);
+		return;
+	}
+	session_phase_end(session, PHASE_TLS);
+	session->tls_version = tls_stream_version(&session->stream);
+	session->tls_cipher = tls_stream_cipher(&session->stream);
+	session->stream.want = 0;
+	session_step_dialogue(session);
+}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Opens the store that a configuration selects. */
+#ifndef STORE_OPEN_H
+#define STORE_OPEN_H
+
+#include "config/config.h"
+#include "store/store.h"
+
+/* Returns 0 or -errno with error = text for the operator. changed: see store_changed_fn. */
+MUST_USE int store_open(struct config *config, store_changed_fn *changed, void *changed_arg,
+	struct store **ret_store, char *error, size_t error_size);
+
+#endif
