@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The configuration as an immutable snapshot with a reference count. Everything is parsed: units
+ * are in the names, names are resolved, defaults are filled in. Strings live as long as the
+ * snapshot. Keys, defaults and ranges: schema.c, and docs/config.md which is made from it.
+ */
+#ifndef CONFIG_CONFIG_H
+#define CONFIG_CONFIG_H
+
+#include "base/log.h"
+#include "identity/identity.h"
+#include "net/addr.h"
+#include "tls/tls.h"
+
+#include <stdio.h>
+
+enum protocol {
+	PROTOCOL_IMAP,
+	PROTOCOL_POP3,
+	PROTOCOL_MANAGESIEVE,
+	PROTOCOL_SUBMISSION,
+	PROTOCOL_SMTP,
+	PROTOCOL_LMTP,
+	PROTOCOL_HTTP,
+	PROTOCOLS
+};
+const char *protocol_name(enum protocol protocol);
+
+enum config_tls { CONFIG_TLS_IMPLICIT, CONFIG_TLS_STARTTLS, CONFIG_TLS_PLAIN };
+enum config_proxy { CONFIG_PROXY_OFF, CONFIG_PROXY_OPTIONAL, CONFIG_PROXY_REQUIRED };
+enum config_forwarding {
+	CONFIG_FORWARDING_UNSET,
+	CONFIG_FORWARDING_PROXY,
+	CONFIG_FORWARDING_XCLIENT,
+	CONFIG_FORWARDING_NONE
+};
+/* Same order as proto's enum sasl_mech, which config/ may not include. */
+enum config_sasl {
+	CONFIG_SASL_PLAIN,
+	CONFIG_SASL_LOGIN,
+	CONFIG_SASL_OAUTHBEARER,
+	CONFIG_SASL_XOAUTH2,
+	CONFIG_SASL_MECHS
+};
+enum config_source { CONFIG_SOURCE_FILE, CONFIG_SOURCE_REDIS, CONFIG_SOURCE_SQL };
+enum config_sql_kind { CONFIG_SQL_POSTGRES, CONFIG_SQL_SQLITE };
+enum config_splice_mode {
+	CONFIG_SPLICE_AUTO,
+	CONFIG_SPLICE_SOCKMAP,
+	CONFIG_SPLICE_KTLS,
+	CONFIG_SPLICE_COPY
+};
+enum config_extract_from {
+	CONFIG_EXTRACT_NONE,
+	CONFIG_EXTRACT_AUTHORIZATION,
+	CONFIG_EXTRACT_QUERY,
+	CONFIG_EXTRACT_BODY,
+	CONFIG_EXTRACT_HEADER
+};
+
+struct config_server {
+	int64_t threads; /* 0 = one per usable CPU */
+	const char *hostname; /* NULL = the local address of the connection as a literal */
+	uint64_t shutdown_grace_ms, bridge_idle_ms, backend_timeout_ms;
+	int64_t backend_connect_retries;
+	int64_t host_down_threshold, host_down_min_clients;
+	uint64_t host_down_cooldown_ms;
+	int64_t proxy_ttl;
+	enum log_level log_level; /* HOMING_LOG has been applied */
+	bool log_accounts_full;
+	const char *user, *group; /* group NULL = primary group of user */
+};
+
+struct config_listener {
+	const char *name;
+	enum protocol protocol;
+	struct addr *bind;
+	size_t bind_count;
+	enum config_tls tls;
+	enum config_proxy proxy_protocol;
+	struct cidr *proxy_trusted;
+	size_t proxy_trusted_count;
+	uint64_t max_connections;
+	uint64_t preauth_timeout_ms;
+	int64_t max_auth_attempts;
+	bool forwarded_trust;
+};
+
+struct config_leg {
+	bool declared;
+	uint16_t port;
+	enum config_tls tls;
+	enum config_forwarding forwarding; /* resolved: never UNSET on a declared leg */
+};
+
+struct config_destination {
+	const char *name;
+	const char *host;
+	const char *tls_server_name; /* NULL = host */
+	bool proxy_protocol;
+	enum config_forwarding forwarding; /* as written */
+	bool forwarded;
+	bool tls_allow_invalid_certs;
+	bool has_pin;
+	unsigned char pin[TLS_SHA256_SIZE];
+	const char *tls_client_cert, *tls_client_key; /* both or neither */
+	struct addr *source_ips; /* port 0 */
+	size_t source_ip_count;
+	bool hide_auth_errors;
+	bool allow_plaintext_auth;
+	struct config_leg legs[PROTOCOLS];
+};
+
+struct config_routing {
+	const char *default_destination;
+	const char *smtp_passthrough_destination; /* NULL = unset */
+};
+
+struct config_mapping {
+	enum config_source source;
+	uint64_t positive_ttl_ms, negative_ttl_ms, lookup_timeout_ms, stale_grace_ms;
+	int64_t cache_max_entries;
+	const char *file_path;
+	const char *redis_url, *redis_key_prefix;
+	int64_t redis_pool_size;
+	enum config_sql_kind sql_kind;
+	const char *sql_url; /* NULL = PostgreSQL with libpq's environment */
+	const char *sqlite_path; /* absolute; set when sql_kind is SQLITE */
+	bool sqlite_read_only;
+	const char *sql_query, *sql_upsert_query, *sql_delete_query;
+	int64_t sql_pool_size;
+};
+
+/* Index: PROTOCOL_IMAP .. PROTOCOL_SUBMISSION. */
+struct config_capabilities {
+	enum config_sasl mechs[CONFIG_SASL_MECHS];
+	size_t mech_count;
+	bool mechs_set; /* the file names them */
+	bool allow_plain_auth_without_tls;
+	const char *banner;
+	const char *advertise_joined; /* imap: atoms; submission: ehlo lines joined by LF;
+				       * managesieve: sieve list joined by blanks */
+	const char *implementation;   /* managesieve */
+};
+
+struct config_route {
+	const char *match;
+	const char *destination;
+	enum config_extract_from from;
+	const char *param, *regex, *header;
+	const char *fallback; /* NULL = "default" */
+};
+
+struct config_http {
+	int64_t body_extract_cap, max_head_size;
+	uint64_t relay_idle_ms, keepalive_timeout_ms;
+	int64_t max_keepalive_requests;
+	struct config_route *routes;
+	size_t route_count;
+};
+
+struct config_admin {
+	bool present;
+	struct addr bind;
+	unsigned char token_sha256[TLS_SHA256_SIZE];
+	/* Where the token came from, for tools that need it again; NULL = not from there. */
+	const char *bearer_token_file;
+	int64_t min_token_len, lockout_threshold;
+	uint64_t lockout_duration_ms;
+	const char *socket;
+};
+
+struct config_splice {
+	enum config_splice_mode mode;
+	uint64_t backlog_limit_bytes, bulk_rate_bytes;
+	uint64_t stall_after_ms;
+	const char *pin_path;
+};
+
+struct config {
+	struct config_server server;
+	struct tls_cert_params *certs;
+	size_t cert_count;
+	struct tls_policy tls_policy;
+	struct config_listener *listeners;
+	size_t listener_count;
+	struct config_destination *destinations;
+	size_t destination_count;
+	struct config_routing routing;
+	struct identity_rules identity_rules; /* mapping.normalize, routing.master_user_separators */
+	struct config_mapping mapping;
+	const char *oauth_jwt_username_claim;
+	struct config_capabilities capabilities[PROTOCOL_SUBMISSION + 1];
+	struct config_http http;
+	struct config_admin admin;
+	struct config_splice splice;
+	struct config_private *private; /* the document, for printing; reference count */
+};
+
+/* One error or warning. keypath is dotted ("http.route[2].match"), or "" for a TOML syntax error;
+ * the text holds no secret (CFG-5). Line and column are 1-based; 0 when the file could not be read. */
+struct config_finding {
+	bool error;
+	unsigned line, column;
+	const char *file; /* the configuration file, or the mapping file */
+	const char *keypath, *text;
+};
+typedef void config_finding_fn(void *arg, const struct config_finding *finding);
+
+/*
+ * Reads, parses and checks a file; HOMING_LOG and HOMING_ADMIN_TOKEN are applied, and the latter
+ * is removed from the environment (SEC-23). Every finding is reported in file order. Returns 0
+ * (warnings allowed), -EINVAL when there was an error, or -errno when the file cannot be read.
+ */
+MUST_USE int config_load(
+	const char *path, config_finding_fn *report, void *arg, struct config **ret_config);
+/* The same, printing "FILE:LINE:COL: error: KEYPATH: TEXT" lines and, if there was any finding,
+ * the closing count (CFG-10, CFG-11). */
+MUST_USE int config_load_reporting(const char *path, FILE *out, struct config **ret_config);
+/* --check-config: prints findings and the count; returns the number of errors. */
+unsigned config_check_file(const char *path, FILE *out);
+
+struct config *config_ref(struct config *config);
+void config_unref(struct config *config); /* NULL is fine */
+
+/* --print-config: valid TOML, sorted, unset keys as comments, secrets masked (CFG-4, CFG-5). */
+void config_print(const struct config *config, FILE *out);
+/* docs/config.md: every key from the schema's rows. */
+void config_print_schema(FILE *out);
+
+/* NULL if no destination has this name. */
+const struct config_destination *config_find_destination(
+	const struct config *config, struct view name);
+
+/* The admin bearer token in clear for homingctl --config, from HOMING_ADMIN_TOKEN or the file the
+ * configuration names or the configuration itself. The caller wipes and frees. Returns 0, -ENOENT
+ * or -errno. */
+MUST_USE int config_admin_token(const char *path, char **ret_token);
+
+#endif

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Destinations: references, source addresses, the split of the dial window. */
+#include "node/node.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+int node_new(const struct node_params *params, struct node **ret_node)
+{
+	struct node *node = calloc(1, sizeof(*node));
+	int r = -ENOMEM;
+
+	if (!node)
+		return r;
+	atomic_init(&node->references, 1);
+	node->name = view_dup(view_str(params->name));
+	node->source_ips = calloc(params->source_ip_count + 1, sizeof(*node->source_ips));
+	if (!node->name || !node->source_ips)
+		goto fail;
+	if (params->source_ip_count)
+		memcpy(node->source_ips, params->source_ips,
+			params->source_ip_count * sizeof(*node->source_ips));
+	node->source_ip_count = params->source_ip_count;
+	r = health_new(&params->health, &node->health);
+	if (r < 0)
+		goto fail;
+	*ret_node = node;
+	return 0;
+fail:
+	node_unref(node);
+	return r;
+}
+
+struct node *node_ref(struct node *node)
+{
+	atomic_fetch_add(&node->references, 1);
+	return node;
+}
+
+void node_unref(struct node *node)
+{
+	if (!node || atomic_fetch_sub(&node->references, 1) != 1)
+		return;
+	health_free(node->health);
+	free(node->source_ips);
+	free(node->name);
+	free(node);
+}
+
+int node_source_next(struct node *node, int family, struct addr *ret_source)
+{
+	size_t of_family = 0, wanted;
+
+	if (!node->source_ip_count) {
+		*ret_source = (struct addr){ 0 };
+		return 0;
+	}
+	for (size_t i = 0; i < node->source_ip_count; i++)
+		of_family += node->source_ips[i].sa.sa_family == family;
+	if (!of_family)
+		return -EADDRNOTAVAIL;
+	wanted = atomic_fetch_add(&node->next_source[family == AF_INET6], 1) % of_family;
+	for (size_t i = 0; i < node->source_ip_count; i++) {
+		if (node->source_ips[i].sa.sa_family == family && wanted-- == 0) {
+			*ret_source = node->source_ips[i];
+			break;
+		}
+	}
+	return 0;
+}
+
+uint64_t node_connect_budget_ms(uint64_t remaining_ms, bool others_left)
+{
+	uint64_t budget = others_left ? remaining_ms / 2 : remaining_ms;
+
+	return budget ? budget : 1;
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * One destination as the workers see it: its breaker, its counters, its source addresses.
+ * Reference counted; the counters are atomic, the rest is immutable. Also the small pure rules of
+ * dialling. It knows no socket and no configuration.
+ */
+#ifndef NODE_NODE_H
+#define NODE_NODE_H
+
+#include "node/health.h"
+
+#include <stdatomic.h>
+
+struct node_params {
+	const char *name;
+	const struct addr *source_ips; /* port 0; may be NULL */
+	size_t source_ip_count;
+	struct health_params health;
+};
+
+struct node {
+	atomic_uint references;
+	char *name;
+	struct health *health;
+	struct addr *source_ips;
+	size_t source_ip_count;
+	atomic_uint next_source[2]; /* round robin: IPv4, IPv6 */
+
+	atomic_uint_fast64_t active;   /* established now */
+	atomic_uint_fast64_t sessions; /* reached stage 9 */
+	atomic_uint_fast64_t bytes_up, bytes_down;
+	atomic_uint_fast64_t auth_failed, dial_errors, unavailable;
+};
+
+MUST_USE int node_new(const struct node_params *params, struct node **ret_node);
+struct node *node_ref(struct node *node);
+void node_unref(struct node *node); /* NULL is fine */
+
+/* The address to dial from (SES-45): the next of the family, round robin; an unset address when
+ * none is configured at all; -EADDRNOTAVAIL when there are some, but none of this family. */
+MUST_USE int node_source_next(struct node *node, int family, struct addr *ret_source);
+
+/* How long one connect may take: half of what is left while another address or attempt remains,
+ * else all of it (SES-45). Milliseconds, at least 1. */
+uint64_t node_connect_budget_ms(uint64_t remaining_ms, bool others_left);
+
+#endif
