@@ -80,7 +80,7 @@ struct config_listener {
 	enum config_proxy proxy_protocol;
 	struct cidr *proxy_trusted;
 	size_t proxy_trusted_count;
-	uint64_t max_connections;
+	int64_t max_connections;
 	uint64_t preauth_timeout_ms;
 	int64_t max_auth_attempts;
 	bool forwarded_trust;
@@ -165,6 +165,8 @@ struct config_admin {
 	unsigned char token_sha256[TLS_SHA256_SIZE];
 	/* Where the token came from, for tools that need it again; NULL = not from there. */
 	const char *bearer_token_file;
+	const char *bearer_token; /* NULL after loading: hashed and wiped */
+	int tls;		  /* 0: implicit, the only value */
 	int64_t min_token_len, lockout_threshold;
 	uint64_t lockout_duration_ms;
 	const char *socket;

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The public face of config/: names, look-ups, reporting of findings. */
+#include "config/load.h"
+#include "base/fd.h"
+#include "base/secret.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+const char *protocol_name(enum protocol protocol)
+{
+	return schema_protocols[protocol];
+}
+
+const struct config_destination *config_find_destination(
+	const struct config *config, struct view name)
+{
+	for (size_t i = 0; i < config->destination_count; i++) {
+		if (view_eq(name, view_str(config->destinations[i].name)))
+			return &config->destinations[i];
+	}
+	return NULL;
+}
+
+struct report {
+	FILE *out;
+	unsigned errors, warnings;
+};
+
+static void print_finding(void *arg, const struct config_finding *finding)
+{
+	struct report *report = arg;
+
+	if (finding->error)
+		report->errors++;
+	else
+		report->warnings++;
+	fprintf(report->out, "%s:%u:%u: %s: %s%s%s\n", finding->file, finding->line, finding->column,
+		finding->error ? "error" : "warning", finding->keypath, *finding->keypath ? ": " : "",
+		finding->text);
+}
+
+static int load_and_report(const char *path, FILE *out, bool drop_token, struct config **ret_config)
+{
+	struct report report = { .out = out };
+	int r = config_load(path, print_finding, &report, ret_config);
+	char *token = getenv("HOMING_ADMIN_TOKEN");
+
+	/* CFG-11: a syntax error or an unreadable file stands alone; it has no key. */
+	if (report.errors || report.warnings)
+		fprintf(out, "%u error(s), %u warning(s)\n", report.errors, report.warnings);
+	if (drop_token && token) { /* SEC-23: also out of the environment block */
+		secret_wipe(token, strlen(token));
+		unsetenv("HOMING_ADMIN_TOKEN");
+	}
+	return r;
+}
+
+int config_load_reporting(const char *path, FILE *out, struct config **ret_config)
+{
+	return load_and_report(path, out, true, ret_config);
+}
+
+unsigned config_check_file(const char *path, FILE *out)
+{
+	struct config *config = NULL;
+	int r = load_and_report(path, out, true, &config);
+
+	config_unref(config);
+	return r < 0 ? 1 : 0;
+}
+
+static void ignore_finding(void *arg, const struct config_finding *finding)
+{
+	(void)arg;
+	(void)finding;
+}
+
+static int token_from_file(const char *path, char **ret_token)
+{
+	char *text, *start, *end, *token;
+	size_t len;
+	int r = fd_read_file(path, 65536, &text, &len);
+
+	if (r < 0)
+		return r;
+	for (start = text; *start && strchr(" \t\r\n", *start); start++)
+		;
+	for (end = text + len; end > start && strchr(" \t\r\n", end[-1]); end--)
+		;
+	token = view_dup(view_make(start, (size_t)(end - start)));
+	secret_wipe(text, len);
+	free(text);
+	if (!token)
+		return -ENOMEM;
+	*ret_token = token;
+	return 0;
+}
+
+int config_admin_token(const char *path, char **ret_token)
+{
+	const char *environment = getenv("HOMING_ADMIN_TOKEN");
+	const struct toml_entry *admin, *token;
+	struct config *config;
+	int r;
+
+	if (environment && *environment) {
+		*ret_token = strdup(environment);
+		return *ret_token ? 0 : -ENOMEM;
+	}
+	r = config_load(path, ignore_finding, NULL, &config);
+	if (r < 0)
+		return r;
+	r = -ENOENT;
+	if (config->admin.present && config->admin.bearer_token_file) {
+		r = token_from_file(config->admin.bearer_token_file, ret_token);
+	} else if (config->admin.present) {
+		admin = toml_find(&toml_root(config->private->document)->table, VIEW_LIT("admin"));
+		token = admin ? toml_find(&admin->value->table, VIEW_LIT("bearer_token")) : NULL;
+		*ret_token = token ? view_dup(token->value->string) : NULL;
+		r = token ? (*ret_token ? 0 : -ENOMEM) : -ENOENT;
+	}
+	config_unref(config);
+	return r;
+}

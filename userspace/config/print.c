@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * --print-config and docs/config.md. What the file sets is printed from the document, what it
+ * does not from the row's default; keys without either stand as comments. Secrets are masked.
+ */
+#include "config/load.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define MASK "********"
+
+static void print_string(FILE *out, struct view v)
+{
+	fputc('"', out);
+	for (size_t i = 0; i < v.len; i++) {
+		unsigned char c = (unsigned char)v.data[i];
+
+		if (c == '"' || c == '\\')
+			fprintf(out, "\\%c", c);
+		else if (c == '\n')
+			fputs("\\n", out);
+		else if (c < 0x20 || c == 0x7f)
+			fprintf(out, "\\u%04X", c);
+		else
+			fputc(c, out);
+	}
+	fputc('"', out);
+}
+
+static void print_value(FILE *out, const struct toml_value *value)
+{
+	switch (value->type) {
+	case TOML_INTEGER:
+		fprintf(out, "%lld", (long long)value->integer);
+		break;
+	case TOML_BOOL:
+		fputs(value->boolean ? "true" : "false", out);
+		break;
+	case TOML_STRING:
+		print_string(out, value->string);
+		break;
+	case TOML_ARRAY:
+		fputc('[', out);
+		for (uint32_t i = 0; i < value->array.count; i++) {
+			fputs(i ? ", " : "", out);
+			print_value(out, value->array.items[i]);
+		}
+		fputc(']', out);
+		break;
+	case TOML_TABLE:
+		fputs("{ ", out);
+		for (uint32_t i = 0; i < value->table.count; i++) {
+			fprintf(out, "%s%s = ", i ? ", " : "", value->table.entries[i].key.data);
+			print_value(out, value->table.entries[i].value);
+		}
+		fputs(" }", out);
+		break;
+	default: /* no key of ours takes floats or dates */
+		break;
+	}
+}
+
+/* scheme://user:PASSWORD@host and password=PASSWORD */
+static void print_url(FILE *out, struct view url)
+{
+	char *text = view_dup(url), *scheme, *at, *colon, *query;
+
+	if (!text)
+		return;
+	scheme = strstr(text, "://");
+	at = scheme ? strrchr(scheme, '@') : NULL;
+	colon = scheme ? strchr(scheme + 3, ':') : NULL;
+	query = strstr(text, "password=");
+	if (query) {
+		char *end = query + strcspn(query, "& ");
+
+		fprintf(out, "\"%.*s" MASK "%s\"", (int)(query + 9 - text), text, end);
+	} else if (at && colon && colon < at) {
+		fprintf(out, "\"%.*s" MASK "%s\"", (int)(colon + 1 - text), text, at);
+	} else {
+		print_string(out, url);
+	}
+	free(text);
+}
+
+static int compare_rows(const void *a, const void *b)
+{
+	return strcmp((*(const struct schema_row *const *)a)->key,
+		(*(const struct schema_row *const *)b)->key);
+}
+
+static void print_row(FILE *out, const struct config *config, const struct config_instance *instance,
+	const struct schema_row *row)
+{
+	static const char *const levels[] = { "error", "warn", "info", "debug", "trace" };
+	const struct toml_entry *entry =
+		instance->table ? toml_find(instance->table, view_str(row->key)) : NULL;
+
+	if (instance->id == TABLE_SERVER && strcmp(row->key, "log_level") == 0) {
+		fprintf(out, "log_level = \"%s\"\n", levels[config->server.log_level]);
+	} else if (!entry && !row->fallback) {
+		fprintf(out, "# %s =\n", row->key);
+	} else if (!entry) {
+		fprintf(out, "%s = %s\n", row->key, row->fallback);
+	} else {
+		fprintf(out, "%s = ", row->key);
+		if (row->kind == KIND_SECRET)
+			fputs("\"" MASK "\"", out);
+		else if (row->kind == KIND_URL)
+			print_url(out, entry->value->string);
+		else
+			print_value(out, entry->value);
+		fputc('\n', out);
+	}
+}
+
+static int compare_instances(const void *a, const void *b)
+{
+	const struct config_instance *x = *(const struct config_instance *const *)a;
+	const struct config_instance *y = *(const struct config_instance *const *)b;
+
+	/* Routes keep their order, which has a meaning: lower numbers come first. */
+	if (x->id == TABLE_ROUTE && y->id == TABLE_ROUTE)
+		return x < y ? -1 : 1;
+	return strcmp(x->path, y->path);
+}
+
+static void print_instance(
+	FILE *out, const struct config *config, const struct config_instance *instance)
+{
+	const struct schema_row *rows[32];
+	const char *comment = instance->table ? "" : "# ";
+	size_t count = 0;
+
+	if (instance->id == TABLE_EXTRACT)
+		return; /* printed inside its route */
+	/* Absent tables whose presence means something stay absent. */
+	if (!instance->table && instance->id >= TABLE_MAPPING_FILE && instance->id <= TABLE_MAPPING_SQL)
+		return;
+	if (!instance->table && instance->id == TABLE_ADMIN) {
+		fprintf(out, "\n%s[admin]\n", comment);
+		return;
+	}
+	if (instance->id == TABLE_ROUTE)
+		fputs("\n[[http.route]]\n", out);
+	else
+		fprintf(out, "\n[%s]\n", instance->path);
+	for (const struct schema_row *row = schema_tables[instance->id].rows; row->key; row++)
+		rows[count++] = row;
+	qsort(rows, count, sizeof(rows[0]), compare_rows);
+	for (size_t i = 0; i < count; i++)
+		print_row(out, config, instance, rows[i]);
+}
+
+void config_print(const struct config *config, FILE *out)
+{
+	const struct config_private *private = config->private;
+	const struct config_instance **sorted =
+		calloc(private->instance_count + 1, sizeof(struct config_instance *));
+
+	if (!sorted)
+		return;
+	for (size_t i = 0; i < private->instance_count; i++)
+		sorted[i] = &private->instances[i];
+	qsort(sorted, private->instance_count, sizeof(*sorted), compare_instances);
+	for (size_t i = 0; i < private->instance_count; i++)
+		print_instance(out, config, sorted[i]);
+	free(sorted);
+}
+
+void config_print_schema(FILE *out)
+{
+	fputs("# Configuration keys\n\n"
+	      "Made from the rows of the schema (`make docs/config.md`); do not edit.\n"
+	      "R: **L** = a change is live after a reload, **S** = it needs a restart.\n",
+		out);
+	for (int i = 0; i < TABLES; i++) {
+		fprintf(out, "\n## [%s]\n\n| key | default | R | meaning |\n|---|---|---|---|\n",
+			schema_tables[i].path);
+		for (const struct schema_row *row = schema_tables[i].rows; row->key; row++)
+			fprintf(out, "| `%s` | %s%s%s | %s | %s |\n", row->key,
+				row->fallback ? "`" : "",
+				row->fallback			  ? row->fallback :
+				row->flags & ROW_REQUIRED ? "required" :
+							    "unset",
+				row->fallback ? "`" : "", row->flags & ROW_RESTART ? "S" : "L",
+				row->help);
+	}
+}
