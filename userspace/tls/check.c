@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Reading certificates and keys, and everything that can be wrong with them (CFG-20 to CFG-24). */
+#include "tls/internal.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void finding(tls_finding_fn *report, void *arg, bool error, const char *cert,
+	const char *field, const char *text, const char *detail)
+{
+	struct tls_finding f = { .error = error, .cert = cert, .field = field };
+
+	snprintf(f.text, sizeof(f.text), "%s%.180s", text, detail ? detail : "");
+	if (report)
+		report(arg, &f);
+}
+
+/* Encrypted keys are refused, never asked for on a terminal. */
+static int no_password(char *buf, int size, int writing, void *arg)
+{
+	(void)buf;
+	(void)size;
+	(void)writing;
+	(void)arg;
+	return -1;
+}
+
+static X509 *read_leaf(const char *path)
+{
+	BIO *bio = BIO_new_file(path, "r");
+	X509 *leaf = bio ? PEM_read_bio_X509(bio, NULL, no_password, NULL) : NULL;
+
+	BIO_free(bio);
+	return leaf;
+}
+
+static EVP_PKEY *read_key(const char *path)
+{
+	BIO *bio = BIO_new_file(path, "r");
+	EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL) : NULL;
+
+	BIO_free(bio);
+	return key;
+}
+
+static bool readable(const char *path)
+{
+	FILE *file = fopen(path, "re");
+
+	if (!file)
+		return false;
+	fclose(file);
+	return true;
+}
+
+static void check_dates(
+	const char *name, X509 *leaf, tls_finding_fn *report, void *arg)
+{
+	if (X509_cmp_current_time(X509_get0_notAfter(leaf)) < 0)
+		finding(report, arg, false, name, "cert", "the certificate has expired", NULL);
+	else if (X509_cmp_current_time(X509_get0_notBefore(leaf)) > 0)
+		finding(report, arg, false, name, "cert", "the certificate is not valid yet", NULL);
+}
+
+/* Says why a file could not be used. Returns -EINVAL. */
+static int refuse(tls_finding_fn *report, void *arg, const struct tls_cert_params *params,
+	const char *field, const char *path, const char *what)
+{
+	bool can_read = readable(path);
+
+	finding(report, arg, true, params->name, field, can_read ? what : "cannot read ", path);
+	ERR_clear_error();
+	return -EINVAL;
+}
+
+int tls_cert_load(const struct tls_cert_params *params, SSL_CTX *ctx, X509 **ret_leaf,
+	tls_finding_fn *report, void *arg)
+{
+	CLEANUP(x509_freep) X509 *leaf = read_leaf(params->cert_path);
+	CLEANUP(pkey_freep) EVP_PKEY *key = read_key(params->key_path);
+	int r = 0;
+
+	ERR_clear_error();
+	if (!leaf)
+		r = refuse(report, arg, params, "cert", params->cert_path, "no PEM certificate in ");
+	if (!key)
+		r = refuse(report, arg, params, "key", params->key_path,
+			"no usable (PEM, not encrypted) private key in ");
+	if (r < 0)
+		return r;
+	if (X509_check_private_key(leaf, key) != 1)
+		return refuse(report, arg, params, "key", params->key_path,
+			"the key does not match the certificate: ");
+	check_dates(params->name, leaf, report, arg);
+	if (ctx && (SSL_CTX_use_certificate_chain_file(ctx, params->cert_path) != 1 ||
+			   SSL_CTX_use_PrivateKey(ctx, key) != 1))
+		return refuse(report, arg, params, "cert", params->cert_path, "cannot use ");
+	*ret_leaf = leaf;
+	leaf = NULL;
+	return 0;
+}
+
+/* ---- names ---- */
+
+void tls_names_free(char **names)
+{
+	for (char **name = names; name && *name; name++)
+		free(*name);
+	free(names);
+}
+
+static bool add_name(char ***names, size_t *count, struct view name)
+{
+	char **grown = realloc(*names, (*count + 2) * sizeof(*grown)), *copy = view_dup(name);
+
+	if (grown)
+		*names = grown;
+	if (!grown || !copy) {
+		free(copy);
+		return false;
+	}
+	for (char *p = copy; *p; p++)
+		*p = ascii_lower(*p);
+	grown[(*count)++] = copy;
+	grown[*count] = NULL;
+	return true;
+}
+
+static bool add_sans(char ***names, size_t *count, X509 *leaf)
+{
+	GENERAL_NAMES *sans = X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL);
+	bool ok = true;
+
+	for (int i = 0; ok && i < sk_GENERAL_NAME_num(sans); i++) {
+		const GENERAL_NAME *san = sk_GENERAL_NAME_value(sans, i);
+
+		if (san->type == GEN_DNS)
+			ok = add_name(names, count,
+				view_make((const char *)ASN1_STRING_get0_data(san->d.dNSName),
+					(size_t)ASN1_STRING_length(san->d.dNSName)));
+	}
+	GENERAL_NAMES_free(sans);
+	return ok;
+}
+
+char **tls_cert_names(const struct tls_cert_params *params, X509 *leaf)
+{
+	char **names = calloc(1, sizeof(*names)), cn[256];
+	size_t count = 0;
+	bool ok = names != NULL;
+
+	for (const char *const *s = params->subjects; ok && s && *s; s++)
+		ok = add_name(&names, &count, view_str(*s));
+	if (ok && !count)
+		ok = add_sans(&names, &count, leaf);
+	if (ok && !count && X509_NAME_get_text_by_NID(X509_get_subject_name(leaf), NID_commonName, cn,
+				    sizeof(cn)) > 0)
+		ok = add_name(&names, &count, view_str(cn));
+	if (ok)
+		return names;
+	tls_names_free(names);
+	return NULL;
+}
+
+/* ---- the whole set ---- */
+
+static bool subject_ok(const char *subject)
+{
+	struct view v = view_str(subject);
+	size_t label = 0;
+
+	if (view_eq(v, VIEW_LIT("*")))
+		return true;
+	if (view_starts(v, VIEW_LIT("*.")))
+		v = view_skip(v, 2);
+	if (!v.len || v.len > 253)
+		return false;
+	for (size_t i = 0; i <= v.len; i++) {
+		char c = i < v.len ? ascii_lower(v.data[i]) : '.';
+
+		if (c == '.') {
+			if (!label || label > 63)
+				return false;
+			label = 0;
+		} else if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_') {
+			label++;
+		} else {
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool is_default(const struct tls_cert_params *cert)
+{
+	for (const char *const *s = cert->subjects; s && *s; s++) {
+		if (strcmp(*s, "*") == 0)
+			return true;
+	}
+	return cert->is_default;
+}
+
+struct taken {
+	char **names;
+	const char *cert;
+};
+
+static int check_subjects(const struct tls_cert_params *cert, const struct taken *earlier,
+	size_t earlier_count, char **names, tls_finding_fn *report, void *arg)
+{
+	int r = 0;
+
+	for (const char *const *s = cert->subjects; s && *s; s++) {
+		if (subject_ok(*s))
+			continue;
+		finding(report, arg, true, cert->name, "subjects", "not a hostname, \"*.\" + hostname or \"*\": ",
+			*s);
+		r = -EINVAL;
+	}
+	for (char **name = names; name && *name; name++) {
+		for (size_t i = 0; i < earlier_count; i++) {
+			for (char **other = earlier[i].names; other && *other; other++) {
+				if (strcmp(*name, *other) != 0 || strcmp(*name, "*") == 0)
+					continue;
+				finding(report, arg, true, cert->name,
+					cert->subjects && *cert->subjects ? "subjects" : "cert",
+					"another certificate already serves ", *name);
+				r = -EINVAL;
+			}
+		}
+	}
+	return r;
+}
+
+int tls_check(const struct tls_cert_params *certs, size_t cert_count,
+	const struct tls_policy *policy, tls_finding_fn *report, void *arg)
+{
+	struct taken *taken = calloc(cert_count + 1, sizeof(*taken));
+	char tls12[512], tls13[256];
+	size_t defaults = 0;
+	int r = tls_suites_build(policy, tls12, tls13, report, arg);
+
+	if (!taken)
+		return -ENOMEM;
+	for (size_t i = 0; i < cert_count; i++) {
+		X509 *leaf = NULL;
+
+		if (is_default(&certs[i]) && defaults++) {
+			finding(report, arg, true, certs[i].name, "default",
+				"another certificate is the default already", NULL);
+			r = -EINVAL;
+		}
+		if (tls_cert_load(&certs[i], NULL, &leaf, report, arg) < 0) {
+			r = -EINVAL;
+			continue;
+		}
+		taken[i] = (struct taken){ tls_cert_names(&certs[i], leaf), certs[i].name };
+		if (check_subjects(&certs[i], taken, i, taken[i].names, report, arg) < 0)
+			r = -EINVAL;
+		X509_free(leaf);
+	}
+	for (size_t i = 0; i < cert_count; i++)
+		tls_names_free(taken[i].names);
+	free(taken);
+	return r;
+}

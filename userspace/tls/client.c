@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The client side: trust settings of one destination and leg, and its own small cache of sessions
+ * (SES-47), so that a session is resumed only where the same checks were passed (#33). A TLS 1.3
+ * session is taken out when used, because its ticket is for one use (RFC 8446 appendix C.4).
+ */
+#include "tls/internal.h"
+#include "base/secret.h"
+#include "net/addr.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CACHE_SESSIONS 64
+
+struct tls_client {
+	atomic_uint references;
+	SSL_CTX *ctx;
+	char *server_name;
+	char *alpn;
+	bool name_is_ip, has_pin;
+	unsigned char pin[TLS_SHA256_SIZE];
+	pthread_mutex_t lock;
+	SSL_SESSION *sessions[CACHE_SESSIONS]; /* a stack: the newest is on top */
+	unsigned session_count;
+};
+
+static void cache_put(struct tls_client *client, SSL_SESSION *session)
+{
+	pthread_mutex_lock(&client->lock);
+	if (client->session_count == CACHE_SESSIONS) {
+		SSL_SESSION_free(client->sessions[0]);
+		memmove(client->sessions, client->sessions + 1,
+			(CACHE_SESSIONS - 1) * sizeof(client->sessions[0]));
+		client->session_count--;
+	}
+	client->sessions[client->session_count++] = session;
+	pthread_mutex_unlock(&client->lock);
+}
+
+/* The caller owns it. */
+static SSL_SESSION *cache_take(struct tls_client *client)
+{
+	SSL_SESSION *session = NULL;
+
+	pthread_mutex_lock(&client->lock);
+	if (client->session_count) {
+		session = client->sessions[client->session_count - 1];
+		if (SSL_SESSION_get_protocol_version(session) >= TLS1_3_VERSION)
+			client->session_count--;
+		else
+			SSL_SESSION_up_ref(session);
+	}
+	pthread_mutex_unlock(&client->lock);
+	return session;
+}
+
+/* Tickets of TLS 1.3 come after the handshake, so the pin has been checked; with TLS 1.2 this
+ * runs inside it, and a certificate that fails its pin fails again at the next use. */
+static int on_new_session(SSL *ssl, SSL_SESSION *session)
+{
+	cache_put(tls_ssl_client(ssl), session);
+	return 1; /* the reference is ours */
+}
+
+/* With a pin, or with allow_invalid, the chain is not looked at (CFG-29). */
+static int accept_any(X509_STORE_CTX *store, void *arg)
+{
+	(void)store;
+	(void)arg;
+	return 1;
+}
+
+int tls_client_verify(struct tls_client *client, SSL *ssl, char error[TLS_ERROR_SIZE])
+{
+	unsigned char digest[TLS_SHA256_SIZE], *der = NULL;
+	X509 *leaf;
+	int len, equal = 0;
+
+	if (!client->has_pin)
+		return 0;
+	leaf = SSL_get0_peer_certificate(ssl);
+	len = leaf ? i2d_X509(leaf, &der) : -1;
+	if (len > 0) {
+		tls_sha256(view_make((const char *)der, (size_t)len), digest);
+		equal = secret_equal(digest, client->pin, sizeof(digest));
+	}
+	OPENSSL_free(der);
+	if (equal)
+		return 0;
+	snprintf(error, TLS_ERROR_SIZE, "the certificate is not the pinned one");
+	return -EPROTO;
+}
+
+static int set_trust(struct tls_client *client, const struct tls_client_params *params)
+{
+	SSL_CTX *ctx = client->ctx;
+
+	if (params->pin || params->allow_invalid) {
+		SSL_CTX_set_cert_verify_callback(ctx, accept_any, NULL);
+		SSL_CTX_set_verify(ctx, SSL_VERIFY_NONE, NULL);
+		return 0;
+	}
+	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+	if (params->ca_path ? SSL_CTX_load_verify_file(ctx, params->ca_path) != 1 :
+			      SSL_CTX_set_default_verify_paths(ctx) != 1)
+		return -EINVAL;
+	return 0;
+}
+
+static int set_client_cert(SSL_CTX *ctx, const struct tls_client_params *params)
+{
+	if (!params->client_cert_path)
+		return 0;
+	if (SSL_CTX_use_certificate_chain_file(ctx, params->client_cert_path) != 1 ||
+		SSL_CTX_use_PrivateKey_file(ctx, params->client_key_path, SSL_FILETYPE_PEM) != 1 ||
+		SSL_CTX_check_private_key(ctx) != 1)
+		return -EINVAL;
+	return 0;
+}
+
+static int set_alpn(struct tls_client *client)
+{
+	unsigned char wire[256];
+	size_t len = client->alpn ? strlen(client->alpn) : 0;
+
+	if (!len || len > 255)
+		return 0;
+	wire[0] = (unsigned char)len;
+	memcpy(wire + 1, client->alpn, len);
+	return SSL_CTX_set_alpn_protos(client->ctx, wire, (unsigned)len + 1) == 0 ? 0 : -ENOMEM;
+}
+
+int tls_client_new(const struct tls_client_params *params, struct tls_client **ret_client,
+	char error[TLS_ERROR_SIZE])
+{
+	struct tls_client *client = calloc(1, sizeof(*client));
+	struct addr addr;
+	int r = -ENOMEM;
+
+	if (!client)
+		return r;
+	atomic_init(&client->references, 1);
+	pthread_mutex_init(&client->lock, NULL);
+	client->ctx = SSL_CTX_new(TLS_client_method());
+	client->server_name = params->server_name ? strdup(params->server_name) : NULL;
+	client->alpn = params->alpn ? strdup(params->alpn) : NULL;
+	client->has_pin = params->pin != NULL;
+	if (params->pin)
+		memcpy(client->pin, params->pin, sizeof(client->pin));
+	client->name_is_ip = client->server_name &&
+			     addr_parse_ip(view_str(client->server_name), 0, &addr) == 0;
+	if (client->ctx) {
+		tls_context_common(client->ctx);
+		SSL_CTX_set_min_proto_version(client->ctx, TLS1_2_VERSION);
+		SSL_CTX_set_session_cache_mode(client->ctx,
+			SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+		SSL_CTX_sess_set_new_cb(client->ctx, on_new_session);
+		r = set_trust(client, params);
+	}
+	if (r == 0)
+		r = set_client_cert(client->ctx, params);
+	if (r == 0)
+		r = set_alpn(client);
+	if (r < 0) {
+		tls_error_text(error, "cannot set up TLS towards the node");
+		tls_client_unref(client);
+		return r;
+	}
+	*ret_client = client;
+	return 0;
+}
+
+struct tls_client *tls_client_ref(struct tls_client *client)
+{
+	atomic_fetch_add(&client->references, 1);
+	return client;
+}
+
+void tls_client_unref(struct tls_client *client)
+{
+	if (!client || atomic_fetch_sub(&client->references, 1) != 1)
+		return;
+	for (unsigned i = 0; i < client->session_count; i++)
+		SSL_SESSION_free(client->sessions[i]);
+	SSL_CTX_free(client->ctx);
+	pthread_mutex_destroy(&client->lock);
+	free(client->server_name);
+	free(client->alpn);
+	free(client);
+}
+
+/* SNI and the name to verify; an IP address is verified but not sent (SES-47). */
+static int set_name(SSL *ssl, const struct tls_client *client)
+{
+	X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
+
+	if (!client->server_name)
+		return 0;
+	if (client->name_is_ip)
+		return X509_VERIFY_PARAM_set1_ip_asc(param, client->server_name) == 1 ? 0 : -EINVAL;
+	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	return SSL_set_tlsext_host_name(ssl, client->server_name) == 1 &&
+			       SSL_set1_host(ssl, client->server_name) == 1 ?
+		       0 :
+		       -EINVAL;
+}
+
+int tls_stream_connect(struct stream *stream, struct tls_client *client)
+{
+	SSL *ssl = SSL_new(client->ctx);
+	SSL_SESSION *session;
+	int r;
+
+	if (!ssl)
+		return -ENOMEM;
+	SSL_set_connect_state(ssl);
+	if (set_name(ssl, client) < 0) {
+		SSL_free(ssl);
+		return -EINVAL;
+	}
+	session = cache_take(client);
+	if (session) {
+		SSL_set_session(ssl, session);
+		SSL_SESSION_free(session);
+	}
+	r = tls_stream_attach(stream, ssl, tls_client_ref(client), NULL);
+	if (r < 0)
+		tls_client_unref(client);
+	return r;
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Private to tls/: what its files share. The only headers of OpenSSL outside are relay/ktls's. */
+#ifndef TLS_INTERNAL_H
+#define TLS_INTERNAL_H
+
+#include "tls/tls.h"
+
+#include <openssl/ssl.h>
+
+/* Cleanup helpers for CLEANUP(). */
+static inline void x509_freep(X509 **p)
+{
+	X509_free(*p);
+	*p = NULL;
+}
+static inline void pkey_freep(EVP_PKEY **p)
+{
+	EVP_PKEY_free(*p);
+	*p = NULL;
+}
+
+/* suites.c: policy to OpenSSL's two cipher strings. Reports findings; returns 0 or -EINVAL. */
+MUST_USE int tls_suites_build(const struct tls_policy *policy, char tls12[512], char tls13[256],
+	tls_finding_fn *report, void *arg);
+/* Applies policy, options and modes that every server context has. Returns 0 or -EINVAL. */
+MUST_USE int tls_policy_apply(SSL_CTX *ctx, const struct tls_policy *policy);
+/* Options and modes of both sides: no renegotiation, no compression, no read-ahead, partial
+ * writes, buffers released when idle. */
+void tls_context_common(SSL_CTX *ctx);
+
+/* process.c */
+void tls_tickets_install(SSL_CTX *ctx);
+X509 *tls_self_signed_cert(void);	/* borrowed */
+EVP_PKEY *tls_self_signed_key(void);	/* borrowed */
+
+/* check.c: reads one certificate with its key into ctx (may be NULL: only checks). */
+MUST_USE int tls_cert_load(const struct tls_cert_params *params, SSL_CTX *ctx, X509 **ret_leaf,
+	tls_finding_fn *report, void *arg);
+/* Names the certificate serves, lower case, NULL-terminated, freed by tls_names_free(). */
+char **tls_cert_names(const struct tls_cert_params *params, X509 *leaf);
+void tls_names_free(char **names);
+
+/* stream.c: puts SSL on a stream; takes over ssl, and the reference to client on success. */
+struct tls_client;
+MUST_USE int tls_stream_attach(struct stream *stream, SSL *ssl, struct tls_client *client,
+	const struct tls_alpn *alpn);
+const struct tls_alpn *tls_stream_alpn(SSL *ssl);
+struct tls_client *tls_ssl_client(SSL *ssl);
+
+/* client.c: called once a client handshake is complete; checks the pin. 0 or -EPROTO + text. */
+MUST_USE int tls_client_verify(struct tls_client *client, SSL *ssl, char error[TLS_ERROR_SIZE]);
+
+/* The reason of the newest queued error, without any byte of the peer's. */
+void tls_error_text(char error[TLS_ERROR_SIZE], const char *what);
+
+#endif

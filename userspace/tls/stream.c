@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * TLS as a stream layer. OpenSSL reads and writes the socket through its own BIO; SIGPIPE is
+ * ignored by the process. The error queue is per thread and shared by all its connections, so it
+ * is emptied before every call. Closing without close_notify is told apart from a clean end
+ * (-ECONNABORTED), because a truncated mail must not look complete (SES-84).
+ */
+#include "tls/internal.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+struct tls_layer {
+	SSL *ssl;
+	struct tls_client *client; /* reference; NULL on the server side */
+	const struct tls_alpn *alpn;
+	bool handshaken, failed, shut;
+	char error[TLS_ERROR_SIZE / 2];
+};
+
+void tls_error_text(char error[TLS_ERROR_SIZE], const char *what)
+{
+	unsigned long code = ERR_peek_last_error();
+	const char *reason = code ? ERR_reason_error_string(code) : NULL;
+
+	snprintf(error, TLS_ERROR_SIZE, "%s%s%s", what, reason ? ": " : "", reason ? reason : "");
+	ERR_clear_error();
+}
+
+static void note_error(struct tls_layer *layer)
+{
+	unsigned long code = ERR_peek_last_error();
+	const char *reason = code ? ERR_reason_error_string(code) : NULL;
+	long verify = SSL_get_verify_result(layer->ssl);
+
+	layer->failed = true;
+	if (layer->client && verify != X509_V_OK)
+		snprintf(layer->error, sizeof(layer->error), "certificate refused: %s",
+			X509_verify_cert_error_string(verify));
+	else
+		snprintf(layer->error, sizeof(layer->error), "%s", reason ? reason : "TLS error");
+	ERR_clear_error();
+}
+
+/* After a call that returned r: -EAGAIN with stream->want, 0 for a clean end, or -errno. */
+static int map_result(struct stream *stream, struct tls_layer *layer, int r, int saved_errno)
+{
+	switch (SSL_get_error(layer->ssl, r)) {
+	case SSL_ERROR_WANT_READ:
+		stream->want = EPOLLIN;
+		return -EAGAIN;
+	case SSL_ERROR_WANT_WRITE:
+		stream->want = EPOLLOUT;
+		return -EAGAIN;
+	case SSL_ERROR_ZERO_RETURN:
+		return STREAM_EOF;
+	case SSL_ERROR_SYSCALL:
+		layer->failed = true;
+		ERR_clear_error();
+		return saved_errno ? -saved_errno : -ECONNABORTED;
+	default:
+		if (ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
+			layer->failed = true;
+			ERR_clear_error();
+			return -ECONNABORTED;
+		}
+		note_error(layer);
+		return -EPROTO;
+	}
+}
+
+static ssize_t layer_read(struct stream *stream, void *data, size_t len)
+{
+	struct tls_layer *layer = stream->layer;
+	size_t n = 0;
+	int r;
+
+	if (!layer->handshaken) {
+		stream->want = EPOLLIN;
+		return -EAGAIN;
+	}
+	ERR_clear_error();
+	errno = 0;
+	r = SSL_read_ex(layer->ssl, data, len, &n);
+	return r > 0 ? (ssize_t)n : map_result(stream, layer, r, errno);
+}
+
+static ssize_t layer_write(struct stream *stream, const void *data, size_t len)
+{
+	struct tls_layer *layer = stream->layer;
+	size_t n = 0;
+	int r;
+
+	if (!layer->handshaken) {
+		stream->want = EPOLLIN;
+		return -EAGAIN;
+	}
+	if (layer->failed || layer->shut)
+		return -EPIPE;
+	ERR_clear_error();
+	errno = 0;
+	r = SSL_write_ex(layer->ssl, data, len, &n);
+	if (r > 0)
+		return (ssize_t)n;
+	r = map_result(stream, layer, r, errno);
+	return r == STREAM_EOF ? -EPIPE : r;
+}
+
+static int layer_shutdown(struct stream *stream)
+{
+	struct tls_layer *layer = stream->layer;
+	int r;
+
+	if (!layer->shut && !layer->failed && layer->handshaken) {
+		ERR_clear_error();
+		errno = 0;
+		r = SSL_shutdown(layer->ssl); /* 0: ours is out; the peer's may come later */
+		if (r < 0) {
+			r = map_result(stream, layer, r, errno);
+			if (r == -EAGAIN)
+				return r;
+		}
+	}
+	layer->shut = true;
+	if (shutdown(stream->fd, SHUT_WR) < 0 && errno != ENOTCONN)
+		return -errno;
+	return 0;
+}
+
+static bool layer_pending(const struct stream *stream)
+{
+	const struct tls_layer *layer = stream->layer;
+
+	return SSL_pending(layer->ssl) > 0;
+}
+
+static void layer_close(struct stream *stream)
+{
+	struct tls_layer *layer = stream->layer;
+
+	/* Not shut down properly would make OpenSSL forget the session; it may be resumed. */
+	if (!layer->failed)
+		SSL_set_shutdown(layer->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+	SSL_free(layer->ssl);
+	ERR_clear_error();
+	tls_client_unref(layer->client);
+	free(layer);
+	stream->layer = NULL;
+}
+
+static const struct stream_ops tls_ops = {
+	.read = layer_read,
+	.write = layer_write,
+	.shutdown = layer_shutdown,
+	.pending = layer_pending,
+	.close = layer_close,
+};
+
+static int attach(struct stream *stream, SSL *ssl, struct tls_client *client,
+	const struct tls_alpn *alpn)
+{
+	struct tls_layer *layer = calloc(1, sizeof(*layer));
+
+	if (!layer || SSL_set_fd(ssl, stream->fd) != 1) {
+		free(layer);
+		SSL_free(ssl);
+		return -ENOMEM;
+	}
+	layer->ssl = ssl;
+	layer->client = client;
+	layer->alpn = alpn;
+	SSL_set_app_data(ssl, layer);
+	stream->ops = &tls_ops;
+	stream->layer = layer;
+	return 0;
+}
+
+const struct tls_alpn *tls_stream_alpn(SSL *ssl)
+{
+	return ((struct tls_layer *)SSL_get_app_data(ssl))->alpn;
+}
+
+struct tls_client *tls_ssl_client(SSL *ssl)
+{
+	return ((struct tls_layer *)SSL_get_app_data(ssl))->client;
+}
+
+int tls_stream_attach(struct stream *stream, SSL *ssl, struct tls_client *client,
+	const struct tls_alpn *alpn)
+{
+	return attach(stream, ssl, client, alpn);
+}
+
+int tls_stream_handshake(struct stream *stream)
+{
+	struct tls_layer *layer = stream->layer;
+	char error[TLS_ERROR_SIZE];
+	int r;
+
+	if (layer->handshaken)
+		return 0;
+	ERR_clear_error();
+	errno = 0;
+	r = SSL_do_handshake(layer->ssl);
+	if (r != 1) {
+		r = map_result(stream, layer, r, errno);
+		return r == STREAM_EOF ? -ECONNABORTED : r;
+	}
+	if (layer->client && tls_client_verify(layer->client, layer->ssl, error) < 0) {
+		snprintf(layer->error, sizeof(layer->error), "%.100s", error);
+		layer->failed = true;
+		return -EPROTO;
+	}
+	layer->handshaken = true;
+	return 0;
+}
+
+const char *tls_stream_error(const struct stream *stream)
+{
+	const struct tls_layer *layer = stream->layer;
+
+	return layer ? layer->error : "";
+}
+
+const char *tls_stream_version(const struct stream *stream)
+{
+	const struct tls_layer *layer = stream->layer;
+
+	return layer ? SSL_get_version(layer->ssl) : "-";
+}
+
+const char *tls_stream_cipher(const struct stream *stream)
+{
+	const struct tls_layer *layer = stream->layer;
+	const SSL_CIPHER *cipher = layer ? SSL_get_current_cipher(layer->ssl) : NULL;
+
+	return cipher ? SSL_CIPHER_standard_name(cipher) : "-";
+}
+
+bool tls_stream_resumed(const struct stream *stream)
+{
+	const struct tls_layer *layer = stream->layer;
+
+	return layer && SSL_session_reused(layer->ssl);
+}

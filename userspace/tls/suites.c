@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Cipher suites of CFG-25: IANA names to OpenSSL's, minus what the configuration disables. */
+#include "tls/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct suite {
+	const char *iana, *openssl;
+	bool tls13;
+} suites[] = {
+	{ "TLS_AES_256_GCM_SHA384", "TLS_AES_256_GCM_SHA384", true },
+	{ "TLS_AES_128_GCM_SHA256", "TLS_AES_128_GCM_SHA256", true },
+	{ "TLS_CHACHA20_POLY1305_SHA256", "TLS_CHACHA20_POLY1305_SHA256", true },
+	{ "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", "ECDHE-ECDSA-AES256-GCM-SHA384", false },
+	{ "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", "ECDHE-RSA-AES256-GCM-SHA384", false },
+	{ "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "ECDHE-ECDSA-AES128-GCM-SHA256", false },
+	{ "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "ECDHE-RSA-AES128-GCM-SHA256", false },
+	{ "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305", false },
+	{ "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", "ECDHE-RSA-CHACHA20-POLY1305", false },
+};
+
+static bool names_suite(const char *name, const struct suite *suite)
+{
+	if (view_eq_nocase(view_str(name), view_str(suite->iana)))
+		return true;
+	return suite->tls13 && view_starts_nocase(view_str(name), VIEW_LIT("TLS13_")) &&
+	       view_eq_nocase(view_str(name + 6), view_str(suite->iana + 4));
+}
+
+static void finding(tls_finding_fn *report, void *arg, const char *text, const char *name)
+{
+	struct tls_finding f = { .error = true, .field = "disable_cipher_suites" };
+
+	snprintf(f.text, sizeof(f.text), "%s%.64s", text, name);
+	if (report)
+		report(arg, &f);
+}
+
+static bool is_disabled(const struct tls_policy *policy, const struct suite *suite)
+{
+	for (const char *const *name = policy->disabled_suites; name && *name; name++) {
+		if (names_suite(*name, suite))
+			return true;
+	}
+	return false;
+}
+
+static bool all_known(const struct tls_policy *policy, tls_finding_fn *report, void *arg)
+{
+	bool ok = true;
+
+	for (const char *const *name = policy->disabled_suites; name && *name; name++) {
+		bool known = false;
+
+		for (size_t i = 0; i < ARRAY_SIZE(suites) && !known; i++)
+			known = names_suite(*name, &suites[i]);
+		if (!known)
+			finding(report, arg, "unknown cipher suite: ", *name);
+		ok &= known;
+	}
+	return ok;
+}
+
+int tls_suites_build(const struct tls_policy *policy, char tls12[512], char tls13[256],
+	tls_finding_fn *report, void *arg)
+{
+	bool ok = all_known(policy, report, arg);
+
+	*tls12 = *tls13 = '\0';
+	for (size_t i = 0; i < ARRAY_SIZE(suites); i++) {
+		char *list = suites[i].tls13 ? tls13 : tls12;
+
+		if (is_disabled(policy, &suites[i]))
+			continue;
+		if (*list)
+			strcat(list, ":");
+		strcat(list, suites[i].openssl);
+	}
+	if (!*tls13 && (policy->tls13_only || !*tls12)) {
+		finding(report, arg, "no cipher suite is left", "");
+		ok = false;
+	}
+	return ok ? 0 : -EINVAL;
+}
+
+void tls_context_common(SSL_CTX *ctx)
+{
+	SSL_CTX_set_options(ctx,
+		SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
+	SSL_CTX_clear_options(ctx, SSL_OP_IGNORE_UNEXPECTED_EOF);
+	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+				      SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_read_ahead(ctx, 0);
+}
+
+int tls_policy_apply(SSL_CTX *ctx, const struct tls_policy *policy)
+{
+	char tls12[512], tls13[256];
+
+	if (tls_suites_build(policy, tls12, tls13, NULL, NULL) < 0)
+		return -EINVAL;
+	tls_context_common(ctx);
+	if (!policy->ignore_client_order)
+		SSL_CTX_clear_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE);
+	if (SSL_CTX_set_min_proto_version(ctx,
+		    policy->tls13_only || !*tls12 ? TLS1_3_VERSION : TLS1_2_VERSION) != 1 ||
+		SSL_CTX_set_max_proto_version(ctx, *tls13 ? TLS1_3_VERSION : TLS1_2_VERSION) != 1)
+		return -EINVAL;
+	if (*tls12 && SSL_CTX_set_cipher_list(ctx, tls12) != 1)
+		return -EINVAL;
+	return *tls13 && SSL_CTX_set_ciphersuites(ctx, tls13) != 1 ? -EINVAL : 0;
+}
