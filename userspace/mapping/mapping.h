@@ -120,8 +120,8 @@ struct mapping_stats {
 };
 void mapping_stats(struct mapping *mapping, struct mapping_stats *ret_stats); /* any thread */
 
-/* Checks that the store answers, by looking up an account that nobody has, so that /readyz can
- * become true before the first login (MAP-34). Control thread; counts no store_queries. */
+/* Asks the store for a sign of life, so that /readyz can become true before the first login
+ * (MAP-34). Control thread; counts no store_queries. */
 void mapping_probe_store(struct mapping *mapping);
 
 #endif

@@ -120,6 +120,7 @@ struct front_ops {
 struct back_params {
 	bool starttls;		/* leg wants STARTTLS: done before anything else */
 	const char *host;	/* EHLO name and the like; borrowed, outlives */
+	const char *client_tag; /* IMAP: our own tags differ from it; "" elsewhere; copied */
 	/* Client data to convey (xclient mode), NULL = do not convey. */
 	const struct back_forward *forward;
 };

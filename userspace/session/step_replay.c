@@ -14,6 +14,7 @@
 #define READ_BYTES 4096
 
 static void run_outcome(struct session *session, int outcome);
+static ssize_t read_node(struct dial *dial);
 
 static const struct dial_fault fault_internal = { REASON_INTERNAL, HEALTH_NONE, false };
 
@@ -25,6 +26,7 @@ static int back_create(struct session *session)
 		.starttls = dial->leg->tls == CONFIG_TLS_STARTTLS,
 		.host = config->server.hostname ? config->server.hostname :
 						  addr_format_literal(&session->local, dial->host),
+		.client_tag = session->credential->tag,
 	};
 
 	if (dial->leg->forwarding == CONFIG_FORWARDING_XCLIENT) {
@@ -73,6 +75,7 @@ static void send_credential(struct session *session)
 {
 	struct dial *dial = session->dial;
 	size_t consumed = 0;
+	ssize_t n;
 	int r;
 
 	if (!may_send_secret(session)) {
@@ -82,6 +85,13 @@ static void send_credential(struct session *session)
 	}
 	session_phase_end(session, PHASE_DIAL);
 	session_set_state(session, S_REPLAY);
+	/* What the node has sent so far was sent before it saw the credential (SES-57). */
+	while ((n = read_node(dial)) > 0)
+		;
+	if (n != -EAGAIN) {
+		session_replay_lost(session, (int)n);
+		return;
+	}
 	r = dial->back_ops->replay(dial->back, session->credential, buf_view(&dial->in), &consumed,
 		&dial->out);
 	buf_consume(&dial->in, consumed);

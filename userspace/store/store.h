@@ -13,12 +13,17 @@
 #define STORE_VALUE_BYTES 256
 #define STORE_ERROR_BYTES 256
 
-enum store_op { STORE_LOOKUP, STORE_UPSERT, STORE_DELETE };
+enum store_op {
+	STORE_LOOKUP,
+	STORE_UPSERT,
+	STORE_DELETE,
+	STORE_PING, /* does it answer? Runs no statement: a query may assign nodes (MAP-54) */
+};
 
 enum store_result {
 	STORE_FOUND,	/* value holds the destination, trimmed, not empty */
 	STORE_NONE,	/* no row, NULL, empty, blank; delete: nothing was there */
-	STORE_DONE,	/* upsert done; delete removed a row */
+	STORE_DONE,	/* upsert done; delete removed a row; ping answered */
 	STORE_ERROR,	/* error holds why (no secret, no identifier) */
 	STORE_TIMEOUT,
 	STORE_READ_ONLY,

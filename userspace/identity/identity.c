@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Accounts from logins: split at the master separator, normalise, check. */
+#include "identity/identity.h"
+
+#include <errno.h>
+
+static bool byte_ok(unsigned char c)
+{
+	return c > 0x20 && c != '"' && c != 0x7f;
+}
+
+int identity_account(
+	const struct identity_rules *rules, struct view account, struct identity *ret_identity)
+{
+	if (!account.len || account.len > IDENTITY_ACCOUNT_BYTES || !view_is_utf8(account))
+		return -EINVAL;
+	for (size_t i = 0; i < account.len; i++) {
+		if (!byte_ok((unsigned char)account.data[i]))
+			return -EINVAL;
+	}
+	for (size_t i = 0; i < account.len; i++)
+		ret_identity->account[i] = rules->normalize == IDENTITY_NORMALIZE_LOWERCASE ?
+						   ascii_lower(account.data[i]) :
+						   account.data[i];
+	ret_identity->account[account.len] = '\0';
+	ret_identity->len = account.len;
+	return 0;
+}
+
+/* The cut is at the earliest separator, so where one starts is all that matters. */
+struct view identity_split(const struct identity_rules *rules, struct view login)
+{
+	for (size_t i = 0; i < login.len; i++) {
+		for (const char *const *s = rules->separators; s && *s; s++) {
+			if (**s && view_starts(view_skip(login, i), view_str(*s)))
+				return view_make(login.data, i);
+		}
+	}
+	return login;
+}
+
+int identity_login(
+	const struct identity_rules *rules, struct view login, struct identity *ret_identity)
+{
+	if (login.len > IDENTITY_LOGIN_BYTES)
+		return -EINVAL;
+	for (size_t i = 0; i < login.len; i++) {
+		if (login.data[i] == '\0' || login.data[i] == '\r' || login.data[i] == '\n')
+			return -EINVAL;
+	}
+	return identity_account(rules, identity_split(rules, login), ret_identity);
+}
+
+static bool same(const struct identity_rules *rules, struct view a, struct view b)
+{
+	return rules->normalize == IDENTITY_NORMALIZE_LOWERCASE ? view_eq_nocase(a, b) :
+								  view_eq(a, b);
+}
+
+bool identity_authzid_ok(
+	const struct identity_rules *rules, struct view authzid, struct view authcid)
+{
+	return !authzid.len || same(rules, authzid, authcid) ||
+	       same(rules, authzid, identity_split(rules, authcid));
+}

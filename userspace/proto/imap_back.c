@@ -1,0 +1,518 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The router's side of IMAP towards a node: greeting, capabilities, STARTTLS, ID, the credential
+ * and the node's verdict (sessions.md sections 9, 10, 12). Replies are read as logical lines:
+ * a literal inside one is skipped by its length, so what it holds is never taken for a line
+ * (SES-72). What the node says to the credential is held back until the final reply is known.
+ */
+#include "proto/base64.h"
+#include "proto/proto.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define LINES_PER_REPLY 256
+#define LINES_IN_REPLAY 64
+#define LITERAL_BYTES 65536
+#define HELD_BYTES (512 * 1024)
+
+#define CAP_STARTTLS BIT(0)
+#define CAP_SASL_IR BIT(1)
+#define CAP_ID BIT(2)
+
+enum back_state {
+	BACK_GREETING,
+	BACK_CAPABILITY,
+	BACK_STARTTLS_REPLY,
+	BACK_HANDSHAKE,
+	BACK_ID_REPLY,
+	BACK_IS_READY,
+	BACK_CONTINUATION, /* AUTHENTICATE sent, the credential waits for "+" */
+	BACK_VERDICT,
+	BACK_DONE,
+};
+
+struct back {
+	enum back_state state;
+	enum back_failure failure;
+	bool want_starttls, forwards, temporarily, said_bye, sent;
+	struct back_forward forward;
+	char session_id[32], client_ip[64], local_ip[64];
+	unsigned caps;
+	bool caps_known;
+	unsigned tag_number, lines;
+	char tag[16]; /* of our command under way */
+	char client_tag[PROTO_TAG_BYTES + 1];
+	size_t scanned;	     /* bytes of the current line looked at */
+	size_t literal_left; /* bytes of a literal to skip */
+	bool continuing;     /* the current line goes on after a literal */
+	struct buf first;    /* first piece of a line that goes on */
+	struct buf held, credential; /* secret: credential in base64 */
+};
+
+/* ---- life ---- */
+
+static void imap_back_free(struct back *back)
+{
+	if (!back)
+		return;
+	buf_fini(&back->first);
+	buf_fini(&back->held);
+	buf_fini(&back->credential);
+	free(back);
+}
+
+static int imap_back_create(const struct back_params *params, struct back **ret_back)
+{
+	struct back *back = calloc(1, sizeof(*back));
+
+	if (!back)
+		return -ENOMEM;
+	back->want_starttls = params->starttls;
+	snprintf(back->client_tag, sizeof(back->client_tag), "%s",
+		params->client_tag ? params->client_tag : "");
+	if (params->forward) {
+		back->forwards = true;
+		back->forward = *params->forward;
+		snprintf(back->client_ip, sizeof(back->client_ip), "%s", params->forward->client_ip);
+		snprintf(back->local_ip, sizeof(back->local_ip), "%s", params->forward->local_ip);
+		snprintf(back->session_id, sizeof(back->session_id), "%s",
+			params->forward->session_id);
+	}
+	buf_init(&back->first, PROTO_NODE_LINE_BYTES + 2, false);
+	buf_init(&back->held, HELD_BYTES, false);
+	buf_init(&back->credential, 0, true);
+	*ret_back = back;
+	return 0;
+}
+
+/* ---- helpers ---- */
+
+static int fail(struct back *back, enum back_failure failure)
+{
+	back->state = BACK_DONE;
+	back->failure = failure;
+	return BACK_FAILED;
+}
+
+/* A command with the next tag of ours, which is never the client's. */
+static int command(struct back *back, enum back_state next, struct buf *to_node, const char *text)
+{
+	do {
+		snprintf(back->tag, sizeof(back->tag), "H%u", ++back->tag_number);
+	} while (strcmp(back->tag, back->client_tag) == 0);
+	back->state = next;
+	back->lines = 0;
+	return buf_printf(to_node, "%s %s\r\n", back->tag, text);
+}
+
+static void add_capability(struct back *back, struct view word)
+{
+	if (view_eq_nocase(word, VIEW_LIT("STARTTLS")))
+		back->caps |= CAP_STARTTLS;
+	else if (view_eq_nocase(word, VIEW_LIT("SASL-IR")) ||
+		 view_eq_nocase(word, VIEW_LIT("IMAP4rev2")))
+		back->caps |= CAP_SASL_IR;
+	else if (view_eq_nocase(word, VIEW_LIT("ID")))
+		back->caps |= CAP_ID;
+}
+
+/* Blank-separated words up to "]" or the end (SES-55: whole words). */
+static void take_capabilities(struct back *back, struct view words)
+{
+	size_t start = 0;
+
+	back->caps = 0;
+	back->caps_known = true;
+	for (size_t i = 0; i <= words.len; i++) {
+		char c = i < words.len ? words.data[i] : ']';
+
+		if (c != ' ' && c != ']')
+			continue;
+		if (i > start)
+			add_capability(back, view_make(words.data + start, i - start));
+		start = i + 1;
+		if (c == ']')
+			return;
+	}
+}
+
+/* "WORD" followed by a blank or the end. */
+static bool has_word(struct view text, const char *word)
+{
+	struct view w = view_str(word);
+
+	return view_starts_nocase(text, w) && (text.len == w.len || text.data[w.len] == ' ');
+}
+
+/* The part behind "TAG " of a line with this tag; false if it has another. */
+static bool behind_tag(struct view line, const char *tag, struct view *ret_rest)
+{
+	struct view t = view_str(tag);
+
+	if (!t.len || !view_starts(line, t) || line.len <= t.len || line.data[t.len] != ' ')
+		return false;
+	*ret_rest = view_skip(line, t.len + 1);
+	return true;
+}
+
+/* ---- steps ---- */
+
+static int send_id(struct back *back, struct buf *to_node)
+{
+	const struct back_forward *f = &back->forward;
+	char text[512];
+
+	snprintf(text, sizeof(text),
+		"ID (\"x-originating-ip\" \"%s\" \"x-originating-port\" \"%u\" "
+		"\"x-connected-ip\" \"%s\" \"x-connected-port\" \"%u\" \"x-proxy-ttl\" \"%u\" "
+		"\"x-session-id\" \"%s\" \"x-client-transport\" \"%s\")",
+		back->client_ip, f->client_port, back->local_ip, f->local_port, f->ttl,
+		back->session_id, f->client_tls ? "TLS" : "insecure");
+	return command(back, BACK_ID_REPLY, to_node, text);
+}
+
+/* Capabilities are known: what comes next. */
+static int after_capabilities(struct back *back, struct buf *to_node)
+{
+	int r;
+
+	if (back->want_starttls) {
+		if (!(back->caps & CAP_STARTTLS))
+			return fail(back, BACK_FAIL_REFUSED);
+		r = command(back, BACK_STARTTLS_REPLY, to_node, "STARTTLS");
+	} else if (back->forwards && back->caps & CAP_ID) {
+		back->forwards = false;
+		r = send_id(back, to_node);
+	} else {
+		back->state = BACK_IS_READY;
+		return BACK_READY;
+	}
+	return r < 0 ? r : PROTO_AGAIN;
+}
+
+static int on_greeting(struct back *back, struct view line, struct buf *to_node)
+{
+	struct view text = view_skip(line, 2);
+	int r;
+
+	if (!view_starts(line, VIEW_LIT("* ")) || !has_word(text, "OK"))
+		return fail(back, BACK_FAIL_REFUSED); /* PREAUTH, BYE, anything else (#7) */
+	text = view_skip(text, 3);
+	if (view_starts_nocase(text, VIEW_LIT("[CAPABILITY ")))
+		take_capabilities(back, view_skip(text, 12));
+	if (back->caps_known)
+		return after_capabilities(back, to_node);
+	r = command(back, BACK_CAPABILITY, to_node, "CAPABILITY");
+	return r < 0 ? r : PROTO_AGAIN;
+}
+
+static int on_capability(struct back *back, struct view line, struct buf *to_node)
+{
+	struct view rest;
+
+	if (view_starts_nocase(line, VIEW_LIT("* CAPABILITY "))) {
+		take_capabilities(back, view_skip(line, 13));
+		return PROTO_AGAIN;
+	}
+	if (view_starts_nocase(line, VIEW_LIT("* BYE")))
+		return fail(back, BACK_FAIL_REFUSED);
+	if (view_starts(line, VIEW_LIT("* ")))
+		return PROTO_AGAIN;
+	if (!behind_tag(line, back->tag, &rest) || !has_word(rest, "OK") || !back->caps_known)
+		return fail(back, BACK_FAIL_REFUSED);
+	return after_capabilities(back, to_node);
+}
+
+static int on_starttls(struct back *back, struct view line, bool more)
+{
+	struct view rest;
+
+	if (view_starts(line, VIEW_LIT("* ")) && !view_starts_nocase(line, VIEW_LIT("* BYE")))
+		return PROTO_AGAIN;
+	if (!behind_tag(line, back->tag, &rest) || !has_word(rest, "OK"))
+		return fail(back, BACK_FAIL_REFUSED);
+	if (more)
+		return fail(back, BACK_FAIL_INJECTION);
+	back->state = BACK_HANDSHAKE;
+	return BACK_STARTTLS;
+}
+
+static int imap_back_starttls_done(struct back *back, struct buf *to_node)
+{
+	int r;
+
+	back->want_starttls = false;
+	back->caps_known = false; /* SES-54 */
+	back->caps = 0;
+	r = command(back, BACK_CAPABILITY, to_node, "CAPABILITY");
+	return r < 0 ? r : PROTO_MORE;
+}
+
+static int on_id(struct back *back, struct view line, struct buf *to_node)
+{
+	struct view rest;
+
+	if (view_starts_nocase(line, VIEW_LIT("* BYE")))
+		return fail(back, BACK_FAIL_REFUSED);
+	if (view_starts(line, VIEW_LIT("* ")))
+		return PROTO_AGAIN;
+	if (!behind_tag(line, back->tag, &rest))
+		return fail(back, BACK_FAIL_REFUSED);
+	return after_capabilities(back, to_node); /* any status is fine */
+}
+
+/* ---- replay ---- */
+
+/* SES-57: complete untagged lines are dropped, anything else is refused. */
+static bool only_untagged(struct view unread)
+{
+	while (unread.len) {
+		const char *newline = memmem(unread.data, unread.len, "\r\n", 2);
+		size_t len;
+
+		if (!newline || !view_starts(unread, VIEW_LIT("* ")))
+			return false;
+		len = (size_t)(newline - unread.data);
+		if (len && unread.data[len - 1] == '}') /* a literal would follow */
+			return false;
+		unread = view_skip(unread, len + 2);
+	}
+	return true;
+}
+
+static int send_credential(struct back *back, struct buf *to_node)
+{
+	int r = buf_append_view(to_node, buf_view(&back->credential));
+
+	if (r == 0)
+		r = buf_append(to_node, "\r\n", 2);
+	buf_fini(&back->credential);
+	back->sent = true;
+	back->state = BACK_VERDICT;
+	return r;
+}
+
+static int imap_back_replay(struct back *back, const struct proto_credential *credential,
+	struct view unread, size_t *ret_consumed, struct buf *to_node)
+{
+	enum sasl_mech mech = credential->mech == SASL_LOGIN ? SASL_PLAIN : credential->mech;
+	bool initial = back->caps & CAP_SASL_IR;
+	int r;
+
+	*ret_consumed = unread.len;
+	if (back->literal_left || back->continuing || !only_untagged(unread))
+		return fail(back, BACK_FAIL_REFUSED);
+	r = base64_encode(buf_view(&credential->message), &back->credential);
+	if (r == 0)
+		r = buf_printf(to_node, "%s AUTHENTICATE %s%s", credential->tag, sasl_mech_name(mech),
+			initial ? " " : "\r\n");
+	snprintf(back->client_tag, sizeof(back->client_tag), "%s", credential->tag);
+	back->lines = 0;
+	back->scanned = 0;
+	if (r == 0 && initial)
+		r = send_credential(back, to_node);
+	else
+		back->state = BACK_CONTINUATION;
+	return r < 0 ? r : PROTO_MORE;
+}
+
+static int verdict(struct back *back, struct view rest, struct buf *to_client)
+{
+	int r;
+
+	if (has_word(rest, "OK")) {
+		if (!back->sent) /* success before the credential went out (#7) */
+			return fail(back, BACK_FAIL_REFUSED);
+		r = BACK_ACCEPTED;
+	} else if (has_word(rest, "NO") || has_word(rest, "BAD")) {
+		struct view text = view_skip(rest, has_word(rest, "NO") ? 3 : 4);
+
+		back->temporarily = view_starts_nocase(text, VIEW_LIT("[UNAVAILABLE]")) ||
+				    view_starts_nocase(text, VIEW_LIT("[INUSE]")) ||
+				    view_starts_nocase(text, VIEW_LIT("[LIMIT]"));
+		r = BACK_REFUSED;
+	} else {
+		return fail(back, BACK_FAIL_PROTOCOL);
+	}
+	back->state = BACK_DONE;
+	return buf_move(to_client, &back->held) < 0 ? -ENOBUFS : r;
+}
+
+static int on_answer(
+	struct back *back, struct view line, struct buf *to_node, struct buf *to_client)
+{
+	struct view rest;
+	int r;
+
+	if (line.len && line.data[0] == '+') {
+		if (back->sent) /* SES-71: PLAIN knows no second step */
+			return fail(back, BACK_FAIL_PROTOCOL);
+		buf_clear(&back->held); /* the prompt is ours, not the client's */
+		r = send_credential(back, to_node);
+		return r < 0 ? r : PROTO_AGAIN;
+	}
+	if (behind_tag(line, back->client_tag, &rest))
+		return verdict(back, rest, to_client);
+	if (!view_starts(line, VIEW_LIT("* ")))
+		return fail(back, BACK_FAIL_PROTOCOL);
+	back->said_bye |= view_starts_nocase(line, VIEW_LIT("* BYE"));
+	return PROTO_AGAIN;
+}
+
+/* ---- lines ---- */
+
+static bool in_replay(const struct back *back)
+{
+	return back->state == BACK_CONTINUATION || back->state == BACK_VERDICT;
+}
+
+/* A logical line is complete; line is its first piece. more: input is left behind it. */
+static int on_line(struct back *back, struct view line, bool more, struct buf *to_node,
+	struct buf *to_client)
+{
+	switch (back->state) {
+	case BACK_GREETING:
+		return on_greeting(back, line, to_node);
+	case BACK_CAPABILITY:
+		return on_capability(back, line, to_node);
+	case BACK_STARTTLS_REPLY:
+		return on_starttls(back, line, more);
+	case BACK_ID_REPLY:
+		return on_id(back, line, to_node);
+	default:
+		return on_answer(back, line, to_node, to_client);
+	}
+}
+
+/* "{n}" at the end of a piece. Returns false if there is none; saturates. */
+static bool announces_literal(struct view piece, size_t *ret_size)
+{
+	size_t end, i, size = 0;
+
+	if (piece.len < 3 || piece.data[piece.len - 1] != '}')
+		return false;
+	end = piece.len - 1;
+	if (piece.data[end - 1] == '+')
+		end--;
+	for (i = end; i > 0 && piece.data[i - 1] >= '0' && piece.data[i - 1] <= '9'; i--)
+		;
+	if (i == end || i == 0 || piece.data[i - 1] != '{')
+		return false;
+	for (; i < end; i++) {
+		if (size < UINT32_MAX)
+			size = size * 10 + (size_t)(piece.data[i] - '0');
+	}
+	*ret_size = size;
+	return true;
+}
+
+static int hold(struct back *back, struct view bytes)
+{
+	return in_replay(back) ? buf_append_view(&back->held, bytes) : 0;
+}
+
+static int skip_literal(struct back *back, struct view in, size_t *ret_consumed)
+{
+	size_t n = MIN(back->literal_left, in.len);
+	int r = hold(back, view_make(in.data, n));
+
+	if (r == -ENOBUFS)
+		return fail(back, BACK_FAIL_PROTOCOL);
+	back->literal_left -= n;
+	*ret_consumed = n;
+	return r < 0 ? r : PROTO_AGAIN;
+}
+
+/* One piece of a line, without its CRLF. */
+static int on_piece(struct back *back, struct view piece, bool more, struct buf *to_node,
+	struct buf *to_client)
+{
+	size_t size;
+	int r = 0;
+
+	if (announces_literal(piece, &size)) {
+		if (size > LITERAL_BYTES)
+			return fail(back, BACK_FAIL_PROTOCOL);
+		if (!back->continuing)
+			r = buf_append_view(&back->first, piece);
+		back->continuing = true;
+		back->literal_left = size;
+		return r < 0 ? r : PROTO_AGAIN;
+	}
+	if (!back->continuing)
+		return on_line(back, piece, more, to_node, to_client);
+	back->continuing = false;
+	r = on_line(back, buf_view(&back->first), more, to_node, to_client);
+	buf_fini(&back->first);
+	return r;
+}
+
+static int imap_back_input(struct back *back, struct view in, size_t *ret_consumed,
+	struct buf *to_node, struct buf *to_client)
+{
+	const char *newline;
+	struct view piece;
+	int r;
+
+	*ret_consumed = 0;
+	if (back->state == BACK_IS_READY || back->state == BACK_DONE || back->state == BACK_HANDSHAKE ||
+		!in.len)
+		return PROTO_MORE;
+	if (back->literal_left)
+		return skip_literal(back, in, ret_consumed);
+	newline = memmem(in.data + back->scanned, in.len - back->scanned, "\r\n", 2);
+	if (!newline) {
+		back->scanned = in.len - 1; /* a CR may be the last byte */
+		return in.len > PROTO_NODE_LINE_BYTES ? fail(back, BACK_FAIL_PROTOCOL) : PROTO_MORE;
+	}
+	back->scanned = 0;
+	piece = view_make(in.data, (size_t)(newline - in.data));
+	*ret_consumed = piece.len + 2;
+	if (piece.len > PROTO_NODE_LINE_BYTES ||
+		++back->lines > (in_replay(back) ? LINES_IN_REPLAY : LINES_PER_REPLY))
+		return fail(back, BACK_FAIL_PROTOCOL);
+	r = hold(back, view_make(in.data, *ret_consumed));
+	if (r == -ENOBUFS)
+		return fail(back, BACK_FAIL_PROTOCOL);
+	if (r < 0)
+		return r;
+	return on_piece(back, piece, in.len > *ret_consumed, to_node, to_client);
+}
+
+/* ---- questions ---- */
+
+static bool imap_back_credential_sent(const struct back *back)
+{
+	return back->sent;
+}
+
+static enum back_failure imap_back_failure(const struct back *back)
+{
+	return back->failure;
+}
+
+static bool imap_back_refused_temporarily(const struct back *back)
+{
+	return back->temporarily;
+}
+
+/* A BYE beside the refusal: the client was told that the connection ends. */
+static bool imap_back_refused_for_good(const struct back *back)
+{
+	return back->said_bye;
+}
+
+const struct back_ops imap_back_ops = {
+	.name = "imap",
+	.create = imap_back_create,
+	.free = imap_back_free,
+	.input = imap_back_input,
+	.starttls_done = imap_back_starttls_done,
+	.replay = imap_back_replay,
+	.credential_sent = imap_back_credential_sent,
+	.failure = imap_back_failure,
+	.refused_temporarily = imap_back_refused_temporarily,
+	.refused_for_good = imap_back_refused_for_good,
+};
