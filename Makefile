@@ -44,7 +44,7 @@ MODS_relay := relay tls net loop base
 MODS_config := config store identity tls net loop base
 MODS_session := session config relay node mapping store identity proto tls net loop base
 MODS_admin := admin session config relay node mapping store identity proto tls net loop base
-MODS_ctl := ctl admin session config relay node mapping store identity proto tls net loop base
+MODS_ctl := ctl config store identity tls net loop base
 MODS_top := $(MODS_admin)
 
 LIBS := -lssl -lcrypto -lsqlite3 -lcares -ljansson -lnl-route-3 -lnl-3 -lpcre2-8 -lm

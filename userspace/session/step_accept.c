@@ -17,7 +17,7 @@ void session_accept(
 	const struct config_listener *settings = &server->snapshot->config->listeners[listener->index];
 	struct session *session;
 
-	if (atomic_fetch_add(&listener->active, 1) >= settings->max_connections) {
+	if (atomic_fetch_add(&listener->active, 1) >= (uint64_t)settings->max_connections) {
 		atomic_fetch_sub(&listener->active, 1);
 		atomic_fetch_add(&listener->rejected_limit, 1);
 		atomic_fetch_add(&server->rejected_limit, 1);

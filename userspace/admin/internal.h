@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Private to admin/: a request on its way through server.c, lockout.c and routes.c. */
+#ifndef ADMIN_INTERNAL_H
+#define ADMIN_INTERNAL_H
+
+#include "admin/server.h"
+#include "base/buf.h"
+#include "base/list.h"
+#include "net/stream.h"
+#include "proto/http_head.h"
+
+enum admin_state { ADMIN_TLS, ADMIN_HEAD, ADMIN_BODY, ADMIN_WAIT, ADMIN_SEND, ADMIN_LINGER };
+
+struct admin_pending;
+
+struct admin_conn {
+	struct list_node link;
+	struct admin_server *server;
+	struct stream stream;
+	struct loop_watch watch;
+	struct timer timer;
+	struct addr peer;
+	enum admin_state state;
+	struct buf in, out; /* in holds the token: secret */
+	struct http_head head;
+	uint64_t body_left;
+	uint32_t read_want;
+	bool is_head; /* HEAD: no body in the answer */
+	struct admin_pending *pending; /* an answer that the mapping owes; forgets us when we go */
+};
+
+struct lockout;
+MUST_USE int lockout_new(unsigned threshold, uint64_t duration_ms, struct lockout **ret_lockout);
+void lockout_free(struct lockout *lockout);
+/* Seconds until the address may try again, rounded up; 0 = now. */
+uint64_t lockout_remaining_s(struct lockout *lockout, const struct addr *peer, uint64_t now_ms);
+void lockout_failure(struct lockout *lockout, const struct addr *peer, uint64_t now_ms);
+void lockout_success(struct lockout *lockout, const struct addr *peer);
+
+struct admin_server {
+	struct admin_params params;
+	unsigned char token_sha256[TLS_SHA256_SIZE];
+	int listen_fd;
+	struct loop_watch watch;
+	struct timer resume_timer;
+	struct list_node conns;
+	unsigned conn_count;
+	struct lockout *lockout;
+};
+
+/* server.c: answers; body NULL = none. extra: further header lines with CRLF, or "". */
+void admin_respond(struct admin_conn *conn, int status, const char *extra, const char *body);
+void admin_error(struct admin_conn *conn, int status, const char *text);
+
+/* routes.c: the head is complete, the body has been read. */
+void admin_route(struct admin_conn *conn);
+/* The connection goes: whatever it waits for must not find it any more. */
+void admin_forget_pending(struct admin_conn *conn);
+
+#endif

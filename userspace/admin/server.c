@@ -1,0 +1,437 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Connections of the admin listener. Each is in one state with one time limit (ADM-4); the limits
+ * on their number (ADM-5) make thousands of half-open ones harmless.
+ */
+#include "admin/internal.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "net/sock.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define MAX_CONNS 64
+#define MAX_PER_ADDRESS 16
+#define HEAD_BYTES 16384
+#define MAX_FIELDS 64
+#define BODY_BYTES 65536
+#define INPUT_MS 10000
+#define SEND_MS 30000
+#define LINGER_MS 2000
+#define PAUSE_MS 100
+
+static const struct tls_alpn admin_alpn = { .id = "http/1.1", .required = true };
+
+static void conn_run(struct admin_conn *conn);
+
+static void conn_close(struct admin_conn *conn)
+{
+	admin_forget_pending(conn);
+	loop_timer_del(conn->server->params.loop, &conn->timer);
+	loop_watch_del(&conn->watch);
+	stream_close(&conn->stream);
+	buf_fini(&conn->in);
+	buf_fini(&conn->out);
+	list_del(&conn->link);
+	conn->server->conn_count--;
+	free(conn);
+}
+
+/* ---- answers ---- */
+
+static void on_timeout(struct timer *timer);
+
+static void set_state(struct admin_conn *conn, enum admin_state state)
+{
+	static const uint64_t limits[] = { [ADMIN_TLS] = INPUT_MS, [ADMIN_HEAD] = INPUT_MS,
+		[ADMIN_BODY] = INPUT_MS, [ADMIN_SEND] = SEND_MS, [ADMIN_LINGER] = LINGER_MS };
+
+	conn->state = state;
+	if (state == ADMIN_WAIT) /* the mapping has its own limit */
+		loop_timer_del(conn->server->params.loop, &conn->timer);
+	else
+		loop_timer_set(conn->server->params.loop, &conn->timer, limits[state], on_timeout);
+}
+
+void admin_respond(struct admin_conn *conn, int status, const char *extra, const char *body)
+{
+	size_t len = body ? strlen(body) : 0;
+	int r;
+
+	buf_fini(&conn->in); /* wipes the token */
+	r = buf_printf(&conn->out,
+		"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
+		"Cache-Control: no-store\r\nConnection: close\r\n%s\r\n",
+		status, http_reason(status), len, extra);
+	if (r == 0 && !conn->is_head)
+		r = buf_append(&conn->out, body, len);
+	if (r < 0)
+		buf_clear(&conn->out);
+	set_state(conn, ADMIN_SEND);
+}
+
+void admin_error(struct admin_conn *conn, int status, const char *text)
+{
+	char body[128];
+
+	snprintf(body, sizeof(body), "{\"error\": \"%s\"}\n", text);
+	admin_respond(conn, status, "", body);
+}
+
+static void on_timeout(struct timer *timer)
+{
+	struct admin_conn *conn = container_of(timer, struct admin_conn, timer);
+
+	if (conn->state == ADMIN_HEAD || conn->state == ADMIN_BODY) {
+		admin_error(conn, 408, "request timeout");
+		conn_run(conn);
+	} else {
+		conn_close(conn);
+	}
+}
+
+static void refuse_head(struct admin_conn *conn, int status)
+{
+	static const struct {
+		int status;
+		const char *text;
+	} texts[] = { { 400, "bad request" }, { 405, "method not allowed" }, { 417, "bad request" },
+		{ 431, "head too large" }, { 505, "version not supported" } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		if (texts[i].status == status) {
+			admin_error(conn, status, texts[i].text);
+			return;
+		}
+	}
+	admin_error(conn, 400, "bad request");
+}
+
+/* ---- states ---- */
+
+/* Each returns false when nothing more can be done now, or when the connection is gone. */
+
+static bool run_tls(struct admin_conn *conn)
+{
+	int r = tls_stream_handshake(&conn->stream);
+
+	if (r == -EAGAIN)
+		return false;
+	if (r < 0) {
+		conn_close(conn);
+		return false;
+	}
+	conn->stream.want = 0;
+	set_state(conn, ADMIN_HEAD);
+	return true;
+}
+
+/* Returns bytes, 0 when none now, or -1 when the connection is gone. */
+static ssize_t read_some(struct admin_conn *conn)
+{
+	size_t want = MIN(buf_room(&conn->in), (size_t)4096);
+	ssize_t n;
+
+	if (!want || buf_reserve(&conn->in, want) < 0) {
+		conn_close(conn);
+		return -1;
+	}
+	n = stream_read(&conn->stream, buf_tail(&conn->in), want);
+	conn->read_want = n == -EAGAIN ? conn->stream.want : 0;
+	if (n == -EAGAIN)
+		return 0;
+	if (n <= 0) {
+		conn_close(conn);
+		return -1;
+	}
+	buf_commit(&conn->in, (size_t)n);
+	return n;
+}
+
+static void head_done(struct admin_conn *conn)
+{
+	conn->is_head = view_eq(conn->head.method, VIEW_LIT("HEAD"));
+	if (conn->head.framing == HTTP_CHUNKED)
+		admin_error(conn, 411, "length required");
+	else if (conn->head.framing == HTTP_COUNTED && conn->head.content_length > BODY_BYTES)
+		admin_error(conn, 413, "body too large");
+	else if (conn->head.framing == HTTP_COUNTED && conn->head.content_length) {
+		conn->body_left = conn->head.content_length;
+		set_state(conn, ADMIN_BODY);
+	} else {
+		set_state(conn, ADMIN_WAIT);
+		admin_route(conn);
+	}
+}
+
+static bool run_head(struct admin_conn *conn)
+{
+	static const struct http_limits limits = { HEAD_BYTES, MAX_FIELDS };
+	ssize_t n = read_some(conn);
+	int r;
+
+	if (n <= 0)
+		return false;
+	memset(&conn->head.length, 0, sizeof(conn->head) - offsetof(struct http_head, length));
+	r = http_head_parse(&conn->head, buf_view(&conn->in), &limits);
+	if (r == HTTP_HEAD_DONE)
+		head_done(conn);
+	else if (r != HTTP_HEAD_MORE)
+		refuse_head(conn, r);
+	return true;
+}
+
+/* The body is read and ignored, but the head's views point into the same buffer: it stays. */
+static bool run_body(struct admin_conn *conn)
+{
+	ssize_t n;
+
+	if (conn->in.len - conn->head.length >= conn->body_left) {
+		set_state(conn, ADMIN_WAIT);
+		admin_route(conn);
+		return true;
+	}
+	/* Reallocation moves the head: parse it again when all is there. */
+	n = read_some(conn);
+	if (n > 0) {
+		static const struct http_limits limits = { HEAD_BYTES, MAX_FIELDS };
+
+		memset(&conn->head, 0, sizeof(conn->head));
+		if (http_head_parse(&conn->head, buf_view(&conn->in), &limits) != HTTP_HEAD_DONE) {
+			conn_close(conn);
+			return false;
+		}
+	}
+	return n > 0;
+}
+
+static bool run_send(struct admin_conn *conn)
+{
+	ssize_t n;
+	int r;
+
+	while (conn->out.len) {
+		struct view v = buf_view(&conn->out);
+
+		n = stream_write(&conn->stream, v.data, v.len);
+		if (n == -EAGAIN)
+			return false;
+		if (n < 0) {
+			conn_close(conn);
+			return false;
+		}
+		buf_consume(&conn->out, (size_t)n);
+	}
+	r = stream_shutdown(&conn->stream);
+	if (r == -EAGAIN)
+		return false;
+	if (r < 0) {
+		conn_close(conn);
+		return false;
+	}
+	conn->read_want = 0;
+	set_state(conn, ADMIN_LINGER);
+	return true;
+}
+
+/* Unread input at close would reset the connection and could lose the answer. */
+static bool run_linger(struct admin_conn *conn)
+{
+	char scratch[4096];
+	ssize_t n = stream_read(&conn->stream, scratch, sizeof(scratch));
+
+	if (n == -EAGAIN) {
+		conn->read_want = conn->stream.want;
+		return false;
+	}
+	if (n <= 0) {
+		conn_close(conn);
+		return false;
+	}
+	return true;
+}
+
+static bool run_once(struct admin_conn *conn)
+{
+	switch (conn->state) {
+	case ADMIN_TLS:
+		return run_tls(conn);
+	case ADMIN_HEAD:
+		return run_head(conn);
+	case ADMIN_BODY:
+		return run_body(conn);
+	case ADMIN_SEND:
+		return run_send(conn);
+	case ADMIN_LINGER:
+		return run_linger(conn);
+	default:
+		return false;
+	}
+}
+
+static void update_watch(struct admin_conn *conn)
+{
+	uint32_t events;
+
+	switch (conn->state) {
+	case ADMIN_TLS:
+		events = conn->stream.want;
+		break;
+	case ADMIN_SEND:
+		events = conn->stream.want ? conn->stream.want : EPOLLOUT;
+		break;
+	case ADMIN_WAIT:
+		events = EPOLLRDHUP; /* a client that left */
+		break;
+	default:
+		events = conn->read_want ? conn->read_want : EPOLLIN;
+	}
+	if (loop_watch_set(&conn->watch, events) < 0)
+		conn_close(conn);
+}
+
+static bool is_alive(struct admin_server *server, const struct admin_conn *conn)
+{
+	list_for_each(node, &server->conns) {
+		if (list_entry(node, struct admin_conn, link) == conn)
+			return true;
+	}
+	return false;
+}
+
+static void conn_run(struct admin_conn *conn)
+{
+	struct admin_server *server = conn->server;
+
+	while (run_once(conn))
+		;
+	if (is_alive(server, conn))
+		update_watch(conn);
+}
+
+static void on_conn(struct loop_watch *watch, uint32_t epoll_events)
+{
+	struct admin_conn *conn = container_of(watch, struct admin_conn, watch);
+
+	if (conn->state == ADMIN_WAIT && epoll_events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		conn_close(conn);
+	else
+		conn_run(conn);
+}
+
+/* ---- accept ---- */
+
+static unsigned count_address(struct admin_server *server, const struct addr *peer)
+{
+	struct addr key, other;
+	unsigned count = 0;
+
+	addr_limit_key(peer, &key);
+	list_for_each(node, &server->conns) {
+		addr_limit_key(&list_entry(node, struct admin_conn, link)->peer, &other);
+		count += addr_eq_ip(&key, &other);
+	}
+	return count;
+}
+
+static void open_conn(struct admin_server *server, int fd, const struct addr *peer)
+{
+	struct admin_conn *conn;
+
+	if (server->conn_count >= MAX_CONNS || count_address(server, peer) >= MAX_PER_ADDRESS) {
+		close(fd);
+		return;
+	}
+	conn = calloc(1, sizeof(*conn));
+	if (!conn) {
+		close(fd);
+		return;
+	}
+	sock_tune(fd);
+	conn->server = server;
+	conn->peer = *peer;
+	stream_init_plain(&conn->stream, fd);
+	buf_init(&conn->in, HEAD_BYTES + BODY_BYTES + 1, true);
+	list_add_tail(&server->conns, &conn->link);
+	server->conn_count++;
+	if (loop_watch_add(server->params.loop, &conn->watch, fd, EPOLLIN, on_conn) < 0 ||
+		tls_stream_accept(&conn->stream, server->params.tls, &admin_alpn) < 0) {
+		conn_close(conn);
+		return;
+	}
+	conn->stream.want = EPOLLIN;
+	set_state(conn, ADMIN_TLS);
+}
+
+static void on_resume(struct timer *timer)
+{
+	struct admin_server *server = container_of(timer, struct admin_server, resume_timer);
+
+	if (loop_watch_set(&server->watch, EPOLLIN) < 0)
+		log_event(LOGL_ERROR, "listener_lost", "listener", "admin", NULL);
+}
+
+static void on_connection(struct loop_watch *watch, uint32_t epoll_events)
+{
+	struct admin_server *server = container_of(watch, struct admin_server, watch);
+	struct addr peer;
+
+	(void)epoll_events;
+	for (int i = 0; i < MAX_CONNS; i++) {
+		int fd = sock_accept(server->listen_fd, &peer);
+
+		if (fd == -EAGAIN)
+			return;
+		if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {
+			log_event_limited(LOGL_WARN, "accept_paused", "admin", "listener", "admin", NULL);
+			if (loop_watch_set(&server->watch, 0) == 0)
+				loop_timer_set(
+					server->params.loop, &server->resume_timer, PAUSE_MS, on_resume);
+			return;
+		}
+		if (fd >= 0)
+			open_conn(server, fd, &peer);
+	}
+}
+
+int admin_server_new(const struct admin_params *params, struct admin_server **ret_server)
+{
+	struct admin_server *server = calloc(1, sizeof(*server));
+	int r = -ENOMEM;
+
+	if (!server) {
+		close(params->listen_fd);
+		return r;
+	}
+	server->params = *params;
+	server->params.tls = tls_server_ref(params->tls);
+	memcpy(server->token_sha256, params->token_sha256, TLS_SHA256_SIZE);
+	server->listen_fd = params->listen_fd;
+	list_init(&server->conns);
+	r = lockout_new(params->lockout_threshold, params->lockout_ms, &server->lockout);
+	if (r == 0)
+		r = loop_watch_add(params->loop, &server->watch, server->listen_fd, EPOLLIN, on_connection);
+	if (r < 0) {
+		admin_server_free(server);
+		return r;
+	}
+	*ret_server = server;
+	return 0;
+}
+
+void admin_server_free(struct admin_server *server)
+{
+	if (!server)
+		return;
+	while (!list_empty(&server->conns))
+		conn_close(list_entry(server->conns.next, struct admin_conn, link));
+	loop_watch_del(&server->watch);
+	loop_timer_del(server->params.loop, &server->resume_timer);
+	close(server->listen_fd);
+	lockout_free(server->lockout);
+	tls_server_unref(server->params.tls);
+	free(server);
+}

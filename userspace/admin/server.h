@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The admin listener (admin.md): HTTPS on the control loop, one request per connection, bearer
+ * token, lockout, limits on time, connections and bytes. Nothing here blocks: an answer that needs
+ * the store is sent when it comes, and only while its connection is still there.
+ */
+#ifndef ADMIN_SERVER_H
+#define ADMIN_SERVER_H
+
+#include "admin/backend.h"
+#include "tls/tls.h"
+
+struct admin_params {
+	struct loop *loop;
+	int listen_fd;		/* taken over, also on failure */
+	struct tls_server *tls; /* a reference is taken */
+	const unsigned char *token_sha256; /* TLS_SHA256_SIZE bytes, copied */
+	unsigned lockout_threshold; /* 0 = off */
+	uint64_t lockout_ms;
+	const struct admin_backend *backend; /* borrowed, outlives */
+};
+
+struct admin_server;
+MUST_USE int admin_server_new(const struct admin_params *params, struct admin_server **ret_server);
+void admin_server_free(struct admin_server *server); /* NULL is fine */
+
+#endif

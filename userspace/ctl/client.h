@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+/* One HTTPS request to the admin API, blocking with a time limit. */
+#ifndef CTL_CLIENT_H
+#define CTL_CLIENT_H
+
+#include "base/view.h"
+
+struct ctl_target {
+	const char *host; /* name or IP literal, without brackets */
+	const char *port;
+	const char *ca_path; /* NULL = system store */
+	const unsigned char *pin; /* SHA-256 of the leaf, or NULL */
+	bool insecure;
+	const char *token; /* NULL = none is sent */
+	unsigned timeout_s;
+};
+
+struct ctl_response {
+	int status;
+	char *body; /* NUL-terminated, freed by the caller */
+};
+
+/* Returns 0, or -1 with a message in error (could not connect, TLS, time-out, nonsense). */
+MUST_USE int ctl_request(const struct ctl_target *target, const char *method, const char *path,
+	struct ctl_response *ret_response, char *error, size_t error_size);
+
+#endif

@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Shards, each with a lock, a hash table, one list per kind and a list by last use. Entries of one
+ * kind get the same lifetime, so each kind's list is in order of expiry and what has expired is at
+ * its head: expiring is amortised O(1) and eviction finds expired and stale entries first (MAP-84).
+ */
+#include "mapping/cache.h"
+#include "base/hash.h"
+#include "base/list.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#define SHARDS 64
+#define SMALL_CACHE 4096 /* below it one shard, so that the bound is exact and useful */
+#define FIRST_BUCKETS 64
+
+struct entry {
+	struct entry *next; /* in its bucket */
+	struct list_node by_kind, by_use;
+	uint64_t expires_ms;
+	uint64_t stale_until_ms; /* 0: nothing to fall back to */
+	uint64_t hash;
+	uint16_t destination, len;
+	uint8_t kind;
+	char account[];
+};
+
+struct shard {
+	pthread_mutex_t lock;
+	struct entry **buckets;
+	size_t bucket_count, count, max;
+	size_t kind_count[CACHE_KINDS];
+	struct list_node kinds[CACHE_KINDS], by_use;
+	uint64_t epoch;
+} __attribute__((aligned(64)));
+
+struct cache {
+	size_t shard_count;
+	uint64_t stale_grace_ms;
+	struct shard *shards;
+};
+
+/* ---- a shard ---- */
+
+static struct entry **find(struct shard *shard, struct view account, uint64_t hash)
+{
+	struct entry **at = &shard->buckets[hash & (shard->bucket_count - 1)];
+
+	while (*at && ((*at)->hash != hash || !view_eq(view_make((*at)->account, (*at)->len), account)))
+		at = &(*at)->next;
+	return at;
+}
+
+static void set_kind(struct shard *shard, struct entry *entry, enum cache_kind kind)
+{
+	if (list_linked(&entry->by_kind)) {
+		list_del(&entry->by_kind);
+		shard->kind_count[entry->kind]--;
+	}
+	entry->kind = (uint8_t)kind;
+	list_add_tail(&shard->kinds[kind], &entry->by_kind);
+	shard->kind_count[kind]++;
+}
+
+static void drop(struct shard *shard, struct entry *entry)
+{
+	struct entry **at = find(shard, view_make(entry->account, entry->len), entry->hash);
+
+	*at = entry->next;
+	list_del(&entry->by_kind);
+	list_del(&entry->by_use);
+	shard->kind_count[entry->kind]--;
+	shard->count--;
+	free(entry);
+}
+
+/* Expired: stale if it may stand in later, else gone. */
+static void expire(struct shard *shard, struct entry *entry, uint64_t now_ms)
+{
+	if (entry->stale_until_ms > now_ms)
+		set_kind(shard, entry, CACHE_STALE);
+	else
+		drop(shard, entry);
+}
+
+static struct entry *head(struct shard *shard, enum cache_kind kind)
+{
+	struct list_node *list = &shard->kinds[kind];
+
+	return list_empty(list) ? NULL : list_entry(list->next, struct entry, by_kind);
+}
+
+static void expire_due(struct shard *shard, uint64_t now_ms)
+{
+	struct entry *entry;
+
+	for (int kind = 0; kind < CACHE_STALE; kind++) {
+		while ((entry = head(shard, (enum cache_kind)kind)) && entry->expires_ms <= now_ms)
+			expire(shard, entry, now_ms);
+	}
+	while ((entry = head(shard, CACHE_STALE)) && entry->stale_until_ms <= now_ms)
+		drop(shard, entry);
+}
+
+static void evict_one(struct shard *shard)
+{
+	struct entry *entry = head(shard, CACHE_STALE);
+
+	if (!entry)
+		entry = list_entry(shard->by_use.next, struct entry, by_use);
+	drop(shard, entry);
+}
+
+/* Keeps chains short; without memory they get longer, that is all. */
+static void grow(struct shard *shard)
+{
+	size_t count = shard->bucket_count * 2;
+	struct entry **buckets;
+
+	if (shard->count < shard->bucket_count)
+		return;
+	buckets = calloc(count, sizeof(struct entry *));
+	if (!buckets)
+		return;
+	for (size_t i = 0; i < shard->bucket_count; i++) {
+		struct entry *entry = shard->buckets[i], *next;
+
+		for (; entry; entry = next) {
+			next = entry->next;
+			entry->next = buckets[entry->hash & (count - 1)];
+			buckets[entry->hash & (count - 1)] = entry;
+		}
+	}
+	free(shard->buckets);
+	shard->buckets = buckets;
+	shard->bucket_count = count;
+}
+
+static struct entry *add(struct shard *shard, struct view account, uint64_t hash)
+{
+	struct entry *entry = malloc(sizeof(*entry) + account.len), **at;
+
+	if (!entry)
+		return NULL;
+	while (shard->count >= shard->max)
+		evict_one(shard);
+	grow(shard);
+	*entry = (struct entry){ .hash = hash, .len = (uint16_t)account.len };
+	memcpy(entry->account, account.data, account.len);
+	at = &shard->buckets[hash & (shard->bucket_count - 1)];
+	entry->next = *at;
+	*at = entry;
+	list_add_tail(&shard->by_use, &entry->by_use);
+	shard->count++;
+	return entry;
+}
+
+static int shard_init(struct shard *shard, size_t max)
+{
+	pthread_mutex_init(&shard->lock, NULL);
+	shard->max = max;
+	shard->bucket_count = FIRST_BUCKETS;
+	shard->buckets = calloc(FIRST_BUCKETS, sizeof(struct entry *));
+	for (int i = 0; i < CACHE_KINDS; i++)
+		list_init(&shard->kinds[i]);
+	list_init(&shard->by_use);
+	return shard->buckets ? 0 : -ENOMEM;
+}
+
+/* ---- the cache ---- */
+
+int cache_new(uint64_t max_entries, uint64_t stale_grace_ms, struct cache **ret_cache)
+{
+	struct cache *cache = calloc(1, sizeof(*cache));
+	int r = 0;
+
+	if (!cache)
+		return -ENOMEM;
+	cache->shard_count = max_entries < SMALL_CACHE ? 1 : SHARDS;
+	cache->stale_grace_ms = stale_grace_ms;
+	cache->shards = aligned_alloc(64, cache->shard_count * sizeof(*cache->shards));
+	if (!cache->shards) {
+		free(cache);
+		return -ENOMEM;
+	}
+	memset(cache->shards, 0, cache->shard_count * sizeof(*cache->shards));
+	for (size_t i = 0; i < cache->shard_count; i++) {
+		if (shard_init(&cache->shards[i], max_entries / cache->shard_count) < 0)
+			r = -ENOMEM;
+	}
+	if (r < 0)
+		cache_free(cache);
+	else
+		*ret_cache = cache;
+	return r;
+}
+
+void cache_free(struct cache *cache)
+{
+	if (!cache)
+		return;
+	for (size_t i = 0; i < cache->shard_count; i++) {
+		struct shard *shard = &cache->shards[i];
+
+		while (shard->buckets && !list_empty(&shard->by_use))
+			drop(shard, list_entry(shard->by_use.next, struct entry, by_use));
+		free(shard->buckets);
+		pthread_mutex_destroy(&shard->lock);
+	}
+	free(cache->shards);
+	free(cache);
+}
+
+static struct shard *lock_shard(struct cache *cache, uint64_t hash)
+{
+	struct shard *shard = &cache->shards[(hash >> 48) % cache->shard_count];
+
+	pthread_mutex_lock(&shard->lock);
+	return shard;
+}
+
+bool cache_get(
+	struct cache *cache, struct view account, uint64_t now_ms, struct cache_answer *ret_answer)
+{
+	uint64_t hash = hash_view(account);
+	struct shard *shard = lock_shard(cache, hash);
+	struct entry *entry = *find(shard, account, hash);
+	bool hit = entry && entry->kind != CACHE_STALE && entry->expires_ms > now_ms;
+
+	if (hit) {
+		*ret_answer = (struct cache_answer){ (enum cache_kind)entry->kind,
+			entry->destination, entry->expires_ms };
+		list_del(&entry->by_use);
+		list_add_tail(&shard->by_use, &entry->by_use);
+	}
+	pthread_mutex_unlock(&shard->lock);
+	return hit;
+}
+
+bool cache_get_stale(
+	struct cache *cache, struct view account, uint64_t now_ms, uint16_t *ret_destination)
+{
+	uint64_t hash = hash_view(account);
+	struct shard *shard = lock_shard(cache, hash);
+	struct entry *entry = *find(shard, account, hash);
+	bool usable = entry && entry->stale_until_ms > now_ms;
+
+	if (usable)
+		*ret_destination = entry->destination;
+	pthread_mutex_unlock(&shard->lock);
+	return usable;
+}
+
+uint64_t cache_epoch(struct cache *cache, struct view account)
+{
+	struct shard *shard = lock_shard(cache, hash_view(account));
+	uint64_t epoch = shard->epoch;
+
+	pthread_mutex_unlock(&shard->lock);
+	return epoch;
+}
+
+static void store_entry(struct cache *cache, struct entry *entry, enum cache_kind kind,
+	uint16_t destination, uint64_t ttl_ms, uint64_t now_ms)
+{
+	entry->expires_ms = now_ms + ttl_ms;
+	if (kind == CACHE_POSITIVE) {
+		entry->destination = destination;
+		entry->stale_until_ms =
+			cache->stale_grace_ms ? entry->expires_ms + cache->stale_grace_ms : 0;
+	} else if (kind != CACHE_HELD) {
+		entry->stale_until_ms = 0;
+	}
+}
+
+void cache_put(struct cache *cache, struct view account, uint64_t epoch, enum cache_kind kind,
+	uint16_t destination, uint64_t ttl_ms, uint64_t now_ms)
+{
+	uint64_t hash = hash_view(account);
+	struct shard *shard = lock_shard(cache, hash);
+	struct entry *entry;
+
+	if (shard->epoch == epoch) {
+		expire_due(shard, now_ms);
+		entry = *find(shard, account, hash);
+		if (!ttl_ms && entry && kind != CACHE_HELD)
+			drop(shard, entry);
+		if (ttl_ms && !entry && kind != CACHE_HELD)
+			entry = add(shard, account, hash);
+		if (ttl_ms && entry) {
+			store_entry(cache, entry, kind, destination, ttl_ms, now_ms);
+			set_kind(shard, entry, kind);
+		}
+	}
+	pthread_mutex_unlock(&shard->lock);
+}
+
+uint64_t cache_drop(struct cache *cache, struct view account)
+{
+	uint64_t hash = hash_view(account);
+	struct shard *shard = lock_shard(cache, hash);
+	struct entry *entry = *find(shard, account, hash);
+
+	shard->epoch++;
+	if (entry)
+		drop(shard, entry);
+	pthread_mutex_unlock(&shard->lock);
+	return entry != NULL;
+}
+
+uint64_t cache_drop_all(struct cache *cache)
+{
+	uint64_t count = 0;
+
+	for (size_t i = 0; i < cache->shard_count; i++) {
+		struct shard *shard = &cache->shards[i];
+
+		pthread_mutex_lock(&shard->lock);
+		shard->epoch++;
+		count += shard->count;
+		while (!list_empty(&shard->by_use))
+			drop(shard, list_entry(shard->by_use.next, struct entry, by_use));
+		pthread_mutex_unlock(&shard->lock);
+	}
+	return count;
+}
+
+void cache_expire_all(struct cache *cache, uint64_t now_ms)
+{
+	for (size_t i = 0; i < cache->shard_count; i++) {
+		struct shard *shard = &cache->shards[i];
+
+		pthread_mutex_lock(&shard->lock);
+		shard->epoch++;
+		for (int kind = 0; kind < CACHE_STALE; kind++) {
+			struct entry *entry;
+
+			while ((entry = head(shard, (enum cache_kind)kind))) {
+				if (kind == CACHE_POSITIVE && cache->stale_grace_ms)
+					entry->stale_until_ms = now_ms + cache->stale_grace_ms;
+				expire(shard, entry, now_ms);
+			}
+		}
+		pthread_mutex_unlock(&shard->lock);
+	}
+}
+
+void cache_count(
+	struct cache *cache, uint64_t now_ms, uint64_t *ret_fresh, uint64_t *ret_stale)
+{
+	*ret_fresh = *ret_stale = 0;
+	for (size_t i = 0; i < cache->shard_count; i++) {
+		struct shard *shard = &cache->shards[i];
+
+		pthread_mutex_lock(&shard->lock);
+		expire_due(shard, now_ms);
+		*ret_fresh += shard->count - shard->kind_count[CACHE_STALE];
+		*ret_stale += shard->kind_count[CACHE_STALE];
+		pthread_mutex_unlock(&shard->lock);
+	}
+}

@@ -1,0 +1,699 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Lookups. A hit never leaves the caller's thread. A miss is posted to the control loop, which
+ * alone owns the flights: one per account under way, with the askers that wait for it (MAP-82).
+ * A store request outlives its flight when the store does not answer in time; it is then an
+ * orphan that only waits to be freed. The store's thread talks to us by posts alone.
+ */
+#include "mapping/mapping.h"
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/list.h"
+#include "mapping/cache.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define TRANSIENT_MS 5000
+#define FLIGHT_BUCKETS 4096
+#define ACCOUNT_BYTES 320
+
+struct mapping {
+	struct loop *control;
+	struct store *store; /* owned */
+	struct cache *cache; /* owned */
+	struct mapping_params params;
+	char (*names)[MAPPING_NAME_BYTES + 1]; /* declared destinations */
+	size_t name_count;
+	uint16_t default_index;
+	mapping_event_fn *on_event;
+	void *event_arg;
+
+	/* Control thread only: */
+	struct list_node flights[FLIGHT_BUCKETS];
+	size_t queries_out; /* store requests whose done has not been run */
+	bool closing, probing;
+
+	atomic_uint_fast64_t hits, misses, coalesced, stale_served, store_queries, store_errors;
+	atomic_uint_fast64_t unknown_destination, invalidated, flushes;
+	atomic_uint_fast64_t down_since_ms; /* 0: not down */
+	atomic_bool store_seen;
+};
+
+/* One asker on its way to the control loop, then waiting in a flight. */
+struct asker {
+	struct post post;
+	struct list_node link;
+	struct mapping *mapping;
+	struct mailbox *mailbox;
+	post_fn *on_reply;
+	uint64_t cookie;
+	size_t len;
+	char account[ACCOUNT_BYTES + 1];
+};
+
+struct query;
+typedef void query_fn(struct query *query);
+
+/* One store request and who wants its result; both NULL when abandoned. */
+struct query {
+	struct store_request request;
+	struct post post;
+	struct timer timer;
+	struct mapping *mapping;
+	struct flight *flight;
+	query_fn *done; /* administration; NULL when abandoned */
+	mapping_admin_fn *admin_done;
+	void *admin_arg;
+	char account[ACCOUNT_BYTES + 1];
+	char destination[MAPPING_NAME_BYTES + 1];
+};
+
+struct flight {
+	struct list_node link; /* in its bucket */
+	struct list_node askers;
+	struct mapping *mapping;
+	struct query *query;
+	uint64_t epoch; /* of the cache, when the query began */
+	size_t len;
+	char account[ACCOUNT_BYTES + 1];
+};
+
+const char *mapping_route_name(enum mapping_route route)
+{
+	static const char *const names[] = { "mapped", "default", "stale" };
+
+	return names[route];
+}
+
+const char *mapping_source_name(enum mapping_source source)
+{
+	static const char *const names[] = { "cache", "stale", "store", "default", "undeclared",
+		"error" };
+
+	return names[source];
+}
+
+/* ---- names ---- */
+
+static int find_name(const struct mapping *mapping, struct view name)
+{
+	for (size_t i = 0; i < mapping->name_count; i++) {
+		if (view_eq(name, view_str(mapping->names[i])))
+			return (int)i;
+	}
+	return -1;
+}
+
+bool mapping_declared(const struct mapping *mapping, struct view destination)
+{
+	return find_name(mapping, destination) >= 0;
+}
+
+static void set_answer(const struct mapping *mapping, uint16_t destination, enum mapping_route route,
+	bool hit, struct mapping_answer *ret_answer)
+{
+	memcpy(ret_answer->destination, mapping->names[destination], MAPPING_NAME_BYTES + 1);
+	ret_answer->route = route;
+	ret_answer->hit = hit;
+}
+
+static void answer_from_cache(const struct mapping *mapping, const struct cache_answer *cached,
+	bool hit, struct mapping_answer *ret_answer)
+{
+	if (cached->kind == CACHE_POSITIVE || cached->kind == CACHE_HELD)
+		set_answer(mapping, cached->destination,
+			cached->kind == CACHE_HELD ? MAPPING_STALE : MAPPING_MAPPED, hit, ret_answer);
+	else
+		set_answer(mapping, mapping->default_index, MAPPING_DEFAULT, hit, ret_answer);
+}
+
+static void event(
+	struct mapping *mapping, enum mapping_event what, const char *text, uint64_t outage_ms)
+{
+	if (mapping->on_event)
+		mapping->on_event(mapping->event_arg, what, text, outage_ms);
+}
+
+/* ---- store requests ---- */
+
+static void note_outcome(struct mapping *mapping, const struct store_request *request)
+{
+	uint64_t since = atomic_load(&mapping->down_since_ms);
+
+	if (request->result == STORE_ERROR || request->result == STORE_TIMEOUT) {
+		if (!since) {
+			atomic_store(&mapping->down_since_ms, clock_mono_ms());
+			event(mapping, MAPPING_STORE_LOST, request->error, 0);
+		}
+		return;
+	}
+	atomic_store(&mapping->store_seen, true);
+	if (since) {
+		atomic_store(&mapping->down_since_ms, 0);
+		event(mapping, MAPPING_STORE_BACK, "", clock_mono_ms() - since);
+	}
+}
+
+static void flight_done(struct flight *flight, const struct store_request *request);
+
+/* Tells whoever still waits; the query may stay out as an orphan afterwards. */
+static void settle(struct query *query)
+{
+	struct flight *flight = query->flight;
+	query_fn *done = query->done;
+
+	loop_timer_del(query->mapping->control, &query->timer);
+	query->flight = NULL;
+	query->done = NULL;
+	if (!flight && !done)
+		return;
+	note_outcome(query->mapping, &query->request);
+	if (flight)
+		flight_done(flight, &query->request);
+	else
+		done(query);
+}
+
+static void on_query_done(struct post *post)
+{
+	struct query *query = container_of(post, struct query, post);
+
+	query->mapping->queries_out--;
+	settle(query);
+	free(query);
+}
+
+/* Any thread. The control loop lives longer than the store. */
+static void on_store_done(struct store_request *request)
+{
+	struct query *query = container_of(request, struct query, request);
+
+	mailbox_send(&query->mapping->control->mailbox, &query->post, on_query_done);
+}
+
+/* The store is late: answer without it. Its own answer finds nobody and is dropped. */
+static void on_query_late(struct timer *timer)
+{
+	struct query *query = container_of(timer, struct query, timer), late;
+
+	/* The store still owns the request; a copy carries the verdict. */
+	late = *query;
+	late.request.result = STORE_TIMEOUT;
+	snprintf(late.request.error, sizeof(late.request.error), "no answer within lookup_timeout");
+	query->flight = NULL;
+	query->done = NULL;
+	if (late.flight)
+		late.flight->query = NULL;
+	memset(&late.timer, 0, sizeof(late.timer));
+	settle(&late);
+}
+
+static struct query *query_new(struct mapping *mapping, enum store_op op, struct view account)
+{
+	struct query *query = calloc(1, sizeof(*query));
+
+	if (!query)
+		return NULL;
+	query->mapping = mapping;
+	query->request.op = op;
+	memcpy(query->account, account.data, MIN(account.len, (size_t)ACCOUNT_BYTES));
+	query->request.identifier = view_make(query->account, MIN(account.len, (size_t)ACCOUNT_BYTES));
+	query->request.done = on_store_done;
+	return query;
+}
+
+static void query_start(struct query *query)
+{
+	struct mapping *mapping = query->mapping;
+
+	query->request.deadline_ms = clock_mono_ms() + mapping->params.lookup_timeout_ms;
+	loop_timer_set(mapping->control, &query->timer, mapping->params.lookup_timeout_ms,
+		on_query_late);
+	mapping->queries_out++;
+	mapping->store->ops->submit(mapping->store, &query->request);
+}
+
+/* ---- flights ---- */
+
+static struct list_node *bucket_of(struct mapping *mapping, struct view account)
+{
+	return &mapping->flights[hash_view(account) % FLIGHT_BUCKETS];
+}
+
+/* A flight that began before an invalidation takes no new askers (MAP-85). */
+static struct flight *find_flight(struct mapping *mapping, struct view account)
+{
+	uint64_t epoch = cache_epoch(mapping->cache, account);
+
+	list_for_each(node, bucket_of(mapping, account)) {
+		struct flight *flight = list_entry(node, struct flight, link);
+
+		if (flight->epoch == epoch && view_eq(view_make(flight->account, flight->len), account))
+			return flight;
+	}
+	return NULL;
+}
+
+void mapping_reply_free(struct mapping_reply *reply)
+{
+	free(reply);
+}
+
+static void reply_to(struct asker *asker, const struct mapping_answer *answer)
+{
+	struct mapping_reply *reply = calloc(1, sizeof(*reply));
+
+	if (reply) { /* without memory the session's own deadline answers */
+		reply->cookie = asker->cookie;
+		reply->answer = *answer;
+		if (!mailbox_send(asker->mailbox, &reply->post, asker->on_reply))
+			free(reply);
+	}
+	free(asker);
+}
+
+static void reply_all(struct flight *flight, const struct mapping_answer *answer)
+{
+	list_for_each_safe(node, next, &flight->askers) {
+		list_del(node);
+		reply_to(list_entry(node, struct asker, link), answer);
+	}
+	list_del(&flight->link);
+	free(flight);
+}
+
+static uint64_t transient_ms(const struct mapping *mapping)
+{
+	return MIN((uint64_t)TRANSIENT_MS, mapping->params.negative_ttl_ms);
+}
+
+/* mapping.md section 1 and 9: what a result means, what is cached, which node is used. */
+static void resolve_failure(struct flight *flight, struct mapping_answer *ret_answer)
+{
+	struct mapping *mapping = flight->mapping;
+	struct view account = view_make(flight->account, flight->len);
+	uint64_t now = clock_mono_ms();
+	uint16_t destination;
+
+	if (cache_get_stale(mapping->cache, account, now, &destination)) {
+		atomic_fetch_add(&mapping->stale_served, 1);
+		atomic_fetch_add(&mapping->store_errors, 1);
+		cache_put(mapping->cache, account, flight->epoch, CACHE_HELD, destination,
+			transient_ms(mapping), now);
+		set_answer(mapping, destination, MAPPING_STALE, false, ret_answer);
+		return;
+	}
+	atomic_fetch_add(&mapping->store_errors, 1);
+	cache_put(mapping->cache, account, flight->epoch, CACHE_TRANSIENT, 0, transient_ms(mapping), now);
+	set_answer(mapping, mapping->default_index, MAPPING_DEFAULT, false, ret_answer);
+}
+
+static void resolve_result(struct flight *flight, const struct store_request *request,
+	struct mapping_answer *ret_answer)
+{
+	struct mapping *mapping = flight->mapping;
+	struct view account = view_make(flight->account, flight->len);
+	int destination = -1;
+
+	if (request->result == STORE_FOUND) {
+		destination = find_name(mapping, view_str(request->value));
+		if (destination < 0) {
+			atomic_fetch_add(&mapping->unknown_destination, 1);
+			event(mapping, MAPPING_UNKNOWN_DESTINATION, request->value, 0);
+		}
+	}
+	if (destination >= 0) {
+		cache_put(mapping->cache, account, flight->epoch, CACHE_POSITIVE, (uint16_t)destination,
+			mapping->params.positive_ttl_ms, clock_mono_ms());
+		set_answer(mapping, (uint16_t)destination, MAPPING_MAPPED, false, ret_answer);
+	} else {
+		cache_put(mapping->cache, account, flight->epoch, CACHE_NEGATIVE, 0,
+			mapping->params.negative_ttl_ms, clock_mono_ms());
+		set_answer(mapping, mapping->default_index, MAPPING_DEFAULT, false, ret_answer);
+	}
+}
+
+static void flight_done(struct flight *flight, const struct store_request *request)
+{
+	struct mapping_answer answer;
+
+	if (request->result == STORE_ERROR || request->result == STORE_TIMEOUT)
+		resolve_failure(flight, &answer);
+	else
+		resolve_result(flight, request, &answer);
+	reply_all(flight, &answer);
+}
+
+static void start_flight(struct mapping *mapping, struct asker *asker)
+{
+	struct view account = view_make(asker->account, asker->len);
+	struct flight *flight = calloc(1, sizeof(*flight));
+	struct query *query = flight ? query_new(mapping, STORE_LOOKUP, account) : NULL;
+	struct mapping_answer answer;
+
+	if (!query) {
+		free(flight);
+		set_answer(mapping, mapping->default_index, MAPPING_DEFAULT, false, &answer);
+		reply_to(asker, &answer);
+		return;
+	}
+	flight->mapping = mapping;
+	flight->query = query;
+	flight->len = asker->len;
+	memcpy(flight->account, asker->account, asker->len);
+	flight->epoch = cache_epoch(mapping->cache, account);
+	list_init(&flight->askers);
+	list_add_tail(&flight->askers, &asker->link);
+	list_add_tail(bucket_of(mapping, account), &flight->link);
+	query->flight = flight;
+	atomic_fetch_add(&mapping->misses, 1);
+	atomic_fetch_add(&mapping->store_queries, 1);
+	query_start(query);
+}
+
+static void on_asker(struct post *post)
+{
+	struct asker *asker = container_of(post, struct asker, post);
+	struct mapping *mapping = asker->mapping;
+	struct view account = view_make(asker->account, asker->len);
+	struct flight *flight = find_flight(mapping, account);
+	struct cache_answer cached;
+	struct mapping_answer answer;
+
+	if (mapping->closing) {
+		set_answer(mapping, mapping->default_index, MAPPING_DEFAULT, false, &answer);
+		reply_to(asker, &answer);
+	} else if (flight) {
+		atomic_fetch_add(&mapping->coalesced, 1);
+		list_add_tail(&flight->askers, &asker->link);
+	} else if (cache_get(mapping->cache, account, clock_mono_ms(), &cached)) {
+		/* Its flight landed while it was on its way here. */
+		atomic_fetch_add(&mapping->coalesced, 1);
+		answer_from_cache(mapping, &cached, false, &answer);
+		reply_to(asker, &answer);
+	} else {
+		start_flight(mapping, asker);
+	}
+}
+
+int mapping_lookup(struct mapping *mapping, struct view account, struct mailbox *mailbox,
+	post_fn *on_reply, uint64_t cookie, struct mapping_answer *ret_answer)
+{
+	struct cache_answer cached;
+	struct asker *asker;
+
+	if (cache_get(mapping->cache, account, clock_mono_ms(), &cached)) {
+		atomic_fetch_add(&mapping->hits, 1);
+		answer_from_cache(mapping, &cached, true, ret_answer);
+		return MAPPING_HIT;
+	}
+	asker = calloc(1, sizeof(*asker));
+	if (!asker)
+		return -ENOMEM;
+	asker->mapping = mapping;
+	asker->mailbox = mailbox;
+	asker->on_reply = on_reply;
+	asker->cookie = cookie;
+	asker->len = MIN(account.len, (size_t)ACCOUNT_BYTES);
+	memcpy(asker->account, account.data, asker->len);
+	if (mailbox_send(&mapping->control->mailbox, &asker->post, on_asker))
+		return MAPPING_PENDING;
+	free(asker);
+	set_answer(mapping, mapping->default_index, MAPPING_DEFAULT, false, ret_answer);
+	return MAPPING_HIT;
+}
+
+/* ---- invalidation, counters ---- */
+
+uint64_t mapping_invalidate(struct mapping *mapping, struct view account)
+{
+	uint64_t count = cache_drop(mapping->cache, account);
+
+	atomic_fetch_add(&mapping->invalidated, count);
+	return count;
+}
+
+uint64_t mapping_invalidate_all(struct mapping *mapping)
+{
+	uint64_t count = cache_drop_all(mapping->cache);
+
+	atomic_fetch_add(&mapping->invalidated, count);
+	atomic_fetch_add(&mapping->flushes, 1);
+	return count;
+}
+
+void mapping_expire_all(struct mapping *mapping)
+{
+	cache_expire_all(mapping->cache, clock_mono_ms());
+}
+
+void mapping_stats(struct mapping *mapping, struct mapping_stats *ret_stats)
+{
+	uint64_t since = atomic_load(&mapping->down_since_ms), now = clock_mono_ms();
+
+	*ret_stats = (struct mapping_stats){
+		.hits = atomic_load(&mapping->hits),
+		.misses = atomic_load(&mapping->misses),
+		.coalesced = atomic_load(&mapping->coalesced),
+		.stale_served = atomic_load(&mapping->stale_served),
+		.store_queries = atomic_load(&mapping->store_queries),
+		.store_errors = atomic_load(&mapping->store_errors),
+		.unknown_destination = atomic_load(&mapping->unknown_destination),
+		.invalidated = atomic_load(&mapping->invalidated),
+		.flushes = atomic_load(&mapping->flushes),
+		.store_seen = atomic_load(&mapping->store_seen),
+		.store_down_ms = since && now > since ? now - since : 0,
+	};
+	ret_stats->store_state = since		       ? MAPPING_STORE_DOWN :
+				 ret_stats->store_seen ? MAPPING_STORE_UP :
+							 MAPPING_STORE_UNKNOWN;
+	cache_count(mapping->cache, now, &ret_stats->entries, &ret_stats->stale_entries);
+}
+
+/* ---- administration ---- */
+
+static void admin_answer(struct query *query, struct mapping_admin_answer *answer)
+{
+	query->admin_done(query->admin_arg, answer);
+}
+
+static void on_admin_get(struct query *query)
+{
+	struct mapping *mapping = query->mapping;
+	const struct store_request *request = &query->request;
+	const char *fallback = mapping->names[mapping->default_index];
+	struct mapping_admin_answer answer = { .source = MAPPING_SOURCE_DEFAULT,
+		.routed_to_default = true, .expires_in_s = -1 };
+
+	snprintf(answer.destination, sizeof(answer.destination), "%s", fallback);
+	if (request->result == STORE_ERROR || request->result == STORE_TIMEOUT) {
+		answer.source = MAPPING_SOURCE_ERROR;
+	} else if (request->result == STORE_FOUND && find_name(mapping, view_str(request->value)) >= 0) {
+		answer.source = MAPPING_SOURCE_STORE;
+		answer.routed_to_default = false;
+		snprintf(answer.destination, sizeof(answer.destination), "%.64s", request->value);
+	} else if (request->result == STORE_FOUND) {
+		answer.source = MAPPING_SOURCE_UNDECLARED;
+		snprintf(answer.stored, sizeof(answer.stored), "%s", request->value);
+	}
+	admin_answer(query, &answer);
+}
+
+static void on_admin_write(struct query *query)
+{
+	static const enum mapping_admin_result results[] = {
+		[STORE_FOUND] = MAPPING_ADMIN_FAILED,
+		[STORE_NONE] = MAPPING_ADMIN_NOT_REMOVED,
+		[STORE_DONE] = MAPPING_ADMIN_REMOVED,
+		[STORE_ERROR] = MAPPING_ADMIN_FAILED,
+		[STORE_TIMEOUT] = MAPPING_ADMIN_TIMEOUT,
+		[STORE_READ_ONLY] = MAPPING_ADMIN_READ_ONLY,
+	};
+	struct mapping_admin_answer answer = { .result = results[query->request.result],
+		.expires_in_s = -1 };
+
+	if (query->request.op == STORE_UPSERT && query->request.result == STORE_DONE)
+		answer.result = MAPPING_ADMIN_OK;
+	/* Also after a failure: what the store holds now is not known (MAP-35). */
+	mapping_invalidate(query->mapping, view_str(query->account));
+	admin_answer(query, &answer);
+}
+
+static int start_admin(struct mapping *mapping, enum store_op op, struct view account,
+	struct view destination, mapping_admin_fn *done, void *arg)
+{
+	struct query *query = query_new(mapping, op, account);
+
+	if (!query)
+		return -ENOMEM;
+	query->admin_done = done;
+	query->admin_arg = arg;
+	query->done = op == STORE_LOOKUP ? on_admin_get : on_admin_write;
+	memcpy(query->destination, destination.data ? destination.data : "",
+		MIN(destination.len, (size_t)MAPPING_NAME_BYTES));
+	query->request.destination = view_str(query->destination);
+	query_start(query);
+	return 0;
+}
+
+static bool answer_get_from_cache(struct mapping *mapping, struct view account,
+	struct mapping_admin_answer *ret_answer)
+{
+	uint64_t now = clock_mono_ms();
+	struct cache_answer cached;
+	struct mapping_answer answer;
+
+	if (!cache_get(mapping->cache, account, now, &cached) || cached.kind == CACHE_TRANSIENT)
+		return false;
+	answer_from_cache(mapping, &cached, true, &answer);
+	*ret_answer = (struct mapping_admin_answer){
+		.source = cached.kind == CACHE_HELD	? MAPPING_SOURCE_STALE :
+			  cached.kind == CACHE_NEGATIVE ? MAPPING_SOURCE_DEFAULT :
+							  MAPPING_SOURCE_CACHE,
+		.routed_to_default = cached.kind == CACHE_NEGATIVE,
+		.cached = true,
+		.expires_in_s = (int64_t)((cached.expires_ms - now) / 1000),
+	};
+	memcpy(ret_answer->destination, answer.destination, sizeof(answer.destination));
+	return true;
+}
+
+int mapping_admin_get(
+	struct mapping *mapping, struct view account, mapping_admin_fn *done, void *arg)
+{
+	struct mapping_admin_answer answer;
+
+	if (answer_get_from_cache(mapping, account, &answer)) {
+		done(arg, &answer);
+		return 0;
+	}
+	return start_admin(mapping, STORE_LOOKUP, account, view_make("", 0), done, arg);
+}
+
+static int admin_write(struct mapping *mapping, enum store_op op, struct view account,
+	struct view destination, mapping_admin_fn *done, void *arg)
+{
+	struct mapping_admin_answer answer = { .result = MAPPING_ADMIN_READ_ONLY,
+		.expires_in_s = -1 };
+
+	if (mapping->store->ops->writable(mapping->store))
+		return start_admin(mapping, op, account, destination, done, arg);
+	done(arg, &answer);
+	return 0;
+}
+
+int mapping_admin_set(struct mapping *mapping, struct view account, struct view destination,
+	mapping_admin_fn *done, void *arg)
+{
+	return admin_write(mapping, STORE_UPSERT, account, destination, done, arg);
+}
+
+int mapping_admin_del(
+	struct mapping *mapping, struct view account, mapping_admin_fn *done, void *arg)
+{
+	return admin_write(mapping, STORE_DELETE, account, view_make("", 0), done, arg);
+}
+
+static void on_probed(struct query *query)
+{
+	query->mapping->probing = false;
+}
+
+void mapping_probe_store(struct mapping *mapping)
+{
+	struct query *query;
+
+	if (mapping->probing)
+		return;
+	query = query_new(mapping, STORE_PING, view_make("", 0));
+	if (!query)
+		return;
+	mapping->probing = true;
+	query->done = on_probed;
+	query_start(query);
+}
+
+void mapping_on_event(struct mapping *mapping, mapping_event_fn *fn, void *arg)
+{
+	mapping->on_event = fn;
+	mapping->event_arg = arg;
+}
+
+/* ---- life ---- */
+
+static int copy_names(struct mapping *mapping, const struct mapping_params *params)
+{
+	int index;
+
+	while (params->destinations[mapping->name_count])
+		mapping->name_count++;
+	mapping->names = calloc(mapping->name_count + 1, sizeof(*mapping->names));
+	if (!mapping->names)
+		return -ENOMEM;
+	for (size_t i = 0; i < mapping->name_count; i++)
+		snprintf(mapping->names[i], sizeof(*mapping->names), "%.64s", params->destinations[i]);
+	index = find_name(mapping, view_str(params->default_destination));
+	mapping->default_index = (uint16_t)index;
+	return index < 0 ? -EINVAL : 0;
+}
+
+int mapping_new(const struct mapping_params *params, struct mapping **ret_mapping)
+{
+	struct mapping *mapping = calloc(1, sizeof(*mapping));
+	int r;
+
+	if (!mapping)
+		return -ENOMEM;
+	mapping->control = params->control;
+	mapping->params = *params;
+	for (int i = 0; i < FLIGHT_BUCKETS; i++)
+		list_init(&mapping->flights[i]);
+	r = copy_names(mapping, params);
+	if (r == 0)
+		r = cache_new(params->max_entries, params->stale_grace_ms, &mapping->cache);
+	if (r < 0) {
+		free(mapping->names);
+		free(mapping);
+		return r;
+	}
+	mapping->store = params->store;
+	*ret_mapping = mapping;
+	return 0;
+}
+
+static void answer_pending(struct mapping *mapping)
+{
+	struct mapping_answer answer;
+
+	set_answer(mapping, mapping->default_index, MAPPING_DEFAULT, false, &answer);
+	for (int i = 0; i < FLIGHT_BUCKETS; i++) {
+		while (!list_empty(&mapping->flights[i])) {
+			struct flight *flight =
+				list_entry(mapping->flights[i].next, struct flight, link);
+
+			if (flight->query) {
+				flight->query->flight = NULL;
+				loop_timer_del(mapping->control, &flight->query->timer);
+			}
+			reply_all(flight, &answer);
+		}
+	}
+}
+
+void mapping_free(struct mapping *mapping)
+{
+	if (!mapping)
+		return;
+	mapping->closing = true;
+	answer_pending(mapping);
+	store_free(mapping->store); /* finishes every request that is out */
+	do { /* results of those, and askers that were on their way */
+		mailbox_run(&mapping->control->mailbox);
+	} while (mapping->queries_out);
+	cache_free(mapping->cache);
+	free(mapping->names);
+	free(mapping);
+}
