@@ -1,0 +1,656 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What end-to-end tests and the demo share: certificates, real Dovecot nodes, scripted nodes, the
+router as a process, clients. Standard library only. Everything lives in a directory of its own and
+is stopped and removed by close()."""
+
+import contextlib
+import grp
+import http.client
+import json
+import os
+import pwd
+import re
+import select
+import shutil
+import signal
+import socket
+import sqlite3
+import ssl
+import struct
+import subprocess
+import tempfile
+import threading
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("HOMING_BUILD", os.path.join(ROOT, "build"))
+TOKEN = "e2e-admin-token-0123456789abcdefghij"
+# Sanitizers make everything slower; deadlines of the tests are generous anyway.
+PATIENCE = 30.0
+
+
+def wait_until(what, timeout=PATIENCE, interval=0.02):
+    """Polls until what() is true and returns its value."""
+    end = time.monotonic() + timeout
+    while True:
+        value = what()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError("timed out waiting for %r" % (what,))
+        time.sleep(interval)
+
+
+def free_port(host="127.0.0.1"):
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind((host, 0))
+        return s.getsockname()[1]
+
+
+def service_user():
+    """An unprivileged user for the processes under test, and its group."""
+    name = os.environ.get("HOMING_TEST_USER", "nobody")
+    entry = pwd.getpwnam(name)
+    return entry.pw_name, grp.getgrgid(entry.pw_gid).gr_name, entry.pw_uid, entry.pw_gid
+
+
+class Workspace:
+    """A temporary directory that the service user owns."""
+
+    def __init__(self, prefix="homing-"):
+        self.user, self.group, self.uid, self.gid = service_user()
+        self.path = tempfile.mkdtemp(prefix=prefix)
+        os.chmod(self.path, 0o755)
+        self.own(self.path)
+
+    def own(self, path):
+        if os.geteuid() == 0:
+            os.chown(path, self.uid, self.gid)
+
+    def write(self, name, text, mode=0o600):
+        path = os.path.join(self.path, name)
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text)
+        os.chmod(path, mode)
+        self.own(path)
+        return path
+
+    def mkdir(self, name):
+        path = os.path.join(self.path, name)
+        os.mkdir(path)
+        self.own(path)
+        return path
+
+    def certificate(self, name, names, days=30, key="ec"):
+        """A self-signed certificate; returns (cert path, key path, SHA-256 of the DER)."""
+        cert, keyfile = (os.path.join(self.path, name + s) for s in (".pem", ".key"))
+        algorithm = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+        if key == "rsa":
+            algorithm = ["-newkey", "rsa:2048"]
+        subprocess.run(["openssl", "req", "-x509", *algorithm, "-nodes", "-keyout", keyfile,
+                        "-out", cert, "-days", str(days), "-subj", "/CN=" + names[0], "-addext",
+                        "subjectAltName=" + ",".join("DNS:" + n for n in names)],
+                       check=True, capture_output=True)
+        for path in (cert, keyfile):
+            os.chmod(path, 0o600)
+            self.own(path)
+        with open(cert, encoding="ascii") as f:
+            der = ssl.PEM_cert_to_DER_cert(f.read())
+        import hashlib
+        return cert, keyfile, hashlib.sha256(der).hexdigest()
+
+    def close(self):
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+# ---- Dovecot ----
+
+DOVECOT_CONF = """
+base_dir = {dir}/run
+state_dir = {dir}/state
+protocols = imap
+listen = {address}
+log_path = {dir}/dovecot.log
+info_log_path = {dir}/dovecot.log
+default_internal_user = {user}
+default_internal_group = {group}
+default_login_user = {user}
+ssl = yes
+ssl_cert = <{cert}
+ssl_key = <{key}
+ssl_min_protocol = TLSv1.2
+disable_plaintext_auth = no
+auth_failure_delay = 0
+auth_mechanisms = plain login
+auth_verbose = yes
+mail_location = maildir:{dir}/mail/%u
+mail_max_userip_connections = 0
+first_valid_uid = 1
+haproxy_trusted_networks = 127.0.0.0/8
+haproxy_timeout = 5s
+login_log_format_elements = user=<%u> rip=%r lip=%l mpid=%e %c
+passdb {{
+  driver = passwd-file
+  args = scheme=PLAIN username_format=%u {dir}/users
+}}
+userdb {{
+  driver = static
+  args = uid={uid} gid={gid} home={dir}/mail/%u
+}}
+service anvil {{
+  chroot =
+}}
+service imap-login {{
+  chroot =
+  service_count = 0
+  client_limit = 2000
+  process_min_avail = 1
+  inet_listener imap {{
+    port = {plain_port}
+    haproxy = {haproxy}
+  }}
+  inet_listener imaps {{
+    port = {tls_port}
+    ssl = yes
+    haproxy = {haproxy}
+  }}
+}}
+service imap {{
+  process_limit = 500
+}}
+service stats {{
+  unix_listener stats-reader {{
+    mode = 0600
+  }}
+}}
+"""
+
+
+class DovecotNode:
+    """A real Dovecot on a loopback address of its own, with its own data and log."""
+
+    def __init__(self, workspace, name, address, users, haproxy=True):
+        self.name, self.address = name, address
+        self.dir = workspace.mkdir(name)
+        for sub in ("run", "state", "mail"):
+            os.mkdir(os.path.join(self.dir, sub))
+            workspace.own(os.path.join(self.dir, sub))
+        self.cert, self.key, self.pin = workspace.certificate(name, [name + ".test"])
+        self.plain_port, self.tls_port = free_port(address), free_port(address)
+        workspace.write(name + "/users",
+                        "".join("%s:{PLAIN}%s\n" % pair for pair in users.items()))
+        conf = workspace.write(name + "/dovecot.conf", DOVECOT_CONF.format(
+            dir=self.dir, address=address, user=workspace.user, group=workspace.group,
+            uid=workspace.uid, gid=workspace.gid, cert=self.cert, key=self.key,
+            plain_port=self.plain_port, tls_port=self.tls_port,
+            haproxy="yes" if haproxy else "no"))
+        self.log_path = os.path.join(self.dir, "dovecot.log")
+        self.process = subprocess.Popen(["dovecot", "-F", "-c", conf], stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        wait_until(self._listening)
+
+    def _listening(self):
+        if self.process.poll() is not None:
+            raise RuntimeError("dovecot: " + self.process.stderr.read().decode() + self.log())
+        with contextlib.suppress(OSError), socket.create_connection(
+                (self.address, self.tls_port), 1):
+            return True
+        return False
+
+    def log(self):
+        with contextlib.suppress(OSError), open(self.log_path, encoding="utf-8",
+                                                errors="replace") as f:
+            return f.read()
+        return ""
+
+    def logins(self):
+        """(user, client address) of each successful login, oldest first."""
+        return re.findall(r"imap-login: (?:Info: )?Login: user=<([^>]*)>,? rip=([^,\s]+)",
+                          self.log())
+
+    def toml(self, tls="implicit", forwarding="proxy", extra=""):
+        port = self.tls_port if tls == "implicit" else self.plain_port
+        return destination_toml(self.name, self.address, port, tls, self.pin, forwarding, extra)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.process.stderr.close()
+
+
+def destination_toml(name, host, port, tls, pin=None, forwarding="proxy", extra=""):
+    lines = ["[destination.%s]" % name, 'host = "%s"' % host,
+             'tls_server_name = "%s.test"' % name, 'forwarding = "%s"' % forwarding]
+    if pin:
+        lines.append('tls_pinned_cert_sha256 = "%s"' % pin)
+    if tls == "plain":
+        lines.append("allow_plaintext_auth = true")
+    if extra:
+        lines.append(extra)
+    lines += ["[destination.%s.protocol.imap]" % name, "port = %d" % port, 'tls = "%s"' % tls]
+    return "\n".join(lines) + "\n"
+
+
+# ---- scripted nodes ----
+
+class ScriptedNode:
+    """An IMAP node whose behaviour a test writes as a function. serve(conn) runs in a thread per
+    connection; conn has line(), send(), starttls(), and what the PROXY header said."""
+
+    def __init__(self, workspace, name, serve, tls="implicit", proxy=False, address="127.0.0.1"):
+        self.name, self.address, self.tls, self.proxy = name, address, tls, proxy
+        self.serve = serve
+        self.cert, self.key, self.pin = workspace.certificate(name, [name + ".test"])
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(self.cert, self.key)
+        self.listener = socket.create_server((address, 0), backlog=512)
+        self.port = self.listener.getsockname()[1]
+        self.connections, self.errors, self.lock = [], [], threading.Lock()
+        self.thread = threading.Thread(target=self._accept, daemon=True)
+        self.thread.start()
+
+    def _accept(self):
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._run, args=(sock,), daemon=True).start()
+
+    def _run(self, sock):
+        conn = NodeConnection(self, sock)
+        with self.lock:
+            self.connections.append(conn)
+        try:
+            if self.proxy:
+                conn.read_proxy()
+            if self.tls == "implicit":
+                conn.starttls()
+            self.serve(conn)
+        except (OSError, EOFError, ssl.SSLError) as e:
+            conn.error = e
+        finally:
+            conn.close()
+
+    def toml(self, forwarding=None, extra=""):
+        if forwarding is None:
+            forwarding = "proxy" if self.proxy else "none"
+        return destination_toml(self.name, self.address, self.port, self.tls, self.pin, forwarding,
+                                extra)
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        with self.lock:
+            for conn in self.connections:
+                conn.close()
+
+
+class NodeConnection:
+    def __init__(self, node, sock):
+        self.node, self.sock = node, sock
+        self.buffer, self.received, self.error = b"", b"", None
+        self.proxy_source = self.proxy_destination = self.proxy_tlvs = None
+        self.closed = threading.Event()
+        sock.settimeout(PATIENCE)
+
+    def _exactly(self, n):
+        data = b""
+        while len(data) < n:
+            piece = self.sock.recv(n - len(data))
+            if not piece:
+                raise EOFError
+            data += piece
+        return data
+
+    def read_proxy(self):
+        head = self._exactly(16)
+        if head.startswith(b"PROXY UNKNOWN"):
+            self.proxy_source = "unknown"
+            return
+        assert head[:12] == b"\r\n\r\n\0\r\nQUIT\n" and head[12] == 0x21, head
+        body = self._exactly(struct.unpack(">H", head[14:16])[0])
+        assert head[13] == 0x11, head
+        source, destination = (socket.inet_ntoa(body[i:i + 4]) for i in (0, 4))
+        ports = struct.unpack(">HH", body[8:12])
+        self.proxy_source = (source, ports[0])
+        self.proxy_destination = (destination, ports[1])
+        self.proxy_tlvs = body[12:]
+
+    def starttls(self):
+        self.sock = self.node.context.wrap_socket(self.sock, server_side=True)
+
+    def read(self, size=65536):
+        data = self.sock.recv(size)
+        self.received += data
+        return data
+
+    def line(self):
+        while b"\n" not in self.buffer:
+            data = self.read()
+            if not data:
+                raise EOFError
+            self.buffer += data
+        line, _, self.buffer = self.buffer.partition(b"\n")
+        return line.rstrip(b"\r").decode()
+
+    def send(self, text):
+        self.sock.sendall(text if isinstance(text, bytes) else text.encode())
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.sock.close()
+        self.closed.set()
+
+
+def node_login(conn, accept=lambda user, password: password != "wrong",
+               capabilities="IMAP4rev1 SASL-IR", refusal="NO [AUTHENTICATIONFAILED] No such luck."):
+    """Greeting and AUTHENTICATE as a well-behaved node does it. Returns the user or None."""
+    import base64
+    conn.send("* OK [CAPABILITY %s] scripted\r\n" % capabilities)
+    while True:
+        words = conn.line().split(" ")
+        tag, command = words[0], words[1].upper()
+        if command == "CAPABILITY":
+            conn.send("* CAPABILITY %s\r\n%s OK done\r\n" % (capabilities, tag))
+        elif command == "ID":
+            conn.send("* ID NIL\r\n%s OK done\r\n" % tag)
+        elif command == "STARTTLS":
+            conn.send("%s OK go\r\n" % tag)
+            conn.starttls()
+        elif command == "AUTHENTICATE":
+            conn.tag = tag
+            if len(words) < 4:
+                conn.send("+ \r\n")
+                words.append(conn.line())
+            _, user, password = base64.b64decode(words[3]).decode().split("\0")
+            conn.user, conn.password = user, password
+            if accept(user, password):
+                conn.send("%s OK [CAPABILITY IMAP4rev1] welcome %s\r\n" % (tag, user))
+                return user
+            conn.send("%s %s\r\n" % (tag, refusal))
+            return None
+        else:
+            conn.send("%s BAD what\r\n" % tag)
+
+
+def node_imap(conn):
+    """A node on which a session can live: NOOP, LOGOUT, and BYTES n for bulk."""
+    if node_login(conn) is None:
+        conn.read()
+        return
+    while True:
+        words = conn.line().split(" ")
+        if words[1].upper() == "LOGOUT":
+            conn.send("* BYE\r\n%s OK bye\r\n" % words[0])
+            return
+        conn.send("%s OK %s\r\n" % (words[0], words[1]))
+
+
+# ---- the router ----
+
+class Router:
+    """homingd with a configuration made of the given parts."""
+
+    def __init__(self, workspace, destinations, default, mapping=None, listeners=None, server="",
+                 extra="", admin=True, environment=None, rlimit_nofile=None, normalize="lowercase",
+                 mapping_extra=""):
+        self.workspace = workspace
+        self.cert, self.key, self.pin = workspace.certificate("router", ["router.test",
+                                                                         "localhost"])
+        self.db = os.path.join(workspace.path, "mapping.sqlite")
+        if mapping is None:
+            mapping = self.sqlite_toml(mapping_extra, normalize)
+        if listeners is None:
+            listeners = {"imap": "implicit", "imapt": "starttls"}
+        parts = ["[server]\nhostname = \"router.test\"\nuser = \"%s\"\ngroup = \"%s\"\n%s\n" % (
+            workspace.user, workspace.group, server),
+            "[tls.certificate.default]\ncert = \"router.pem\"\nkey = \"router.key\"\n"
+            "default = true\n", mapping, "[routing]\ndefault_destination = \"%s\"\n" % default]
+        parts += destinations
+        for name, tls in listeners.items():
+            more = ""
+            if isinstance(tls, tuple):
+                tls, more = tls
+            parts.append("[listener.%s]\nprotocol = \"imap\"\nbind = [\"127.0.0.1:0\"]\n"
+                         "tls = \"%s\"\n%s\n" % (name, tls, more))
+        if admin:
+            workspace.write("token", TOKEN + "\n")
+            parts.append("[admin]\nbind = \"127.0.0.1:0\"\nbearer_token_file = \"token\"\n"
+                         "lockout_threshold = 3\nlockout_duration = \"2s\"\n")
+        parts.append(extra)
+        self.config = workspace.write("homing.toml", "\n".join(parts))
+        self.environment = dict(os.environ, **(environment or {}))
+        # LeakSanitizer traces the process, which a non-dumpable one forbids.
+        if "-san" in BUILD:
+            self.environment.setdefault("HOMING_COREDUMP", "1")
+        self.rlimit_nofile = rlimit_nofile
+        self.ports, self.lines, self.process = {}, [], None
+        self.lock = threading.Condition()
+
+    def sqlite_toml(self, extra="", normalize="lowercase"):
+        if not os.path.exists(self.db):
+            subprocess.run([os.path.join(BUILD, "homingctl"), "init-db", self.db], check=True,
+                           stdout=subprocess.DEVNULL)
+        for path in (self.db, self.db + "-wal", self.db + "-shm"):
+            if os.path.exists(path):
+                self.workspace.own(path)
+        return ("[mapping]\nsource = \"sql\"\nnormalize = \"%s\"\n%s\n[mapping.sql]\n"
+                "url = \"sqlite://%s\"\n"
+                "query = \"SELECT node FROM account_nodes WHERE identifier = $1\"\n"
+                "upsert_query = \"INSERT INTO account_nodes (identifier, node) VALUES ($1, $2) "
+                "ON CONFLICT (identifier) DO UPDATE SET node = excluded.node\"\n"
+                "delete_query = \"DELETE FROM account_nodes WHERE identifier = $1\"\n"
+                % (normalize, extra, self.db))
+
+    def map(self, assignments):
+        """Writes rows behind the router's back."""
+        db = sqlite3.connect(self.db, timeout=10)
+        with db:
+            db.executemany("INSERT OR REPLACE INTO account_nodes VALUES (?, ?)",
+                           list(assignments.items()))
+        db.close()
+        for path in (self.db + "-wal", self.db + "-shm"):
+            if os.path.exists(path):
+                self.workspace.own(path)
+
+    def start(self):
+        import resource
+
+        def limits():
+            if self.rlimit_nofile:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (self.rlimit_nofile,) * 2)
+
+        self.process = subprocess.Popen([os.path.join(BUILD, "homingd"), "--config", self.config],
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.PIPE, env=self.environment,
+                                        preexec_fn=limits)
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+        self.wait_line(lambda line: "msg=ready" in line)
+        return self
+
+    def _read(self):
+        for raw in self.process.stderr:
+            line = raw.decode(errors="replace").rstrip("\n")
+            match = re.search(r"msg=listening listener=(\S+) addr=\S*:(\d+)$", line)
+            with self.lock:
+                if match:
+                    self.ports[match.group(1)] = int(match.group(2))
+                self.lines.append(line)
+                self.lock.notify_all()
+        with self.lock:
+            self.lines.append("END OF LOG")
+            self.lock.notify_all()
+
+    def wait_line(self, wanted, timeout=PATIENCE, start=0):
+        """The first log line from index start on that wanted() likes."""
+        end, seen = time.monotonic() + timeout, start
+        with self.lock:
+            while True:
+                for line in self.lines[seen:]:
+                    if wanted(line):
+                        return line
+                seen = len(self.lines)
+                if "END OF LOG" in self.lines:
+                    raise AssertionError("the router ended:\n" + "\n".join(self.lines))
+                if not self.lock.wait(max(0.0, end - time.monotonic())):
+                    raise AssertionError("no such log line:\n" + "\n".join(self.lines))
+
+    def session_lines(self):
+        with self.lock:
+            return [parse_logfmt(line) for line in self.lines if " msg=session " in line]
+
+    def wait_sessions(self, count):
+        return wait_until(lambda: len(self.session_lines()) >= count and self.session_lines())
+
+    def log(self):
+        with self.lock:
+            return "\n".join(self.lines)
+
+    # clients
+
+    def connect(self, listener="imap", source=None):
+        return socket.create_connection(("127.0.0.1", self.ports[listener]), PATIENCE,
+                                        (source, 0) if source else None)
+
+    def client(self, listener="imap", source=None, tls=True):
+        return Client(self.connect(listener, source), self.tls_context() if tls else None)
+
+    def tls_context(self):
+        context = ssl.create_default_context(cafile=self.cert)
+        return context
+
+    def admin(self, method, path, token=TOKEN, source=None, headers=None):
+        context = ssl.create_default_context(cafile=self.cert)
+        conn = http.client.HTTPSConnection("localhost", self.ports["admin"], timeout=PATIENCE,
+                                           context=context,
+                                           source_address=(source, 0) if source else None)
+        try:
+            sent = dict(headers or {})
+            if token is not None:
+                sent.setdefault("Authorization", "Bearer " + token)
+            conn.request(method, path, headers=sent)
+            response = conn.getresponse()
+            body = response.read()
+            return response.status, json.loads(body) if body else None, response
+        finally:
+            conn.close()
+
+    def stats(self):
+        return self.admin("GET", "/stats")[1]
+
+    def wait_idle(self):
+        """No client connection is left."""
+        wait_until(lambda: self.stats()["active_connections"] == 0)
+
+    def ctl(self, *args):
+        return subprocess.run([os.path.join(BUILD, "homingctl"), "--url",
+                               "https://localhost:%d" % self.ports["admin"], "--cacert", self.cert,
+                               "--token-file", os.path.join(self.workspace.path, "token"), *args],
+                              capture_output=True, text=True, timeout=PATIENCE)
+
+    def fds(self):
+        return len(os.listdir("/proc/%d/fd" % self.process.pid))
+
+    def stop(self, expect=0, how=signal.SIGTERM):
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+            try:
+                self.process.wait(PATIENCE * 2)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise AssertionError("the router did not stop:\n" + self.log())
+        self.reader.join(PATIENCE)
+        self.process.stderr.close()
+        code, self.process = self.process.returncode, None
+        log = self.log()
+        assert "Sanitizer" not in log and "runtime error:" not in log, log
+        assert code == expect, "exit %d\n%s" % (code, log)
+
+    def close(self):
+        if self.process is not None:
+            self.stop()
+
+
+def parse_logfmt(line):
+    return {key: bare or quoted for key, quoted, bare in
+            re.findall(r'(\w+)=(?:"((?:[^"\\]|\\.)*)"|(\S*))', line)}
+
+
+class Client:
+    """A line client that sees every byte."""
+
+    def __init__(self, sock, context=None):
+        self.sock, self.context, self.buffer = sock, context, b""
+        sock.settimeout(PATIENCE)
+        if context:
+            self.starttls()
+
+    def starttls(self, context=None):
+        self.sock = (context or self.context).wrap_socket(self.sock, server_hostname="localhost")
+
+    def send(self, text):
+        self.sock.sendall(text if isinstance(text, bytes) else text.encode())
+
+    def line(self):
+        while b"\n" not in self.buffer:
+            data = self.sock.recv(65536)
+            if not data:
+                raise EOFError(self.buffer)
+            self.buffer += data
+        line, _, self.buffer = self.buffer.partition(b"\n")
+        return line.rstrip(b"\r").decode()
+
+    def expect(self, text):
+        line = self.line()
+        assert line == text, "%r is not %r" % (line, text)
+
+    def command(self, text):
+        """Sends a tagged command; returns the lines up to its tagged reply."""
+        self.send(text + "\r\n")
+        tag, lines = text.split(" ", 1)[0], []
+        while True:
+            lines.append(self.line())
+            if lines[-1].startswith(tag + " "):
+                return lines
+
+    def eof(self):
+        """Reads to the end; returns what came."""
+        data = self.buffer
+        self.buffer = b""
+        while True:
+            try:
+                piece = self.sock.recv(65536)
+            except (ConnectionResetError, ssl.SSLError):
+                return data
+            if not piece:
+                return data
+            data += piece
+
+    def readable(self, seconds):
+        return bool(select.select([self.sock], [], [], seconds)[0])
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.sock.close()
+
+    def reset(self):
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
