@@ -172,7 +172,7 @@ void config_print(const struct config *config, FILE *out)
 void config_print_schema(FILE *out)
 {
 	fputs("# Configuration keys\n\n"
-	      "Made from the rows of the schema (`make docs/config.md`); do not edit.\n"
+	      "Made from the rows of the schema (`make docs`); do not edit.\n"
 	      "R: **L** = a change is live after a reload, **S** = it needs a restart.\n",
 		out);
 	for (int i = 0; i < TABLES; i++) {

@@ -19,6 +19,7 @@ struct tls_layer {
 	struct tls_client *client; /* reference; NULL on the server side */
 	const struct tls_alpn *alpn;
 	bool handshaken, failed, shut;
+	bool protocol_error; /* as opposed to a peer that just went away */
 	char error[TLS_ERROR_SIZE / 2];
 };
 
@@ -37,7 +38,7 @@ static void note_error(struct tls_layer *layer)
 	const char *reason = code ? ERR_reason_error_string(code) : NULL;
 	long verify = SSL_get_verify_result(layer->ssl);
 
-	layer->failed = true;
+	layer->failed = layer->protocol_error = true;
 	if (layer->client && verify != X509_V_OK)
 		snprintf(layer->error, sizeof(layer->error), "certificate refused: %s",
 			X509_verify_cert_error_string(verify));
@@ -142,8 +143,8 @@ static void layer_close(struct stream *stream)
 {
 	struct tls_layer *layer = stream->layer;
 
-	/* Not shut down properly would make OpenSSL forget the session; it may be resumed. */
-	if (!layer->failed)
+	/* Without this OpenSSL marks the session as not resumable, also after a mere truncation. */
+	if (layer->handshaken && !layer->protocol_error)
 		SSL_set_shutdown(layer->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
 	SSL_free(layer->ssl);
 	ERR_clear_error();
@@ -212,7 +213,7 @@ int tls_stream_handshake(struct stream *stream)
 	}
 	if (layer->client && tls_client_verify(layer->client, layer->ssl, error) < 0) {
 		snprintf(layer->error, sizeof(layer->error), "%.100s", error);
-		layer->failed = true;
+		layer->failed = layer->protocol_error = true;
 		return -EPROTO;
 	}
 	layer->handshaken = true;

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+# Helper programs of the tests, and documentation made from the schema.
+
+$(BUILD)/tests/toml-decoder $(BUILD)/tests/schema-doc: $(BUILD)/tests/%: tests/tools/%.c \
+		$(call mod_libs,$(MODS_config))
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< $(call link_libs,$(MODS_config))
+
+.PHONY: toml-test docs docs-check
+toml-test: $(BUILD)/tests/toml-decoder
+	/usr/bin/python3 tests/tools/toml-test.py $<
+
+docs: $(BUILD)/tests/schema-doc
+	@mkdir -p docs
+	$< > docs/config.md
+docs-check: $(BUILD)/tests/schema-doc
+	$< | diff -u docs/config.md -
