@@ -85,6 +85,19 @@ static int on_progress(void *arg)
 	return clock_mono_ms() >= store->deadline_ms || stopping(store);
 }
 
+/* The number moves when another connection has changed the database. */
+static int64_t read_version(struct store_sqlite *store)
+{
+	sqlite3_stmt *statement = NULL;
+	int64_t version = store->data_version;
+
+	if (sqlite3_prepare_v2(store->db, "PRAGMA data_version", -1, &statement, NULL) == SQLITE_OK &&
+		sqlite3_step(statement) == SQLITE_ROW)
+		version = sqlite3_column_int64(statement, 0);
+	sqlite3_finalize(statement);
+	return version;
+}
+
 static int open_db(struct store_sqlite *store)
 {
 	bool writes = store->sql[STATEMENT_UPSERT] && !store->read_only;
@@ -105,6 +118,7 @@ static int open_db(struct store_sqlite *store)
 		store->dev = st.st_dev;
 		store->ino = st.st_ino;
 	}
+	store->data_version = read_version(store); /* before the first answer is read */
 	return SQLITE_OK;
 }
 
@@ -242,7 +256,6 @@ static bool was_replaced(struct store_sqlite *store)
 
 static void poll_changes(struct store_sqlite *store)
 {
-	sqlite3_stmt *statement = NULL;
 	int64_t version = store->data_version;
 	bool replaced;
 
@@ -253,11 +266,7 @@ static void poll_changes(struct store_sqlite *store)
 		close_db(store);
 	} else {
 		store->deadline_ms = clock_mono_ms() + 100;
-		if (sqlite3_prepare_v2(store->db, "PRAGMA data_version", -1, &statement, NULL) ==
-				SQLITE_OK &&
-			sqlite3_step(statement) == SQLITE_ROW)
-			store->data_version = sqlite3_column_int64(statement, 0);
-		sqlite3_finalize(statement);
+		store->data_version = read_version(store);
 	}
 	if (store->changed && (replaced || (version >= 0 && version != store->data_version)))
 		store->changed(store->changed_arg, NULL);

@@ -65,8 +65,13 @@ static SSL_SESSION *cache_take(struct tls_client *client)
  * runs inside it, and a certificate that fails its pin fails again at the next use. */
 static int on_new_session(SSL *ssl, SSL_SESSION *session)
 {
-	cache_put(tls_ssl_client(ssl), session);
-	return 1; /* the reference is ours */
+	/* A copy: OpenSSL marks its own as not resumable when the node hangs up without
+	 * close_notify, which says nothing about the session. */
+	SSL_SESSION *copy = SSL_SESSION_dup(session);
+
+	if (copy)
+		cache_put(tls_ssl_client(ssl), copy);
+	return 0;
 }
 
 /* With a pin, or with allow_invalid, the chain is not looked at (CFG-29). */
