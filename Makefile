@@ -112,7 +112,7 @@ unit_module = $(word 4,$(subst /, ,$(patsubst $(BUILD)/%,x/%,$(1))))
 .SECONDEXPANSION:
 $(UNIT_BIN): $(BUILD)/tests/%: tests/%.c $$(call mod_libs,$$(MODS_$$(call unit_module,$$@)))
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -Itests -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< \
+	$(CC) $(ALL_CFLAGS) -Wno-missing-field-initializers -Itests -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< \
 		$(call link_libs,$(MODS_$(call unit_module,$@))) -lcmocka
 
 unit-build: $(UNIT_BIN)

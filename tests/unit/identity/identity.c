@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+/* mapping.md sections 2 and 3, and SES-33. */
+#include "unit.h"
+
+#include "identity/identity.h"
+
+static const char *const percent[] = { "%", NULL }, *const both[] = { "%", "*", NULL };
+
+static void test_MAP_20_master_users(void **state)
+{
+	static const struct {
+		const char *const *separators;
+		const char *login, *account; /* NULL: rejected */
+	} cases[] = { { percent, "user@example.com%admin", "user@example.com" },
+		{ both, "alice*master", "alice" }, { both, "a%b*c", "a" },
+		{ percent, "user@example.com", "user@example.com" }, { percent, "%admin", NULL },
+		{ NULL, "a%b", "a%b" }, { percent, "alice%", "alice" } };
+	struct identity identity;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct identity_rules rules = { .separators = cases[i].separators };
+		int r = identity_login(&rules, view_str(cases[i].login), &identity);
+
+		assert_int_equal(r == 0, cases[i].account != NULL);
+		if (cases[i].account)
+			assert_string_equal(identity.account, cases[i].account);
+	}
+}
+
+static void test_MAP_12_every_byte(void **state)
+{
+	struct identity_rules rules = { .normalize = IDENTITY_NORMALIZE_LOWERCASE };
+	struct identity identity;
+
+	(void)state;
+	for (int c = 0; c < 256; c++) {
+		char text[3] = { 'a', (char)c, 'b' };
+		bool ok = c > 0x20 && c != '"' && c < 0x7f;
+
+		assert_int_equal(identity_account(&rules, view_make(text, 3), &identity) == 0, ok);
+	}
+}
+
+static void test_MAP_10_12_lengths_and_case(void **state)
+{
+	struct identity_rules lower = { .normalize = IDENTITY_NORMALIZE_LOWERCASE }, none = { 0 };
+	static char text[2000];
+	struct identity identity;
+
+	(void)state;
+	memset(text, 'x', sizeof(text));
+	assert_int_equal(identity_account(&none, view_make(text, 320), &identity), 0);
+	assert_true(identity_account(&none, view_make(text, 321), &identity) < 0);
+	assert_true(identity_account(&none, view_make(text, 0), &identity) < 0);
+	text[3] = '%';
+	assert_int_equal(identity_login(&(struct identity_rules){ .separators = percent },
+				 view_make(text, 1024), &identity),
+		0);
+	assert_true(identity_login(&(struct identity_rules){ .separators = percent },
+			    view_make(text, 1025), &identity) < 0);
+	assert_int_equal(identity_account(&lower, VIEW_LIT("\xc3\x84"
+							   "B@X"),
+				 &identity),
+		0);
+	assert_string_equal(identity.account, "\xc3\x84"
+					      "b@x");
+	assert_int_equal(identity_account(&none, VIEW_LIT("AbC"), &identity), 0);
+	assert_string_equal(identity.account, "AbC");
+}
+
+static void test_SES_33_authzid(void **state)
+{
+	struct identity_rules lower = { .normalize = IDENTITY_NORMALIZE_LOWERCASE,
+		.separators = percent };
+
+	(void)state;
+	assert_true(identity_authzid_ok(&lower, VIEW_LIT(""), VIEW_LIT("alice")));
+	assert_true(identity_authzid_ok(&lower, VIEW_LIT("ALICE@X"), VIEW_LIT("alice@x")));
+	assert_true(identity_authzid_ok(&lower, VIEW_LIT("alice"), VIEW_LIT("alice%admin")));
+	assert_false(identity_authzid_ok(&lower, VIEW_LIT("bob"), VIEW_LIT("alice")));
+	assert_false(identity_authzid_ok(&lower, VIEW_LIT("admin"), VIEW_LIT("alice%admin")));
+	assert_false(identity_authzid_ok(
+		&(struct identity_rules){ 0 }, VIEW_LIT("ALICE"), VIEW_LIT("alice")));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_MAP_20_master_users),
+		cmocka_unit_test(test_MAP_12_every_byte),
+		cmocka_unit_test(test_MAP_10_12_lengths_and_case),
+		cmocka_unit_test(test_SES_33_authzid),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

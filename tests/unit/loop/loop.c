@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Handles that outlive what they named, timers against a model, mailboxes from many threads. */
+#include "unit.h"
+
+#include "base/clock.h"
+#include "loop/loop.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+struct pair {
+	struct loop_watch watch;
+	struct pair *other;
+	int fds[2];
+	unsigned calls;
+};
+
+static void on_pair(struct loop_watch *watch, uint32_t events)
+{
+	struct pair *pair = container_of(watch, struct pair, watch);
+
+	(void)events;
+	pair->calls++;
+	/* Both are readable in one batch: whoever comes first removes the other. */
+	loop_watch_del(&pair->other->watch);
+	close(pair->other->fds[0]);
+	memset(&pair->other->watch, 0xff, sizeof(pair->other->watch)); /* as if freed */
+}
+
+static void test_removed_watch_is_not_called(void **state)
+{
+	struct loop loop;
+	struct pair pairs[2] = { 0 };
+
+	(void)state;
+	assert_int_equal(loop_init(&loop), 0);
+	for (int i = 0; i < 2; i++) {
+		pairs[i].other = &pairs[!i];
+		assert_int_equal(pipe(pairs[i].fds), 0);
+		assert_int_equal(
+			loop_watch_add(&loop, &pairs[i].watch, pairs[i].fds[0], EPOLLIN, on_pair), 0);
+		assert_int_equal(write(pairs[i].fds[1], "x", 1), 1);
+	}
+	assert_int_equal(loop_run_once(&loop, 1000), 0);
+	assert_int_equal(pairs[0].calls + pairs[1].calls, 1);
+	for (int i = 0; i < 2; i++) {
+		if (pairs[i].calls) {
+			loop_watch_del(&pairs[i].watch);
+			close(pairs[i].fds[0]);
+		}
+		close(pairs[i].fds[1]);
+	}
+	loop_fini(&loop);
+}
+
+#define TIMERS 500
+
+static uint64_t last_at;
+static unsigned fired;
+
+static void on_timer(struct timer *timer)
+{
+	assert_true(timer->at_ms >= last_at);
+	last_at = timer->at_ms;
+	fired++;
+}
+
+/* Random set, reset and removal; what fires, fires in order and exactly once. */
+static void test_timers_against_a_model(void **state)
+{
+	static struct timer timers[TIMERS];
+	struct timer_heap heap = { 0 };
+	struct timer *timer;
+	timer_fn *fn;
+	unsigned armed = 0;
+
+	(void)state;
+	srand(42);
+	for (int i = 0; i < 20000; i++) {
+		timer = &timers[rand() % TIMERS];
+		if (rand() % 3)
+			timer_heap_add(&heap, timer, (uint64_t)(rand() % 1000), on_timer);
+		else
+			timer_heap_del(&heap, timer);
+	}
+	for (int i = 0; i < TIMERS; i++)
+		armed += timer_armed(&timers[i]);
+	while ((timer = timer_heap_take_due(&heap, 1000, &fn))) {
+		assert_false(timer_armed(timer));
+		fn(timer);
+	}
+	assert_int_equal(fired, armed);
+	assert_int_equal(timer_heap_wait_ms(&heap, 0), -1);
+}
+
+struct message {
+	struct post post;
+	unsigned thread, number;
+};
+
+static unsigned received[4], total;
+static struct loop *receiver;
+
+static void on_message(struct post *post)
+{
+	struct message *message = container_of(post, struct message, post);
+
+	assert_int_equal(message->number, received[message->thread]); /* in posting order */
+	received[message->thread]++;
+	if (++total == 4 * 10000)
+		loop_stop(receiver);
+	free(message);
+}
+
+static void *sender(void *arg)
+{
+	for (unsigned i = 0; i < 10000; i++) {
+		struct message *message = calloc(1, sizeof(*message));
+
+		message->thread = (unsigned)(uintptr_t)arg;
+		message->number = i;
+		assert_true(mailbox_send(&receiver->mailbox, &message->post, on_message));
+	}
+	return NULL;
+}
+
+static void test_mailbox_from_threads(void **state)
+{
+	struct message late;
+	pthread_t threads[4];
+	struct loop loop;
+
+	(void)state;
+	assert_int_equal(loop_init(&loop), 0);
+	receiver = &loop;
+	for (uintptr_t i = 0; i < 4; i++)
+		pthread_create(&threads[i], NULL, sender, (void *)i);
+	assert_int_equal(loop_run(&loop), 0);
+	for (int i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(total, 40000);
+	mailbox_close(&loop.mailbox);
+	assert_false(mailbox_send(&loop.mailbox, &late.post, on_message));
+	loop_fini(&loop);
+}
+
+struct again {
+	struct timer timer;
+	struct loop *loop;
+	unsigned runs;
+};
+
+static void on_again(struct timer *timer)
+{
+	struct again *again = container_of(timer, struct again, timer);
+
+	again->runs++;
+	loop_timer_set(again->loop, timer, 0, on_again);
+}
+
+static void test_timer_for_now_runs_in_the_next_batch(void **state)
+{
+	struct loop loop;
+	struct again again = { .loop = &loop };
+
+	(void)state;
+	assert_int_equal(loop_init(&loop), 0);
+	loop_timer_set(&loop, &again.timer, 0, on_again);
+	while (!again.runs)
+		assert_int_equal(loop_run_once(&loop, 10), 0);
+	assert_int_equal(again.runs, 1);
+	loop_timer_del(&loop, &again.timer);
+	loop_fini(&loop);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_removed_watch_is_not_called),
+		cmocka_unit_test(test_timers_against_a_model),
+		cmocka_unit_test(test_mailbox_from_threads),
+		cmocka_unit_test(test_timer_for_now_runs_in_the_next_batch),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
