@@ -583,6 +583,34 @@ class Router:
             self.stop()
 
 
+def exchange(sock, block, size, received=b""):
+    """Sends size bytes of repeated block and receives size bytes at the same time, in one thread
+    (an SSLSocket must not be used by two). Returns the digest of what came, received included."""
+    import hashlib
+    digest, got, sent = hashlib.sha256(received), len(received), 0
+    view, end = memoryview(block), time.monotonic() + 10 * PATIENCE
+    sock.setblocking(False)
+    while (got < size or sent < size) and time.monotonic() < end:
+        moved = False
+        if sent < size:
+            at = sent % len(block)
+            with contextlib.suppress(BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                sent += sock.send(view[at:at + min(len(block) - at, size - sent)])
+                moved = True
+        if got < size:
+            with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                data = sock.recv(1 << 18)
+                assert data, "end after %d of %d bytes, %d sent" % (got, size, sent)
+                digest.update(data)
+                got += len(data)
+                moved = True
+        if not moved:
+            select.select([sock] if got < size else [], [sock] if sent < size else [], [], 1)
+    sock.settimeout(PATIENCE)
+    assert got == sent == size, (got, sent)
+    return digest.hexdigest()
+
+
 def parse_logfmt(line):
     return {key: bare or quoted for key, quoted, bare in
             re.findall(r'(\w+)=(?:"((?:[^"\\]|\\.)*)"|(\S*))', line)}

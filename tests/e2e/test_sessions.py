@@ -638,46 +638,20 @@ def test_SES_84_100_mib_each_way_and_half_close(make, leg):
     def serve(conn):
         if node_login(conn) is None:
             return
-        digest, left = hashlib.sha256(conn.buffer), size - len(conn.buffer)
-
-        def push():
-            for _ in range(size // len(block)):
-                conn.sock.sendall(block)
-
-        thread = threading.Thread(target=push)
-        thread.start()
-        while left:
-            data = conn.sock.recv(1 << 18)
-            assert data
-            digest.update(data)
-            left -= len(data)
-        sums["up"] = digest.hexdigest()
-        thread.join()
-        conn.sock = conn.sock.unwrap() if leg == "implicit" else conn.sock
+        sums["up"] = harness.exchange(conn.sock, block, size, conn.buffer)
+        if leg == "implicit":
+            conn.sock = conn.sock.unwrap()
 
     node = make.node("node1", serve, tls=leg)
     router = make.router([node])
     with router.client() as c:
         c.line()
         assert c.command("a LOGIN alice pw")[-1].startswith("a OK")
-        digest, got = hashlib.sha256(c.buffer), len(c.buffer)
-        c.buffer = b""
-
-        def push():
-            for _ in range(size // len(block)):
-                c.sock.sendall(block)
-
-        thread = threading.Thread(target=push)
-        thread.start()
-        while got < size:
-            data = c.sock.recv(1 << 18)
-            assert data
-            digest.update(data)
-            got += len(data)
-        thread.join()
+        down = harness.exchange(c.sock, block, size, c.buffer)
+        assert c.sock.recv(1) == b""
     expected = hashlib.sha256(block * (size // len(block))).hexdigest()
     session = last_session(router)
-    assert digest.hexdigest() == expected and sums["up"] == expected
+    assert down == expected and sums["up"] == expected
     assert (session["bytes_up"], session["bytes_down"]) == (str(size), str(size))
     assert (session["path_up"], session["path_down"]) == ("copy", "copy")
 
