@@ -24,6 +24,7 @@ enum direction_state { DIRECTION_OPEN, DIRECTION_ENDING, DIRECTION_DONE };
 
 struct direction {
 	enum direction_state state;
+	bool closing;	      /* the source has hung up, but not all it sent has been read yet */
 	bool truncated;	      /* the source ended without close_notify: no clean end for the target */
 	struct buf pending;   /* read, not yet written; empty and without memory while it flows */
 	uint64_t bytes;	      /* delivered */
@@ -121,7 +122,8 @@ static void update_drain(struct copy *copy, bool progress)
 	bool owed = false;
 
 	for (int i = 0; i < 2; i++)
-		owed |= copy->directions[i].state == DIRECTION_ENDING;
+		owed |= copy->directions[i].state == DIRECTION_ENDING ||
+			(copy->directions[i].closing && copy->directions[i].pending.len);
 	if (!owed)
 		loop_timer_del(copy->loop, &copy->drain_timer);
 	else if (progress || !timer_armed(&copy->drain_timer))
@@ -307,6 +309,8 @@ static void update_watches(struct copy *copy)
 
 		if (direction->state == DIRECTION_OPEN && !direction->pending.len)
 			events[source_leg(d)] |= direction->read_want ? direction->read_want : EPOLLIN;
+		else if (direction->state == DIRECTION_OPEN && !direction->closing)
+			events[source_leg(d)] |= EPOLLRDHUP; /* starts the drain's clock */
 		if (direction->pending.len || direction->state == DIRECTION_ENDING)
 			events[target_leg(d)] |= direction->write_want ? direction->write_want : EPOLLOUT;
 	}
@@ -372,7 +376,13 @@ static void on_hangup(struct copy *copy, int leg)
 
 static void on_leg(struct loop_watch *watch, uint32_t epoll_events, struct copy *copy, int leg)
 {
+	struct direction *from = &copy->directions[leg == RELAY_CLIENT ? RELAY_UP : RELAY_DOWN];
+
 	(void)watch;
+	if (epoll_events & EPOLLRDHUP) {
+		from->closing = true;
+		update_drain(copy, false);
+	}
 	if (epoll_events & (EPOLLERR | EPOLLHUP))
 		on_hangup(copy, leg);
 	else

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The copy relay between two socket pairs, driven by one loop: order and completeness of bytes,
+ * half closes in both orders, slow readers, peers that vanish, idle time.
+ */
+#include "unit.h"
+
+#include "base/clock.h"
+#include "net/sock.h"
+#include "relay/relay.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct fixture {
+	struct loop loop;
+	struct relay *relay;
+	int client, node; /* the far ends */
+	bool done;
+	enum relay_end end;
+};
+
+static void on_done(struct relay *relay, void *arg, enum relay_end end)
+{
+	struct fixture *f = arg;
+
+	assert_ptr_equal(relay, f->relay);
+	f->done = true;
+	f->end = end;
+}
+
+/* Two connected TCP sockets on loopback; small buffers if asked. */
+static void tcp_pair(int fds[2], bool small)
+{
+	struct addr addr;
+	int listener, one = 4096;
+
+	assert_int_equal(addr_parse(VIEW_LIT("127.0.0.1:0"), &addr), 0);
+	listener = sock_listen(&addr, false, 1);
+	assert_true(listener >= 0);
+	assert_int_equal(sock_local(listener, &addr), 0);
+	fds[0] = sock_connect_start(&addr, NULL);
+	assert_true(fds[0] >= 0);
+	do {
+		fds[1] = sock_accept(listener, &addr);
+	} while (fds[1] == -EAGAIN);
+	assert_true(fds[1] >= 0);
+	for (int i = 0; small && i < 2; i++) {
+		setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &one, sizeof(one));
+		setsockopt(fds[i], SOL_SOCKET, SO_RCVBUF, &one, sizeof(one));
+	}
+	close(listener);
+}
+
+static void setup(struct fixture *f, const char *early_client, const char *early_node, bool small,
+	uint64_t idle_ms)
+{
+	struct relay_params params = { .loop = &f->loop, .idle_ms = idle_ms, .drain_ms = 500,
+		.done = on_done, .arg = f };
+	struct stream legs[2];
+	struct buf early[2] = { { 0 }, { 0 } };
+	int fds[2];
+
+	memset(f, 0, sizeof(*f));
+	assert_int_equal(loop_init(&f->loop), 0);
+	tcp_pair(fds, small);
+	f->client = fds[0];
+	stream_init_plain(&legs[RELAY_CLIENT], fds[1]);
+	tcp_pair(fds, small);
+	f->node = fds[0];
+	stream_init_plain(&legs[RELAY_NODE], fds[1]);
+	assert_int_equal(buf_append_str(&early[RELAY_CLIENT], early_client), 0);
+	assert_int_equal(buf_append_str(&early[RELAY_NODE], early_node), 0);
+	assert_int_equal(relay_start(&params, legs, early, &f->relay), 0);
+	assert_false(stream_is_open(&legs[0]));
+}
+
+static void run_until_done(struct fixture *f)
+{
+	uint64_t end = clock_mono_ms() + 10000;
+
+	while (!f->done && clock_mono_ms() < end)
+		assert_int_equal(loop_run_once(&f->loop, 10), 0);
+	assert_true(f->done);
+}
+
+static void teardown(struct fixture *f)
+{
+	relay_free(f->relay);
+	if (f->client >= 0)
+		close(f->client);
+	if (f->node >= 0)
+		close(f->node);
+	loop_fini(&f->loop);
+}
+
+/* Reads what is there; returns bytes, 0 at the end, -1 for nothing now. */
+static ssize_t take(int fd, char *data, size_t size)
+{
+	ssize_t n = recv(fd, data, size, MSG_DONTWAIT);
+
+	return n < 0 && errno != EAGAIN ? 0 : n;
+}
+
+static unsigned char pattern(size_t at)
+{
+	return (unsigned char)(at * 31 + (at >> 8) * 7 + (at >> 16));
+}
+
+/* Both directions at once, random sizes, every byte compared; then half closes in either order. */
+static void exchange(bool small, size_t size, bool client_first)
+{
+	static char block[65536];
+	struct fixture f;
+	int fds[2];
+	size_t sent[2] = { 0, 0 }, got[2] = { 0, 0 }, wrong = 0;
+	bool shut[2] = { false, false }, ended[2] = { false, false };
+	uint64_t end = clock_mono_ms() + 20000;
+
+	setup(&f, "", "", small, 60000);
+	fds[0] = f.client;
+	fds[1] = f.node;
+	while ((!ended[0] || !ended[1]) && clock_mono_ms() < end) {
+		for (int i = 0; i < 2; i++) {
+			size_t chunk = (size_t)rand() % sizeof(block) + 1;
+			size_t want = MIN(chunk, size - sent[i]);
+			ssize_t n;
+
+			for (size_t k = 0; k < want; k++)
+				block[k] = (char)pattern(sent[i] + k);
+			n = want ? send(fds[i], block, want, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
+			sent[i] += n > 0 ? (size_t)n : 0;
+			if (sent[i] == size && !shut[i] && (shut[!i] || i == !client_first)) {
+				shutdown(fds[i], SHUT_WR);
+				shut[i] = true;
+			}
+			n = take(fds[i], block, (size_t)rand() % sizeof(block) + 1);
+			for (ssize_t k = 0; k < n; k++)
+				wrong += (unsigned char)block[k] != pattern(got[i] + (size_t)k);
+			got[i] += n > 0 ? (size_t)n : 0;
+			ended[i] |= n == 0;
+		}
+		assert_int_equal(loop_run_once(&f.loop, 0), 0);
+	}
+	if (!ended[0] || !ended[1])
+		fail_msg("stuck: sent %zu %zu, got %zu %zu of %zu", sent[0], sent[1], got[0], got[1], size);
+	run_until_done(&f);
+	assert_int_equal(wrong, 0);
+	assert_int_equal(got[0], size);
+	assert_int_equal(got[1], size);
+	assert_int_equal(relay_bytes(f.relay, RELAY_UP), size);
+	assert_int_equal(relay_bytes(f.relay, RELAY_DOWN), size);
+	assert_int_equal(f.end, client_first ? RELAY_END_CLIENT_EOF : RELAY_END_NODE_EOF);
+	teardown(&f);
+}
+
+static void test_SES_84_both_ways(void **state)
+{
+	(void)state;
+	srand(7);
+	exchange(false, 8 * 1024 * 1024, true);
+	exchange(false, 1000003, false);
+	exchange(true, 20000, true);
+	exchange(true, 20000, false);
+	exchange(false, 0, true);
+}
+
+static void test_47_early_bytes_first(void **state)
+{
+	struct fixture f;
+	char text[64] = "";
+	size_t n = 0;
+
+	(void)state;
+	setup(&f, "from client ", "from node ", false, 60000);
+	assert_int_equal(send(f.client, "more", 4, MSG_NOSIGNAL), 4);
+	shutdown(f.client, SHUT_WR);
+	shutdown(f.node, SHUT_WR);
+	run_until_done(&f);
+	for (ssize_t r; (r = recv(f.node, text + n, sizeof(text) - n, 0)) > 0;)
+		n += (size_t)r;
+	assert_string_equal(text, "from client more");
+	assert_int_equal(relay_bytes(f.relay, RELAY_UP), 16);
+	assert_int_equal(relay_bytes(f.relay, RELAY_DOWN), 10);
+	teardown(&f);
+}
+
+/* A reader that stops: the sender is stopped, nothing piles up here. */
+static void test_slow_reader_stops_the_sender(void **state)
+{
+	static char block[65536];
+	struct fixture f;
+	size_t sent = 0;
+	int idle = 0;
+
+	(void)state;
+	setup(&f, "", "", true, 60000);
+	while (idle < 50 && sent < 64 * 1024 * 1024) {
+		ssize_t n = send(f.client, block, sizeof(block), MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		sent += n > 0 ? (size_t)n : 0;
+		idle = n > 0 ? 0 : idle + 1;
+		assert_int_equal(loop_run_once(&f.loop, 1), 0);
+	}
+	assert_true(sent < 4 * 1024 * 1024);
+	teardown(&f); /* relay_free() while it runs: no callback */
+	assert_false(f.done);
+}
+
+/* What is owed to a reader that never reads is given up drain_ms after the sender has gone. */
+static void test_section_3_drain_limit(void **state)
+{
+	static char owed[8 * 1024 * 1024];
+	struct fixture f;
+
+	(void)state;
+	memset(owed, 'x', sizeof(owed) - 1);
+	setup(&f, owed, "", true, 60000);
+	shutdown(f.client, SHUT_WR);
+	run_until_done(&f);
+	assert_true(relay_bytes(f.relay, RELAY_UP) < sizeof(owed) - 1);
+	teardown(&f);
+}
+
+static void test_idle(void **state)
+{
+	uint64_t start = clock_mono_ms();
+	struct fixture f;
+
+	(void)state;
+	setup(&f, "", "", false, 100);
+	for (int i = 0; i < 10; i++) { /* a byte now and then keeps it */
+		assert_int_equal(send(f.client, "x", 1, MSG_NOSIGNAL), 1);
+		for (uint64_t until = clock_mono_ms() + 30; clock_mono_ms() < until;)
+			assert_int_equal(loop_run_once(&f.loop, 5), 0);
+	}
+	assert_false(f.done);
+	run_until_done(&f);
+	assert_int_equal(f.end, RELAY_END_IDLE);
+	assert_true(clock_mono_ms() - start >= 300);
+	teardown(&f);
+}
+
+static void test_peer_resets(void **state)
+{
+	(void)state;
+	for (int side = 0; side < 2; side++) {
+		struct fixture f;
+		int *far;
+
+		setup(&f, "", "", false, 60000);
+		far = side ? &f.node : &f.client;
+		sock_abort_on_close(*far);
+		close(*far);
+		*far = -1;
+		run_until_done(&f);
+		assert_int_equal(f.end, side ? RELAY_END_NODE_ERROR : RELAY_END_CLIENT_ERROR);
+		teardown(&f);
+	}
+}
+
+static void test_stop_gracefully_delivers_and_says_nothing(void **state)
+{
+	struct fixture f;
+	char text[32] = "";
+
+	(void)state;
+	setup(&f, "last words", "", false, 60000);
+	relay_stop(f.relay, true);
+	assert_int_equal(recv(f.node, text, sizeof(text) - 1, MSG_WAITALL) <= 0 ? 0 : strlen(text), 10);
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(loop_run_once(&f.loop, 1), 0);
+	assert_false(f.done);
+	teardown(&f);
+}
+
+/* One side has gone for good while nothing is asked of it: no spinning on its hang-up. */
+static void test_hangup_does_not_spin(void **state)
+{
+	static char block[65536];
+	struct fixture f;
+	unsigned rounds = 0;
+	int idle = 0;
+	uint64_t end;
+
+	(void)state;
+	setup(&f, "", "", true, 60000);
+	while (idle < 20) { /* the client is blocked: the node's data waits */
+		idle = send(f.node, block, sizeof(block), MSG_DONTWAIT | MSG_NOSIGNAL) > 0 ? 0 : idle + 1;
+		assert_int_equal(loop_run_once(&f.loop, 1), 0);
+	}
+	shutdown(f.client, SHUT_WR); /* up ends; the node answers with its own end */
+	shutdown(f.node, SHUT_RDWR);
+	for (end = clock_mono_ms() + 300; clock_mono_ms() < end && !f.done; rounds++)
+		assert_int_equal(loop_run_once(&f.loop, 50), 0);
+	assert_true(rounds < 200);
+	teardown(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_SES_84_both_ways),
+		cmocka_unit_test(test_47_early_bytes_first),
+		cmocka_unit_test(test_slow_reader_stops_the_sender),
+		cmocka_unit_test(test_section_3_drain_limit),
+		cmocka_unit_test(test_idle),
+		cmocka_unit_test(test_peer_resets),
+		cmocka_unit_test(test_stop_gracefully_delivers_and_says_nothing),
+		cmocka_unit_test(test_hangup_does_not_spin),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
