@@ -32,7 +32,8 @@ struct control {
 	struct control_backend backend_state;
 	struct admin_backend backend;
 	struct admin_server *admin;
-	_Atomic(struct mapping *) mapping_for_store; /* the store's thread may call before we are done */
+	_Atomic(struct mapping *)
+		mapping_for_store; /* the store's thread may call before we are done */
 };
 
 /* ---- what the mapping reports ---- */
@@ -53,7 +54,8 @@ static void on_mapping_event(
 		log_end(&line);
 		break;
 	case MAPPING_UNKNOWN_DESTINATION:
-		log_event_limited(LOGL_WARN, "unknown_destination", text, "destination", text, NULL);
+		log_event_limited(
+			LOGL_WARN, "unknown_destination", text, "destination", text, NULL);
 		break;
 	}
 }
@@ -81,7 +83,8 @@ static void on_stats_line(struct timer *timer)
 
 	mapping_stats(control->server->mapping, &stats);
 	lookups = stats.hits + stats.misses;
-	snprintf(rate, sizeof(rate), "%.2f", lookups ? 100.0 * (double)stats.hits / (double)lookups : 0.0);
+	snprintf(rate, sizeof(rate), "%.2f",
+		lookups ? 100.0 * (double)stats.hits / (double)lookups : 0.0);
 	log_start(&line, LOGL_INFO, "stats");
 	log_int(&line, "hits", (int64_t)stats.hits);
 	log_int(&line, "misses", (int64_t)stats.misses);
@@ -117,8 +120,8 @@ static void on_worker_empty(struct post *post)
 static void begin_drain(struct control *control, int signal_number)
 {
 	if (atomic_exchange(&control->server->draining, true)) {
-		log_event(LOGL_WARN, "stopping", "signal", strsignal(signal_number), "again", "true",
-			NULL);
+		log_event(LOGL_WARN, "stopping", "signal", strsignal(signal_number), "again",
+			"true", NULL);
 		_exit(0); /* a second signal (SES-86) */
 	}
 	log_event(LOGL_INFO, "stopping", "signal", strsignal(signal_number), NULL);

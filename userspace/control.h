@@ -12,13 +12,12 @@ struct control;
 
 struct control_params {
 	struct server *server; /* snapshot and bound listeners in place; control adds the rest */
-	int admin_fd;	       /* listening socket, taken over; -1 = no admin listener */
+	int admin_fd;          /* listening socket, taken over; -1 = no admin listener */
 };
 
 /* Builds mapping, admin server and workers, and serves until a stop signal has been carried out.
  * SIGTERM, SIGINT and SIGHUP must be blocked in every thread before. error: text for the operator
  * when the start fails. Returns 0 after a clean stop, or -errno. */
-MUST_USE int control_run(
-	const struct control_params *params, char *error, size_t error_size);
+MUST_USE int control_run(const struct control_params *params, char *error, size_t error_size);
 
 #endif

@@ -34,10 +34,11 @@ static json_t *nodes_json(struct server *server)
 		health_status(node->health, clock_mono_ms(), &status);
 		json_object_set_new(nodes, node->name,
 			json_pack("{sI sI sI sI sI sI sI sb}", "active", load(&node->active),
-				"sessions", load(&node->sessions), "bytes_up", load(&node->bytes_up),
-				"bytes_down", load(&node->bytes_down), "auth_failed",
-				load(&node->auth_failed), "dial_errors", load(&node->dial_errors),
-				"unavailable", load(&node->unavailable), "down", (int)status.down));
+				"sessions", load(&node->sessions), "bytes_up",
+				load(&node->bytes_up), "bytes_down", load(&node->bytes_down),
+				"auth_failed", load(&node->auth_failed), "dial_errors",
+				load(&node->dial_errors), "unavailable", load(&node->unavailable),
+				"down", (int)status.down));
 	}
 	return nodes;
 }
@@ -101,7 +102,8 @@ static int account(void *arg, struct view text, char ret[321])
 {
 	struct control_backend *control = arg;
 	struct identity identity;
-	int r = identity_account(&control->server->snapshot->config->identity_rules, text, &identity);
+	int r = identity_account(
+		&control->server->snapshot->config->identity_rules, text, &identity);
 
 	if (r < 0)
 		return r;

@@ -66,7 +66,8 @@ static unsigned check_mechs(const struct config *config)
 	unsigned errors = 0;
 
 	for (size_t i = 0; i < caps->mech_count; i++) {
-		if (caps->mechs[i] != CONFIG_SASL_OAUTHBEARER && caps->mechs[i] != CONFIG_SASL_XOAUTH2)
+		if (caps->mechs[i] != CONFIG_SASL_OAUTHBEARER &&
+			caps->mechs[i] != CONFIG_SASL_XOAUTH2)
 			continue;
 		if (caps->mechs_set)
 			errors += complain("capabilities.imap.sasl", "",
@@ -84,7 +85,8 @@ static unsigned check_supported(const struct config *config)
 
 	for (size_t i = 0; i < config->listener_count; i++)
 		errors += check_listener(&config->listeners[i]);
-	if (config->splice.mode == CONFIG_SPLICE_SOCKMAP || config->splice.mode == CONFIG_SPLICE_KTLS)
+	if (config->splice.mode == CONFIG_SPLICE_SOCKMAP ||
+		config->splice.mode == CONFIG_SPLICE_KTLS)
 		errors += complain("splice.mode", "", "a kernel data path");
 	if (config->admin.present && config->admin.socket)
 		errors += complain("admin.socket", "", "the unix socket");
@@ -197,7 +199,8 @@ static void server_fini(struct server *server)
 		struct listener *listener = &server->listeners[i];
 
 		for (size_t b = 0; b < listener->bind_count; b++) {
-			for (unsigned w = 0; listener->binds[b].fds && w < server->worker_count; w++)
+			for (unsigned w = 0; listener->binds[b].fds && w < server->worker_count;
+				w++)
 				fd_closep(&listener->binds[b].fds[w]);
 			free(listener->binds[b].fds);
 		}

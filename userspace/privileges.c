@@ -75,8 +75,8 @@ static int become(uid_t uid, gid_t gid, char *error, size_t error_size)
 {
 	if (drop_bounding_set() < 0)
 		return fail(error, error_size, "cannot drop the capability bounding set");
-	if (prctl(PR_SET_KEEPCAPS, 1) < 0 || setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 ||
-		setresuid(uid, uid, uid) < 0)
+	if (prctl(PR_SET_KEEPCAPS, 1) < 0 || setgroups(0, NULL) < 0 ||
+		setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
 		return fail(error, error_size, "cannot change the user");
 	if (set_capabilities(uid == 0 ? 0 : BIT(CAP_NET_BIND_SERVICE)) < 0)
 		return fail(error, error_size, "cannot set capabilities");

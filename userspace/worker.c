@@ -128,8 +128,8 @@ static int listen_all(struct worker *worker)
 			socket->listener = listener;
 			socket->fd = take_fd(&listener->binds[b].fds[worker->index]);
 			worker->socket_count++;
-			r = loop_watch_add(&worker->loop, &socket->watch, socket->fd, EPOLLIN,
-				on_connection);
+			r = loop_watch_add(
+				&worker->loop, &socket->watch, socket->fd, EPOLLIN, on_connection);
 			if (r < 0)
 				return r;
 		}

@@ -37,17 +37,19 @@ static json_t *tag_array(const struct toml_array *array)
 static json_t *tag_float(double real)
 {
 	char text[64];
-	int n = isnan(real) ? snprintf(text, sizeof(text), "nan") :
-		isinf(real) ? snprintf(text, sizeof(text), real < 0 ? "-inf" : "inf") :
-			      snprintf(text, sizeof(text), "%.17g", real);
+	int n = isnan(real)   ? snprintf(text, sizeof(text), "nan")
+		: isinf(real) ? snprintf(text, sizeof(text), real < 0 ? "-inf" : "inf")
+			      : snprintf(text, sizeof(text), "%.17g", real);
 
 	return tagged("float", text, (size_t)n);
 }
 
 static json_t *tag_value(const struct toml_value *value)
 {
-	static const char *const types[] = { [TOML_STRING] = "string", [TOML_DATETIME] = "datetime",
-		[TOML_DATETIME_LOCAL] = "datetime-local", [TOML_DATE_LOCAL] = "date-local",
+	static const char *const types[] = { [TOML_STRING] = "string",
+		[TOML_DATETIME] = "datetime",
+		[TOML_DATETIME_LOCAL] = "datetime-local",
+		[TOML_DATE_LOCAL] = "date-local",
 		[TOML_TIME_LOCAL] = "time-local" };
 	char text[32];
 	int n;

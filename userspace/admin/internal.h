@@ -25,7 +25,7 @@ struct admin_conn {
 	struct http_head head;
 	uint64_t body_left;
 	uint32_t read_want;
-	bool is_head; /* HEAD: no body in the answer */
+	bool is_head;                  /* HEAD: no body in the answer */
 	struct admin_pending *pending; /* an answer that the mapping owes; forgets us when we go */
 };
 

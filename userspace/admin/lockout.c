@@ -9,7 +9,7 @@
 #define BUCKETS 4096
 
 struct failure {
-	struct list_node link;	 /* in its bucket */
+	struct list_node link;   /* in its bucket */
 	struct list_node by_age; /* oldest failure first */
 	struct addr key;
 	unsigned count;
@@ -56,7 +56,7 @@ void lockout_free(struct lockout *lockout)
 
 static struct failure *find(struct lockout *lockout, const struct addr *key)
 {
-	list_for_each(node, &lockout->buckets[addr_hash_ip(key) % BUCKETS]) {
+	list_for_each (node, &lockout->buckets[addr_hash_ip(key) % BUCKETS]) {
 		struct failure *failure = list_entry(node, struct failure, link);
 
 		if (addr_eq_ip(&failure->key, key))

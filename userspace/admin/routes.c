@@ -37,7 +37,8 @@ struct admin_pending {
 	struct admin_conn *conn;
 	const struct admin_backend *backend;
 	const char *op;
-	char identifier[VALUE_BYTES + 1], account[ACCOUNT_BYTES], destination[MAPPING_NAME_BYTES + 1];
+	char identifier[VALUE_BYTES + 1], account[ACCOUNT_BYTES],
+		destination[MAPPING_NAME_BYTES + 1];
 	char client[ADDR_TEXT_SIZE];
 };
 
@@ -70,8 +71,8 @@ static void log_op(const struct admin_backend *backend, const char *client, cons
 
 	if (account && *account)
 		backend->log_account(backend->arg, view_str(account), shown, sizeof(shown));
-	log_event(LOGL_INFO, "admin", "op", op, "client", client, "account", shown, "outcome", outcome,
-		NULL);
+	log_event(LOGL_INFO, "admin", "op", op, "client", client, "account", shown, "outcome",
+		outcome, NULL);
 }
 
 static const char *client_of(const struct admin_conn *conn, char text[ADDR_TEXT_SIZE])
@@ -127,9 +128,10 @@ static void send_stats(struct admin_conn *conn, json_t *object, const struct map
 
 	json_decref(object);
 	at = text ? strstr(text, mark) : NULL;
-	if (!at || asprintf(&body, "%.*s%.2f%s\n", (int)(at - text), text,
-			   lookups ? 100.0 * (double)stats->hits / (double)lookups : 0.0,
-			   at + sizeof(mark) - 1) < 0)
+	if (!at ||
+		asprintf(&body, "%.*s%.2f%s\n", (int)(at - text), text,
+			lookups ? 100.0 * (double)stats->hits / (double)lookups : 0.0,
+			at + sizeof(mark) - 1) < 0)
 		admin_error(conn, 500, "out of memory");
 	else
 		admin_respond(conn, 200, "", body);
@@ -155,7 +157,8 @@ static void answer_stats(struct request *request)
 		(json_int_t)stats.misses, "hit_rate_pct", "@hit_rate@", "cache_entries",
 		(json_int_t)stats.entries);
 	json_object_set(object, "active_connections", json_object_get(more, "active_connections"));
-	json_object_foreach(more, key, value) {
+	json_object_foreach(more, key, value)
+	{
 		json_object_set(object, key, value);
 	}
 	json_decref(more);
@@ -182,8 +185,8 @@ static void add_node(
 			(json_int_t)status->consecutive_failures, "failure_sources",
 			(json_int_t)status->failure_sources, "host_level_failure",
 			status->host_level_failure, "down", status->down, "down_for_s",
-			(json_int_t)((status->down_for_ms + 999) / 1000), "probing", status->probing,
-			"active", (json_int_t)active));
+			(json_int_t)((status->down_for_ms + 999) / 1000), "probing",
+			status->probing, "active", (json_int_t)active));
 }
 
 static void answer_destinations(struct request *request)
@@ -246,12 +249,13 @@ static void on_mapping_get(void *arg, const struct mapping_admin_answer *answer)
 	json_t *body;
 
 	if (conn) {
-		body = json_pack("{ss ss ss sb sb ss}", "identifier", pending->identifier, "normalized",
-			pending->account, "destination", answer->destination, "routed_to_default",
-			answer->routed_to_default, "cached", answer->cached, "source",
-			mapping_source_name(answer->source));
+		body = json_pack("{ss ss ss sb sb ss}", "identifier", pending->identifier,
+			"normalized", pending->account, "destination", answer->destination,
+			"routed_to_default", answer->routed_to_default, "cached", answer->cached,
+			"source", mapping_source_name(answer->source));
 		json_object_set_new(body, "expires_in_s",
-			answer->expires_in_s < 0 ? json_null() : json_integer(answer->expires_in_s));
+			answer->expires_in_s < 0 ? json_null()
+						 : json_integer(answer->expires_in_s));
 		if (answer->source == MAPPING_SOURCE_UNDECLARED)
 			json_object_set_new(body, "stored", json_string(answer->stored));
 		send_json(conn, 200, body);
@@ -347,10 +351,10 @@ static void put_mapping(struct request *request, struct mapping *mapping)
 
 	if (!request->params[0].given || !destination->given) {
 		admin_error(request->conn, 400,
-			!request->params[0].given && !destination->given ?
-				"identifier and destination required" :
-			request->params[0].given ? "destination required" :
-						   "identifier required");
+			!request->params[0].given && !destination->given
+				? "identifier and destination required"
+				: request->params[0].given ? "destination required"
+							   : "identifier required");
 		return;
 	}
 	pending = take_identifier(request, "");
@@ -387,10 +391,10 @@ static void answer_mappings(struct request *request)
 		return;
 	pending->op = "map_del";
 	wait_for(request, pending);
-	if (request->method == METHOD_GET ?
-			mapping_admin_get(mapping, view_str(pending->account), on_mapping_get, pending) <
-				0 :
-			mapping_admin_del(mapping, view_str(pending->account), on_mapping_del, pending) < 0)
+	if (request->method == METHOD_GET ? mapping_admin_get(mapping, view_str(pending->account),
+						    on_mapping_get, pending) < 0
+					  : mapping_admin_del(mapping, view_str(pending->account),
+						    on_mapping_del, pending) < 0)
 		out_of_memory(pending);
 }
 
@@ -409,7 +413,8 @@ static void answer_reload(struct request *request)
 	log_op(request->backend, client, "map_reload", NULL, r < 0 ? "failed" : "done");
 	if (r < 0) { /* MAP-44: file and line */
 		log_event(LOGL_ERROR, "mapping_file", "error", error, NULL);
-		send_json(request->conn, 500, json_pack("{ss ss}", "error", "reload failed", "detail", error));
+		send_json(request->conn, 500,
+			json_pack("{ss ss}", "error", "reload failed", "detail", error));
 		return;
 	}
 	mapping_invalidate_all(request->backend->mapping);
@@ -523,7 +528,8 @@ static bool authorize(struct admin_conn *conn, struct view path)
 	}
 	lockout_failure(lockout, &conn->peer, now);
 	snprintf(shown, sizeof(shown), "%.*s", (int)MIN(path.len, (size_t)100), path.data);
-	log_event(LOGL_WARN, "admin_denied", "client", client_of(conn, client), "path", shown, NULL);
+	log_event(
+		LOGL_WARN, "admin_denied", "client", client_of(conn, client), "path", shown, NULL);
 	admin_respond(conn, 401, "WWW-Authenticate: Bearer\r\n", "{\"error\": \"unauthorized\"}\n");
 	return false;
 }
@@ -546,7 +552,8 @@ static bool decode(struct view text, char *to, size_t *ret_len)
 		char c = text.data[i];
 
 		if (c == '%') {
-			if (i + 2 >= text.len || hex(text.data[i + 1]) < 0 || hex(text.data[i + 2]) < 0)
+			if (i + 2 >= text.len || hex(text.data[i + 1]) < 0 ||
+				hex(text.data[i + 2]) < 0)
 				return false;
 			c = (char)(hex(text.data[i + 1]) << 4 | hex(text.data[i + 2]));
 			i += 2;
@@ -577,14 +584,14 @@ static const char *take_pair(struct request *request, const struct route *route,
 		if (param->given)
 			return "duplicate parameter";
 		param->given = true;
-		return decode(view_skip(pair, name.len + 1), param->value, &param->len) ? NULL :
-											  "bad request";
+		return decode(view_skip(pair, name.len + 1), param->value, &param->len)
+			? NULL
+			: "bad request";
 	}
 	return "unknown parameter";
 }
 
-static const char *take_query(
-	struct request *request, const struct route *route, struct view query)
+static const char *take_query(struct request *request, const struct route *route, struct view query)
 {
 	const char *error = NULL;
 

@@ -46,8 +46,11 @@ static void on_timeout(struct timer *timer);
 
 static void set_state(struct admin_conn *conn, enum admin_state state)
 {
-	static const uint64_t limits[] = { [ADMIN_TLS] = INPUT_MS, [ADMIN_HEAD] = INPUT_MS,
-		[ADMIN_BODY] = INPUT_MS, [ADMIN_SEND] = SEND_MS, [ADMIN_LINGER] = LINGER_MS };
+	static const uint64_t limits[] = { [ADMIN_TLS] = INPUT_MS,
+		[ADMIN_HEAD] = INPUT_MS,
+		[ADMIN_BODY] = INPUT_MS,
+		[ADMIN_SEND] = SEND_MS,
+		[ADMIN_LINGER] = LINGER_MS };
 
 	conn->state = state;
 	if (state == ADMIN_WAIT) /* the mapping has its own limit */
@@ -295,7 +298,7 @@ static void update_watch(struct admin_conn *conn)
 
 static bool is_alive(struct admin_server *server, const struct admin_conn *conn)
 {
-	list_for_each(node, &server->conns) {
+	list_for_each (node, &server->conns) {
 		if (list_entry(node, struct admin_conn, link) == conn)
 			return true;
 	}
@@ -330,7 +333,7 @@ static unsigned count_address(struct admin_server *server, const struct addr *pe
 	unsigned count = 0;
 
 	addr_limit_key(peer, &key);
-	list_for_each(node, &server->conns) {
+	list_for_each (node, &server->conns) {
 		addr_limit_key(&list_entry(node, struct admin_conn, link)->peer, &other);
 		count += addr_eq_ip(&key, &other);
 	}
@@ -386,10 +389,11 @@ static void on_connection(struct loop_watch *watch, uint32_t epoll_events)
 		if (fd == -EAGAIN)
 			return;
 		if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {
-			log_event_limited(LOGL_WARN, "accept_paused", "admin", "listener", "admin", NULL);
+			log_event_limited(
+				LOGL_WARN, "accept_paused", "admin", "listener", "admin", NULL);
 			if (loop_watch_set(&server->watch, 0) == 0)
-				loop_timer_set(
-					server->params.loop, &server->resume_timer, PAUSE_MS, on_resume);
+				loop_timer_set(server->params.loop, &server->resume_timer, PAUSE_MS,
+					on_resume);
 			return;
 		}
 		if (fd >= 0)
@@ -413,7 +417,8 @@ int admin_server_new(const struct admin_params *params, struct admin_server **re
 	list_init(&server->conns);
 	r = lockout_new(params->lockout_threshold, params->lockout_ms, &server->lockout);
 	if (r == 0)
-		r = loop_watch_add(params->loop, &server->watch, server->listen_fd, EPOLLIN, on_connection);
+		r = loop_watch_add(
+			params->loop, &server->watch, server->listen_fd, EPOLLIN, on_connection);
 	if (r < 0) {
 		admin_server_free(server);
 		return r;

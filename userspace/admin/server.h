@@ -12,10 +12,10 @@
 
 struct admin_params {
 	struct loop *loop;
-	int listen_fd;		/* taken over, also on failure */
-	struct tls_server *tls; /* a reference is taken */
+	int listen_fd;                     /* taken over, also on failure */
+	struct tls_server *tls;            /* a reference is taken */
 	const unsigned char *token_sha256; /* TLS_SHA256_SIZE bytes, copied */
-	unsigned lockout_threshold; /* 0 = off */
+	unsigned lockout_threshold;        /* 0 = off */
 	uint64_t lockout_ms;
 	const struct admin_backend *backend; /* borrowed, outlives */
 };

@@ -15,18 +15,18 @@ static inline uint64_t rotl(uint64_t x, int b)
 	return x << b | x >> (64 - b);
 }
 
-#define SIPROUND(v) \
-	do { \
-		v[0] += v[1]; \
+#define SIPROUND(v)                           \
+	do {                                  \
+		v[0] += v[1];                 \
 		v[1] = rotl(v[1], 13) ^ v[0]; \
-		v[0] = rotl(v[0], 32); \
-		v[2] += v[3]; \
+		v[0] = rotl(v[0], 32);        \
+		v[2] += v[3];                 \
 		v[3] = rotl(v[3], 16) ^ v[2]; \
-		v[0] += v[3]; \
+		v[0] += v[3];                 \
 		v[3] = rotl(v[3], 21) ^ v[0]; \
-		v[2] += v[1]; \
+		v[2] += v[1];                 \
 		v[1] = rotl(v[1], 17) ^ v[2]; \
-		v[2] = rotl(v[2], 32); \
+		v[2] = rotl(v[2], 32);        \
 	} while (0)
 
 uint64_t hash_view(struct view in)

@@ -55,7 +55,7 @@ static inline void list_del(struct list_node *node)
 #define list_for_each(pos, head) \
 	for (struct list_node *pos = (head)->next; pos != (head); pos = pos->next)
 /* The current node may be unlinked or freed inside the loop. */
-#define list_for_each_safe(pos, tmp, head) \
+#define list_for_each_safe(pos, tmp, head)                                          \
 	for (struct list_node *pos = (head)->next, *tmp = pos->next; pos != (head); \
 		pos = tmp, tmp = pos->next)
 

@@ -131,7 +131,8 @@ void log_start(struct log_line *line, enum log_level level, const char *msg)
 	if (!line->wanted)
 		return;
 	if (atomic_load(&to_journal)) {
-		put(line, text, (size_t)snprintf(text, sizeof(text), "<%d>", level_priorities[level]));
+		put(line, text,
+			(size_t)snprintf(text, sizeof(text), "<%d>", level_priorities[level]));
 	} else {
 		put(line, "ts=", 3);
 		clock_format_rfc3339(clock_real_ms(), true, text);

@@ -96,9 +96,9 @@ static bool any_listener(const struct config *config, enum protocol protocol)
 
 static const struct config_destination *default_destination(const struct config *config)
 {
-	return config->routing.default_destination ?
-		       config_find_destination(config, view_str(config->routing.default_destination)) :
-		       NULL;
+	return config->routing.default_destination
+		? config_find_destination(config, view_str(config->routing.default_destination))
+		: NULL;
 }
 
 /* 26: files that hold a secret. */
@@ -136,8 +136,8 @@ static void check_tls(struct loader *loader)
 		check_mode(loader, path_of(path, "tls.certificate", config->certs[i].name), "key",
 			config->certs[i].key_path);
 	}
-	if (tls_check(config->certs, config->cert_count, &config->tls_policy, on_tls_finding, loader) <
-			0 &&
+	if (tls_check(config->certs, config->cert_count, &config->tls_policy, on_tls_finding,
+		    loader) < 0 &&
 		!loader->errors)
 		find(loader, true, "tls.protocols", NULL, "certificates cannot be checked");
 	for (size_t i = 0; i < config->listener_count; i++)
@@ -215,8 +215,8 @@ static void check_listener(struct loader *loader, const struct config_listener *
 	path_of(path, "listener", listener->name);
 	if (is_interactive(listener->protocol) && destination &&
 		!destination->legs[listener->protocol].declared) /* 3 */
-		find(loader, true, path, "protocol", "the default destination \"%s\" declares no %s",
-			destination->name, name);
+		find(loader, true, path, "protocol",
+			"the default destination \"%s\" declares no %s", destination->name, name);
 	if (is_pass && !config->routing.smtp_passthrough_destination) /* 4 */
 		find(loader, true, path, "protocol",
 			"%s needs routing.smtp_passthrough_destination", name);
@@ -227,9 +227,11 @@ static void check_listener(struct loader *loader, const struct config_listener *
 	if (is_interactive(listener->protocol) && listener->tls == CONFIG_TLS_PLAIN &&
 		binds_public(listener) &&
 		config->capabilities[listener->protocol].allow_plain_auth_without_tls) /* 27 */
-		find(loader, false, path, "tls", "passwords in clear on an address that is not loopback");
+		find(loader, false, path, "tls",
+			"passwords in clear on an address that is not loopback");
 	if (is_http && listener->tls == CONFIG_TLS_PLAIN && binds_public(listener)) /* 29 */
-		find(loader, false, path, "tls", "passwords in clear on an address that is not loopback");
+		find(loader, false, path, "tls",
+			"passwords in clear on an address that is not loopback");
 	if (!is_http && config_is_set(config, path, "forwarded"))
 		find(loader, false, path, "forwarded", "has a meaning for http only");
 }
@@ -247,12 +249,13 @@ static bool is_own_address(const struct addr *addr)
 		struct sockaddr_storage storage = { 0 };
 		struct addr local;
 
-		if (!entry->ifa_addr || (entry->ifa_addr->sa_family != AF_INET &&
-						entry->ifa_addr->sa_family != AF_INET6))
+		if (!entry->ifa_addr ||
+			(entry->ifa_addr->sa_family != AF_INET &&
+				entry->ifa_addr->sa_family != AF_INET6))
 			continue;
 		memcpy(&storage, entry->ifa_addr,
-			entry->ifa_addr->sa_family == AF_INET ? sizeof(struct sockaddr_in) :
-								sizeof(struct sockaddr_in6));
+			entry->ifa_addr->sa_family == AF_INET ? sizeof(struct sockaddr_in)
+							      : sizeof(struct sockaddr_in6));
 		own = addr_from_sockaddr(&storage, &local) == 0 && addr_eq_ip(&local, addr);
 	}
 	freeifaddrs(first);
@@ -275,7 +278,8 @@ static void check_loop(struct loader *loader, const struct config_destination *d
 			const struct addr *bind = &listener->bind[b];
 
 			if (addr_eq(bind, &addr) ||
-				(addr_is_wildcard(bind) && bind->sa.sa_family == addr.sa.sa_family &&
+				(addr_is_wildcard(bind) &&
+					bind->sa.sa_family == addr.sa.sa_family &&
 					addr_port(bind) == leg->port && is_own_address(&addr)))
 				find(loader, true, leg_path, "port",
 					"this is the router's own listener \"%s\": a loop",
@@ -328,7 +332,8 @@ static void check_destination(struct loader *loader, const struct config_destina
 		find(loader, true, path, "host",
 			"an IP address with TLS needs tls_server_name (it is also the SNI)");
 	if (!destination->tls_client_cert != !destination->tls_client_key) /* 11 */
-		find(loader, true, path, destination->tls_client_cert ? "tls_client_cert" : "tls_client_key",
+		find(loader, true, path,
+			destination->tls_client_cert ? "tls_client_cert" : "tls_client_key",
 			"tls_client_cert and tls_client_key go together");
 	if (destination->tls_client_cert && access(destination->tls_client_cert, R_OK) < 0)
 		find(loader, true, path, "tls_client_cert", "cannot read \"%s\": %s",
@@ -339,8 +344,9 @@ static void check_destination(struct loader *loader, const struct config_destina
 	check_mode(loader, path, "tls_client_key", destination->tls_client_key);
 	if (destination->tls_allow_invalid_certs)
 		find(loader, false, path, "tls_allow_invalid_certs", "%s",
-			destination->has_pin ? "has no effect: the pin is enforced" :
-					       "the node's certificate is not verified"); /* CFG-28 */
+			destination->has_pin
+				? "has no effect: the pin is enforced"
+				: "the node's certificate is not verified"); /* CFG-28 */
 }
 
 /* ---- routing ---- */
@@ -352,7 +358,8 @@ static void check_names(struct loader *loader)
 	const struct config_destination *destination;
 
 	if (!config->listener_count && !config->admin.present) /* 1 */
-		config_find(loader, true, 1, 1, "listener", "neither a listener nor [admin]: nothing to do");
+		config_find(loader, true, 1, 1, "listener",
+			"neither a listener nor [admin]: nothing to do");
 	if (config->routing.default_destination && !default_destination(config)) /* 2 */
 		find(loader, true, "routing", "default_destination",
 			"destination \"%s\" is not declared", config->routing.default_destination);
@@ -394,7 +401,8 @@ static void check_separators(struct loader *loader)
 				"an empty separator is ignored");
 		else if (!separator_ok(list[i]))
 			find(loader, true, "routing", "master_user_separators",
-				"a separator has 1 to 8 bytes and no control character, blank or quote");
+				"a separator has 1 to 8 bytes and no control character, blank or "
+				"quote");
 		else
 			list[kept++] = list[i];
 	}
@@ -432,7 +440,10 @@ static void on_file_finding(void *arg, const struct store_file_finding *finding)
 static void check_file(struct loader *loader)
 {
 	struct store_file_params params = { .path = loader->config->mapping.file_path,
-		.account = account, .declared = declared, .arg = loader, .report = on_file_finding,
+		.account = account,
+		.declared = declared,
+		.arg = loader,
+		.report = on_file_finding,
 		.report_arg = loader };
 	unsigned before = loader->errors;
 	int r;
@@ -477,7 +488,7 @@ static void check_sql_url(struct loader *loader)
 		find(loader, true, "mapping.sql", "url",
 			"MySQL is not supported; use postgres://, postgresql:// or sqlite://");
 	else if (!view_starts(url, VIEW_LIT("postgres://")) &&
-		 !view_starts(url, VIEW_LIT("postgresql://")))
+		!view_starts(url, VIEW_LIT("postgresql://")))
 		find(loader, true, "mapping.sql", "url",
 			"unknown scheme; accepted are postgres://, postgresql:// and sqlite://");
 }
@@ -510,7 +521,8 @@ static void check_query(struct loader *loader, const char *key, const char *quer
 
 	for (int n = 1; query && n <= parameters; n++) {
 		if (!has_parameter(query, n, sqlite))
-			find(loader, true, "mapping.sql", key, "the statement has no parameter $%d", n);
+			find(loader, true, "mapping.sql", key, "the statement has no parameter $%d",
+				n);
 	}
 }
 
@@ -533,7 +545,8 @@ static void check_redis(struct loader *loader)
 	struct view url = view_str(loader->config->mapping.redis_url);
 
 	if (url.data && !view_starts(url, VIEW_LIT("redis://")) &&
-		!view_starts(url, VIEW_LIT("rediss://")) && !view_starts(url, VIEW_LIT("redis+unix://")))
+		!view_starts(url, VIEW_LIT("rediss://")) &&
+		!view_starts(url, VIEW_LIT("redis+unix://")))
 		find(loader, true, "mapping.redis", "url",
 			"unknown scheme; accepted are redis://, rediss:// and redis+unix://");
 }
@@ -576,8 +589,8 @@ static bool regex_ok(struct loader *loader, const char *path, const char *regex)
 	int error;
 	PCRE2_SIZE offset;
 	uint32_t groups = 0;
-	pcre2_code *code = pcre2_compile(
-		(PCRE2_SPTR)regex, PCRE2_ZERO_TERMINATED, 0, &error, &offset, NULL);
+	pcre2_code *code =
+		pcre2_compile((PCRE2_SPTR)regex, PCRE2_ZERO_TERMINATED, 0, &error, &offset, NULL);
 
 	if (!code) {
 		PCRE2_UCHAR text[128];
@@ -644,7 +657,8 @@ static void check_extract(struct loader *loader, const struct config_route *rout
 		find(loader, true, path, "header", "from = \"header\" needs header");
 	if (route->regex) /* 18 */
 		(void)!regex_ok(loader, path, route->regex);
-	if ((route->param && !query) || (route->regex && !body) || (route->header && !header)) /* 24 */
+	if ((route->param && !query) || (route->regex && !body) ||
+		(route->header && !header)) /* 24 */
 		find(loader, false, path, NULL, "a key here has no effect with this \"from\"");
 }
 
@@ -672,7 +686,8 @@ static void check_route(struct loader *loader, size_t i, bool *after_all)
 		strcmp(fallback->name, "default") != 0 &&
 		config_find_destination(config, VIEW_LIT("default"))) /* 16 */
 		find(loader, true, path, "fallback",
-			"ambiguous: a destination is called \"default\" and is not the default one");
+			"ambiguous: a destination is called \"default\" and is not the default "
+			"one");
 	if (reaches_default(route) && fallback && !fallback->legs[PROTOCOL_HTTP].declared) /* 22 */
 		find(loader, false, path, NULL, "the default destination \"%s\" declares no http",
 			fallback->name);
@@ -681,7 +696,8 @@ static void check_route(struct loader *loader, size_t i, bool *after_all)
 	if (config_is_set(config, path, "extract"))
 		check_extract(loader, route, i);
 	if (*after_all) /* 28 */
-		find(loader, false, path, NULL, "is never reached: an earlier route matches everything");
+		find(loader, false, path, NULL,
+			"is never reached: an earlier route matches everything");
 	*after_all |= route->match && strcmp(route->match, "/**") == 0;
 }
 
@@ -725,12 +741,14 @@ static void take_token(struct loader *loader, const char *key, const char *token
 
 	for (size_t i = 0; i < len; i++) {
 		if ((unsigned char)token[i] <= 0x20 || (unsigned char)token[i] >= 0x7f) {
-			find(loader, true, "admin", key, "the token must be printable ASCII without blanks");
+			find(loader, true, "admin", key,
+				"the token must be printable ASCII without blanks");
 			return;
 		}
 	}
 	if (strcmp(token, "********") == 0)
-		find(loader, true, "admin", key, "this is the mask of a printed configuration, not a token");
+		find(loader, true, "admin", key,
+			"this is the mask of a printed configuration, not a token");
 	else if (len < (size_t)admin->min_token_len || len > 4096)
 		find(loader, true, "admin", key, "the token must have %lld to 4096 characters",
 			(long long)admin->min_token_len);
@@ -747,7 +765,8 @@ static void check_admin(struct loader *loader)
 	if (admin->min_token_len < 16) /* section 11 */
 		find(loader, false, "admin", "min_token_len", "below 16 a token can be guessed");
 	if (admin->bearer_token && admin->bearer_token_file) /* CFG-35 */
-		find(loader, false, "admin", "bearer_token", "has no effect: bearer_token_file wins");
+		find(loader, false, "admin", "bearer_token",
+			"has no effect: bearer_token_file wins");
 	check_mode(loader, "admin", "bearer_token_file", admin->bearer_token_file);
 	if (environment && *environment) {
 		take_token(loader, "bearer_token", environment);

@@ -35,9 +35,9 @@ static void print_finding(void *arg, const struct config_finding *finding)
 		report->errors++;
 	else
 		report->warnings++;
-	fprintf(report->out, "%s:%u:%u: %s: %s%s%s\n", finding->file, finding->line, finding->column,
-		finding->error ? "error" : "warning", finding->keypath, *finding->keypath ? ": " : "",
-		finding->text);
+	fprintf(report->out, "%s:%u:%u: %s: %s%s%s\n", finding->file, finding->line,
+		finding->column, finding->error ? "error" : "warning", finding->keypath,
+		*finding->keypath ? ": " : "", finding->text);
 }
 
 static int load_and_report(const char *path, FILE *out, bool drop_token, struct config **ret_config)

@@ -59,7 +59,7 @@ enum config_extract_from {
 };
 
 struct config_server {
-	int64_t threads; /* 0 = one per usable CPU */
+	int64_t threads;      /* 0 = one per usable CPU */
 	const char *hostname; /* NULL = the local address of the connection as a literal */
 	uint64_t shutdown_grace_ms, bridge_idle_ms, backend_timeout_ms;
 	int64_t backend_connect_retries;
@@ -104,7 +104,7 @@ struct config_destination {
 	bool has_pin;
 	unsigned char pin[TLS_SHA256_SIZE];
 	const char *tls_client_cert, *tls_client_key; /* both or neither */
-	struct addr *source_ips; /* port 0 */
+	struct addr *source_ips;                      /* port 0 */
 	size_t source_ip_count;
 	bool hide_auth_errors;
 	bool allow_plaintext_auth;
@@ -124,7 +124,7 @@ struct config_mapping {
 	const char *redis_url, *redis_key_prefix;
 	int64_t redis_pool_size;
 	enum config_sql_kind sql_kind;
-	const char *sql_url; /* NULL = PostgreSQL with libpq's environment */
+	const char *sql_url;     /* NULL = PostgreSQL with libpq's environment */
 	const char *sqlite_path; /* absolute; set when sql_kind is SQLITE */
 	bool sqlite_read_only;
 	const char *sql_query, *sql_upsert_query, *sql_delete_query;
@@ -166,7 +166,7 @@ struct config_admin {
 	/* Where the token came from, for tools that need it again; NULL = not from there. */
 	const char *bearer_token_file;
 	const char *bearer_token; /* NULL after loading: hashed and wiped */
-	int tls;		  /* 0: implicit, the only value */
+	int tls;                  /* 0: implicit, the only value */
 	int64_t min_token_len, lockout_threshold;
 	uint64_t lockout_duration_ms;
 	const char *socket;
@@ -189,7 +189,8 @@ struct config {
 	struct config_destination *destinations;
 	size_t destination_count;
 	struct config_routing routing;
-	struct identity_rules identity_rules; /* mapping.normalize, routing.master_user_separators */
+	struct identity_rules
+		identity_rules; /* mapping.normalize, routing.master_user_separators */
 	struct config_mapping mapping;
 	const char *oauth_jwt_username_claim;
 	struct config_capabilities capabilities[PROTOCOL_SUBMISSION + 1];

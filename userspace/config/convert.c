@@ -18,8 +18,8 @@ struct at {
 #define FIND(at, where, ...) \
 	config_find((at)->loader, true, (where)->line, (where)->column, (at)->keypath, __VA_ARGS__)
 
-static bool expect(const struct at *at, const struct toml_value *value, enum toml_type type,
-	const char *what)
+static bool expect(
+	const struct at *at, const struct toml_value *value, enum toml_type type, const char *what)
 {
 	if (value->type == type)
 		return true;
@@ -138,7 +138,8 @@ static int pick(const struct at *at, const struct toml_value *value, const char 
 			return i;
 	}
 	for (int i = 0; offered[i] && n < sizeof(list); i++)
-		n += (size_t)snprintf(list + n, sizeof(list) - n, "%s\"%s\"", i ? ", " : "", offered[i]);
+		n += (size_t)snprintf(
+			list + n, sizeof(list) - n, "%s\"%s\"", i ? ", " : "", offered[i]);
 	FIND(at, value, "unknown value; accepted are %s; nearest: \"%s\"", list,
 		schema_nearest(value->string, offered));
 	return -1;
@@ -210,20 +211,22 @@ static const char *string_fault(const struct schema_row *row, struct view v)
 	case KIND_SIEVE_TEXT:
 		if (!v.len || v.len > 255 || has_control(v))
 			return "text must have 1 to 255 bytes and no control character";
-		if (row->kind == KIND_SIEVE_TEXT && (memchr(v.data, '"', v.len) || memchr(v.data, '\\', v.len)))
+		if (row->kind == KIND_SIEVE_TEXT &&
+			(memchr(v.data, '"', v.len) || memchr(v.data, '\\', v.len)))
 			return "text must not hold a quote or a backslash";
 		return NULL;
 	case KIND_HOSTNAME:
 		return hostname_ok(v) ? NULL : "not a hostname";
 	case KIND_HOST:
-		return hostname_ok(v) || addr_parse_ip(v, 0, &addr) == 0 ?
-			       NULL :
-			       "not a hostname or IP address";
+		return hostname_ok(v) || addr_parse_ip(v, 0, &addr) == 0
+			? NULL
+			: "not a hostname or IP address";
 	case KIND_NAME:
 		return name_ok(v) ? NULL : "not a name: 1 to 64 of A-Z a-z 0-9 . _ -";
 	case KIND_ABSOLUTE:
-		return v.len && v.data[0] == '/' && !memchr(v.data, 0, v.len) ? NULL :
-										"not an absolute path";
+		return v.len && v.data[0] == '/' && !memchr(v.data, 0, v.len)
+			? NULL
+			: "not an absolute path";
 	default:
 		return memchr(v.data ? v.data : "", 0, v.len) ? "must not hold NUL" : NULL;
 	}
@@ -264,8 +267,8 @@ static void convert_string(const struct at *at, const char **field)
 		FIND(at, at->value, "path is empty");
 		return;
 	}
-	*field = at->row->kind == KIND_PATH ? resolve_path(at->loader, v) :
-					      config_strdup(at->loader, v);
+	*field = at->row->kind == KIND_PATH ? resolve_path(at->loader, v)
+					    : config_strdup(at->loader, v);
 }
 
 /* ---- lists ---- */
@@ -332,8 +335,9 @@ static const char *item_fault(const struct schema_row *row, struct view v)
 		return "not an atom";
 	if (!v.len || v.len > 255 || has_control(v))
 		return "must have 1 to 255 bytes and no control character";
-	if (row->kind == KIND_WORDS && (memchr(v.data, '"', v.len) || memchr(v.data, '\\', v.len) ||
-					       memchr(v.data, ' ', v.len)))
+	if (row->kind == KIND_WORDS &&
+		(memchr(v.data, '"', v.len) || memchr(v.data, '\\', v.len) ||
+			memchr(v.data, ' ', v.len)))
 		return "must not hold a blank, a quote or a backslash";
 	return NULL;
 }
@@ -420,9 +424,11 @@ static void convert_list(const struct at *at, void *field)
 			return;
 	}
 	if (at->row->kind == KIND_CIDRS)
-		*(struct cidr_list *)field = (struct cidr_list){ (struct cidr *)items, array->count };
+		*(struct cidr_list *)field =
+			(struct cidr_list){ (struct cidr *)items, array->count };
 	else
-		*(struct addr_list *)field = (struct addr_list){ (struct addr *)items, array->count };
+		*(struct addr_list *)field =
+			(struct addr_list){ (struct addr *)items, array->count };
 }
 
 static void convert_sasl(const struct at *at, struct config_capabilities *caps)
@@ -442,7 +448,8 @@ static void convert_sasl(const struct at *at, struct config_capabilities *caps)
 			mech++;
 		if (!names[mech]) {
 			FIND(at, array->items[i],
-				"unknown mechanism; accepted are PLAIN, LOGIN, OAUTHBEARER, XOAUTH2");
+				"unknown mechanism; accepted are PLAIN, LOGIN, OAUTHBEARER, "
+				"XOAUTH2");
 		} else if (seen & BIT(mech)) {
 			FIND(at, array->items[i], "%s is listed twice", names[mech]);
 		} else {

@@ -34,9 +34,8 @@ void *config_alloc(struct loader *loader, size_t size)
 		}
 	}
 	if (p)
-		private->blocks[private->block_count++] = p;
-	else
-		loader->result = -ENOMEM;
+	private->blocks[private->block_count++] = p;
+	else loader->result = -ENOMEM;
 	return p;
 }
 
@@ -79,23 +78,25 @@ void config_find(struct loader *loader, bool error, unsigned line, unsigned colu
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	add_finding(loader, (struct finding){ .error = error,
-				    .line = line,
-				    .column = column,
-				    .file = loader->config->private->path,
-				    .keypath = config_strdup(loader, view_str(keypath)),
-				    .text = config_strdup(loader, view_str(text)) });
+	add_finding(loader,
+		(struct finding){ .error = error,
+			.line = line,
+			.column = column,
+			.file = loader->config->private->path,
+			.keypath = config_strdup(loader, view_str(keypath)),
+			.text = config_strdup(loader, view_str(text)) });
 }
 
 void config_find_in(struct loader *loader, bool error, const char *file, unsigned line,
 	const char *keypath, const char *text)
 {
-	add_finding(loader, (struct finding){ .error = error,
-				    .line = line,
-				    .column = 1,
-				    .file = file,
-				    .keypath = config_strdup(loader, view_str(keypath)),
-				    .text = config_strdup(loader, view_str(text)) });
+	add_finding(loader,
+		(struct finding){ .error = error,
+			.line = line,
+			.column = 1,
+			.file = file,
+			.keypath = config_strdup(loader, view_str(keypath)),
+			.text = config_strdup(loader, view_str(text)) });
 }
 
 /* ---- walking ---- */
@@ -128,8 +129,8 @@ static void add_instance(struct loader *loader, enum schema_table_id id, const c
 static void unknown_key(struct loader *loader, const struct schema_table *schema,
 	const struct toml_entry *entry, const char *keypath)
 {
-	const char *nearest = schema ? schema_nearest_key(schema, entry->key) :
-				       schema_nearest(entry->key, schema_root_tables);
+	const char *nearest = schema ? schema_nearest_key(schema, entry->key)
+				     : schema_nearest(entry->key, schema_root_tables);
 	const char *home = schema_other_home(schema, entry->key);
 	const char *what = entry->value->type == TOML_TABLE ? "table" : "key";
 
@@ -188,8 +189,8 @@ static bool is_needed(const struct loader *loader, enum schema_table_id id)
 	enum config_source source = loader->config->mapping.source;
 
 	return (id != TABLE_MAPPING_FILE || source == CONFIG_SOURCE_FILE) &&
-	       (id != TABLE_MAPPING_REDIS || source == CONFIG_SOURCE_REDIS) &&
-	       (id != TABLE_MAPPING_SQL || source == CONFIG_SOURCE_SQL);
+		(id != TABLE_MAPPING_REDIS || source == CONFIG_SOURCE_REDIS) &&
+		(id != TABLE_MAPPING_SQL || source == CONFIG_SOURCE_SQL);
 }
 
 /* Fills base from a table (NULL: all defaults). */
@@ -227,8 +228,8 @@ static void load_table(struct loader *loader, enum schema_table_id id, const cha
 }
 
 /* The entry if it is a table; a finding if it is something else; NULL if it is absent. */
-static const struct toml_entry *find_table(struct loader *loader, const struct toml_table *parent,
-	const char *name, const char *path)
+static const struct toml_entry *find_table(
+	struct loader *loader, const struct toml_table *parent, const char *name, const char *path)
 {
 	const struct toml_entry *entry = parent ? toml_find(parent, view_str(name)) : NULL;
 
@@ -268,7 +269,9 @@ typedef void load_named_fn(
 static bool table_name_ok(struct loader *loader, const struct toml_entry *entry, const char *path)
 {
 	static const struct schema_row row = { .key = "name", .kind = KIND_NAME };
-	struct toml_value name = { .type = TOML_STRING, .line = entry->line, .column = entry->column,
+	struct toml_value name = { .type = TOML_STRING,
+		.line = entry->line,
+		.column = entry->column,
 		.string = entry->key };
 	const char *copy = NULL;
 
@@ -357,8 +360,9 @@ static void load_destination(
 static void load_route(struct loader *loader, const struct toml_value *value, uint32_t i)
 {
 	struct config_route *route = &loader->config->http.routes[i];
-	struct toml_entry entry = { .line = value->line, .column = value->column,
-		.value = (struct toml_value *)value };
+	struct toml_entry entry = {
+		.line = value->line, .column = value->column, .value = (struct toml_value *)value
+	};
 	const struct toml_entry *extract;
 	char path[KEYPATH_SIZE], extract_path[KEYPATH_SIZE];
 
@@ -406,8 +410,9 @@ static void load_tls(struct loader *loader, const struct toml_table *root)
 	const struct toml_table *table = tls ? &tls->value->table : NULL;
 
 	only_known(loader, tls, "tls", names);
-	config->certs = load_named(loader, find_table(loader, table, "certificate", "tls.certificate"),
-		"tls.certificate", sizeof(*config->certs), &config->cert_count, load_certificate);
+	config->certs = load_named(loader,
+		find_table(loader, table, "certificate", "tls.certificate"), "tls.certificate",
+		sizeof(*config->certs), &config->cert_count, load_certificate);
 	load_table(loader, TABLE_TLS_PROTOCOLS, "tls.protocols",
 		find_table(loader, table, "protocols", "tls.protocols"), &config->tls_policy);
 }
@@ -441,7 +446,8 @@ static void load_capabilities(struct loader *loader, const struct toml_table *ro
 		{ "pop3", "capabilities.pop3", TABLE_CAP_POP3, PROTOCOL_POP3 },
 		{ "managesieve", "capabilities.managesieve", TABLE_CAP_MANAGESIEVE,
 			PROTOCOL_MANAGESIEVE },
-		{ "submission", "capabilities.submission", TABLE_CAP_SUBMISSION, PROTOCOL_SUBMISSION },
+		{ "submission", "capabilities.submission", TABLE_CAP_SUBMISSION,
+			PROTOCOL_SUBMISSION },
 	};
 	static const char *const names[] = { "imap", "managesieve", "pop3", "submission", NULL };
 	const struct toml_entry *caps = find_table(loader, root, "capabilities", "capabilities");
@@ -449,7 +455,8 @@ static void load_capabilities(struct loader *loader, const struct toml_table *ro
 
 	only_known(loader, caps, "capabilities", names);
 	for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
-		struct config_capabilities *target = &loader->config->capabilities[tables[i].protocol];
+		struct config_capabilities *target =
+			&loader->config->capabilities[tables[i].protocol];
 		const struct toml_entry *entry =
 			find_table(loader, table, tables[i].name, tables[i].path);
 
@@ -493,14 +500,15 @@ static void load_document(struct loader *loader, const struct toml_table *root)
 	load_table(loader, TABLE_ROUTING, "routing", find_table(loader, root, "routing", "routing"),
 		config);
 	load_mapping(loader, root);
-	load_table(loader, TABLE_OAUTH, "oauth", find_table(loader, root, "oauth", "oauth"), config);
+	load_table(
+		loader, TABLE_OAUTH, "oauth", find_table(loader, root, "oauth", "oauth"), config);
 	load_capabilities(loader, root);
 	load_http(loader, root);
 	admin = find_table(loader, root, "admin", "admin");
 	config->admin.present = admin != NULL;
 	load_table(loader, TABLE_ADMIN, "admin", admin, config);
-	load_table(
-		loader, TABLE_SPLICE, "splice", find_table(loader, root, "splice", "splice"), config);
+	load_table(loader, TABLE_SPLICE, "splice", find_table(loader, root, "splice", "splice"),
+		config);
 }
 
 /* ---- files, order of findings, entry ---- */

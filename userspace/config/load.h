@@ -23,7 +23,7 @@ struct finding {
 /* One table of the document next to the structure it fills, for printing. */
 struct config_instance {
 	enum schema_table_id id;
-	char *path; /* "listener.imap" */
+	char *path;                     /* "listener.imap" */
 	const struct toml_table *table; /* NULL: not in the file */
 	unsigned line, column;
 };

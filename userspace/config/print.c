@@ -90,8 +90,8 @@ static int compare_rows(const void *a, const void *b)
 		(*(const struct schema_row *const *)b)->key);
 }
 
-static void print_row(FILE *out, const struct config *config, const struct config_instance *instance,
-	const struct schema_row *row)
+static void print_row(FILE *out, const struct config *config,
+	const struct config_instance *instance, const struct schema_row *row)
 {
 	static const char *const levels[] = { "error", "warn", "info", "debug", "trace" };
 	const struct toml_entry *entry =
@@ -136,7 +136,8 @@ static void print_instance(
 	if (instance->id == TABLE_EXTRACT)
 		return; /* printed inside its route */
 	/* Absent tables whose presence means something stay absent. */
-	if (!instance->table && instance->id >= TABLE_MAPPING_FILE && instance->id <= TABLE_MAPPING_SQL)
+	if (!instance->table && instance->id >= TABLE_MAPPING_FILE &&
+		instance->id <= TABLE_MAPPING_SQL)
 		return;
 	if (!instance->table && instance->id == TABLE_ADMIN) {
 		fprintf(out, "\n%s[admin]\n", comment);
@@ -181,9 +182,9 @@ void config_print_schema(FILE *out)
 		for (const struct schema_row *row = schema_tables[i].rows; row->key; row++)
 			fprintf(out, "| `%s` | %s%s%s | %s | %s |\n", row->key,
 				row->fallback ? "`" : "",
-				row->fallback			  ? row->fallback :
-				row->flags & ROW_REQUIRED ? "required" :
-							    "unset",
+				row->fallback                       ? row->fallback
+					: row->flags & ROW_REQUIRED ? "required"
+								    : "unset",
 				row->fallback ? "`" : "", row->flags & ROW_RESTART ? "S" : "L",
 				row->help);
 	}

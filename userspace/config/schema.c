@@ -17,29 +17,32 @@ static const char *const normals[] = { "none", "lowercase", NULL };
 static const char *const froms[] = { "", "authorization", "query", "body", "header", NULL };
 static const char *const modes[] = { "auto", "sockmap", "ktls", "copy", NULL };
 static const char *const admin_tls[] = { "implicit", NULL };
-const char *const schema_protocols[] = { "imap", "pop3", "managesieve", "submission", "smtp", "lmtp",
-	"http", NULL };
+const char *const schema_protocols[] = { "imap", "pop3", "managesieve", "submission", "smtp",
+	"lmtp", "http", NULL };
 
 #define SASL_DEFAULT "[\"PLAIN\", \"LOGIN\", \"OAUTHBEARER\", \"XOAUTH2\"]"
-#define SIEVE_DEFAULT \
-	"[" \
-	"\"body\", \"comparator-elbonia\", \"comparator-i;ascii-casemap\", " \
-	"\"comparator-i;ascii-numeric\", \"comparator-i;octet\", \"convert\", \"copy\", " \
-	"\"date\", \"duplicate\", \"editheader\", \"enclose\", \"encoded-character\", " \
-	"\"enotify\", \"envelope\", \"envelope-deliverby\", \"envelope-dsn\", " \
-	"\"environment\", \"ereject\", \"extlists\", \"extracttext\", \"fcc\", " \
-	"\"fileinto\", \"foreverypart\", \"ihave\", \"imap4flags\", \"imapsieve\", " \
+#define SIEVE_DEFAULT                                                                      \
+	"["                                                                                \
+	"\"body\", \"comparator-elbonia\", \"comparator-i;ascii-casemap\", "               \
+	"\"comparator-i;ascii-numeric\", \"comparator-i;octet\", \"convert\", \"copy\", "  \
+	"\"date\", \"duplicate\", \"editheader\", \"enclose\", \"encoded-character\", "    \
+	"\"enotify\", \"envelope\", \"envelope-deliverby\", \"envelope-dsn\", "            \
+	"\"environment\", \"ereject\", \"extlists\", \"extracttext\", \"fcc\", "           \
+	"\"fileinto\", \"foreverypart\", \"ihave\", \"imap4flags\", \"imapsieve\", "       \
 	"\"include\", \"index\", \"mailbox\", \"mailboxid\", \"mboxmetadata\", \"mime\", " \
-	"\"redirect-deliverby\", \"redirect-dsn\", \"regex\", \"reject\", " \
-	"\"relational\", \"replace\", \"servermetadata\", \"spamtest\", " \
-	"\"spamtestplus\", \"special-use\", \"subaddress\", \"vacation\", " \
-	"\"vacation-seconds\", \"variables\", \"virustest\"" \
+	"\"redirect-deliverby\", \"redirect-dsn\", \"regex\", \"reject\", "                \
+	"\"relational\", \"replace\", \"servermetadata\", \"spamtest\", "                  \
+	"\"spamtestplus\", \"special-use\", \"subaddress\", \"vacation\", "                \
+	"\"vacation-seconds\", \"variables\", \"virustest\""                               \
 	"]"
 #define SECOND 1000
 #define MINUTE (60 * SECOND)
 #define DAY (24 * 60LL * MINUTE)
 #define LONGEST (3650 * DAY)
-#define END { .key = NULL }
+#define END                 \
+	{                   \
+		.key = NULL \
+	}
 
 #define AT(field) offsetof(struct config_server, field)
 static const struct schema_row server_rows[] = {
@@ -51,16 +54,16 @@ static const struct schema_row server_rows[] = {
 		"drain time after SIGTERM or SIGINT" },
 	{ "bridge_idle", KIND_DURATION, AT(bridge_idle_ms), "\"1800s\"", SECOND, LONGEST, NULL, 0,
 		"both directions silent this long on an established session: close" },
-	{ "backend_timeout", KIND_DURATION, AT(backend_timeout_ms), "\"10s\"", 100, 10 * MINUTE, NULL,
-		0, "window for reaching a node, and again for the replay of the login" },
+	{ "backend_timeout", KIND_DURATION, AT(backend_timeout_ms), "\"10s\"", 100, 10 * MINUTE,
+		NULL, 0, "window for reaching a node, and again for the replay of the login" },
 	{ "backend_connect_retries", KIND_INT, AT(backend_connect_retries), "1", 0, 10, NULL, 0,
 		"extra attempts after a retryable failure" },
 	{ "host_down_threshold", KIND_INT, AT(host_down_threshold), "5", 0, 1000000, NULL, 0,
 		"consecutive failures that mark a node down; 0 = breaker off" },
 	{ "host_down_min_clients", KIND_INT, AT(host_down_min_clients), "2", 0, 1024, NULL, 0,
 		"distinct client addresses a streak of client-attributed failures must span" },
-	{ "host_down_cooldown", KIND_DURATION, AT(host_down_cooldown_ms), "\"30s\"", 0, LONGEST, NULL,
-		0, "time a node stays down before one probe" },
+	{ "host_down_cooldown", KIND_DURATION, AT(host_down_cooldown_ms), "\"30s\"", 0, LONGEST,
+		NULL, 0, "time a node stays down before one probe" },
 	{ "proxy_ttl", KIND_INT, AT(proxy_ttl), "7", 1, 255, NULL, 0,
 		"hop budget given to sessions that arrive without one" },
 	{ "log_level", KIND_ENUM, AT(log_level), "\"info\"", 0, 0, levels, 0,
@@ -114,8 +117,8 @@ static const struct schema_row listener_rows[] = {
 		"peers allowed to send PROXY, XCLIENT, ID metadata" },
 	{ "max_connections", KIND_INT, AT(max_connections), "8192", 1, 10000000, NULL, 0,
 		"above it a new connection is closed without a byte" },
-	{ "preauth_timeout", KIND_DURATION, AT(preauth_timeout_ms), "\"30s\"", 100, LONGEST, NULL, 0,
-		"from accept to a complete credential" },
+	{ "preauth_timeout", KIND_DURATION, AT(preauth_timeout_ms), "\"30s\"", 100, LONGEST, NULL,
+		0, "from accept to a complete credential" },
 	{ "max_auth_attempts", KIND_INT, AT(max_auth_attempts), "3", 1, 1000, NULL, 0,
 		"failed attempts before the connection is closed" },
 	{ "forwarded", KIND_ENUM_BOOL, AT(forwarded_trust), "\"off\"", 0, 0, forwarded, 0,
@@ -167,10 +170,10 @@ static const struct schema_row leg_rows[] = {
 static const struct schema_row routing_rows[] = {
 	{ "default_destination", KIND_NAME, AT(routing.default_destination), NULL, 0, 0, NULL,
 		ROW_REQUIRED, "node for accounts without a mapping" },
-	{ "smtp_passthrough_destination", KIND_NAME, AT(routing.smtp_passthrough_destination), NULL, 0,
-		0, NULL, 0, "node of every smtp and lmtp session" },
-	{ "master_user_separators", KIND_STRINGS, AT(identity_rules.separators), "[\"%\"]", 0, 0, NULL,
-		0, "1..8 bytes each; [] turns the feature off" },
+	{ "smtp_passthrough_destination", KIND_NAME, AT(routing.smtp_passthrough_destination), NULL,
+		0, 0, NULL, 0, "node of every smtp and lmtp session" },
+	{ "master_user_separators", KIND_STRINGS, AT(identity_rules.separators), "[\"%\"]", 0, 0,
+		NULL, 0, "1..8 bytes each; [] turns the feature off" },
 	END,
 };
 
@@ -179,12 +182,12 @@ static const struct schema_row mapping_rows[] = {
 		"where the assignment of accounts is" },
 	{ "normalize", KIND_ENUM, AT(identity_rules.normalize), "\"none\"", 0, 0, normals, 0,
 		"ASCII letters only" },
-	{ "positive_ttl", KIND_DURATION, AT(mapping.positive_ttl_ms), "\"600s\"", 0, LONGEST, NULL, 0,
-		"lifetime of a found mapping; 0 = not cached" },
-	{ "negative_ttl", KIND_DURATION, AT(mapping.negative_ttl_ms), "\"30s\"", 0, LONGEST, NULL, 0,
-		"lifetime of \"no mapping\"" },
-	{ "cache_max_entries", KIND_INT, AT(mapping.cache_max_entries), "1000000", 1, 100000000, NULL,
-		0, "entries kept, stale ones included" },
+	{ "positive_ttl", KIND_DURATION, AT(mapping.positive_ttl_ms), "\"600s\"", 0, LONGEST, NULL,
+		0, "lifetime of a found mapping; 0 = not cached" },
+	{ "negative_ttl", KIND_DURATION, AT(mapping.negative_ttl_ms), "\"30s\"", 0, LONGEST, NULL,
+		0, "lifetime of \"no mapping\"" },
+	{ "cache_max_entries", KIND_INT, AT(mapping.cache_max_entries), "1000000", 1, 100000000,
+		NULL, 0, "entries kept, stale ones included" },
 	{ "lookup_timeout", KIND_DURATION, AT(mapping.lookup_timeout_ms), "\"5s\"", 10, 5 * MINUTE,
 		NULL, 0, "one store query, waiting for a connection included" },
 	{ "stale_grace", KIND_DURATION, AT(mapping.stale_grace_ms), "\"24h\"", 0, LONGEST, NULL, 0,
@@ -203,7 +206,8 @@ static const struct schema_row mapping_redis_rows[] = {
 		"redis://, rediss:// or redis+unix://" },
 	{ "key_prefix", KIND_STRING, AT(mapping.redis_key_prefix), "\"route:\"", 0, 128, NULL, 0,
 		"may be empty" },
-	{ "pool_size", KIND_INT, AT(mapping.redis_pool_size), "16", 1, 1024, NULL, 0, "connections" },
+	{ "pool_size", KIND_INT, AT(mapping.redis_pool_size), "16", 1, 1024, NULL, 0,
+		"connections" },
 	END,
 };
 
@@ -221,8 +225,8 @@ static const struct schema_row mapping_sql_rows[] = {
 };
 
 static const struct schema_row oauth_rows[] = {
-	{ "jwt_username_claim", KIND_STRING, AT(oauth_jwt_username_claim), "\"email\"", 1, 64, NULL, 0,
-		"first claim tried in a JWT" },
+	{ "jwt_username_claim", KIND_STRING, AT(oauth_jwt_username_claim), "\"email\"", 1, 64, NULL,
+		0, "first claim tried in a JWT" },
 	END,
 };
 
@@ -235,8 +239,8 @@ static const struct schema_row http_rows[] = {
 		"silence allowed inside a head or a body" },
 	{ "keepalive_timeout", KIND_DURATION, AT(http.keepalive_timeout_ms), "\"75s\"", 0, LONGEST,
 		NULL, 0, "wait for the next request" },
-	{ "max_keepalive_requests", KIND_INT, AT(http.max_keepalive_requests), "1000", 0, 4294967295,
-		NULL, 0, "requests per client connection, 0 = no limit" },
+	{ "max_keepalive_requests", KIND_INT, AT(http.max_keepalive_requests), "1000", 0,
+		4294967295, NULL, 0, "requests per client connection, 0 = no limit" },
 	END,
 };
 
@@ -251,8 +255,8 @@ static const struct schema_row admin_rows[] = {
 		"shortest token accepted" },
 	{ "lockout_threshold", KIND_INT, AT(admin.lockout_threshold), "5", 0, 1000000, NULL, 0,
 		"failures that lock an address out; 0 = no lockout" },
-	{ "lockout_duration", KIND_DURATION, AT(admin.lockout_duration_ms), "\"5m\"", 0, LONGEST, NULL,
-		0, "how long it stays locked out" },
+	{ "lockout_duration", KIND_DURATION, AT(admin.lockout_duration_ms), "\"5m\"", 0, LONGEST,
+		NULL, 0, "how long it stays locked out" },
 	{ "socket", KIND_ABSOLUTE, AT(admin.socket), NULL, 0, 0, NULL, ROW_RESTART,
 		"unix socket with the same API" },
 	END,
@@ -260,8 +264,8 @@ static const struct schema_row admin_rows[] = {
 
 static const struct schema_row splice_rows[] = {
 	{ "mode", KIND_ENUM, AT(splice.mode), "\"auto\"", 0, 0, modes, 0, "data path after login" },
-	{ "backlog_limit", KIND_BYTES, AT(splice.backlog_limit_bytes), "\"256KiB\"", 65536, 16777216,
-		NULL, 0, "bytes a sockmap direction may hold in the kernel" },
+	{ "backlog_limit", KIND_BYTES, AT(splice.backlog_limit_bytes), "\"256KiB\"", 65536,
+		16777216, NULL, 0, "bytes a sockmap direction may hold in the kernel" },
 	{ "bulk_rate", KIND_BYTES, AT(splice.bulk_rate_bytes), "\"8MiB\"", 0, INT64_MAX, NULL, 0,
 		"bytes per second above which user space moves a direction; 0 = off" },
 	{ "stall_after", KIND_DURATION, AT(splice.stall_after_ms), "\"2s\"", 0, LONGEST, NULL, 0,
@@ -273,10 +277,12 @@ static const struct schema_row splice_rows[] = {
 #undef AT
 
 #define AT(field) offsetof(struct config_capabilities, field)
-#define CAP_ROWS \
-	{ "sasl", KIND_SASL, 0, SASL_DEFAULT, 0, 0, NULL, 0, "mechanisms, in order" }, \
-	{ "allow_plain_auth_without_tls", KIND_BOOL, AT(allow_plain_auth_without_tls), "false", 0, 0, \
-		NULL, 0, "permit credentials before TLS" }
+#define CAP_ROWS                                                                             \
+	{ "sasl", KIND_SASL, 0, SASL_DEFAULT, 0, 0, NULL, 0, "mechanisms, in order" },       \
+	{                                                                                    \
+		"allow_plain_auth_without_tls", KIND_BOOL, AT(allow_plain_auth_without_tls), \
+			"false", 0, 0, NULL, 0, "permit credentials before TLS"              \
+	}
 
 static const struct schema_row imap_rows[] = {
 	CAP_ROWS,
@@ -301,7 +307,8 @@ static const struct schema_row submission_rows[] = {
 	{ "banner", KIND_TEXT, AT(banner), "\"Homing ready.\"", 1, 255, NULL, 0,
 		"text of the greeting" },
 	{ "ehlo", KIND_LINES, AT(advertise_joined),
-		"[\"ENHANCEDSTATUSCODES\", \"8BITMIME\", \"BINARYMIME\", \"SMTPUTF8\", \"PIPELINING\", "
+		"[\"ENHANCEDSTATUSCODES\", \"8BITMIME\", \"BINARYMIME\", \"SMTPUTF8\", "
+		"\"PIPELINING\", "
 		"\"CHUNKING\", \"REQUIRETLS\", \"SIZE\"]",
 		0, 0, NULL, 0, "keywords of the EHLO reply" },
 	END,
@@ -311,8 +318,8 @@ static const struct schema_row managesieve_rows[] = {
 	CAP_ROWS,
 	{ "banner", KIND_SIEVE_TEXT, AT(banner), "\"Homing ManageSieve ready.\"", 1, 255, NULL, 0,
 		"text of the greeting" },
-	{ "implementation", KIND_SIEVE_TEXT, AT(implementation), "\"Homing ManageSieve\"", 1, 255, NULL,
-		0, "IMPLEMENTATION capability" },
+	{ "implementation", KIND_SIEVE_TEXT, AT(implementation), "\"Homing ManageSieve\"", 1, 255,
+		NULL, 0, "IMPLEMENTATION capability" },
 	{ "sieve", KIND_WORDS, AT(advertise_joined), SIEVE_DEFAULT, 0, 0, NULL, 0,
 		"SIEVE capability" },
 	END,
@@ -343,8 +350,8 @@ static const char *const destination_subtables[] = { "protocol", NULL };
 static const char *const mapping_subtables[] = { "file", "redis", "sql", NULL };
 static const char *const http_subtables[] = { "route", NULL };
 
-const char *const schema_root_tables[] = { "admin", "capabilities", "destination", "http", "listener",
-	"mapping", "oauth", "routing", "server", "splice", "tls", NULL };
+const char *const schema_root_tables[] = { "admin", "capabilities", "destination", "http",
+	"listener", "mapping", "oauth", "routing", "server", "splice", "tls", NULL };
 
 const struct schema_table schema_tables[TABLES] = {
 	[TABLE_SERVER] = { "server", server_rows, NULL },

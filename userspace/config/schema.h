@@ -11,34 +11,34 @@
 
 /* kind: what the value is in the file, and the C type at the row's offset */
 enum schema_kind {
-	KIND_INT,	/* int64_t, min..max */
-	KIND_PORT,	/* uint16_t, min..max */
-	KIND_BOOL,	/* bool */
-	KIND_DURATION,	/* uint64_t milliseconds, min..max milliseconds */
-	KIND_BYTES,	/* "256KiB": uint64_t, min..max; 0 allowed where min is 0 */
-	KIND_STRING,	/* const char *, min..max bytes when max is set */
-	KIND_TEXT,	/* const char *: CFG-32 */
+	KIND_INT,        /* int64_t, min..max */
+	KIND_PORT,       /* uint16_t, min..max */
+	KIND_BOOL,       /* bool */
+	KIND_DURATION,   /* uint64_t milliseconds, min..max milliseconds */
+	KIND_BYTES,      /* "256KiB": uint64_t, min..max; 0 allowed where min is 0 */
+	KIND_STRING,     /* const char *, min..max bytes when max is set */
+	KIND_TEXT,       /* const char *: CFG-32 */
 	KIND_SIEVE_TEXT, /* the same without quotes and backslashes */
-	KIND_PATH,	/* const char *: relative to the file's directory */
-	KIND_ABSOLUTE,	/* const char *: must be absolute */
-	KIND_HOSTNAME,	/* const char * */
-	KIND_HOST,	/* const char *: hostname or IP literal */
-	KIND_NAME,	/* const char *: 1..64 of A-Z a-z 0-9 . _ - */
-	KIND_ADDRESS,	/* struct addr */
-	KIND_ADDRESSES, /* struct addr *, then size_t count, at least one */
-	KIND_CIDRS,	/* struct cidr *, then size_t count */
-	KIND_IPS,	/* struct addr *, then size_t count */
-	KIND_STRINGS,	/* const char *const *, NULL-terminated */
-	KIND_ATOMS,	/* list joined by blanks: const char * */
-	KIND_LINES,	/* list joined by LF: const char * */
-	KIND_WORDS,	/* list joined by blanks, Sieve extension names: const char * */
-	KIND_ENUM,	/* int: index in values */
-	KIND_ENUM_BOOL, /* bool: true for the second of two values */
-	KIND_SASL,	/* struct config_capabilities at offset 0 */
-	KIND_PIN,	/* struct config_destination at offset 0 */
-	KIND_EXTRACT,	/* struct config_route at offset 0: a table of its own */
-	KIND_SECRET,	/* const char *: masked everywhere */
-	KIND_URL,	/* const char *: password masked */
+	KIND_PATH,       /* const char *: relative to the file's directory */
+	KIND_ABSOLUTE,   /* const char *: must be absolute */
+	KIND_HOSTNAME,   /* const char * */
+	KIND_HOST,       /* const char *: hostname or IP literal */
+	KIND_NAME,       /* const char *: 1..64 of A-Z a-z 0-9 . _ - */
+	KIND_ADDRESS,    /* struct addr */
+	KIND_ADDRESSES,  /* struct addr *, then size_t count, at least one */
+	KIND_CIDRS,      /* struct cidr *, then size_t count */
+	KIND_IPS,        /* struct addr *, then size_t count */
+	KIND_STRINGS,    /* const char *const *, NULL-terminated */
+	KIND_ATOMS,      /* list joined by blanks: const char * */
+	KIND_LINES,      /* list joined by LF: const char * */
+	KIND_WORDS,      /* list joined by blanks, Sieve extension names: const char * */
+	KIND_ENUM,       /* int: index in values */
+	KIND_ENUM_BOOL,  /* bool: true for the second of two values */
+	KIND_SASL,       /* struct config_capabilities at offset 0 */
+	KIND_PIN,        /* struct config_destination at offset 0 */
+	KIND_EXTRACT,    /* struct config_route at offset 0: a table of its own */
+	KIND_SECRET,     /* const char *: masked everywhere */
+	KIND_URL,        /* const char *: password masked */
 };
 
 #define ROW_REQUIRED BIT(0)
@@ -48,8 +48,8 @@ struct schema_row {
 	const char *key;
 	enum schema_kind kind;
 	size_t offset;
-	const char *fallback; /* default as a TOML value; NULL = unset */
-	int64_t min, max;     /* 0, 0 = no range */
+	const char *fallback;      /* default as a TOML value; NULL = unset */
+	int64_t min, max;          /* 0, 0 = no range */
 	const char *const *values; /* enums; NULL-terminated */
 	unsigned flags;
 	const char *help;
@@ -81,7 +81,7 @@ enum schema_table_id {
 };
 
 struct schema_table {
-	const char *path; /* as in messages: "listener.<name>" */
+	const char *path;              /* as in messages: "listener.<name>" */
 	const struct schema_row *rows; /* ends with key NULL */
 	const char *const *subtables;  /* names below it, NULL-terminated; may be NULL */
 };

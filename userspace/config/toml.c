@@ -187,7 +187,8 @@ static bool skip_comment(struct toml_parser *parser)
 	for (parser->at++; parser->at < parser->end; parser->at++) {
 		unsigned char c = (unsigned char)*parser->at;
 
-		if (c == '\n' || (c == '\r' && parser->at + 1 < parser->end && parser->at[1] == '\n'))
+		if (c == '\n' ||
+			(c == '\r' && parser->at + 1 < parser->end && parser->at[1] == '\n'))
 			return true;
 		if ((c < 0x20 && c != '\t') || c == 0x7f)
 			return toml_fail(parser, "control character in a comment");
@@ -237,7 +238,7 @@ static bool skip_space(struct toml_parser *parser)
 static bool is_bare(int c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-	       c == '_' || c == '-';
+		c == '_' || c == '-';
 }
 
 static bool read_key_part(struct toml_parser *parser, struct toml_entry *ret_part)
@@ -315,8 +316,7 @@ static bool read_array(struct toml_parser *parser, struct toml_value *value, uns
 	return true;
 }
 
-static bool read_pair(
-	struct toml_parser *parser, struct toml_table *table, unsigned depth);
+static bool read_pair(struct toml_parser *parser, struct toml_table *table, unsigned depth);
 
 static bool read_inline_table(struct toml_parser *parser, struct toml_value *value, unsigned depth)
 {
@@ -368,7 +368,8 @@ static struct toml_table *walk_dotted(
 	struct toml_parser *parser, struct toml_table *table, const struct key *key)
 {
 	for (unsigned i = 0; i + 1 < key->count; i++) {
-		const struct toml_entry *part = &key->parts[i], *found = toml_find(table, part->key);
+		const struct toml_entry *part = &key->parts[i],
+					*found = toml_find(table, part->key);
 		struct toml_value *value = found ? found->value : NULL;
 
 		if (!value) {
@@ -417,7 +418,8 @@ static struct toml_table *walk_header(
 	struct toml_parser *parser, struct toml_table *table, const struct key *key)
 {
 	for (unsigned i = 0; i + 1 < key->count; i++) {
-		const struct toml_entry *part = &key->parts[i], *found = toml_find(table, part->key);
+		const struct toml_entry *part = &key->parts[i],
+					*found = toml_find(table, part->key);
 		struct toml_value *value = found ? found->value : NULL;
 
 		if (!value)
@@ -473,7 +475,9 @@ static struct toml_table *open_array_item(
 	item = toml_alloc(parser, sizeof(*item));
 	if (!item || !array_add(parser, &array->array, item))
 		return NULL;
-	*item = (struct toml_value){ .type = TOML_TABLE, .flags = FLAG_EXPLICIT, .line = part->line,
+	*item = (struct toml_value){ .type = TOML_TABLE,
+		.flags = FLAG_EXPLICIT,
+		.line = part->line,
 		.column = part->column };
 	return &item->table;
 }
@@ -499,8 +503,8 @@ static bool read_header(struct toml_parser *parser, struct toml_table **current)
 	table = walk_header(parser, table, &key);
 	if (!table)
 		return false;
-	*current = array ? open_array_item(parser, table, &key.parts[key.count - 1]) :
-			   open_table(parser, table, &key.parts[key.count - 1]);
+	*current = array ? open_array_item(parser, table, &key.parts[key.count - 1])
+			 : open_table(parser, table, &key.parts[key.count - 1]);
 	return *current != NULL;
 }
 

@@ -70,7 +70,7 @@ struct toml_document;
  * -EINVAL with *ret_error filled, or -ENOMEM. */
 MUST_USE int toml_parse(
 	struct view text, struct toml_document **ret_document, struct toml_error *ret_error);
-void toml_free(struct toml_document *document); /* NULL is fine */
+void toml_free(struct toml_document *document);                           /* NULL is fine */
 const struct toml_value *toml_root(const struct toml_document *document); /* a table */
 /* NULL if the table has no such key. */
 const struct toml_entry *toml_find(const struct toml_table *table, struct view key);

@@ -16,7 +16,7 @@ static bool is_digit(int c)
 static bool is_delimiter(int c)
 {
 	return c < 0 || c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == ',' || c == ']' ||
-	       c == '}' || c == '#';
+		c == '}' || c == '#';
 }
 
 /* ---- dates and times (RFC 3339 as TOML 1.0 takes it) ---- */
@@ -83,8 +83,8 @@ static bool offset_ok(struct view v)
 		return v.data[0] == 'Z' || v.data[0] == 'z';
 	hour = digits(v, 1, 2);
 	minute = digits(v, 4, 2);
-	return v.len == 6 && (v.data[0] == '+' || v.data[0] == '-') && v.data[3] == ':' && hour >= 0 &&
-	       hour <= 23 && minute >= 0 && minute <= 59;
+	return v.len == 6 && (v.data[0] == '+' || v.data[0] == '-') && v.data[3] == ':' &&
+		hour >= 0 && hour <= 23 && minute >= 0 && minute <= 59;
 }
 
 /* Returns the type, or -1. */
@@ -170,8 +170,8 @@ static bool read_integer(
 		if (text.data[i] == '_')
 			continue;
 		if (__builtin_mul_overflow(value, (int64_t)base, &value) ||
-			(negative ? __builtin_sub_overflow(value, (int64_t)digit, &value) :
-				    __builtin_add_overflow(value, (int64_t)digit, &value)))
+			(negative ? __builtin_sub_overflow(value, (int64_t)digit, &value)
+				  : __builtin_add_overflow(value, (int64_t)digit, &value)))
 			return toml_fail(parser, "integer does not fit 64 bits");
 	}
 	*ret_value = value;
@@ -239,10 +239,14 @@ static bool read_number(struct toml_parser *parser, struct view text, struct tom
 		return true;
 	}
 	if (!sign && body.len > 2 && body.data[0] == '0') {
-		int base = body.data[1] == 'x' ? 16 : body.data[1] == 'o' ? 8 : body.data[1] == 'b' ? 2 : 0;
+		int base = body.data[1] == 'x' ? 16
+			: body.data[1] == 'o'  ? 8
+			: body.data[1] == 'b'  ? 2
+					       : 0;
 
 		if (base)
-			return read_integer(parser, view_skip(body, 2), base, false, &value->integer);
+			return read_integer(
+				parser, view_skip(body, 2), base, false, &value->integer);
 	}
 	if (!digits_ok(body, 10))
 		return read_float(parser, body, negative, value);
@@ -281,7 +285,7 @@ bool toml_read_scalar(struct toml_parser *parser, struct toml_value *value)
 		value->boolean = text.data[0] == 't';
 		ok = true;
 	} else if (text.len >= 3 && is_digit(text.data[0]) &&
-		   (text.data[2] == ':' || is_at(text, 4, '-'))) {
+		(text.data[2] == ':' || is_at(text, 4, '-'))) {
 		ok = read_date(parser, text, value);
 	} else {
 		ok = read_number(parser, text, value);

@@ -115,7 +115,7 @@ static bool read_escape(struct toml_parser *parser, bool multiline, struct out *
 static bool starts_with_three(const struct toml_parser *parser, char quote)
 {
 	return parser->end - parser->at >= 3 && parser->at[0] == quote && parser->at[1] == quote &&
-	       parser->at[2] == quote;
+		parser->at[2] == quote;
 }
 
 /* At three quotes: up to two more belong to the text. */
@@ -167,7 +167,8 @@ static size_t longest(const struct toml_parser *parser, char quote, bool multili
 			p++;
 		else if (!multiline && (*p == quote || *p == '\n'))
 			break;
-		else if (multiline && *p == quote && parser->end - p >= 3 && p[1] == quote && p[2] == quote)
+		else if (multiline && *p == quote && parser->end - p >= 3 && p[1] == quote &&
+			p[2] == quote)
 			break;
 	}
 	return (size_t)(MIN(p, parser->end) - parser->at) + 3;
@@ -184,7 +185,7 @@ bool toml_read_string(struct toml_parser *parser, bool allow_multiline, struct v
 		if (!take_newline(parser, NULL))
 			return false;
 	} else if (multiline && parser->end - parser->at >= 2 && parser->at[0] == '\r' &&
-		   parser->at[1] == '\n') {
+		parser->at[1] == '\n') {
 		if (!take_newline(parser, NULL))
 			return false;
 	}

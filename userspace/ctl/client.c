@@ -88,7 +88,9 @@ static int dial(struct call *call, const struct ctl_target *target)
 static int start_tls(struct call *call, const struct ctl_target *target)
 {
 	struct tls_client_params params = { .server_name = target->host,
-		.allow_invalid = target->insecure, .pin = target->pin, .ca_path = target->ca_path,
+		.allow_invalid = target->insecure,
+		.pin = target->pin,
+		.ca_path = target->ca_path,
 		.alpn = "http/1.1" };
 	char error[TLS_ERROR_SIZE];
 	struct tls_client *client;
@@ -164,7 +166,8 @@ int ctl_request(const struct ctl_target *target, const char *method, const char 
 	struct ctl_response *ret_response, char *error, size_t error_size)
 {
 	struct call call = { .deadline_ms = clock_mono_ms() + target->timeout_s * 1000ull,
-		.error = error, .error_size = error_size };
+		.error = error,
+		.error_size = error_size };
 	struct buf out, in;
 	int r = dial(&call, target);
 
@@ -172,8 +175,9 @@ int ctl_request(const struct ctl_target *target, const char *method, const char 
 	buf_init(&in, ANSWER_BYTES, false);
 	if (r == 0)
 		r = start_tls(&call, target);
-	if (r == 0 && buf_printf(&out, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: homingctl\r\n", method,
-			      path, target->host) < 0)
+	if (r == 0 &&
+		buf_printf(&out, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: homingctl\r\n", method,
+			path, target->host) < 0)
 		r = fail(&call, "out of memory", NULL);
 	if (r == 0 && target->token &&
 		buf_printf(&out, "Authorization: Bearer %s\r\n", target->token) < 0)

@@ -8,7 +8,7 @@
 struct ctl_target {
 	const char *host; /* name or IP literal, without brackets */
 	const char *port;
-	const char *ca_path; /* NULL = system store */
+	const char *ca_path;      /* NULL = system store */
 	const unsigned char *pin; /* SHA-256 of the leaf, or NULL */
 	bool insecure;
 	const char *token; /* NULL = none is sent */

@@ -101,7 +101,8 @@ static int call_for(struct session *session, const char *method, const char *pat
 	if ((account && !a) || (node && !n) ||
 		asprintf(&full, "%s%s%s%s%s%s", path, account || node ? "?" : "",
 			account ? "identifier=" : "", account ? a : "",
-			node ? (account ? "&destination=" : "destination=") : "", node ? n : "") < 0)
+			node ? (account ? "&destination=" : "destination=") : "",
+			node ? n : "") < 0)
 		code = complain("out of memory", NULL);
 	else
 		code = call(session, method, full, ret_body);
@@ -131,17 +132,20 @@ static void print_members(const char *title, json_t *object)
 	json_t *row, *value;
 	bool header = false;
 
-	json_object_foreach(object, name, row) {
+	json_object_foreach(object, name, row)
+	{
 		if (!header) {
 			printf("\n%-16s", title);
-			json_object_foreach(row, key, value) {
+			json_object_foreach(row, key, value)
+			{
 				printf(" %14s", key);
 			}
 			header = true;
 			putchar('\n');
 		}
 		printf("%-16s", name);
-		json_object_foreach(row, key, value) {
+		json_object_foreach(row, key, value)
+		{
 			char *text = json_dumps(value, JSON_ENCODE_ANY);
 
 			printf(" %14s", text ? text : "");
@@ -158,7 +162,8 @@ static int cmd_stats(struct session *session, char **args)
 	int code = call(session, "GET", "/stats", &body);
 
 	(void)args;
-	json_object_foreach(body, key, value) {
+	json_object_foreach(body, key, value)
+	{
 		if (json_is_object(value))
 			continue;
 		printf("%-22s ", key);
@@ -194,9 +199,10 @@ static int cmd_nodes(struct session *session, char **args)
 		return EXIT_USAGE;
 	code = call(session, "GET", "/destinations", &body);
 	if (body)
-		printf("%-16s %-5s %8s %8s %8s %6s\n", "node", "state", "failures", "sources", "cooldown",
-			"active");
-	json_array_foreach(json_object_get(body, "destinations"), i, row) {
+		printf("%-16s %-5s %8s %8s %8s %6s\n", "node", "state", "failures", "sources",
+			"cooldown", "active");
+	json_array_foreach(json_object_get(body, "destinations"), i, row)
+	{
 		printf("%-16s %-5s %8lld %8lld %7llds %6lld\n",
 			json_string_value(json_object_get(row, "destination")),
 			json_is_true(json_object_get(row, "down")) ? "down" : "up",
@@ -241,8 +247,8 @@ static int cmd_map(struct session *session, char **args)
 		code = call_for(session, "DELETE", "/mappings", args[1], NULL, &body);
 		if (body)
 			printf("%s: %s\n", args[1],
-				json_is_true(json_object_get(body, "removed")) ? "removed" :
-										  "had no mapping");
+				json_is_true(json_object_get(body, "removed")) ? "removed"
+									       : "had no mapping");
 	} else if (strcmp(args[0], "reload") == 0 && !args[1]) {
 		code = call(session, "POST", "/mappings/reload", &body);
 		if (json_is_true(json_object_get(body, "reloaded")))
@@ -264,7 +270,8 @@ static int cmd_flush(struct session *session, char **args)
 		return EXIT_USAGE;
 	code = call_for(session, "POST", "/cache/invalidate", args[0], NULL, &body);
 	if (body)
-		printf("invalidated: %lld\n", json_integer_value(json_object_get(body, "invalidated")));
+		printf("invalidated: %lld\n",
+			json_integer_value(json_object_get(body, "invalidated")));
 	json_decref(body);
 	return code;
 }
@@ -290,7 +297,8 @@ static int cmd_ready(struct session *session, char **args)
 	(void)args;
 	if (body && code == EXIT_OK)
 		puts("ok");
-	json_array_foreach(json_object_get(body, "reasons"), i, reason) {
+	json_array_foreach(json_object_get(body, "reasons"), i, reason)
+	{
 		printf("not ready: %s\n", json_string_value(reason));
 	}
 	json_decref(body);
@@ -321,21 +329,23 @@ static const struct command {
 } commands[] = {
 	{ "health", "", "is the router alive", cmd_health, 0, false, true },
 	{ "ready", "", "is it ready to serve, and if not, why", cmd_ready, 0, false, true },
-	{ "stats", "", "counters of cache, store, nodes, listeners, data paths", cmd_stats, 0, false,
-		false },
+	{ "stats", "", "counters of cache, store, nodes, listeners, data paths", cmd_stats, 0,
+		false, false },
 	{ "nodes", "[reset NODE]", "health of the nodes; forget a node's failures", cmd_nodes, 2,
 		false, false },
 	{ "map", "get ACCOUNT | set ACCOUNT NODE | del ACCOUNT | reload",
 		"the assignment of an account", cmd_map, 3, false, false },
 	{ "flush", "[ACCOUNT]", "drop one cached mapping, or all", cmd_flush, 1, false, false },
-	{ "init-db", "FILE", "create an SQLite database for mapping.sql", cmd_init_db, 1, true, true },
+	{ "init-db", "FILE", "create an SQLite database for mapping.sql", cmd_init_db, 1, true,
+		true },
 };
 
 static int usage(FILE *out, int code)
 {
 	fputs("usage: homingctl [OPTIONS] COMMAND\n\ncommands:\n", out);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		fprintf(out, "  %s %s\n      %s\n", commands[i].name, commands[i].args, commands[i].help);
+		fprintf(out, "  %s %s\n      %s\n", commands[i].name, commands[i].args,
+			commands[i].help);
 	fputs("\noptions:\n"
 	      "  --url URL          default https://127.0.0.1:9443, or from --config\n"
 	      "  --config FILE      take address and token from the router's configuration\n"
@@ -405,8 +415,8 @@ static int url_from_config(const char *path, char *url, size_t size)
 	if (config->admin.present && addr_is_wildcard(&addr)) {
 		uint16_t port = addr_port(&addr);
 
-		(void)!addr_parse_ip(addr.sa.sa_family == AF_INET6 ? VIEW_LIT("::1") :
-								     VIEW_LIT("127.0.0.1"),
+		(void)!addr_parse_ip(
+			addr.sa.sa_family == AF_INET6 ? VIEW_LIT("::1") : VIEW_LIT("127.0.0.1"),
 			port, &addr);
 	}
 	snprintf(url, size, "https://%s", addr_format(&addr, text));
@@ -444,7 +454,7 @@ static bool is_loopback(const char *host)
 	struct addr addr;
 
 	return strcmp(host, "localhost") == 0 ||
-	       (addr_parse_ip(view_str(host), 0, &addr) == 0 && addr_is_loopback(&addr));
+		(addr_parse_ip(view_str(host), 0, &addr) == 0 && addr_is_loopback(&addr));
 }
 
 static int prepare(struct session *session, const struct command *command)
@@ -464,9 +474,12 @@ static int prepare(struct session *session, const struct command *command)
 	r = command->open ? 0 : read_token(session);
 	if (options->insecure && !is_loopback(session->host))
 		complain("warning", "--insecure: anyone on the way can read the token");
-	session->target = (struct ctl_target){ .host = session->host, .port = session->port,
-		.ca_path = options->cacert, .pin = options->pin ? session->pin : NULL,
-		.insecure = options->insecure, .token = session->token,
+	session->target = (struct ctl_target){ .host = session->host,
+		.port = session->port,
+		.ca_path = options->cacert,
+		.pin = options->pin ? session->pin : NULL,
+		.insecure = options->insecure,
+		.token = session->token,
 		.timeout_s = options->timeout_s };
 	return r;
 }
@@ -477,28 +490,48 @@ static int parse_options(struct options *options, int argc, char **argv)
 		{ "token-file", required_argument, NULL, 't' },
 		{ "cacert", required_argument, NULL, 'a' }, { "pin", required_argument, NULL, 'p' },
 		{ "insecure", no_argument, NULL, 'k' }, { "json", no_argument, NULL, 'j' },
-		{ "timeout", required_argument, NULL, 's' }, { "config", required_argument, NULL, 'c' },
-		{ "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'v' }, { 0 } };
+		{ "timeout", required_argument, NULL, 's' },
+		{ "config", required_argument, NULL, 'c' }, { "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'v' }, { 0 } };
 	uint64_t seconds;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
 		switch (c) {
-		case 'u': options->url = optarg; break;
-		case 't': options->token_file = optarg; break;
-		case 'a': options->cacert = optarg; break;
-		case 'p': options->pin = optarg; break;
-		case 'k': options->insecure = true; break;
-		case 'j': options->json = true; break;
-		case 'c': options->config = optarg; break;
+		case 'u':
+			options->url = optarg;
+			break;
+		case 't':
+			options->token_file = optarg;
+			break;
+		case 'a':
+			options->cacert = optarg;
+			break;
+		case 'p':
+			options->pin = optarg;
+			break;
+		case 'k':
+			options->insecure = true;
+			break;
+		case 'j':
+			options->json = true;
+			break;
+		case 'c':
+			options->config = optarg;
+			break;
 		case 's':
-			if (view_to_u64(view_str(optarg), &seconds) < 0 || !seconds || seconds > 86400)
+			if (view_to_u64(view_str(optarg), &seconds) < 0 || !seconds ||
+				seconds > 86400)
 				return usage(stderr, EXIT_USAGE);
 			options->timeout_s = (unsigned)seconds;
 			break;
-		case 'h': exit(usage(stdout, EXIT_OK));
-		case 'v': puts("homingctl " HOMING_VERSION); exit(EXIT_OK);
-		default: return usage(stderr, EXIT_USAGE);
+		case 'h':
+			exit(usage(stdout, EXIT_OK));
+		case 'v':
+			puts("homingctl " HOMING_VERSION);
+			exit(EXIT_OK);
+		default:
+			return usage(stderr, EXIT_USAGE);
 		}
 	}
 	return 0;

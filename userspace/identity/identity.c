@@ -19,9 +19,9 @@ int identity_account(
 			return -EINVAL;
 	}
 	for (size_t i = 0; i < account.len; i++)
-		ret_identity->account[i] = rules->normalize == IDENTITY_NORMALIZE_LOWERCASE ?
-						   ascii_lower(account.data[i]) :
-						   account.data[i];
+		ret_identity->account[i] = rules->normalize == IDENTITY_NORMALIZE_LOWERCASE
+			? ascii_lower(account.data[i])
+			: account.data[i];
 	ret_identity->account[account.len] = '\0';
 	ret_identity->len = account.len;
 	return 0;
@@ -53,13 +53,13 @@ int identity_login(
 
 static bool same(const struct identity_rules *rules, struct view a, struct view b)
 {
-	return rules->normalize == IDENTITY_NORMALIZE_LOWERCASE ? view_eq_nocase(a, b) :
-								  view_eq(a, b);
+	return rules->normalize == IDENTITY_NORMALIZE_LOWERCASE ? view_eq_nocase(a, b)
+								: view_eq(a, b);
 }
 
 bool identity_authzid_ok(
 	const struct identity_rules *rules, struct view authzid, struct view authcid)
 {
 	return !authzid.len || same(rules, authzid, authcid) ||
-	       same(rules, authzid, identity_split(rules, authcid));
+		same(rules, authzid, identity_split(rules, authcid));
 }

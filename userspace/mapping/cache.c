@@ -48,7 +48,8 @@ static struct entry **find(struct shard *shard, struct view account, uint64_t ha
 {
 	struct entry **at = &shard->buckets[hash & (shard->bucket_count - 1)];
 
-	while (*at && ((*at)->hash != hash || !view_eq(view_make((*at)->account, (*at)->len), account)))
+	while (*at &&
+		((*at)->hash != hash || !view_eq(view_make((*at)->account, (*at)->len), account)))
 		at = &(*at)->next;
 	return at;
 }
@@ -347,8 +348,7 @@ void cache_expire_all(struct cache *cache, uint64_t now_ms)
 	}
 }
 
-void cache_count(
-	struct cache *cache, uint64_t now_ms, uint64_t *ret_fresh, uint64_t *ret_stale)
+void cache_count(struct cache *cache, uint64_t now_ms, uint64_t *ret_fresh, uint64_t *ret_stale)
 {
 	*ret_fresh = *ret_stale = 0;
 	for (size_t i = 0; i < cache->shard_count; i++) {

@@ -9,11 +9,11 @@
 #include "base/view.h"
 
 enum cache_kind {
-	CACHE_POSITIVE,	 /* found */
-	CACHE_NEGATIVE,	 /* no mapping */
+	CACHE_POSITIVE,  /* found */
+	CACHE_NEGATIVE,  /* no mapping */
 	CACHE_TRANSIENT, /* the store failed and nothing is known */
-	CACHE_HELD,	 /* the store failed: a stale answer, until it is asked again */
-	CACHE_STALE,	 /* expired, usable while the store fails */
+	CACHE_HELD,      /* the store failed: a stale answer, until it is asked again */
+	CACHE_STALE,     /* expired, usable while the store fails */
 	CACHE_KINDS
 };
 
@@ -48,7 +48,6 @@ uint64_t cache_drop_all(struct cache *cache);
 /* Positive entries become stale, others go (MAP-104). */
 void cache_expire_all(struct cache *cache, uint64_t now_ms);
 
-void cache_count(
-	struct cache *cache, uint64_t now_ms, uint64_t *ret_fresh, uint64_t *ret_stale);
+void cache_count(struct cache *cache, uint64_t now_ms, uint64_t *ret_fresh, uint64_t *ret_stale);
 
 #endif

@@ -112,8 +112,8 @@ bool mapping_declared(const struct mapping *mapping, struct view destination)
 	return find_name(mapping, destination) >= 0;
 }
 
-static void set_answer(const struct mapping *mapping, uint16_t destination, enum mapping_route route,
-	bool hit, struct mapping_answer *ret_answer)
+static void set_answer(const struct mapping *mapping, uint16_t destination,
+	enum mapping_route route, bool hit, struct mapping_answer *ret_answer)
 {
 	memcpy(ret_answer->destination, mapping->names[destination], MAPPING_NAME_BYTES + 1);
 	ret_answer->route = route;
@@ -125,7 +125,8 @@ static void answer_from_cache(const struct mapping *mapping, const struct cache_
 {
 	if (cached->kind == CACHE_POSITIVE || cached->kind == CACHE_HELD)
 		set_answer(mapping, cached->destination,
-			cached->kind == CACHE_HELD ? MAPPING_STALE : MAPPING_MAPPED, hit, ret_answer);
+			cached->kind == CACHE_HELD ? MAPPING_STALE : MAPPING_MAPPED, hit,
+			ret_answer);
 	else
 		set_answer(mapping, mapping->default_index, MAPPING_DEFAULT, hit, ret_answer);
 }
@@ -220,7 +221,8 @@ static struct query *query_new(struct mapping *mapping, enum store_op op, struct
 	query->mapping = mapping;
 	query->request.op = op;
 	memcpy(query->account, account.data, MIN(account.len, (size_t)ACCOUNT_BYTES));
-	query->request.identifier = view_make(query->account, MIN(account.len, (size_t)ACCOUNT_BYTES));
+	query->request.identifier =
+		view_make(query->account, MIN(account.len, (size_t)ACCOUNT_BYTES));
 	query->request.done = on_store_done;
 	return query;
 }
@@ -230,8 +232,8 @@ static void query_start(struct query *query)
 	struct mapping *mapping = query->mapping;
 
 	query->request.deadline_ms = clock_mono_ms() + mapping->params.lookup_timeout_ms;
-	loop_timer_set(mapping->control, &query->timer, mapping->params.lookup_timeout_ms,
-		on_query_late);
+	loop_timer_set(
+		mapping->control, &query->timer, mapping->params.lookup_timeout_ms, on_query_late);
 	mapping->queries_out++;
 	mapping->store->ops->submit(mapping->store, &query->request);
 }
@@ -248,10 +250,11 @@ static struct flight *find_flight(struct mapping *mapping, struct view account)
 {
 	uint64_t epoch = cache_epoch(mapping->cache, account);
 
-	list_for_each(node, bucket_of(mapping, account)) {
+	list_for_each (node, bucket_of(mapping, account)) {
 		struct flight *flight = list_entry(node, struct flight, link);
 
-		if (flight->epoch == epoch && view_eq(view_make(flight->account, flight->len), account))
+		if (flight->epoch == epoch &&
+			view_eq(view_make(flight->account, flight->len), account))
 			return flight;
 	}
 	return NULL;
@@ -277,7 +280,7 @@ static void reply_to(struct asker *asker, const struct mapping_answer *answer)
 
 static void reply_all(struct flight *flight, const struct mapping_answer *answer)
 {
-	list_for_each_safe(node, next, &flight->askers) {
+	list_for_each_safe (node, next, &flight->askers) {
 		list_del(node);
 		reply_to(list_entry(node, struct asker, link), answer);
 	}
@@ -307,7 +310,8 @@ static void resolve_failure(struct flight *flight, struct mapping_answer *ret_an
 		return;
 	}
 	atomic_fetch_add(&mapping->store_errors, 1);
-	cache_put(mapping->cache, account, flight->epoch, CACHE_TRANSIENT, 0, transient_ms(mapping), now);
+	cache_put(mapping->cache, account, flight->epoch, CACHE_TRANSIENT, 0, transient_ms(mapping),
+		now);
 	set_answer(mapping, mapping->default_index, MAPPING_DEFAULT, false, ret_answer);
 }
 
@@ -326,8 +330,8 @@ static void resolve_result(struct flight *flight, const struct store_request *re
 		}
 	}
 	if (destination >= 0) {
-		cache_put(mapping->cache, account, flight->epoch, CACHE_POSITIVE, (uint16_t)destination,
-			mapping->params.positive_ttl_ms, clock_mono_ms());
+		cache_put(mapping->cache, account, flight->epoch, CACHE_POSITIVE,
+			(uint16_t)destination, mapping->params.positive_ttl_ms, clock_mono_ms());
 		set_answer(mapping, (uint16_t)destination, MAPPING_MAPPED, false, ret_answer);
 	} else {
 		cache_put(mapping->cache, account, flight->epoch, CACHE_NEGATIVE, 0,
@@ -467,9 +471,9 @@ void mapping_stats(struct mapping *mapping, struct mapping_stats *ret_stats)
 		.store_seen = atomic_load(&mapping->store_seen),
 		.store_down_ms = since && now > since ? now - since : 0,
 	};
-	ret_stats->store_state = since		       ? MAPPING_STORE_DOWN :
-				 ret_stats->store_seen ? MAPPING_STORE_UP :
-							 MAPPING_STORE_UNKNOWN;
+	ret_stats->store_state = since  ? MAPPING_STORE_DOWN
+		: ret_stats->store_seen ? MAPPING_STORE_UP
+					: MAPPING_STORE_UNKNOWN;
 	cache_count(mapping->cache, now, &ret_stats->entries, &ret_stats->stale_entries);
 }
 
@@ -485,13 +489,15 @@ static void on_admin_get(struct query *query)
 	struct mapping *mapping = query->mapping;
 	const struct store_request *request = &query->request;
 	const char *fallback = mapping->names[mapping->default_index];
-	struct mapping_admin_answer answer = { .source = MAPPING_SOURCE_DEFAULT,
-		.routed_to_default = true, .expires_in_s = -1 };
+	struct mapping_admin_answer answer = {
+		.source = MAPPING_SOURCE_DEFAULT, .routed_to_default = true, .expires_in_s = -1
+	};
 
 	snprintf(answer.destination, sizeof(answer.destination), "%s", fallback);
 	if (request->result == STORE_ERROR || request->result == STORE_TIMEOUT) {
 		answer.source = MAPPING_SOURCE_ERROR;
-	} else if (request->result == STORE_FOUND && find_name(mapping, view_str(request->value)) >= 0) {
+	} else if (request->result == STORE_FOUND &&
+		find_name(mapping, view_str(request->value)) >= 0) {
 		answer.source = MAPPING_SOURCE_STORE;
 		answer.routed_to_default = false;
 		snprintf(answer.destination, sizeof(answer.destination), "%.64s", request->value);
@@ -539,8 +545,8 @@ static int start_admin(struct mapping *mapping, enum store_op op, struct view ac
 	return 0;
 }
 
-static bool answer_get_from_cache(struct mapping *mapping, struct view account,
-	struct mapping_admin_answer *ret_answer)
+static bool answer_get_from_cache(
+	struct mapping *mapping, struct view account, struct mapping_admin_answer *ret_answer)
 {
 	uint64_t now = clock_mono_ms();
 	struct cache_answer cached;
@@ -550,9 +556,9 @@ static bool answer_get_from_cache(struct mapping *mapping, struct view account,
 		return false;
 	answer_from_cache(mapping, &cached, true, &answer);
 	*ret_answer = (struct mapping_admin_answer){
-		.source = cached.kind == CACHE_HELD	? MAPPING_SOURCE_STALE :
-			  cached.kind == CACHE_NEGATIVE ? MAPPING_SOURCE_DEFAULT :
-							  MAPPING_SOURCE_CACHE,
+		.source = cached.kind == CACHE_HELD     ? MAPPING_SOURCE_STALE
+			: cached.kind == CACHE_NEGATIVE ? MAPPING_SOURCE_DEFAULT
+							: MAPPING_SOURCE_CACHE,
 		.routed_to_default = cached.kind == CACHE_NEGATIVE,
 		.cached = true,
 		.expires_in_s = (int64_t)((cached.expires_ms - now) / 1000),
@@ -634,7 +640,8 @@ static int copy_names(struct mapping *mapping, const struct mapping_params *para
 	if (!mapping->names)
 		return -ENOMEM;
 	for (size_t i = 0; i < mapping->name_count; i++)
-		snprintf(mapping->names[i], sizeof(*mapping->names), "%.64s", params->destinations[i]);
+		snprintf(mapping->names[i], sizeof(*mapping->names), "%.64s",
+			params->destinations[i]);
 	index = find_name(mapping, view_str(params->default_destination));
 	mapping->default_index = (uint16_t)index;
 	return index < 0 ? -EINVAL : 0;
@@ -690,7 +697,7 @@ void mapping_free(struct mapping *mapping)
 	mapping->closing = true;
 	answer_pending(mapping);
 	store_free(mapping->store); /* finishes every request that is out */
-	do { /* results of those, and askers that were on their way */
+	do {                        /* results of those, and askers that were on their way */
 		mailbox_run(&mapping->control->mailbox);
 	} while (mapping->queries_out);
 	cache_free(mapping->cache);

@@ -17,7 +17,8 @@ enum mapping_route { MAPPING_MAPPED, MAPPING_DEFAULT, MAPPING_STALE };
 const char *mapping_route_name(enum mapping_route route); /* "mapped" "default" "stale" */
 
 struct mapping_answer {
-	char destination[MAPPING_NAME_BYTES + 1]; /* declared; the default one when nothing is mapped */
+	char destination[MAPPING_NAME_BYTES +
+		1]; /* declared; the default one when nothing is mapped */
 	enum mapping_route route;
 	bool hit; /* came from the cache without waiting */
 };
@@ -67,15 +68,22 @@ void mapping_expire_all(struct mapping *mapping);
 /* ---- administration; control thread only ---- */
 
 enum mapping_source {
-	MAPPING_SOURCE_CACHE, MAPPING_SOURCE_STALE, MAPPING_SOURCE_STORE, MAPPING_SOURCE_DEFAULT,
-	MAPPING_SOURCE_UNDECLARED, MAPPING_SOURCE_ERROR,
+	MAPPING_SOURCE_CACHE,
+	MAPPING_SOURCE_STALE,
+	MAPPING_SOURCE_STORE,
+	MAPPING_SOURCE_DEFAULT,
+	MAPPING_SOURCE_UNDECLARED,
+	MAPPING_SOURCE_ERROR,
 };
 const char *mapping_source_name(enum mapping_source source); /* admin.md section 5.5 */
 
 enum mapping_admin_result {
 	MAPPING_ADMIN_OK,
-	MAPPING_ADMIN_REMOVED, MAPPING_ADMIN_NOT_REMOVED, /* delete */
-	MAPPING_ADMIN_READ_ONLY, MAPPING_ADMIN_FAILED, MAPPING_ADMIN_TIMEOUT,
+	MAPPING_ADMIN_REMOVED,
+	MAPPING_ADMIN_NOT_REMOVED, /* delete */
+	MAPPING_ADMIN_READ_ONLY,
+	MAPPING_ADMIN_FAILED,
+	MAPPING_ADMIN_TIMEOUT,
 };
 
 struct mapping_admin_answer {

@@ -103,8 +103,8 @@ void addr_set_port(struct addr *addr, uint16_t port)
 
 const char *addr_format_ip(const struct addr *addr, char text[ADDR_TEXT_SIZE])
 {
-	const void *ip = addr->sa.sa_family == AF_INET6 ? (const void *)&addr->in6.sin6_addr :
-							  (const void *)&addr->in.sin_addr;
+	const void *ip = addr->sa.sa_family == AF_INET6 ? (const void *)&addr->in6.sin6_addr
+							: (const void *)&addr->in.sin_addr;
 
 	if (!addr_is_set(addr) || !inet_ntop(addr->sa.sa_family, ip, text, ADDR_TEXT_SIZE))
 		strcpy(text, "-");
@@ -128,8 +128,8 @@ const char *addr_format_literal(const struct addr *addr, char text[ADDR_TEXT_SIZ
 	char ip[ADDR_TEXT_SIZE];
 
 	addr_format_ip(addr, ip);
-	snprintf(text, ADDR_TEXT_SIZE,
-		addr->sa.sa_family == AF_INET6 ? "[IPv6:%.46s]" : "[%.46s]", ip);
+	snprintf(text, ADDR_TEXT_SIZE, addr->sa.sa_family == AF_INET6 ? "[IPv6:%.46s]" : "[%.46s]",
+		ip);
 	return text;
 }
 

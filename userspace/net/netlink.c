@@ -76,13 +76,14 @@ static void read_getifaddrs(struct netlink_addrs *addrs)
 	if (getifaddrs(&first) < 0)
 		return;
 	for (entry = first; entry; entry = entry->ifa_next) {
-		if (!entry->ifa_addr || (entry->ifa_addr->sa_family != AF_INET &&
-						entry->ifa_addr->sa_family != AF_INET6))
+		if (!entry->ifa_addr ||
+			(entry->ifa_addr->sa_family != AF_INET &&
+				entry->ifa_addr->sa_family != AF_INET6))
 			continue;
 		memset(&storage, 0, sizeof(storage));
 		memcpy(&storage, entry->ifa_addr,
-			entry->ifa_addr->sa_family == AF_INET ? sizeof(struct sockaddr_in) :
-								sizeof(struct sockaddr_in6));
+			entry->ifa_addr->sa_family == AF_INET ? sizeof(struct sockaddr_in)
+							      : sizeof(struct sockaddr_in6));
 		if (addr_from_sockaddr(&storage, &addr) == 0 && add_addr(addrs, &addr) < 0)
 			break;
 	}
@@ -133,8 +134,8 @@ static int open_netlink(struct netlink_addrs *addrs)
 	if (!addrs->events || !addrs->dump || nl_connect(addrs->dump, NETLINK_ROUTE) < 0 ||
 		read_netlink(addrs) < 0)
 		return -EIO;
-	return loop_watch_add(addrs->loop, &addrs->watch, nl_socket_get_fd(addrs->events), EPOLLIN,
-		on_readable);
+	return loop_watch_add(
+		addrs->loop, &addrs->watch, nl_socket_get_fd(addrs->events), EPOLLIN, on_readable);
 }
 
 static void close_netlink(struct netlink_addrs *addrs)

@@ -8,8 +8,8 @@
 
 static const unsigned char signature[12] = "\r\n\r\n\0\r\nQUIT\n";
 
-void proxyhdr_make_id(const unsigned char instance[16], uint64_t session,
-	unsigned char ret_id[PROXYHDR_ID_BYTES])
+void proxyhdr_make_id(
+	const unsigned char instance[16], uint64_t session, unsigned char ret_id[PROXYHDR_ID_BYTES])
 {
 	memcpy(ret_id, "HMG1", 4);
 	memcpy(ret_id + 4, instance, 16);
@@ -24,8 +24,7 @@ static size_t put(unsigned char *at, const void *data, size_t len)
 }
 
 /* Addresses first, then ports: source, destination. */
-static size_t put_addresses(
-	unsigned char *at, const struct addr *client, const struct addr *local)
+static size_t put_addresses(unsigned char *at, const struct addr *client, const struct addr *local)
 {
 	size_t n = 0;
 

@@ -73,7 +73,7 @@ static void on_socket(struct loop_watch *watch, uint32_t epoll_events)
 
 static struct resolver_socket *find_socket(struct resolver *resolver, ares_socket_t fd)
 {
-	list_for_each(node, &resolver->sockets) {
+	list_for_each (node, &resolver->sockets) {
 		struct resolver_socket *socket = list_entry(node, struct resolver_socket, link);
 
 		if (socket->watch.fd == fd)
@@ -132,7 +132,8 @@ int resolver_new(struct loop *loop, struct resolver **ret_resolver)
 	list_init(&resolver->sockets);
 	if (ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS ||
 		ares_init_options(&resolver->channel, &options,
-			ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB) != ARES_SUCCESS) {
+			ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB) !=
+			ARES_SUCCESS) {
 		free(resolver);
 		return -EIO;
 	}
@@ -209,8 +210,8 @@ static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo 
 	loop_timer_set(query->resolver->loop, &query->deliver, 0, on_deliver);
 }
 
-int resolve_start(struct resolver *resolver, const char *host, uint16_t port,
-	resolve_done_fn *done, void *arg, struct resolve_query **ret_query)
+int resolve_start(struct resolver *resolver, const char *host, uint16_t port, resolve_done_fn *done,
+	void *arg, struct resolve_query **ret_query)
 {
 	const struct ares_addrinfo_hints hints = { .ai_family = AF_UNSPEC,
 		.ai_socktype = SOCK_STREAM };

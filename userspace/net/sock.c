@@ -85,7 +85,8 @@ int sock_accept(int listen_fd, struct addr *ret_peer)
 	int fd, r;
 
 	do {
-		fd = accept4(listen_fd, (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		fd = accept4(
+			listen_fd, (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	} while (fd < 0 && errno == EINTR);
 	if (fd < 0)
 		return -errno;

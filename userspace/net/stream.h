@@ -15,9 +15,9 @@
 /* Results of stream_read() beside byte counts and -errno. */
 enum {
 	STREAM_EOF = 0, /* clean end: FIN on a plain stream, close_notify on TLS */
-	/* -EAGAIN: nothing now; stream->want says which epoll events to wait for */
-	/* -ECONNABORTED: TLS only: FIN without close_notify (truncation) */
-	/* -EPROTO: TLS protocol error or failed handshake */
+			/* -EAGAIN: nothing now; stream->want says which epoll events to wait for */
+			/* -ECONNABORTED: TLS only: FIN without close_notify (truncation) */
+			/* -EPROTO: TLS protocol error or failed handshake */
 };
 
 struct stream;
@@ -35,7 +35,7 @@ struct stream_ops {
 struct stream {
 	const struct stream_ops *ops;
 	void *layer;   /* the TLS connection; NULL on a plain stream; owned through ops->close */
-	int fd;	       /* owned */
+	int fd;        /* owned */
 	uint32_t want; /* EPOLLIN and/or EPOLLOUT: what the last -EAGAIN waits for */
 };
 

@@ -103,7 +103,7 @@ static bool should_trip(const struct health *health)
 	if (!params->down_threshold || health->failures < params->down_threshold)
 		return false;
 	return health->host_failure || !params->down_min_clients ||
-	       health->source_count >= params->down_min_clients;
+		health->source_count >= params->down_min_clients;
 }
 
 enum health_gate health_enter(struct health *health, const struct addr *client, uint64_t now_ms)
@@ -186,9 +186,9 @@ void health_status(struct health *health, uint64_t now_ms, struct health_status 
 		.host_level_failure = health->host_failure,
 		.down = health->down,
 		.probing = health->probing,
-		.down_for_ms = health->down && health->down_until_ms > now_ms ?
-				       health->down_until_ms - now_ms :
-				       0,
+		.down_for_ms = health->down && health->down_until_ms > now_ms
+			? health->down_until_ms - now_ms
+			: 0,
 	};
 	pthread_mutex_unlock(&health->lock);
 }

@@ -18,7 +18,7 @@ enum health_event {
 	HEALTH_SUCCESS,
 	HEALTH_FAIL_HOST,   /* attributed to the node */
 	HEALTH_FAIL_CLIENT, /* attributed to the client's address */
-	HEALTH_NONE,	    /* client left, kick, loop, no leg: ends a probe without a verdict */
+	HEALTH_NONE,        /* client left, kick, loop, no leg: ends a probe without a verdict */
 };
 
 enum health_change { HEALTH_SAME, HEALTH_WENT_DOWN, HEALTH_WENT_UP };

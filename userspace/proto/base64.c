@@ -74,7 +74,7 @@ int base64_encode(struct view bytes, struct buf *out)
 	for (size_t i = 0; i < bytes.len; i += 3) {
 		size_t left = bytes.len - i;
 		uint32_t bits = (uint32_t)in[i] << 16 | (uint32_t)(left > 1 ? in[i + 1] : 0) << 8 |
-				(left > 2 ? in[i + 2] : 0);
+			(left > 2 ? in[i + 2] : 0);
 
 		*to++ = alphabet[bits >> 18];
 		*to++ = alphabet[bits >> 12 & 63];

@@ -7,7 +7,7 @@
 static bool is_token_char(unsigned char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-	       (c && strchr("!#$%&'*+-.^_`|~", c));
+		(c && strchr("!#$%&'*+-.^_`|~", c));
 }
 
 static bool is_token(struct view v)
@@ -39,12 +39,21 @@ const char *http_reason(int status)
 		int status;
 		const char *reason;
 	} reasons[] = {
-		{ 200, "OK" }, { 400, "Bad Request" }, { 401, "Unauthorized" }, { 404, "Not Found" },
-		{ 405, "Method Not Allowed" }, { 408, "Request Timeout" }, { 411, "Length Required" },
-		{ 413, "Content Too Large" }, { 417, "Expectation Failed" },
-		{ 429, "Too Many Requests" }, { 431, "Request Header Fields Too Large" },
-		{ 500, "Internal Server Error" }, { 501, "Not Implemented" },
-		{ 503, "Service Unavailable" }, { 504, "Gateway Timeout" },
+		{ 200, "OK" },
+		{ 400, "Bad Request" },
+		{ 401, "Unauthorized" },
+		{ 404, "Not Found" },
+		{ 405, "Method Not Allowed" },
+		{ 408, "Request Timeout" },
+		{ 411, "Length Required" },
+		{ 413, "Content Too Large" },
+		{ 417, "Expectation Failed" },
+		{ 429, "Too Many Requests" },
+		{ 431, "Request Header Fields Too Large" },
+		{ 500, "Internal Server Error" },
+		{ 501, "Not Implemented" },
+		{ 503, "Service Unavailable" },
+		{ 504, "Gateway Timeout" },
 		{ 505, "HTTP Version Not Supported" },
 	};
 
@@ -84,8 +93,8 @@ static int parse_version(struct view v)
 {
 	if (view_eq(v, VIEW_LIT("HTTP/1.1")))
 		return 0;
-	if (v.len == 8 && view_starts(v, VIEW_LIT("HTTP/")) && v.data[5] >= '0' && v.data[5] <= '9' &&
-		v.data[6] == '.' && v.data[7] >= '0' && v.data[7] <= '9')
+	if (v.len == 8 && view_starts(v, VIEW_LIT("HTTP/")) && v.data[5] >= '0' &&
+		v.data[5] <= '9' && v.data[6] == '.' && v.data[7] >= '0' && v.data[7] <= '9')
 		return 505;
 	return 400;
 }
@@ -163,8 +172,7 @@ const struct http_field *http_head_field(
 
 /* Calls fn for each element of a comma-separated field, all fields of the name together. */
 typedef void element_fn(void *arg, struct view element);
-static void each_element(
-	const struct http_head *head, const char *name, element_fn *fn, void *arg)
+static void each_element(const struct http_head *head, const char *name, element_fn *fn, void *arg)
 {
 	for (size_t i = 0; i < head->field_count; i++) {
 		struct view rest = head->fields[i].value;
@@ -290,13 +298,14 @@ static int check_target(struct http_head *head)
 		return 0;
 	if (view_eq(target, VIEW_LIT("*")))
 		return view_eq(head->method, VIEW_LIT("OPTIONS")) ? 0 : 400;
-	scheme = view_starts_nocase(target, VIEW_LIT("http://"))  ? 7 :
-		 view_starts_nocase(target, VIEW_LIT("https://")) ? 8 :
-								    0;
+	scheme = view_starts_nocase(target, VIEW_LIT("http://"))   ? 7
+		: view_starts_nocase(target, VIEW_LIT("https://")) ? 8
+								   : 0;
 	if (!scheme)
 		return 400;
 	authority = view_skip(target, scheme);
-	for (end = authority.data; end < authority.data + authority.len && *end != '/' && *end != '?';)
+	for (end = authority.data;
+		end < authority.data + authority.len && *end != '/' && *end != '?';)
 		end++;
 	authority.len = (size_t)(end - authority.data);
 	if (!authority.len || !view_eq_nocase(authority, host->value))
@@ -327,7 +336,7 @@ static int check_fields(struct http_head *head)
 	upgrade = http_head_field(head, "Upgrade", NULL);
 	head->wants_close = connection.close;
 	head->wants_websocket = connection.upgrade && upgrade &&
-				view_eq_nocase(upgrade->value, VIEW_LIT("websocket"));
+		view_eq_nocase(upgrade->value, VIEW_LIT("websocket"));
 	return r;
 }
 
@@ -357,8 +366,9 @@ int http_head_parse(struct http_head *head, struct view in, const struct http_li
 
 		line = view_make(text.data, (size_t)(cr - text.data));
 		text = view_skip(text, line.len + 2);
-		r = request_line ? parse_request_line(head, line) :
-				   parse_field(head, line, MIN(limits->fields, (size_t)HTTP_MAX_FIELDS));
+		r = request_line
+			? parse_request_line(head, line)
+			: parse_field(head, line, MIN(limits->fields, (size_t)HTTP_MAX_FIELDS));
 		request_line = false;
 	}
 	if (!r)

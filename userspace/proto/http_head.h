@@ -22,7 +22,7 @@ struct http_head {
 	size_t scanned;
 
 	/* Filled when complete: views into the input. */
-	size_t length; /* of the head, its empty line included */
+	size_t length;              /* of the head, its empty line included */
 	struct view method, target; /* target in origin form or "*" */
 	struct http_field fields[HTTP_MAX_FIELDS];
 	size_t field_count;

@@ -44,10 +44,10 @@ struct back {
 	unsigned tag_number, lines;
 	char tag[16]; /* of our command under way */
 	char client_tag[PROTO_TAG_BYTES + 1];
-	size_t scanned;	     /* bytes of the current line looked at */
-	size_t literal_left; /* bytes of a literal to skip */
-	bool continuing;     /* the current line goes on after a literal */
-	struct buf first;    /* first piece of a line that goes on */
+	size_t scanned;              /* bytes of the current line looked at */
+	size_t literal_left;         /* bytes of a literal to skip */
+	bool continuing;             /* the current line goes on after a literal */
+	struct buf first;            /* first piece of a line that goes on */
 	struct buf held, credential; /* secret: credential in base64 */
 };
 
@@ -75,7 +75,8 @@ static int imap_back_create(const struct back_params *params, struct back **ret_
 	if (params->forward) {
 		back->forwards = true;
 		back->forward = *params->forward;
-		snprintf(back->client_ip, sizeof(back->client_ip), "%s", params->forward->client_ip);
+		snprintf(
+			back->client_ip, sizeof(back->client_ip), "%s", params->forward->client_ip);
 		snprintf(back->local_ip, sizeof(back->local_ip), "%s", params->forward->local_ip);
 		snprintf(back->session_id, sizeof(back->session_id), "%s",
 			params->forward->session_id);
@@ -112,7 +113,7 @@ static void add_capability(struct back *back, struct view word)
 	if (view_eq_nocase(word, VIEW_LIT("STARTTLS")))
 		back->caps |= CAP_STARTTLS;
 	else if (view_eq_nocase(word, VIEW_LIT("SASL-IR")) ||
-		 view_eq_nocase(word, VIEW_LIT("IMAP4rev2")))
+		view_eq_nocase(word, VIEW_LIT("IMAP4rev2")))
 		back->caps |= CAP_SASL_IR;
 	else if (view_eq_nocase(word, VIEW_LIT("ID")))
 		back->caps |= CAP_ID;
@@ -306,8 +307,8 @@ static int imap_back_replay(struct back *back, const struct proto_credential *cr
 		return fail(back, BACK_FAIL_REFUSED);
 	r = base64_encode(buf_view(&credential->message), &back->credential);
 	if (r == 0)
-		r = buf_printf(to_node, "%s AUTHENTICATE %s%s", credential->tag, sasl_mech_name(mech),
-			initial ? " " : "\r\n");
+		r = buf_printf(to_node, "%s AUTHENTICATE %s%s", credential->tag,
+			sasl_mech_name(mech), initial ? " " : "\r\n");
 	snprintf(back->client_tag, sizeof(back->client_tag), "%s", credential->tag);
 	back->lines = 0;
 	back->scanned = 0;
@@ -330,8 +331,8 @@ static int verdict(struct back *back, struct view rest, struct buf *to_client)
 		struct view text = view_skip(rest, has_word(rest, "NO") ? 3 : 4);
 
 		back->temporarily = view_starts_nocase(text, VIEW_LIT("[UNAVAILABLE]")) ||
-				    view_starts_nocase(text, VIEW_LIT("[INUSE]")) ||
-				    view_starts_nocase(text, VIEW_LIT("[LIMIT]"));
+			view_starts_nocase(text, VIEW_LIT("[INUSE]")) ||
+			view_starts_nocase(text, VIEW_LIT("[LIMIT]"));
 		r = BACK_REFUSED;
 	} else {
 		return fail(back, BACK_FAIL_PROTOCOL);
@@ -369,8 +370,8 @@ static bool in_replay(const struct back *back)
 }
 
 /* A logical line is complete; line is its first piece. more: input is left behind it. */
-static int on_line(struct back *back, struct view line, bool more, struct buf *to_node,
-	struct buf *to_client)
+static int on_line(
+	struct back *back, struct view line, bool more, struct buf *to_node, struct buf *to_client)
 {
 	switch (back->state) {
 	case BACK_GREETING:
@@ -426,8 +427,8 @@ static int skip_literal(struct back *back, struct view in, size_t *ret_consumed)
 }
 
 /* One piece of a line, without its CRLF. */
-static int on_piece(struct back *back, struct view piece, bool more, struct buf *to_node,
-	struct buf *to_client)
+static int on_piece(
+	struct back *back, struct view piece, bool more, struct buf *to_node, struct buf *to_client)
 {
 	size_t size;
 	int r = 0;
@@ -457,8 +458,8 @@ static int imap_back_input(struct back *back, struct view in, size_t *ret_consum
 	int r;
 
 	*ret_consumed = 0;
-	if (back->state == BACK_IS_READY || back->state == BACK_DONE || back->state == BACK_HANDSHAKE ||
-		!in.len)
+	if (back->state == BACK_IS_READY || back->state == BACK_DONE ||
+		back->state == BACK_HANDSHAKE || !in.len)
 		return PROTO_MORE;
 	if (back->literal_left)
 		return skip_literal(back, in, ret_consumed);

@@ -18,9 +18,9 @@
 
 enum front_state {
 	FRONT_COMMAND,
-	FRONT_RESPONSE,	     /* a SASL response line is awaited */
-	FRONT_DISCARD,	     /* the rest of an over-long response line */
-	FRONT_WANTS_TLS,     /* STARTTLS was asked for */
+	FRONT_RESPONSE,  /* a SASL response line is awaited */
+	FRONT_DISCARD,   /* the rest of an over-long response line */
+	FRONT_WANTS_TLS, /* STARTTLS was asked for */
 	FRONT_HAS_CREDENTIAL,
 	FRONT_ENDED,
 };
@@ -287,11 +287,11 @@ static int command_login(struct front *front, struct imap_cursor *args, struct b
 		r = fail(front, out, AUTH_FAILED);
 	} else {
 		ok = imap_take_space(args) &&
-		     imap_take_astring(args, scratch + IMAP_ARGUMENT_BYTES, &password) &&
-		     imap_at_end(args);
-		r = ok ? have_credential(front, out,
-				 sasl_make_plain(&front->credential, user, password)) :
-			 syntax_error(front, out);
+			imap_take_astring(args, scratch + IMAP_ARGUMENT_BYTES, &password) &&
+			imap_at_end(args);
+		r = ok ? have_credential(
+				 front, out, sasl_make_plain(&front->credential, user, password))
+		       : syntax_error(front, out);
 	}
 	secret_wipe(scratch, 2 * IMAP_ARGUMENT_BYTES);
 	free(scratch);
@@ -390,7 +390,8 @@ static int run_command(struct front *front, struct view text, struct buf *out)
 		return syntax_error(front, out);
 	command = find_command(name);
 	if (!command)
-		return say_tagged(out, view_str(front->tag), "BAD Not allowed before authentication.");
+		return say_tagged(
+			out, view_str(front->tag), "BAD Not allowed before authentication.");
 	if (!command->takes_arguments && !imap_at_end(&cursor))
 		return syntax_error(front, out);
 	return command->run(front, &cursor, out);
@@ -414,7 +415,8 @@ static int permit_literal(
 		(command->run == command_login || command->run == command_authenticate))
 		return say_tagged(out, view_str(front->tag), PRIVACY);
 	if (too_long)
-		return count(front, out, say_tagged(out, view_str(front->tag), "BAD Literal too long."));
+		return count(
+			front, out, say_tagged(out, view_str(front->tag), "BAD Literal too long."));
 	*ret_drop = false;
 	return say(out, "+ Ready.");
 }
@@ -424,8 +426,7 @@ static int too_long(struct front *front, struct buf *out)
 	return end(front, FRONT_END_TOO_LONG, say(out, "* BYE Command too long."));
 }
 
-static int input_command(
-	struct front *front, struct view in, size_t *ret_consumed, struct buf *out)
+static int input_command(struct front *front, struct view in, size_t *ret_consumed, struct buf *out)
 {
 	struct imap_scan *scan = &front->scan;
 	enum imap_scan_result result = imap_scan(scan, in, PROTO_INPUT_BYTES);
@@ -525,8 +526,7 @@ static void imap_front_starttls_done(struct front *front, bool permit_auth)
 	front->permit_auth = permit_auth;
 }
 
-static void imap_front_take_credential(
-	struct front *front, struct proto_credential *ret_credential)
+static void imap_front_take_credential(struct front *front, struct proto_credential *ret_credential)
 {
 	*ret_credential = front->credential;
 	memcpy(ret_credential->tag, front->tag, sizeof(ret_credential->tag));

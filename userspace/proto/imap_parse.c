@@ -7,7 +7,7 @@
 static bool is_atom_char(unsigned char c)
 {
 	return c > 0x20 && c < 0x7f && c != '(' && c != ')' && c != '{' && c != '%' && c != '*' &&
-	       c != '"' && c != '\\';
+		c != '"' && c != '\\';
 }
 
 /* Whether a line (from its start) ends inside a quoted string. */
@@ -58,9 +58,9 @@ enum imap_scan_result imap_scan(struct imap_scan *scan, struct view in, size_t l
 	size_t whole = MIN(in.len, limit);
 
 	for (;;) {
-		const char *newline = scan->at < whole ?
-					      memchr(in.data + scan->at, '\n', whole - scan->at) :
-					      NULL;
+		const char *newline = scan->at < whole
+			? memchr(in.data + scan->at, '\n', whole - scan->at)
+			: NULL;
 		enum literal kind;
 		struct view line;
 		size_t size;
@@ -76,7 +76,8 @@ enum imap_scan_result imap_scan(struct imap_scan *scan, struct view in, size_t l
 		kind = find_literal(line, &size);
 		if (kind == LITERAL_NONE)
 			return IMAP_SCAN_DONE;
-		if (kind == LITERAL_SYNC && (size > IMAP_ARGUMENT_BYTES || scan->at + size + 2 > limit))
+		if (kind == LITERAL_SYNC &&
+			(size > IMAP_ARGUMENT_BYTES || scan->at + size + 2 > limit))
 			return IMAP_SCAN_LITERAL_TOO_LONG;
 		if (scan->at + size + 2 > limit)
 			return IMAP_SCAN_TOO_LONG;
@@ -167,8 +168,9 @@ static bool take_literal(struct imap_cursor *cursor, struct view *ret_string)
 		line.len--;
 	for (; i < line.len && line.data[i] >= '0' && line.data[i] <= '9' && size <= rest.len; i++)
 		size = size * 10 + (size_t)(line.data[i] - '0');
-	if (i == 1 || !(view_eq(view_skip(line, i), VIEW_LIT("}")) ||
-			      view_eq(view_skip(line, i), VIEW_LIT("+}"))))
+	if (i == 1 ||
+		!(view_eq(view_skip(line, i), VIEW_LIT("}")) ||
+			view_eq(view_skip(line, i), VIEW_LIT("+}"))))
 		return false;
 	if (size > rest.len || size > IMAP_ARGUMENT_BYTES)
 		return false;

@@ -13,16 +13,16 @@
 
 /* Progress through the command at the start of the input; zero it for a new command. */
 struct imap_scan {
-	size_t at;	   /* bytes looked at */
+	size_t at;         /* bytes looked at */
 	size_t line_start; /* start of the current line */
 	size_t literal_at; /* start and size of the last literal announced, for replies */
 	size_t literal_size;
 };
 
 enum imap_scan_result {
-	IMAP_SCAN_MORE,	   /* incomplete */
-	IMAP_SCAN_DONE,	   /* scan->at is the length of the command, line end included */
-	IMAP_SCAN_LITERAL, /* a synchronising literal: the client waits; go on scanning after it is
+	IMAP_SCAN_MORE,     /* incomplete */
+	IMAP_SCAN_DONE,     /* scan->at is the length of the command, line end included */
+	IMAP_SCAN_LITERAL,  /* a synchronising literal: the client waits; go on scanning after it is
 			    * answered */
 	IMAP_SCAN_TOO_LONG, /* over the limit, or will be because of a non-synchronising literal */
 	IMAP_SCAN_LITERAL_TOO_LONG, /* a synchronising literal that is refused; scan->at is the

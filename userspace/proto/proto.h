@@ -22,62 +22,63 @@
 enum sasl_mech { SASL_PLAIN, SASL_LOGIN, SASL_OAUTHBEARER, SASL_XOAUTH2, SASL_MECHS };
 const char *sasl_mech_name(enum sasl_mech mech);
 
-#define PROTO_TAG_BYTES 128	    /* IMAP tag */
-#define PROTO_INPUT_BYTES 65536	    /* one client command, literals included */
-#define PROTO_NODE_LINE_BYTES 8192  /* node line */
+#define PROTO_TAG_BYTES 128        /* IMAP tag */
+#define PROTO_INPUT_BYTES 65536    /* one client command, literals included */
+#define PROTO_NODE_LINE_BYTES 8192 /* node line */
 #define PROTO_SASL_BASE64_BYTES 16384
 
 /* One complete credential, as the front hands it out. Wiped with proto_credential_wipe(). */
 struct proto_credential {
-	enum sasl_mech mech;	/* as the client named it; replayed as PLAIN when LOGIN */
-	struct buf message;	/* the decoded SASL message to replay (LOGIN turned into PLAIN); secret */
+	enum sasl_mech mech; /* as the client named it; replayed as PLAIN when LOGIN */
+	struct buf
+		message; /* the decoded SASL message to replay (LOGIN turned into PLAIN); secret */
 	/* Offsets into message: */
 	size_t authcid_at, authcid_len; /* the login name */
 	size_t authzid_at, authzid_len; /* may be empty */
-	char tag[PROTO_TAG_BYTES + 1];	/* IMAP only, else "" */
+	char tag[PROTO_TAG_BYTES + 1];  /* IMAP only, else "" */
 };
 void proto_credential_wipe(struct proto_credential *credential);
 
 /* ---- front ---- */
 
 struct front_params {
-	const char *host;	/* server.hostname or the local address literal; borrowed, outlives */
+	const char *host; /* server.hostname or the local address literal; borrowed, outlives */
 	const char *banner;
-	const char *capabilities; /* imap: advertise, joined with blanks */
+	const char *capabilities;    /* imap: advertise, joined with blanks */
 	const enum sasl_mech *mechs; /* offered, in order */
 	size_t mech_count;
-	bool offer_starttls;	/* a starttls listener before TLS */
-	bool permit_auth;	/* secure leg, or allow_plain_auth_without_tls */
-	bool trusted;		/* peer in proxy_trusted: ID / XCLIENT fields are read */
+	bool offer_starttls; /* a starttls listener before TLS */
+	bool permit_auth;    /* secure leg, or allow_plain_auth_without_tls */
+	bool trusted;        /* peer in proxy_trusted: ID / XCLIENT fields are read */
 	unsigned max_attempts;
 };
 
 /* Why a front wants the connection closed; the final line is already in out. */
 enum front_end {
-	FRONT_END_QUIT,		  /* LOGOUT, QUIT: reason client_quit */
-	FRONT_END_AUTH_LIMIT,	  /* auth_limit */
-	FRONT_END_TOO_LONG,	  /* protocol_error */
-	FRONT_END_VIOLATION,	  /* protocol_error */
+	FRONT_END_QUIT,       /* LOGOUT, QUIT: reason client_quit */
+	FRONT_END_AUTH_LIMIT, /* auth_limit */
+	FRONT_END_TOO_LONG,   /* protocol_error */
+	FRONT_END_VIOLATION,  /* protocol_error */
 };
 
 enum {
-	PROTO_MORE = 0,	/* needs more bytes */
-	PROTO_AGAIN,	/* call again with what is left */
+	PROTO_MORE = 0, /* needs more bytes */
+	PROTO_AGAIN,    /* call again with what is left */
 	FRONT_STARTTLS, /* the client asked for TLS: nothing written yet. The caller checks that no
 			 * byte is left (buffer, socket), then calls front->starttls_ok() and starts
 			 * the handshake, or front->violation() and closes (SES-15). */
-	FRONT_LOGIN,	/* take_credential() has one; waits for reply_*() */
-	FRONT_CLOSE,	/* send out, then close; end() says why */
+	FRONT_LOGIN,    /* take_credential() has one; waits for reply_*() */
+	FRONT_CLOSE,    /* send out, then close; end() says why */
 };
 
 /* Replies of the router's own to an attempt: classes of sessions.md section 5.1. */
 enum front_reply {
-	FRONT_REPLY_AUTH_FAILED,    /* counted; stay (or limit) */
-	FRONT_REPLY_HIDDEN_TEMP,    /* "hidden temporary refusal": counted, stay (or limit) */
-	FRONT_REPLY_UNAVAILABLE,    /* then close: caller closes */
-	FRONT_REPLY_SHUTDOWN,	    /* final line, then close; any state */
-	FRONT_REPLY_TIMEOUT,	    /* preauth timeout: final line, then close; any state */
-	FRONT_REPLY_VIOLATION,	    /* protocol violation, then close; any state */
+	FRONT_REPLY_AUTH_FAILED, /* counted; stay (or limit) */
+	FRONT_REPLY_HIDDEN_TEMP, /* "hidden temporary refusal": counted, stay (or limit) */
+	FRONT_REPLY_UNAVAILABLE, /* then close: caller closes */
+	FRONT_REPLY_SHUTDOWN,    /* final line, then close; any state */
+	FRONT_REPLY_TIMEOUT,     /* preauth timeout: final line, then close; any state */
+	FRONT_REPLY_VIOLATION,   /* protocol violation, then close; any state */
 };
 
 struct front;
@@ -110,7 +111,7 @@ struct front_ops {
 	MUST_USE int (*refused)(struct front *front, struct buf *out);
 
 	enum front_end (*end)(const struct front *front);
-	unsigned (*attempts)(const struct front *front);     /* failed so far */
+	unsigned (*attempts)(const struct front *front); /* failed so far */
 	/* Last mechanism named in an attempt, or -1. */
 	int (*last_mech)(const struct front *front);
 };
@@ -118,8 +119,8 @@ struct front_ops {
 /* ---- back ---- */
 
 struct back_params {
-	bool starttls;		/* leg wants STARTTLS: done before anything else */
-	const char *host;	/* EHLO name and the like; borrowed, outlives */
+	bool starttls;          /* leg wants STARTTLS: done before anything else */
+	const char *host;       /* EHLO name and the like; borrowed, outlives */
 	const char *client_tag; /* IMAP: our own tags differ from it; "" elsewhere; copied */
 	/* Client data to convey (xclient mode), NULL = do not convey. */
 	const struct back_forward *forward;
@@ -128,7 +129,7 @@ struct back_params {
 struct back_forward {
 	const char *client_ip, *local_ip; /* bare addresses */
 	uint16_t client_port, local_port;
-	unsigned ttl;		/* outgoing */
+	unsigned ttl; /* outgoing */
 	const char *session_id;
 	bool client_tls;
 };
@@ -136,16 +137,16 @@ struct back_forward {
 enum {
 	/* PROTO_MORE, PROTO_AGAIN as above; then: */
 	BACK_STARTTLS = 32, /* start the handshake now; then back->starttls_done() */
-	BACK_READY,	    /* ready for the credential (end of stage 7): call replay() */
-	BACK_ACCEPTED,	    /* positive final reply, put into to_client (left-over input is relay data) */
-	BACK_REFUSED,	    /* negative final reply, put into to_client; refusal tells its class */
-	BACK_FAILED,	    /* the node spoke nonsense or refused the session; failure() says what */
+	BACK_READY,         /* ready for the credential (end of stage 7): call replay() */
+	BACK_ACCEPTED, /* positive final reply, put into to_client (left-over input is relay data) */
+	BACK_REFUSED,  /* negative final reply, put into to_client; refusal tells its class */
+	BACK_FAILED,   /* the node spoke nonsense or refused the session; failure() says what */
 };
 
 enum back_failure {
-	BACK_FAIL_REFUSED,	/* node_refused: greeting, STARTTLS missing, left-over bytes ... */
-	BACK_FAIL_INJECTION,	/* starttls_injection: bytes behind the STARTTLS OK */
-	BACK_FAIL_PROTOCOL,	/* node_refused: line too long, too many lines, nonsense */
+	BACK_FAIL_REFUSED,   /* node_refused: greeting, STARTTLS missing, left-over bytes ... */
+	BACK_FAIL_INJECTION, /* starttls_injection: bytes behind the STARTTLS OK */
+	BACK_FAIL_PROTOCOL,  /* node_refused: line too long, too many lines, nonsense */
 };
 
 struct back;

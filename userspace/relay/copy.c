@@ -24,10 +24,10 @@ enum direction_state { DIRECTION_OPEN, DIRECTION_ENDING, DIRECTION_DONE };
 
 struct direction {
 	enum direction_state state;
-	bool closing;	      /* the source has hung up, but not all it sent has been read yet */
-	bool truncated;	      /* the source ended without close_notify: no clean end for the target */
-	struct buf pending;   /* read, not yet written; empty and without memory while it flows */
-	uint64_t bytes;	      /* delivered */
+	bool closing;       /* the source has hung up, but not all it sent has been read yet */
+	bool truncated;     /* the source ended without close_notify: no clean end for the target */
+	struct buf pending; /* read, not yet written; empty and without memory while it flows */
+	uint64_t bytes;     /* delivered */
 	uint32_t read_want, write_want; /* epoll events a blocked call waits for; 0 = not blocked */
 };
 
@@ -308,11 +308,13 @@ static void update_watches(struct copy *copy)
 		struct direction *direction = &copy->directions[d];
 
 		if (direction->state == DIRECTION_OPEN && !direction->pending.len)
-			events[source_leg(d)] |= direction->read_want ? direction->read_want : EPOLLIN;
+			events[source_leg(d)] |=
+				direction->read_want ? direction->read_want : EPOLLIN;
 		else if (direction->state == DIRECTION_OPEN && !direction->closing)
 			events[source_leg(d)] |= EPOLLRDHUP; /* starts the drain's clock */
 		if (direction->pending.len || direction->state == DIRECTION_ENDING)
-			events[target_leg(d)] |= direction->write_want ? direction->write_want : EPOLLOUT;
+			events[target_leg(d)] |=
+				direction->write_want ? direction->write_want : EPOLLOUT;
 	}
 	for (int i = 0; i < 2; i++) {
 		if (copy->watches[i].loop && loop_watch_set(&copy->watches[i], events[i]) < 0) {
@@ -340,7 +342,8 @@ static void run(struct copy *copy)
 				return;
 		}
 	}
-	if (copy->directions[0].state == DIRECTION_DONE && copy->directions[1].state == DIRECTION_DONE) {
+	if (copy->directions[0].state == DIRECTION_DONE &&
+		copy->directions[1].state == DIRECTION_DONE) {
 		finish(copy, clean_end(copy));
 		return;
 	}
@@ -366,7 +369,8 @@ static void on_hangup(struct copy *copy, int leg)
 	if (copy->ended)
 		return;
 	/* Nobody can be written to there any more. */
-	if (to->state != DIRECTION_DONE && (to->pending.len || to->state == DIRECTION_ENDING || error)) {
+	if (to->state != DIRECTION_DONE &&
+		(to->pending.len || to->state == DIRECTION_ENDING || error)) {
 		finish(copy, error_of((enum relay_leg)leg, error ? error : -EPIPE));
 		return;
 	}
@@ -397,7 +401,8 @@ static void on_client(struct loop_watch *watch, uint32_t epoll_events)
 
 static void on_node(struct loop_watch *watch, uint32_t epoll_events)
 {
-	on_leg(watch, epoll_events, container_of(watch, struct copy, watches[RELAY_NODE]), RELAY_NODE);
+	on_leg(watch, epoll_events, container_of(watch, struct copy, watches[RELAY_NODE]),
+		RELAY_NODE);
 }
 
 /* ---- the interface ---- */
@@ -413,7 +418,8 @@ static void copy_stop(struct relay *relay, bool gracefully)
 
 		if (v.len && write_some(copy, d, v.data, v.len) != (ssize_t)v.len)
 			continue; /* cut: no clean end for what is not whole */
-		if (copy->directions[d].state != DIRECTION_DONE && stream_shutdown(target_of(copy, d)) < 0)
+		if (copy->directions[d].state != DIRECTION_DONE &&
+			stream_shutdown(target_of(copy, d)) < 0)
 			continue;
 	}
 	copy->ended = true;
@@ -497,7 +503,8 @@ int relay_copy_start(const struct relay_params *params, struct stream legs[2], s
 		buf_init(&copy->directions[d].pending, 0, true);
 	}
 	for (int leg = 0; leg < 2; leg++) {
-		struct direction *direction = &copy->directions[leg == RELAY_CLIENT ? RELAY_UP : RELAY_DOWN];
+		struct direction *direction =
+			&copy->directions[leg == RELAY_CLIENT ? RELAY_UP : RELAY_DOWN];
 
 		direction->pending = early[leg];
 		direction->pending.limit = 0;

@@ -16,19 +16,25 @@ enum relay_leg { RELAY_CLIENT, RELAY_NODE };
 /* Directions are named by what they carry: up = client to node. */
 enum relay_direction { RELAY_UP, RELAY_DOWN };
 
-enum relay_path { RELAY_PATH_NONE, RELAY_PATH_COPY, RELAY_PATH_KTLS, RELAY_PATH_SOCKMAP, RELAY_PATHS };
+enum relay_path {
+	RELAY_PATH_NONE,
+	RELAY_PATH_COPY,
+	RELAY_PATH_KTLS,
+	RELAY_PATH_SOCKMAP,
+	RELAY_PATHS
+};
 const char *relay_path_name(enum relay_path path); /* "-" "copy" "ktls" "sockmap" */
 
 /* Why a relay ended; maps one to one to reasons of the session log. */
 enum relay_end {
-	RELAY_END_CLIENT_EOF,	/* both directions ended, the client's first */
-	RELAY_END_NODE_EOF,	/* both directions ended, the node's first */
+	RELAY_END_CLIENT_EOF,   /* both directions ended, the client's first */
+	RELAY_END_NODE_EOF,     /* both directions ended, the node's first */
 	RELAY_END_CLIENT_ERROR, /* socket or TLS error on the client leg */
 	RELAY_END_NODE_ERROR,
-	RELAY_END_KEEPALIVE,	/* ETIMEDOUT of keepalive or user timeout */
-	RELAY_END_IDLE,		/* bridge_idle without a byte in either direction */
-	RELAY_END_TRUNCATED,	/* a TLS leg ended without close_notify */
-	RELAY_END_STOPPED,	/* relay_stop() */
+	RELAY_END_KEEPALIVE, /* ETIMEDOUT of keepalive or user timeout */
+	RELAY_END_IDLE,      /* bridge_idle without a byte in either direction */
+	RELAY_END_TRUNCATED, /* a TLS leg ended without close_notify */
+	RELAY_END_STOPPED,   /* relay_stop() */
 };
 
 struct relay;

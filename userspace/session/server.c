@@ -10,8 +10,8 @@ static int build_leg(const struct config_destination *destination, const struct 
 	struct tls_client **ret_client, char error[TLS_ERROR_SIZE])
 {
 	struct tls_client_params params = {
-		.server_name = destination->tls_server_name ? destination->tls_server_name :
-							      destination->host,
+		.server_name = destination->tls_server_name ? destination->tls_server_name
+							    : destination->host,
 		.allow_invalid = destination->tls_allow_invalid_certs,
 		.pin = destination->has_pin ? destination->pin : NULL,
 		.client_cert_path = destination->tls_client_cert,
@@ -52,8 +52,8 @@ static int build_tls(struct snapshot *snapshot, char *error, size_t error_size)
 {
 	const struct config *config = snapshot->config;
 	char text[TLS_ERROR_SIZE] = "";
-	int r = tls_server_new(config->certs, config->cert_count, &config->tls_policy, &snapshot->tls,
-		text);
+	int r = tls_server_new(
+		config->certs, config->cert_count, &config->tls_policy, &snapshot->tls, text);
 
 	if (r < 0)
 		snprintf(error, error_size, "tls: %s", text);

@@ -22,9 +22,9 @@ struct node_legs {
 
 struct snapshot {
 	atomic_uint references;
-	struct config *config;	/* reference */
+	struct config *config;  /* reference */
 	struct tls_server *tls; /* reference */
-	size_t node_count;	/* one per config destination, same order */
+	size_t node_count;      /* one per config destination, same order */
 	struct node **nodes;
 	struct node_legs *legs;
 };

@@ -19,7 +19,7 @@
 #define NO_SLOT UINT32_MAX
 #define DRAIN_MS 60000
 #define LINGER_MS 3000
-#define LOOKUP_NET_MS 5000   /* added to lookup_timeout: never expected to pass */
+#define LOOKUP_NET_MS 5000 /* added to lookup_timeout: never expected to pass */
 #define OUT_LIMIT_BYTES (1024 * 1024)
 #define OUT_HIGH_BYTES 16384 /* above it no further command is answered until it is sent */
 #define READ_BYTES 2048
@@ -246,15 +246,15 @@ int session_flush(struct session *session)
 		if (n == -EAGAIN)
 			return 0;
 		if (n < 0) {
-			session_close(session, session->state == S_FLUSH ?
-						       session->reason :
-						       client_error_reason(n));
+			session_close(session,
+				session->state == S_FLUSH ? session->reason
+							  : client_error_reason(n));
 			return (int)n;
 		}
 		buf_consume(&session->out, (size_t)n);
 		if (session->state == S_FLUSH || session->state == S_SPLICE) /* progress */
-			loop_timer_set(session->pool->loop, &session->deadline, DRAIN_MS,
-				on_deadline);
+			loop_timer_set(
+				session->pool->loop, &session->deadline, DRAIN_MS, on_deadline);
 	}
 	buf_fini(&session->out);
 	return 0;
@@ -265,7 +265,7 @@ static bool may_read(const struct session *session)
 	switch (session->state) {
 	case S_DIALOGUE:
 		return !session->client_eof && session->out.len <= OUT_HIGH_BYTES &&
-		       buf_room(&session->in);
+			buf_room(&session->in);
 	case S_LOOKUP:
 	case S_DIAL:
 	case S_REPLAY:
@@ -289,7 +289,7 @@ void session_update_watch(struct session *session)
 		if (may_read(session))
 			events |= session->read_want ? session->read_want : EPOLLIN;
 		else if (session->state == S_LOOKUP || session->state == S_DIAL ||
-			 session->state == S_REPLAY)
+			session->state == S_REPLAY)
 			events |= EPOLLRDHUP; /* SES-3: input is full, but a close must be seen */
 		if (session->out.len)
 			events |= session->stream.want ? session->stream.want : EPOLLOUT;
@@ -365,9 +365,10 @@ static void on_client_event(struct loop_watch *watch, uint32_t epoll_events)
 		int error = sock_error(session->stream.fd);
 
 		/* Input that came before the hang-up is of no use: nobody reads the answer. */
-		session_close(session, session->state >= S_FLUSH ? session->reason :
-				       error < 0 ? client_error_reason(error) :
-						   REASON_CLIENT_EOF);
+		session_close(session,
+			session->state >= S_FLUSH ? session->reason
+				: error < 0       ? client_error_reason(error)
+						  : REASON_CLIENT_EOF);
 		return;
 	}
 	if (session->state == S_LINGER) {
@@ -536,13 +537,13 @@ int session_pool_init(struct session_pool *pool, struct server *server, struct l
 
 void session_pool_kill(struct session_pool *pool)
 {
-	list_for_each_safe(node, next, &pool->sessions) {
+	list_for_each_safe (node, next, &pool->sessions) {
 		struct session *session = list_entry(node, struct session, link);
 
 		if (session->relay)
 			relay_stop(session->relay, true);
-		session_close(session,
-			session->state >= S_FLUSH ? session->reason : REASON_SHUTDOWN);
+		session_close(
+			session, session->state >= S_FLUSH ? session->reason : REASON_SHUTDOWN);
 	}
 }
 
@@ -561,7 +562,7 @@ void session_pool_fini(struct session_pool *pool)
 void session_pool_drain(struct session_pool *pool)
 {
 	pool->draining = true;
-	list_for_each_safe(node, next, &pool->sessions) {
+	list_for_each_safe (node, next, &pool->sessions) {
 		struct session *session = list_entry(node, struct session, link);
 
 		if (session->state == S_ACCEPT || session->state == S_TLS ||

@@ -34,50 +34,50 @@ enum session_limit {
 };
 
 /*        name         may go to                                             limit */
-#define SESSION_STATES(X) \
-	X(ACCEPT, BIT(S_TLS) | BIT(S_DIALOGUE) | BIT(S_CLOSED), LIMIT_NONE) \
-	X(TLS, BIT(S_DIALOGUE) | BIT(S_CLOSED), LIMIT_PREAUTH) \
+#define SESSION_STATES(X)                                                                          \
+	X(ACCEPT, BIT(S_TLS) | BIT(S_DIALOGUE) | BIT(S_CLOSED), LIMIT_NONE)                        \
+	X(TLS, BIT(S_DIALOGUE) | BIT(S_CLOSED), LIMIT_PREAUTH)                                     \
 	X(DIALOGUE, BIT(S_STARTTLS) | BIT(S_LOOKUP) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_PREAUTH) \
-	X(STARTTLS, BIT(S_TLS) | BIT(S_CLOSED), LIMIT_PREAUTH) \
-	X(LOOKUP, BIT(S_DIAL) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_LOOKUP) \
-	X(DIAL, BIT(S_REPLAY) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_WINDOW) \
-	X(REPLAY, BIT(S_DIALOGUE) | BIT(S_SPLICE) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_WINDOW) \
-	X(SPLICE, BIT(S_ESTABLISHED) | BIT(S_CLOSED), LIMIT_DRAIN) \
-	X(ESTABLISHED, BIT(S_CLOSED), LIMIT_NONE) \
-	X(FLUSH, BIT(S_LINGER) | BIT(S_CLOSED), LIMIT_DRAIN) \
-	X(LINGER, BIT(S_CLOSED), LIMIT_LINGER) \
+	X(STARTTLS, BIT(S_TLS) | BIT(S_CLOSED), LIMIT_PREAUTH)                                     \
+	X(LOOKUP, BIT(S_DIAL) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_LOOKUP)                        \
+	X(DIAL, BIT(S_REPLAY) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_WINDOW)                        \
+	X(REPLAY, BIT(S_DIALOGUE) | BIT(S_SPLICE) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_WINDOW)    \
+	X(SPLICE, BIT(S_ESTABLISHED) | BIT(S_CLOSED), LIMIT_DRAIN)                                 \
+	X(ESTABLISHED, BIT(S_CLOSED), LIMIT_NONE)                                                  \
+	X(FLUSH, BIT(S_LINGER) | BIT(S_CLOSED), LIMIT_DRAIN)                                       \
+	X(LINGER, BIT(S_CLOSED), LIMIT_LINGER)                                                     \
 	X(CLOSED, 0, LIMIT_NONE)
 
 enum session_state {
 #define X(name, next, limit) S_##name,
 	SESSION_STATES(X)
 #undef X
-	SESSION_STATE_COUNT
+		SESSION_STATE_COUNT
 };
 
 /* Why a session ended; the closed set of sessions.md section 15. */
-#define SESSION_REASONS(X) \
-	X(CLIENT_QUIT, "client_quit") \
-	X(CLIENT_EOF, "client_eof") \
-	X(CLIENT_ERROR, "client_error") \
-	X(NODE_EOF, "node_eof") \
-	X(NODE_ERROR, "node_error") \
-	X(IDLE, "idle") \
-	X(KEEPALIVE, "keepalive") \
-	X(PREAUTH_TIMEOUT, "preauth_timeout") \
-	X(TLS_CLIENT, "tls_client") \
-	X(TLS_NODE, "tls_node") \
-	X(AUTH_LIMIT, "auth_limit") \
+#define SESSION_REASONS(X)                          \
+	X(CLIENT_QUIT, "client_quit")               \
+	X(CLIENT_EOF, "client_eof")                 \
+	X(CLIENT_ERROR, "client_error")             \
+	X(NODE_EOF, "node_eof")                     \
+	X(NODE_ERROR, "node_error")                 \
+	X(IDLE, "idle")                             \
+	X(KEEPALIVE, "keepalive")                   \
+	X(PREAUTH_TIMEOUT, "preauth_timeout")       \
+	X(TLS_CLIENT, "tls_client")                 \
+	X(TLS_NODE, "tls_node")                     \
+	X(AUTH_LIMIT, "auth_limit")                 \
 	X(STARTTLS_INJECTION, "starttls_injection") \
-	X(PROTOCOL_ERROR, "protocol_error") \
-	X(LOOP, "loop") \
-	X(NODE_DOWN, "node_down") \
-	X(NODE_UNREACHABLE, "node_unreachable") \
-	X(NODE_REFUSED, "node_refused") \
-	X(NODE_TIMEOUT, "node_timeout") \
-	X(NODE_NO_PROTOCOL, "node_no_protocol") \
-	X(TRUNCATED, "truncated") \
-	X(SHUTDOWN, "shutdown") \
+	X(PROTOCOL_ERROR, "protocol_error")         \
+	X(LOOP, "loop")                             \
+	X(NODE_DOWN, "node_down")                   \
+	X(NODE_UNREACHABLE, "node_unreachable")     \
+	X(NODE_REFUSED, "node_refused")             \
+	X(NODE_TIMEOUT, "node_timeout")             \
+	X(NODE_NO_PROTOCOL, "node_no_protocol")     \
+	X(TRUNCATED, "truncated")                   \
+	X(SHUTDOWN, "shutdown")                     \
 	X(INTERNAL, "internal")
 
 enum session_reason {
@@ -129,14 +129,14 @@ struct session {
 	/* For the log line. */
 	uint64_t accepted_ms, phase_started_ms;
 	int32_t phase_ms[PHASES]; /* -1: not reached */
-	uint64_t folded[2];	  /* relay bytes already in the counters */
-	int16_t mech;		  /* enum sasl_mech or -1 */
+	uint64_t folded[2];       /* relay bytes already in the counters */
+	int16_t mech;             /* enum sasl_mech or -1 */
 	uint16_t attempts;
-	int8_t route; /* enum mapping_route or -1 */
+	int8_t route;   /* enum mapping_route or -1 */
 	int8_t path[2]; /* enum relay_path */
 	bool cache_hit;
-	bool client_eof;     /* the client's direction has ended; its last input is still answered */
-	bool counted_active; /* in node->active */
+	bool client_eof; /* the client's direction has ended; its last input is still answered */
+	bool counted_active;                  /* in node->active */
 	const char *tls_version, *tls_cipher; /* static strings */
 };
 
@@ -214,23 +214,23 @@ int session_read_client(struct session *session);
 
 /* ---- steps ---- */
 
-void session_step_tls(struct session *session);	      /* step_tls.c: start */
+void session_step_tls(struct session *session); /* step_tls.c: start */
 void session_tls_progress(struct session *session);
-void session_step_dialogue(struct session *session);  /* step_dialogue.c: start */
-void session_dialogue_run(struct session *session);   /* consume input */
-void session_step_identify(struct session *session);  /* step_identify.c */
-void session_step_map(struct session *session);	      /* step_map.c */
+void session_step_dialogue(struct session *session); /* step_dialogue.c: start */
+void session_dialogue_run(struct session *session);  /* consume input */
+void session_step_identify(struct session *session); /* step_identify.c */
+void session_step_map(struct session *session);      /* step_map.c */
 void session_step_dial(struct session *session, const char *destination); /* step_dial.c */
 void session_drop_dial(struct session *session);
 void session_dial_window_over(struct session *session);
-void session_replay_start(struct session *session);   /* step_replay.c */
+void session_replay_start(struct session *session); /* step_replay.c */
 void session_replay_input(struct session *session);
 void session_replay_timeout(struct session *session);
 void session_replay_lost(struct session *session, int error);
-void session_step_splice(struct session *session);    /* step_splice.c */
-void session_step_drain(struct session *session);     /* step_drain.c: FLUSH and LINGER */
+void session_step_splice(struct session *session); /* step_splice.c */
+void session_step_drain(struct session *session);  /* step_drain.c: FLUSH and LINGER */
 void session_linger_read(struct session *session);
-void session_log(struct session *session);	      /* session_log.c: the one line */
+void session_log(struct session *session); /* session_log.c: the one line */
 /* Moves what the relay has carried since the last call into the counters. */
 void session_fold(struct session *session);
 /* An account as logs show it: 2 characters, ***#, 8 hex digits of its SHA-256. */

@@ -16,8 +16,8 @@ void session_redact(struct view account, char *ret, size_t ret_size)
 	int shown = (int)MIN(account.len, (size_t)2);
 
 	tls_sha256(account, digest);
-	snprintf(ret, ret_size, "%.*s***#%02x%02x%02x%02x", shown, account.data, digest[0], digest[1],
-		digest[2], digest[3]);
+	snprintf(ret, ret_size, "%.*s***#%02x%02x%02x%02x", shown, account.data, digest[0],
+		digest[1], digest[2], digest[3]);
 }
 
 /* Moves what the relay has carried since the last call into the counters. */
@@ -32,7 +32,8 @@ void session_fold(struct session *session)
 		if (!more)
 			continue;
 		session->folded[i] = now;
-		atomic_fetch_add(i == RELAY_UP ? &session->node->bytes_up : &session->node->bytes_down,
+		atomic_fetch_add(
+			i == RELAY_UP ? &session->node->bytes_up : &session->node->bytes_down,
 			more);
 		atomic_fetch_add(&server->paths[session->path[i]].bytes, more);
 	}
@@ -81,11 +82,13 @@ void session_log(struct session *session)
 		session->tls_cipher ? session->tls_cipher : "");
 	log_str(&line, "tls", session->tls_version ? tls : NULL);
 	log_account(&line, session);
-	log_str(&line, "mech", session->mech >= 0 ? sasl_mech_name((enum sasl_mech)session->mech) : NULL);
+	log_str(&line, "mech",
+		session->mech >= 0 ? sasl_mech_name((enum sasl_mech)session->mech) : NULL);
 	log_int(&line, "attempts", session->attempts);
 	log_str(&line, "node", session->node ? session->node->name : NULL);
 	log_str(&line, "route",
-		session->route >= 0 ? mapping_route_name((enum mapping_route)session->route) : NULL);
+		session->route >= 0 ? mapping_route_name((enum mapping_route)session->route)
+				    : NULL);
 	if (session->route >= 0)
 		log_str(&line, "cache", session->cache_hit ? "hit" : "miss");
 	log_str(&line, "path_up", relay_path_name((enum relay_path)session->path[RELAY_UP]));

@@ -34,8 +34,8 @@ void dial_report(struct session *session, enum health_event event)
 	if (!dial || !dial->entered)
 		return;
 	dial->entered = false;
-	change = health_report(session->node->health, event, dial->probe, &session->client,
-		clock_mono_ms());
+	change = health_report(
+		session->node->health, event, dial->probe, &session->client, clock_mono_ms());
 	if (change != HEALTH_SAME)
 		log_event(change == HEALTH_WENT_DOWN ? LOGL_WARN : LOGL_INFO,
 			change == HEALTH_WENT_DOWN ? "node_down" : "node_up", "node",
@@ -73,11 +73,12 @@ void session_drop_dial(struct session *session)
 
 static void log_dial_failure(struct session *session, const struct dial_fault *fault)
 {
-	const char *text = stream_is_open(&session->dial->stream) ?
-				   tls_stream_error(&session->dial->stream) :
-				   "";
-	log_event_limited(LOGL_WARN, "node_failed", session->node->name, "node", session->node->name,
-		"reason", session_reason_name(fault->reason), "tls", *text ? text : "-", NULL);
+	const char *text = stream_is_open(&session->dial->stream)
+		? tls_stream_error(&session->dial->stream)
+		: "";
+	log_event_limited(LOGL_WARN, "node_failed", session->node->name, "node",
+		session->node->name, "reason", session_reason_name(fault->reason), "tls",
+		*text ? text : "-", NULL);
 }
 
 static void on_pause_over(struct timer *timer)
@@ -327,8 +328,8 @@ static void connect_next(struct session *session)
 
 	dial->phase = DIAL_CONNECT;
 	if (server_is_own_listener(session->pool->server, addr)) {
-		log_event_limited(LOGL_ERROR, "loop", session->node->name, "node",
-			session->node->name, NULL);
+		log_event_limited(
+			LOGL_ERROR, "loop", session->node->name, "node", session->node->name, NULL);
 		dial_failed(session, (struct dial_fault){ REASON_LOOP, HEALTH_NONE, false });
 		return;
 	}

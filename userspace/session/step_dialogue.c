@@ -42,8 +42,8 @@ static int front_create(struct session *session, bool secure)
 	enum sasl_mech mechs[SASL_MECHS];
 	char literal[ADDR_TEXT_SIZE];
 	struct front_params params = {
-		.host = config->server.hostname ? config->server.hostname :
-						  addr_format_literal(&session->local, literal),
+		.host = config->server.hostname ? config->server.hostname
+						: addr_format_literal(&session->local, literal),
 		.banner = caps->banner,
 		.capabilities = caps->advertise_joined,
 		.mechs = mechs,

@@ -26,8 +26,10 @@ void session_step_identify(struct session *session)
 	const struct identity_rules *rules = &config->identity_rules;
 	const struct proto_credential *credential = session->credential;
 	struct view message = buf_view(&credential->message);
-	struct view authcid = view_make(message.data + credential->authcid_at, credential->authcid_len);
-	struct view authzid = view_make(message.data + credential->authzid_at, credential->authzid_len);
+	struct view authcid =
+		view_make(message.data + credential->authcid_at, credential->authcid_len);
+	struct view authzid =
+		view_make(message.data + credential->authzid_at, credential->authzid_len);
 	struct identity identity;
 
 	if (!identity_authzid_ok(rules, authzid, authcid) ||

@@ -24,8 +24,8 @@ static int back_create(struct session *session)
 	const struct config *config = session->snapshot->config;
 	struct back_params params = {
 		.starttls = dial->leg->tls == CONFIG_TLS_STARTTLS,
-		.host = config->server.hostname ? config->server.hostname :
-						  addr_format_literal(&session->local, dial->host),
+		.host = config->server.hostname ? config->server.hostname
+						: addr_format_literal(&session->local, dial->host),
 		.client_tag = session->credential->tag,
 	};
 
@@ -67,8 +67,9 @@ void session_replay_start(struct session *session)
 /* SES-48, checked right before the credential is written. */
 static bool may_send_secret(const struct session *session)
 {
-	return session->dial->secured || (session->dial->leg->tls == CONFIG_TLS_PLAIN &&
-						 session->destination->allow_plaintext_auth);
+	return session->dial->secured ||
+		(session->dial->leg->tls == CONFIG_TLS_PLAIN &&
+			session->destination->allow_plaintext_auth);
 }
 
 static void send_credential(struct session *session)
@@ -79,8 +80,8 @@ static void send_credential(struct session *session)
 	int r;
 
 	if (!may_send_secret(session)) {
-		dial_failed(session,
-			(struct dial_fault){ REASON_NODE_REFUSED, HEALTH_NONE, false });
+		dial_failed(
+			session, (struct dial_fault){ REASON_NODE_REFUSED, HEALTH_NONE, false });
 		return;
 	}
 	session_phase_end(session, PHASE_DIAL);
@@ -92,8 +93,8 @@ static void send_credential(struct session *session)
 		session_replay_lost(session, (int)n);
 		return;
 	}
-	r = dial->back_ops->replay(dial->back, session->credential, buf_view(&dial->in), &consumed,
-		&dial->out);
+	r = dial->back_ops->replay(
+		dial->back, session->credential, buf_view(&dial->in), &consumed, &dial->out);
 	buf_consume(&dial->in, consumed);
 	run_outcome(session, r);
 }
@@ -120,8 +121,7 @@ static void refused(struct session *session)
 	}
 	session_drop_dial(session); /* #6: nothing is ever bridged after a refusal */
 	session_phase_start(session);
-	session->preauth_at_ms =
-		session->phase_started_ms + session->settings->preauth_timeout_ms;
+	session->preauth_at_ms = session->phase_started_ms + session->settings->preauth_timeout_ms;
 	session_set_state(session, S_DIALOGUE);
 	session_after_reply(session, r);
 	if (for_good)
@@ -141,8 +141,8 @@ static void accepted(struct session *session)
 static void failed(struct session *session)
 {
 	enum back_failure failure = session->dial->back_ops->failure(session->dial->back);
-	enum session_reason reason = failure == BACK_FAIL_INJECTION ? REASON_STARTTLS_INJECTION :
-								      REASON_NODE_REFUSED;
+	enum session_reason reason =
+		failure == BACK_FAIL_INJECTION ? REASON_STARTTLS_INJECTION : REASON_NODE_REFUSED;
 
 	if (failure == BACK_FAIL_INJECTION)
 		log_event_limited(LOGL_ERROR, "node_starttls_injection", session->node->name,
@@ -158,8 +158,9 @@ static void start_tls(struct session *session)
 	if (dial->in.len || sock_unread(dial->stream.fd) != 0) {
 		log_event_limited(LOGL_ERROR, "node_starttls_injection", session->node->name,
 			"node", session->node->name, NULL);
-		dial_failed(session, (struct dial_fault){
-					     REASON_STARTTLS_INJECTION, HEALTH_FAIL_CLIENT, false });
+		dial_failed(session,
+			(struct dial_fault){
+				REASON_STARTTLS_INJECTION, HEALTH_FAIL_CLIENT, false });
 		return;
 	}
 	dial_start_tls(session);
@@ -203,9 +204,8 @@ static void run_outcome(struct session *session, int outcome)
 void session_replay_lost(struct session *session, int error)
 {
 	bool replaying = session->state == S_REPLAY;
-	enum session_reason reason = error == STREAM_EOF || error == -ECONNABORTED ?
-					     REASON_NODE_EOF :
-					     REASON_NODE_ERROR;
+	enum session_reason reason =
+		error == STREAM_EOF || error == -ECONNABORTED ? REASON_NODE_EOF : REASON_NODE_ERROR;
 
 	if (error == -EPROTO)
 		reason = REASON_TLS_NODE;
@@ -244,8 +244,8 @@ static void consume_input(struct session *session, struct dial *dial)
 	while (session->dial == dial && dial->phase == DIAL_TALK && dial->in.len &&
 		session->state != S_SPLICE) {
 		size_t consumed = 0;
-		int r = dial->back_ops->input(dial->back, buf_view(&dial->in), &consumed, &dial->out,
-			&session->out);
+		int r = dial->back_ops->input(
+			dial->back, buf_view(&dial->in), &consumed, &dial->out, &session->out);
 
 		buf_consume(&dial->in, consumed);
 		run_outcome(session, r);

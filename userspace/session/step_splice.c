@@ -15,7 +15,7 @@ static void on_fold(struct timer *timer)
 	struct session_pool *pool = container_of(timer, struct session_pool, fold_timer);
 	bool any = false;
 
-	list_for_each(node, &pool->sessions) {
+	list_for_each (node, &pool->sessions) {
 		struct session *session = list_entry(node, struct session, link);
 
 		if (session->relay) {

@@ -22,7 +22,7 @@
 
 struct line {
 	char *account, *destination; /* one allocation: account NUL destination NUL */
-	unsigned number;	     /* in the file */
+	unsigned number;             /* in the file */
 };
 
 struct table {
@@ -48,8 +48,8 @@ static void table_free(struct table *table)
 	*table = (struct table){ 0 };
 }
 
-static int make_line(struct view account, struct view destination, unsigned number,
-	struct line *ret_line)
+static int make_line(
+	struct view account, struct view destination, unsigned number, struct line *ret_line)
 {
 	char *text = malloc(account.len + destination.len + 2);
 
@@ -151,8 +151,7 @@ static struct view take_field(struct view *rest)
 	return field;
 }
 
-static int read_line(
-	struct reader *reader, struct view text, unsigned number, struct table *table)
+static int read_line(struct reader *reader, struct view text, unsigned number, struct table *table)
 {
 	const struct store_file_params *params = reader->params;
 	char normal[ACCOUNT_BYTES + 1];
@@ -262,7 +261,8 @@ static int read_table(struct reader *reader, struct table *ret_table)
 static int write_lines(FILE *file, const struct table *table)
 {
 	for (size_t i = 0; i < table->count; i++) {
-		if (fprintf(file, "%s\t%s\n", table->lines[i].account, table->lines[i].destination) < 0)
+		if (fprintf(file, "%s\t%s\n", table->lines[i].account,
+			    table->lines[i].destination) < 0)
 			return -EIO;
 	}
 	return fflush(file) == 0 && fsync(fileno(file)) == 0 ? 0 : -errno;
@@ -333,8 +333,8 @@ static int copy_table(const struct table *from, struct view skip, struct table *
 
 		if (view_eq(view_str(from->lines[i].account), skip))
 			continue;
-		if (make_line(view_str(from->lines[i].account), view_str(from->lines[i].destination), 0,
-			    &line) < 0 ||
+		if (make_line(view_str(from->lines[i].account),
+			    view_str(from->lines[i].destination), 0, &line) < 0 ||
 			table_append(&table, line) < 0) {
 			table_free(&table);
 			return -ENOMEM;
@@ -394,8 +394,8 @@ static void run_request(struct store_file *store, struct store_request *request)
 	r = change(store, request, found);
 	if (r < 0) {
 		request->result = STORE_ERROR;
-		snprintf(request->error, sizeof(request->error), "cannot write the mapping file: %s",
-			strerror(-r));
+		snprintf(request->error, sizeof(request->error),
+			"cannot write the mapping file: %s", strerror(-r));
 	}
 }
 

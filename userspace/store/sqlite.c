@@ -91,7 +91,8 @@ static int64_t read_version(struct store_sqlite *store)
 	sqlite3_stmt *statement = NULL;
 	int64_t version = store->data_version;
 
-	if (sqlite3_prepare_v2(store->db, "PRAGMA data_version", -1, &statement, NULL) == SQLITE_OK &&
+	if (sqlite3_prepare_v2(store->db, "PRAGMA data_version", -1, &statement, NULL) ==
+			SQLITE_OK &&
 		sqlite3_step(statement) == SQLITE_ROW)
 		version = sqlite3_column_int64(statement, 0);
 	sqlite3_finalize(statement);
@@ -154,10 +155,10 @@ static void set_error(struct store_sqlite *store, struct store_request *request,
 {
 	bool late = clock_mono_ms() >= request->deadline_ms;
 
-	request->result = late && (code == SQLITE_BUSY || code == SQLITE_INTERRUPT ||
-					  code == SQLITE_LOCKED) ?
-				  STORE_TIMEOUT :
-				  STORE_ERROR;
+	request->result =
+		late && (code == SQLITE_BUSY || code == SQLITE_INTERRUPT || code == SQLITE_LOCKED)
+		? STORE_TIMEOUT
+		: STORE_ERROR;
 	/* sqlite3_errstr() names the class of error and quotes no data. */
 	snprintf(request->error, sizeof(request->error), "sqlite: %s", sqlite3_errstr(code));
 	if (code != SQLITE_BUSY && code != SQLITE_LOCKED && code != SQLITE_INTERRUPT &&
@@ -177,7 +178,8 @@ static void take_value(sqlite3_stmt *statement, struct store_request *request)
 		v.len--;
 	if (!v.len)
 		return;
-	snprintf(request->value, sizeof(request->value), "%.*s", (int)MIN(v.len, (size_t)255), v.data);
+	snprintf(request->value, sizeof(request->value), "%.*s", (int)MIN(v.len, (size_t)255),
+		v.data);
 	request->result = STORE_FOUND;
 }
 
@@ -307,7 +309,8 @@ static void *store_main(void *arg)
 		if (request) {
 			if (stopping(store)) {
 				request->result = STORE_ERROR;
-				snprintf(request->error, sizeof(request->error), "sqlite: stopping");
+				snprintf(
+					request->error, sizeof(request->error), "sqlite: stopping");
 			} else {
 				run_request(store, request);
 			}
@@ -443,7 +446,8 @@ int store_sqlite_create(const char *path, char error[STORE_ERROR_BYTES])
 		r = sqlite3_exec(db, schema, NULL, NULL, NULL);
 	}
 	if (r != SQLITE_OK)
-		snprintf(error, STORE_ERROR_BYTES, "%s", db ? sqlite3_errmsg(db) : sqlite3_errstr(r));
+		snprintf(error, STORE_ERROR_BYTES, "%s",
+			db ? sqlite3_errmsg(db) : sqlite3_errstr(r));
 	sqlite3_close(db);
 	return r == SQLITE_OK ? 0 : -EIO;
 }

@@ -21,10 +21,10 @@ enum store_op {
 };
 
 enum store_result {
-	STORE_FOUND,	/* value holds the destination, trimmed, not empty */
-	STORE_NONE,	/* no row, NULL, empty, blank; delete: nothing was there */
-	STORE_DONE,	/* upsert done; delete removed a row; ping answered */
-	STORE_ERROR,	/* error holds why (no secret, no identifier) */
+	STORE_FOUND, /* value holds the destination, trimmed, not empty */
+	STORE_NONE,  /* no row, NULL, empty, blank; delete: nothing was there */
+	STORE_DONE,  /* upsert done; delete removed a row; ping answered */
+	STORE_ERROR, /* error holds why (no secret, no identifier) */
 	STORE_TIMEOUT,
 	STORE_READ_ONLY,
 };
@@ -35,9 +35,9 @@ typedef void store_done_fn(struct store_request *request);
 /* Owned by the caller, who keeps it until done was called. */
 struct store_request {
 	enum store_op op;
-	struct view identifier; /* must stay valid until done */
+	struct view identifier;  /* must stay valid until done */
 	struct view destination; /* STORE_UPSERT; likewise */
-	uint64_t deadline_ms;	/* monotonic; over: STORE_TIMEOUT, soon after */
+	uint64_t deadline_ms;    /* monotonic; over: STORE_TIMEOUT, soon after */
 	store_done_fn *done;
 	/* filled before done: */
 	enum store_result result;
@@ -77,7 +77,7 @@ struct store_file_finding {
 	bool error;
 	unsigned line;
 	const char *text;
-	const char *identifier; /* may be NULL */
+	const char *identifier;  /* may be NULL */
 	const char *destination; /* the destination named there, or NULL */
 };
 typedef void store_file_finding_fn(void *arg, const struct store_file_finding *finding);
@@ -102,12 +102,12 @@ MUST_USE int store_file_new(const struct store_file_params *params, struct store
 MUST_USE int store_file_check(const struct store_file_params *params);
 
 struct store_sqlite_params {
-	const char *path;     /* absolute */
-	bool read_only;	      /* ?mode=ro */
+	const char *path; /* absolute */
+	bool read_only;   /* ?mode=ro */
 	const char *query;
 	const char *upsert_query, *delete_query; /* both or neither, else the store is read-only */
-	uint64_t busy_ms;     /* = lookup_timeout */
-	store_changed_fn *changed; /* data_version moved (MAP-63); may be NULL */
+	uint64_t busy_ms;                        /* = lookup_timeout */
+	store_changed_fn *changed;               /* data_version moved (MAP-63); may be NULL */
 	void *changed_arg;
 };
 

@@ -58,8 +58,7 @@ static bool readable(const char *path)
 	return true;
 }
 
-static void check_dates(
-	const char *name, X509 *leaf, tls_finding_fn *report, void *arg)
+static void check_dates(const char *name, X509 *leaf, tls_finding_fn *report, void *arg)
 {
 	if (X509_cmp_current_time(X509_get0_notAfter(leaf)) < 0)
 		finding(report, arg, false, name, "cert", "the certificate has expired", NULL);
@@ -87,7 +86,8 @@ int tls_cert_load(const struct tls_cert_params *params, SSL_CTX *ctx, X509 **ret
 
 	ERR_clear_error();
 	if (!leaf)
-		r = refuse(report, arg, params, "cert", params->cert_path, "no PEM certificate in ");
+		r = refuse(
+			report, arg, params, "cert", params->cert_path, "no PEM certificate in ");
 	if (!key)
 		r = refuse(report, arg, params, "key", params->key_path,
 			"no usable (PEM, not encrypted) private key in ");
@@ -97,8 +97,9 @@ int tls_cert_load(const struct tls_cert_params *params, SSL_CTX *ctx, X509 **ret
 		return refuse(report, arg, params, "key", params->key_path,
 			"the key does not match the certificate: ");
 	check_dates(params->name, leaf, report, arg);
-	if (ctx && (SSL_CTX_use_certificate_chain_file(ctx, params->cert_path) != 1 ||
-			   SSL_CTX_use_PrivateKey(ctx, key) != 1))
+	if (ctx &&
+		(SSL_CTX_use_certificate_chain_file(ctx, params->cert_path) != 1 ||
+			SSL_CTX_use_PrivateKey(ctx, key) != 1))
 		return refuse(report, arg, params, "cert", params->cert_path, "cannot use ");
 	*ret_leaf = leaf;
 	leaf = NULL;
@@ -158,8 +159,9 @@ char **tls_cert_names(const struct tls_cert_params *params, X509 *leaf)
 		ok = add_name(&names, &count, view_str(*s));
 	if (ok && !count)
 		ok = add_sans(&names, &count, leaf);
-	if (ok && !count && X509_NAME_get_text_by_NID(X509_get_subject_name(leaf), NID_commonName, cn,
-				    sizeof(cn)) > 0)
+	if (ok && !count &&
+		X509_NAME_get_text_by_NID(
+			X509_get_subject_name(leaf), NID_commonName, cn, sizeof(cn)) > 0)
 		ok = add_name(&names, &count, view_str(cn));
 	if (ok)
 		return names;
@@ -187,7 +189,8 @@ static bool subject_ok(const char *subject)
 			if (!label || label > 63)
 				return false;
 			label = 0;
-		} else if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_') {
+		} else if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' ||
+			c == '_') {
 			label++;
 		} else {
 			return false;
@@ -218,8 +221,8 @@ static int check_subjects(const struct tls_cert_params *cert, const struct taken
 	for (const char *const *s = cert->subjects; s && *s; s++) {
 		if (subject_ok(*s))
 			continue;
-		finding(report, arg, true, cert->name, "subjects", "not a hostname, \"*.\" + hostname or \"*\": ",
-			*s);
+		finding(report, arg, true, cert->name, "subjects",
+			"not a hostname, \"*.\" + hostname or \"*\": ", *s);
 		r = -EINVAL;
 	}
 	for (char **name = names; name && *name; name++) {

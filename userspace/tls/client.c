@@ -113,8 +113,8 @@ static int set_trust(struct tls_client *client, const struct tls_client_params *
 		return 0;
 	}
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
-	if (params->ca_path ? SSL_CTX_load_verify_file(ctx, params->ca_path) != 1 :
-			      SSL_CTX_set_default_verify_paths(ctx) != 1)
+	if (params->ca_path ? SSL_CTX_load_verify_file(ctx, params->ca_path) != 1
+			    : SSL_CTX_set_default_verify_paths(ctx) != 1)
 		return -EINVAL;
 	return 0;
 }
@@ -159,13 +159,13 @@ int tls_client_new(const struct tls_client_params *params, struct tls_client **r
 	client->has_pin = params->pin != NULL;
 	if (params->pin)
 		memcpy(client->pin, params->pin, sizeof(client->pin));
-	client->name_is_ip = client->server_name &&
-			     addr_parse_ip(view_str(client->server_name), 0, &addr) == 0;
+	client->name_is_ip =
+		client->server_name && addr_parse_ip(view_str(client->server_name), 0, &addr) == 0;
 	if (client->ctx) {
 		tls_context_common(client->ctx);
 		SSL_CTX_set_min_proto_version(client->ctx, TLS1_2_VERSION);
-		SSL_CTX_set_session_cache_mode(client->ctx,
-			SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+		SSL_CTX_set_session_cache_mode(
+			client->ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
 		SSL_CTX_sess_set_new_cb(client->ctx, on_new_session);
 		r = set_trust(client, params);
 	}
@@ -212,9 +212,9 @@ static int set_name(SSL *ssl, const struct tls_client *client)
 		return X509_VERIFY_PARAM_set1_ip_asc(param, client->server_name) == 1 ? 0 : -EINVAL;
 	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
 	return SSL_set_tlsext_host_name(ssl, client->server_name) == 1 &&
-			       SSL_set1_host(ssl, client->server_name) == 1 ?
-		       0 :
-		       -EINVAL;
+			SSL_set1_host(ssl, client->server_name) == 1
+		? 0
+		: -EINVAL;
 }
 
 int tls_stream_connect(struct stream *stream, struct tls_client *client)

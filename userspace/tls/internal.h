@@ -30,8 +30,8 @@ void tls_context_common(SSL_CTX *ctx);
 
 /* process.c */
 void tls_tickets_install(SSL_CTX *ctx);
-X509 *tls_self_signed_cert(void);	/* borrowed */
-EVP_PKEY *tls_self_signed_key(void);	/* borrowed */
+X509 *tls_self_signed_cert(void);    /* borrowed */
+EVP_PKEY *tls_self_signed_key(void); /* borrowed */
 
 /* check.c: reads one certificate with its key into ctx (may be NULL: only checks). */
 MUST_USE int tls_cert_load(const struct tls_cert_params *params, SSL_CTX *ctx, X509 **ret_leaf,
@@ -42,8 +42,8 @@ void tls_names_free(char **names);
 
 /* stream.c: puts SSL on a stream; takes over ssl, and the reference to client on success. */
 struct tls_client;
-MUST_USE int tls_stream_attach(struct stream *stream, SSL *ssl, struct tls_client *client,
-	const struct tls_alpn *alpn);
+MUST_USE int tls_stream_attach(
+	struct stream *stream, SSL *ssl, struct tls_client *client, const struct tls_alpn *alpn);
 const struct tls_alpn *tls_stream_alpn(SSL *ssl);
 struct tls_client *tls_ssl_client(SSL *ssl);
 

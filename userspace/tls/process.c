@@ -134,20 +134,21 @@ void tls_tickets_install(SSL_CTX *ctx)
 static int sign_self(X509 *cert, EVP_PKEY *key)
 {
 	X509_NAME *name = X509_get_subject_name(cert);
-	X509_EXTENSION *san = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, "DNS:localhost");
+	X509_EXTENSION *san =
+		X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, "DNS:localhost");
 	unsigned char serial[8];
 	int ok = san && RAND_bytes(serial, sizeof(serial)) == 1;
 	BIGNUM *number = ok ? BN_bin2bn(serial, sizeof(serial), NULL) : NULL;
 
 	ok = number && BN_to_ASN1_INTEGER(number, X509_get_serialNumber(cert)) &&
-	     X509_set_version(cert, X509_VERSION_3) == 1 &&
-	     X509_gmtime_adj(X509_getm_notBefore(cert), -3600) &&
-	     X509_time_adj_ex(X509_getm_notAfter(cert), 3650, 0, NULL) &&
-	     X509_set_pubkey(cert, key) == 1 &&
-	     X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
-		     (const unsigned char *)"localhost", -1, -1, 0) == 1 &&
-	     X509_set_issuer_name(cert, name) == 1 && X509_add_ext(cert, san, -1) == 1 &&
-	     X509_sign(cert, key, EVP_sha256()) > 0;
+		X509_set_version(cert, X509_VERSION_3) == 1 &&
+		X509_gmtime_adj(X509_getm_notBefore(cert), -3600) &&
+		X509_time_adj_ex(X509_getm_notAfter(cert), 3650, 0, NULL) &&
+		X509_set_pubkey(cert, key) == 1 &&
+		X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
+			(const unsigned char *)"localhost", -1, -1, 0) == 1 &&
+		X509_set_issuer_name(cert, name) == 1 && X509_add_ext(cert, san, -1) == 1 &&
+		X509_sign(cert, key, EVP_sha256()) > 0;
 	BN_free(number);
 	X509_EXTENSION_free(san);
 	return ok ? 0 : -EIO;
@@ -160,7 +161,8 @@ int tls_process_init(void)
 	self_signed_key = EVP_EC_gen("P-256");
 	self_signed = X509_new();
 	if (r == 0)
-		r = self_signed_key && self_signed ? sign_self(self_signed, self_signed_key) : -ENOMEM;
+		r = self_signed_key && self_signed ? sign_self(self_signed, self_signed_key)
+						   : -ENOMEM;
 	if (r < 0)
 		tls_process_fini();
 	return r;

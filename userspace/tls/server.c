@@ -31,7 +31,7 @@ static bool wildcard_matches(const char *pattern, const char *name)
 	const char *dot = strchr(name, '.');
 
 	return pattern[0] == '*' && pattern[1] == '.' && dot && dot != name &&
-	       strcmp(dot + 1, pattern + 2) == 0;
+		strcmp(dot + 1, pattern + 2) == 0;
 }
 
 static SSL_CTX *find_name(const struct tls_server *server, const char *name, bool wildcard)
@@ -137,8 +137,9 @@ static void keep_first(void *arg, const struct tls_finding *finding)
 	if (!finding->error || first->set)
 		return;
 	first->set = true;
-	snprintf(first->text, TLS_ERROR_SIZE, "%.40s%s%s: %.150s", finding->cert ? finding->cert : "",
-		finding->cert ? "." : "", finding->field, finding->text);
+	snprintf(first->text, TLS_ERROR_SIZE, "%.40s%s%s: %.150s",
+		finding->cert ? finding->cert : "", finding->cert ? "." : "", finding->field,
+		finding->text);
 }
 
 static int add_cert(struct tls_server *server, const struct tls_cert_params *params,
@@ -211,8 +212,7 @@ void tls_server_unref(struct tls_server *server)
 		server_free(server);
 }
 
-int tls_stream_accept(
-	struct stream *stream, struct tls_server *server, const struct tls_alpn *alpn)
+int tls_stream_accept(struct stream *stream, struct tls_server *server, const struct tls_alpn *alpn)
 {
 	SSL *ssl = SSL_new(choose(server, NULL));
 

@@ -161,8 +161,8 @@ static const struct stream_ops tls_ops = {
 	.close = layer_close,
 };
 
-static int attach(struct stream *stream, SSL *ssl, struct tls_client *client,
-	const struct tls_alpn *alpn)
+static int attach(
+	struct stream *stream, SSL *ssl, struct tls_client *client, const struct tls_alpn *alpn)
 {
 	struct tls_layer *layer = calloc(1, sizeof(*layer));
 
@@ -190,8 +190,8 @@ struct tls_client *tls_ssl_client(SSL *ssl)
 	return ((struct tls_layer *)SSL_get_app_data(ssl))->client;
 }
 
-int tls_stream_attach(struct stream *stream, SSL *ssl, struct tls_client *client,
-	const struct tls_alpn *alpn)
+int tls_stream_attach(
+	struct stream *stream, SSL *ssl, struct tls_client *client, const struct tls_alpn *alpn)
 {
 	return attach(stream, ssl, client, alpn);
 }

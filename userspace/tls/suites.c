@@ -26,7 +26,7 @@ static bool names_suite(const char *name, const struct suite *suite)
 	if (view_eq_nocase(view_str(name), view_str(suite->iana)))
 		return true;
 	return suite->tls13 && view_starts_nocase(view_str(name), VIEW_LIT("TLS13_")) &&
-	       view_eq_nocase(view_str(name + 6), view_str(suite->iana + 4));
+		view_eq_nocase(view_str(name + 6), view_str(suite->iana + 4));
 }
 
 static void finding(tls_finding_fn *report, void *arg, const char *text, const char *name)
@@ -90,8 +90,9 @@ void tls_context_common(SSL_CTX *ctx)
 	SSL_CTX_set_options(ctx,
 		SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
 	SSL_CTX_clear_options(ctx, SSL_OP_IGNORE_UNEXPECTED_EOF);
-	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-				      SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_mode(ctx,
+		SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+			SSL_MODE_RELEASE_BUFFERS);
 	SSL_CTX_set_read_ahead(ctx, 0);
 }
 
@@ -104,8 +105,8 @@ int tls_policy_apply(SSL_CTX *ctx, const struct tls_policy *policy)
 	tls_context_common(ctx);
 	if (!policy->ignore_client_order)
 		SSL_CTX_clear_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE);
-	if (SSL_CTX_set_min_proto_version(ctx,
-		    policy->tls13_only || !*tls12 ? TLS1_3_VERSION : TLS1_2_VERSION) != 1 ||
+	if (SSL_CTX_set_min_proto_version(
+		    ctx, policy->tls13_only || !*tls12 ? TLS1_3_VERSION : TLS1_2_VERSION) != 1 ||
 		SSL_CTX_set_max_proto_version(ctx, *tls13 ? TLS1_3_VERSION : TLS1_2_VERSION) != 1)
 		return -EINVAL;
 	if (*tls12 && SSL_CTX_set_cipher_list(ctx, tls12) != 1)

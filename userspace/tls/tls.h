@@ -20,12 +20,13 @@ struct tls_cert_params {
 	const char *name;      /* table name, for messages */
 	const char *cert_path; /* PEM chain, leaf first */
 	const char *key_path;
-	const char *const *subjects; /* lower or upper case; NULL-terminated; NULL or empty: from the leaf */
+	const char *const
+		*subjects; /* lower or upper case; NULL-terminated; NULL or empty: from the leaf */
 	bool is_default;
 };
 
 struct tls_policy {
-	bool tls13_only;	  /* min_version = "1.3" */
+	bool tls13_only;          /* min_version = "1.3" */
 	bool ignore_client_order; /* the router's order wins */
 	/* IANA names, any case, TLS13_ alias accepted; NULL-terminated, may be NULL */
 	const char *const *disabled_suites;
@@ -55,7 +56,8 @@ void tls_process_fini(void);
 
 /* error gets a text on failure. Returns 0 or -errno. */
 MUST_USE int tls_server_new(const struct tls_cert_params *certs, size_t cert_count,
-	const struct tls_policy *policy, struct tls_server **ret_server, char error[TLS_ERROR_SIZE]);
+	const struct tls_policy *policy, struct tls_server **ret_server,
+	char error[TLS_ERROR_SIZE]);
 struct tls_server *tls_server_ref(struct tls_server *server);
 void tls_server_unref(struct tls_server *server);
 
@@ -75,13 +77,14 @@ MUST_USE int tls_stream_accept(
 /* ---- client side ---- */
 
 struct tls_client_params {
-	const char *server_name; /* SNI (not sent for IP literals) and verified name */
-	bool allow_invalid;	 /* no verification */
+	const char *server_name;  /* SNI (not sent for IP literals) and verified name */
+	bool allow_invalid;       /* no verification */
 	const unsigned char *pin; /* SHA-256 of the leaf's DER, TLS_SHA256_SIZE bytes; NULL = none.
 				   * With a pin chain, name and dates are not checked (CFG-29). */
 	const char *client_cert_path, *client_key_path; /* both or neither */
-	const char *ca_path; /* PEM bundle instead of the system trust; NULL = system (tests, ctl) */
-	const char *alpn;    /* offered protocol or NULL */
+	const char
+		*ca_path; /* PEM bundle instead of the system trust; NULL = system (tests, ctl) */
+	const char *alpn; /* offered protocol or NULL */
 };
 
 /* Immutable trust settings plus the session cache of one destination and leg (SES-47, #33):

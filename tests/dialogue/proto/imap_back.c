@@ -8,8 +8,8 @@ struct script {
 	const char *name;
 	bool starttls, forward;
 	const char *before, *sent_before; /* until READY (or the result) */
-	int result;			  /* of the first part: BACK_READY, BACK_FAILED, PROTO_MORE */
-	const char *after, *sent_after;	  /* the replay */
+	int result;                     /* of the first part: BACK_READY, BACK_FAILED, PROTO_MORE */
+	const char *after, *sent_after; /* the replay */
 	int verdict;
 	const char *to_client;
 	const char *left; /* what stays unread after BACK_ACCEPTED */
@@ -17,8 +17,8 @@ struct script {
 
 #define CRED "a AUTHENTICATE PLAIN AGJvYgBwdw==\r\n"
 #define IR "* OK [CAPABILITY IMAP4rev1 SASL-IR] hi\r\n"
-#define ID_LINE \
-	"H1 ID (\"x-originating-ip\" \"192.0.2.1\" \"x-originating-port\" \"4000\" " \
+#define ID_LINE                                                                                \
+	"H1 ID (\"x-originating-ip\" \"192.0.2.1\" \"x-originating-port\" \"4000\" "           \
 	"\"x-connected-ip\" \"192.0.2.9\" \"x-connected-port\" \"993\" \"x-proxy-ttl\" \"6\" " \
 	"\"x-session-id\" \"H1234-1\" \"x-client-transport\" \"TLS\")\r\n"
 
@@ -26,8 +26,8 @@ static const struct script scripts[] = {
 	{ "capabilities in the greeting", false, false, IR, "", BACK_READY, "a OK done\r\n", CRED,
 		BACK_ACCEPTED, "a OK done\r\n", "" },
 	{ "capabilities asked for", false, false,
-		"* OK hi\r\n* CAPABILITY IMAP4rev2\r\nH1 OK done\r\n", "H1 CAPABILITY\r\n", BACK_READY,
-		"a NO [AUTHENTICATIONFAILED] no\r\n", CRED, BACK_REFUSED,
+		"* OK hi\r\n* CAPABILITY IMAP4rev2\r\nH1 OK done\r\n", "H1 CAPABILITY\r\n",
+		BACK_READY, "a NO [AUTHENTICATIONFAILED] no\r\n", CRED, BACK_REFUSED,
 		"a NO [AUTHENTICATIONFAILED] no\r\n", "" },
 	{ "no SASL-IR", false, false, "* OK [CAPABILITY IMAP4rev1] hi\r\n", "", BACK_READY,
 		"+ \r\na OK in\r\n", "a AUTHENTICATE PLAIN\r\nAGJvYgBwdw==\r\n", BACK_ACCEPTED,
@@ -44,34 +44,43 @@ static const struct script scripts[] = {
 	{ "SES-72 literal with the verdict inside", false, false, IR, "", BACK_READY,
 		"* OK {9}\r\na OK x\r\nz\r\na NO real\r\n", CRED, BACK_REFUSED,
 		"* OK {9}\r\na OK x\r\nz\r\na NO real\r\n", "" },
-	{ "SES-71 continuation after the credential", false, false, IR, "", BACK_READY, "+ more\r\n", CRED,
+	{ "SES-71 continuation after the credential", false, false, IR, "", BACK_READY,
+		"+ more\r\n", CRED, BACK_FAILED, "", "" },
+	{ "foreign tag", false, false, IR, "", BACK_READY, "b OK in\r\n", CRED, BACK_FAILED, "",
+		"" },
+	{ "tag prefix is not the tag", false, false, IR, "", BACK_READY, "aa OK in\r\n", CRED,
 		BACK_FAILED, "", "" },
-	{ "foreign tag", false, false, IR, "", BACK_READY, "b OK in\r\n", CRED, BACK_FAILED, "", "" },
-	{ "tag prefix is not the tag", false, false, IR, "", BACK_READY, "aa OK in\r\n", CRED, BACK_FAILED,
-		"", "" },
 	{ "preauth", false, false, "* PREAUTH hi\r\n", "", BACK_FAILED },
 	{ "bye", false, false, "* BYE no\r\n", "", BACK_FAILED },
 	{ "nonsense", false, false, "220 mail ESMTP\r\n", "", BACK_FAILED },
 	{ "OK must be a word", false, false, "* OKAY\r\n", "", BACK_FAILED },
 	{ "lone LF is no line end", false, false, "* OK hi\n", "", PROTO_MORE },
-	{ "capability refused", false, false, "* OK hi\r\nH1 NO\r\n", "H1 CAPABILITY\r\n", BACK_FAILED },
+	{ "capability refused", false, false, "* OK hi\r\nH1 NO\r\n", "H1 CAPABILITY\r\n",
+		BACK_FAILED },
 	{ "starttls not listed", true, false, "* OK [CAPABILITY IMAP4rev1 XSTARTTLS] hi\r\n", "",
 		BACK_FAILED },
-	{ "starttls refused", true, false, "* OK [CAPABILITY starttls] hi\r\nH1 NO\r\n", "H1 STARTTLS\r\n",
-		BACK_FAILED },
+	{ "starttls refused", true, false, "* OK [CAPABILITY starttls] hi\r\nH1 NO\r\n",
+		"H1 STARTTLS\r\n", BACK_FAILED },
 	{ "xclient with ID", false, true,
-		"* OK [CAPABILITY IMAP4rev1 SASL-IR ID] hi\r\n* ID NIL\r\nH1 BAD whatever\r\n", ID_LINE,
-		BACK_READY, "a OK in\r\n", CRED, BACK_ACCEPTED, "a OK in\r\n", "" },
+		"* OK [CAPABILITY IMAP4rev1 SASL-IR ID] hi\r\n* ID NIL\r\nH1 BAD whatever\r\n",
+		ID_LINE, BACK_READY, "a OK in\r\n", CRED, BACK_ACCEPTED, "a OK in\r\n", "" },
 	{ "xclient without ID", false, true, IR, "", BACK_READY, "a OK in\r\n", CRED, BACK_ACCEPTED,
 		"a OK in\r\n", "" },
 };
 
-static const struct back_forward forward = { .client_ip = "192.0.2.1", .local_ip = "192.0.2.9",
-	.client_port = 4000, .local_port = 993, .ttl = 6, .session_id = "H1234-1", .client_tls = true };
+static const struct back_forward forward = { .client_ip = "192.0.2.1",
+	.local_ip = "192.0.2.9",
+	.client_port = 4000,
+	.local_port = 993,
+	.ttl = 6,
+	.session_id = "H1234-1",
+	.client_tls = true };
 
 static struct back *make(bool starttls, bool forwards, const char *tag)
 {
-	struct back_params params = { .starttls = starttls, .host = "h", .client_tag = tag,
+	struct back_params params = { .starttls = starttls,
+		.host = "h",
+		.client_tag = tag,
 		.forward = forwards ? &forward : NULL };
 	struct back *back;
 
@@ -119,7 +128,8 @@ static int play(struct back *back, struct view input, size_t first, struct buf *
 static void expect(const char *name, const struct buf *buf, const char *text)
 {
 	if (buf->len != strlen(text) || memcmp(buf_view(buf).data, text, buf->len) != 0)
-		fail_msg("%s: \"%.*s\" is not \"%s\"", name, (int)buf->len, buf_view(buf).data, text);
+		fail_msg("%s: \"%.*s\" is not \"%s\"", name, (int)buf->len, buf_view(buf).data,
+			text);
 }
 
 static void check(const struct script *script, size_t first)
@@ -157,8 +167,8 @@ static void test_scripts(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(scripts); i++) {
-		size_t longest = MAX(strlen(scripts[i].before),
-			scripts[i].after ? strlen(scripts[i].after) : 0);
+		size_t longest = MAX(
+			strlen(scripts[i].before), scripts[i].after ? strlen(scripts[i].after) : 0);
 
 		check(&scripts[i], SIZE_MAX);
 		for (size_t first = 0; first < longest; first++)
@@ -173,12 +183,13 @@ static void test_section_9_starttls(void **state)
 	struct view left;
 
 	(void)state;
-	assert_int_equal(play(back, VIEW_LIT("* OK [CAPABILITY STARTTLS SASL-IR] hi\r\nH1 OK go\r\n"),
-				 SIZE_MAX, &to_node, &to_client, &left),
+	assert_int_equal(
+		play(back, VIEW_LIT("* OK [CAPABILITY STARTTLS SASL-IR] hi\r\nH1 OK go\r\n"),
+			SIZE_MAX, &to_node, &to_client, &left),
 		BACK_STARTTLS);
 	assert_int_equal(imap_back_ops.starttls_done(back, &to_node), PROTO_MORE);
-	assert_int_equal(play(back, VIEW_LIT("* CAPABILITY IMAP4rev1\r\nH2 OK\r\n"), SIZE_MAX, &to_node,
-				 &to_client, &left),
+	assert_int_equal(play(back, VIEW_LIT("* CAPABILITY IMAP4rev1\r\nH2 OK\r\n"), SIZE_MAX,
+				 &to_node, &to_client, &left),
 		BACK_READY);
 	expect("starttls", &to_node, "H1 STARTTLS\r\nH2 CAPABILITY\r\n");
 	buf_fini(&to_node);
@@ -206,8 +217,9 @@ static void test_SES_57_left_over(void **state)
 	static const struct {
 		const char *unread;
 		int result;
-	} cases[] = { { "", PROTO_MORE }, { "* 1 EXISTS\r\n", PROTO_MORE }, { "a OK in\r\n", BACK_FAILED },
-		{ "* 1 EX", BACK_FAILED }, { "* X {5}\r\n", BACK_FAILED }, { "x", BACK_FAILED } };
+	} cases[] = { { "", PROTO_MORE }, { "* 1 EXISTS\r\n", PROTO_MORE },
+		{ "a OK in\r\n", BACK_FAILED }, { "* 1 EX", BACK_FAILED },
+		{ "* X {5}\r\n", BACK_FAILED }, { "x", BACK_FAILED } };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -218,7 +230,8 @@ static void test_SES_57_left_over(void **state)
 		size_t consumed;
 
 		make_credential(&credential, "a");
-		assert_int_equal(play(back, VIEW_LIT(IR), SIZE_MAX, &to_node, &to_client, &left), BACK_READY);
+		assert_int_equal(play(back, VIEW_LIT(IR), SIZE_MAX, &to_node, &to_client, &left),
+			BACK_READY);
 		assert_int_equal(imap_back_ops.replay(back, &credential, view_str(cases[i].unread),
 					 &consumed, &to_node),
 			cases[i].result);
@@ -237,8 +250,8 @@ static void test_own_tags_differ_from_the_clients(void **state)
 	struct view left;
 
 	(void)state;
-	assert_int_equal(play(back, VIEW_LIT("* OK hi\r\n* CAPABILITY X\r\nH2 OK\r\n"), SIZE_MAX, &to_node,
-				 &to_client, &left),
+	assert_int_equal(play(back, VIEW_LIT("* OK hi\r\n* CAPABILITY X\r\nH2 OK\r\n"), SIZE_MAX,
+				 &to_node, &to_client, &left),
 		BACK_READY);
 	expect("tags", &to_node, "H2 CAPABILITY\r\n");
 	buf_fini(&to_node);
@@ -263,11 +276,13 @@ static void test_SES_74_classes(void **state)
 		size_t consumed;
 
 		make_credential(&credential, "a");
-		assert_int_equal(play(back, VIEW_LIT(IR), SIZE_MAX, &to_node, &to_client, &left), BACK_READY);
-		assert_int_equal(
-			imap_back_ops.replay(back, &credential, left, &consumed, &to_node), PROTO_MORE);
+		assert_int_equal(play(back, VIEW_LIT(IR), SIZE_MAX, &to_node, &to_client, &left),
+			BACK_READY);
+		assert_int_equal(imap_back_ops.replay(back, &credential, left, &consumed, &to_node),
+			PROTO_MORE);
 		assert_true(imap_back_ops.credential_sent(back));
-		assert_int_equal(play(back, view_str(cases[i].reply), SIZE_MAX, &to_node, &to_client, &left),
+		assert_int_equal(
+			play(back, view_str(cases[i].reply), SIZE_MAX, &to_node, &to_client, &left),
 			BACK_REFUSED);
 		assert_int_equal(imap_back_ops.refused_temporarily(back), cases[i].temporary);
 		proto_credential_wipe(&credential);
@@ -288,11 +303,13 @@ static void test_section_3_limits(void **state)
 	(void)state;
 	memset(line, 'x', sizeof(line));
 	memcpy(line, "* OK ", 5);
-	assert_int_equal(play(back, view_make(line, sizeof(line)), SIZE_MAX, &to_node, &to_client, &left),
+	assert_int_equal(
+		play(back, view_make(line, sizeof(line)), SIZE_MAX, &to_node, &to_client, &left),
 		BACK_FAILED);
 	imap_back_ops.free(back);
 	back = make(false, false, "a");
-	assert_int_equal(play(back, VIEW_LIT("* OK hi\r\n"), SIZE_MAX, &to_node, &to_client, &left), PROTO_MORE);
+	assert_int_equal(play(back, VIEW_LIT("* OK hi\r\n"), SIZE_MAX, &to_node, &to_client, &left),
+		PROTO_MORE);
 	for (int i = 0; i < 300 && r == PROTO_MORE; i++)
 		r = play(back, VIEW_LIT("* 1 EXISTS\r\n"), SIZE_MAX, &to_node, &to_client, &left);
 	assert_int_equal(r, BACK_FAILED);

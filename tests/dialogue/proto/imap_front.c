@@ -17,18 +17,22 @@ struct script {
 #define NOT_NOW " BAD Not allowed before authentication.\r\n"
 
 static const struct script scripts[] = {
-	{ "capability", "a CAPABILITY\r\n", "* CAPABILITY X Y AUTH=PLAIN AUTH=LOGIN\r\na OK Done.\r\n" },
+	{ "capability", "a CAPABILITY\r\n",
+		"* CAPABILITY X Y AUTH=PLAIN AUTH=LOGIN\r\na OK Done.\r\n" },
 	{ "any case, lone LF", "a noOP\n", "a OK Done.\r\n" },
 	{ "id", "a ID (\"name\" \"x\")\r\nb ID NIL\r\n",
 		"* ID NIL\r\na OK Done.\r\n* ID NIL\r\nb OK Done.\r\n" },
 	{ "logout", "a LOGOUT\r\nb NOOP\r\n", "* BYE Closing.\r\na OK Done.\r\n", FRONT_CLOSE },
-	{ "unknown commands are not counted", "a SELECT INBOX\r\nb XYZZY\r\n", "a" NOT_NOW "b" NOT_NOW },
-	{ "unparsable lines are counted", "\r\na\r\n", "* BAD Syntax error.\r\n* BAD Syntax error.\r\n",
-		PROTO_MORE, NULL, 2 },
+	{ "unknown commands are not counted", "a SELECT INBOX\r\nb XYZZY\r\n",
+		"a" NOT_NOW "b" NOT_NOW },
+	{ "unparsable lines are counted", "\r\na\r\n",
+		"* BAD Syntax error.\r\n* BAD Syntax error.\r\n", PROTO_MORE, NULL, 2 },
 	{ "tag with a plus", "+ NOOP\r\n", "* BAD Syntax error.\r\n", PROTO_MORE, NULL, 1 },
-	{ "long command name", "a ABCDEFGHIJKLMNOP\r\n", "* BAD Syntax error.\r\n", PROTO_MORE, NULL, 1 },
+	{ "long command name", "a ABCDEFGHIJKLMNOP\r\n", "* BAD Syntax error.\r\n", PROTO_MORE,
+		NULL, 1 },
 	{ "login with atoms", "a LOGIN bob secret\r\n", "", FRONT_LOGIN, "|bob|secret" },
-	{ "login with quotes", "a LOGIN \"bo b\" \"s\\\"e\\\\c\"\r\n", "", FRONT_LOGIN, "|bo b|s\"e\\c" },
+	{ "login with quotes", "a LOGIN \"bo b\" \"s\\\"e\\\\c\"\r\n", "", FRONT_LOGIN,
+		"|bo b|s\"e\\c" },
 	{ "login with literals", "a LOGIN {3}\r\nbob {6}\r\nsecret\r\n", "+ Ready.\r\n+ Ready.\r\n",
 		FRONT_LOGIN, "|bob|secret" },
 	{ "login with non-synchronising literals", "a LOGIN {3+}\r\nbob {6+}\r\nse{5}t\r\n", "",
@@ -37,21 +41,24 @@ static const struct script scripts[] = {
 		"|bob|a\r\nb\r\nc " },
 	{ "what looks like a literal in quotes", "a LOGIN bob \"x {5}\"\r\n", "", FRONT_LOGIN,
 		"|bob|x {5}" },
-	{ "missing argument", "a LOGIN bob\r\nb LOGIN\r\n", "a" FAILED "b" FAILED, PROTO_MORE, NULL, 2 },
+	{ "missing argument", "a LOGIN bob\r\nb LOGIN\r\n", "a" FAILED "b" FAILED, PROTO_MORE, NULL,
+		2 },
 	{ "empty password", "a LOGIN bob \"\"\r\n", "a" FAILED, PROTO_MORE, NULL, 1 },
 	{ "bad literals", "a LOGIN {abc}\r\n", "* BAD Syntax error.\r\n", PROTO_MORE, NULL, 1 },
-	{ "literal with junk", "a LOGIN {30} junk\r\n", "* BAD Syntax error.\r\n", PROTO_MORE, NULL, 1 },
-	{ "literal with the plus in front", "a LOGIN {+30}\r\n", "* BAD Syntax error.\r\n", PROTO_MORE,
-		NULL, 1 },
+	{ "literal with junk", "a LOGIN {30} junk\r\n", "* BAD Syntax error.\r\n", PROTO_MORE, NULL,
+		1 },
+	{ "literal with the plus in front", "a LOGIN {+30}\r\n", "* BAD Syntax error.\r\n",
+		PROTO_MORE, NULL, 1 },
 	{ "literal too long", "a LOGIN {4294967295}\r\nb NOOP\r\n",
 		"a BAD Literal too long.\r\nb OK Done.\r\n", PROTO_MORE, NULL, 1 },
 	{ "literal with a number beyond 64 bits", "a LOGIN {99999999999999999999999}\r\n",
 		"a BAD Literal too long.\r\n", PROTO_MORE, NULL, 1 },
-	{ "non-synchronising literal too long", "a LOGIN {70000+}\r\n", "* BYE Command too long.\r\n",
-		FRONT_CLOSE },
+	{ "non-synchronising literal too long", "a LOGIN {70000+}\r\n",
+		"* BYE Command too long.\r\n", FRONT_CLOSE },
 	{ "plain with initial response", "a AUTHENTICATE PLAIN AGJvYgBwdw==\r\n", "", FRONT_LOGIN,
 		"|bob|pw" },
-	{ "plain without padding", "a AUTHENTICATE PLAIN AGJvYgBwdw\r\n", "", FRONT_LOGIN, "|bob|pw" },
+	{ "plain without padding", "a AUTHENTICATE PLAIN AGJvYgBwdw\r\n", "", FRONT_LOGIN,
+		"|bob|pw" },
 	{ "plain with a prompt", "a AUTHENTICATE plain\r\nAGJvYgBwdw==\r\n", "+ \r\n", FRONT_LOGIN,
 		"|bob|pw" },
 	{ "plain with authzid", "a AUTHENTICATE PLAIN Ym9iAGJvYgBwdw==\r\n", "", FRONT_LOGIN,
@@ -70,27 +77,35 @@ static const struct script scripts[] = {
 	{ "mechanism login with the name", "a AUTHENTICATE LOGIN Ym9i\r\ncHc=\r\n",
 		"+ UGFzc3dvcmQ6\r\n", FRONT_LOGIN, "|bob|pw" },
 	{ "unknown mechanisms", "a AUTHENTICATE XOAUTH2\r\nb AUTHENTICATE FOO x\r\n",
-		"a NO Mechanism not supported.\r\nb NO Mechanism not supported.\r\n", PROTO_MORE, NULL, 2 },
+		"a NO Mechanism not supported.\r\nb NO Mechanism not supported.\r\n", PROTO_MORE,
+		NULL, 2 },
 	{ "attempt limit", "a LOGIN x\r\nb LOGIN x\r\nc LOGIN x\r\nd NOOP\r\n",
-		"a" FAILED "b" FAILED "c" FAILED "* BYE Too many failed attempts.\r\n", FRONT_CLOSE, NULL,
-		3 },
-	{ "privacy", "a LOGIN bob pw\r\nb AUTHENTICATE XOAUTH2\r\nc AUTHENTICATE PLAIN AGJvYgBwdw==\r\n",
+		"a" FAILED "b" FAILED "c" FAILED "* BYE Too many failed attempts.\r\n", FRONT_CLOSE,
+		NULL, 3 },
+	{ "privacy",
+		"a LOGIN bob pw\r\nb AUTHENTICATE XOAUTH2\r\nc AUTHENTICATE PLAIN AGJvYgBwdw==\r\n",
 		"a" PRIVACY "b" PRIVACY "c" PRIVACY, PROTO_MORE, NULL, 0, true },
-	{ "privacy before a literal", "a LOGIN {3}\r\nb NOOP\r\n", "a" PRIVACY "b OK Done.\r\n", PROTO_MORE,
-		NULL, 0, true },
+	{ "privacy before a literal", "a LOGIN {3}\r\nb NOOP\r\n", "a" PRIVACY "b OK Done.\r\n",
+		PROTO_MORE, NULL, 0, true },
 	{ "capabilities of a plain leg", "a CAPABILITY\r\n",
-		"* CAPABILITY X Y LOGINDISABLED STARTTLS\r\na OK Done.\r\n", PROTO_MORE, NULL, 0, true },
+		"* CAPABILITY X Y LOGINDISABLED STARTTLS\r\na OK Done.\r\n", PROTO_MORE, NULL, 0,
+		true },
 	{ "starttls", "a STARTTLS\r\n", "", FRONT_STARTTLS, NULL, 0, true },
 	{ "starttls not offered", "a STARTTLS\r\n", "a BAD STARTTLS not available.\r\n" },
-	{ "starttls with an argument", "a STARTTLS now\r\n", "* BAD Syntax error.\r\n", PROTO_MORE, NULL,
-		1, true },
+	{ "starttls with an argument", "a STARTTLS now\r\n", "* BAD Syntax error.\r\n", PROTO_MORE,
+		NULL, 1, true },
 };
 
 static struct front *make(bool plain)
 {
 	static const enum sasl_mech mechs[] = { SASL_PLAIN, SASL_LOGIN };
-	struct front_params params = { .host = "h", .banner = "b", .capabilities = "X Y",
-		.mechs = mechs, .mech_count = 2, .offer_starttls = plain, .permit_auth = !plain,
+	struct front_params params = { .host = "h",
+		.banner = "b",
+		.capabilities = "X Y",
+		.mechs = mechs,
+		.mech_count = 2,
+		.offer_starttls = plain,
+		.permit_auth = !plain,
 		.max_attempts = 3 };
 	struct front *front;
 
@@ -132,8 +147,8 @@ static void check(const struct script *script, size_t first)
 
 	if (r != script->result || out.len != strlen(script->output) ||
 		memcmp(buf_view(&out).data, script->output, out.len) != 0)
-		fail_msg("%s (cut %zd): result %d, output \"%.*s\"", script->name, first, r, (int)out.len,
-			buf_view(&out).data);
+		fail_msg("%s (cut %zd): result %d, output \"%.*s\"", script->name, first, r,
+			(int)out.len, buf_view(&out).data);
 	assert_int_equal(imap_front_ops.attempts(front), script->attempts);
 	if (r == FRONT_LOGIN) {
 		imap_front_ops.take_credential(front, &credential);
@@ -143,8 +158,8 @@ static void check(const struct script *script, size_t first)
 			*byte = *byte ? *byte : '|';
 		}
 		assert_int_equal(credential.message.len, strlen(script->message));
-		assert_memory_equal(
-			buf_view(&credential.message).data, script->message, credential.message.len);
+		assert_memory_equal(buf_view(&credential.message).data, script->message,
+			credential.message.len);
 		assert_string_equal(credential.tag, "a");
 		proto_credential_wipe(&credential);
 	}
@@ -205,7 +220,8 @@ static void test_over_long_response(void **state)
 		struct buf out = { 0 };
 		char *said;
 
-		assert_int_equal(play(front, view_make(text, sizeof(text) - 1), cuts[i], &out), PROTO_MORE);
+		assert_int_equal(
+			play(front, view_make(text, sizeof(text) - 1), cuts[i], &out), PROTO_MORE);
 		said = view_dup(buf_view(&out));
 		assert_string_equal(said, "+ \r\na BAD Response too long.\r\nb OK Done.\r\n");
 		free(said);
@@ -225,7 +241,8 @@ static void test_replies(void **state)
 		{ FRONT_REPLY_HIDDEN_TEMP, PROTO_AGAIN,
 			"a NO [UNAVAILABLE] Service temporarily unavailable.\r\n" },
 		{ FRONT_REPLY_UNAVAILABLE, FRONT_CLOSE,
-			"a NO [UNAVAILABLE] Service temporarily unavailable.\r\n* BYE Try again later.\r\n" },
+			"a NO [UNAVAILABLE] Service temporarily unavailable.\r\n* BYE Try again "
+			"later.\r\n" },
 		{ FRONT_REPLY_SHUTDOWN, FRONT_CLOSE, "* BYE Shutting down.\r\n" },
 		{ FRONT_REPLY_TIMEOUT, FRONT_CLOSE, "* BYE Timed out.\r\n" },
 		{ FRONT_REPLY_VIOLATION, FRONT_CLOSE, "* BYE Protocol violation.\r\n" },
@@ -238,7 +255,8 @@ static void test_replies(void **state)
 		struct buf out = { 0 };
 		char *said;
 
-		assert_int_equal(play(front, VIEW_LIT("a LOGIN bob pw\r\n"), SIZE_MAX, &out), FRONT_LOGIN);
+		assert_int_equal(
+			play(front, VIEW_LIT("a LOGIN bob pw\r\n"), SIZE_MAX, &out), FRONT_LOGIN);
 		imap_front_ops.take_credential(front, &credential);
 		proto_credential_wipe(&credential);
 		assert_int_equal(
@@ -263,8 +281,9 @@ static void test_SES_14_starttls_restarts(void **state)
 	imap_front_ops.starttls_done(front, true);
 	assert_int_equal(play(front, VIEW_LIT("b CAPABILITY\r\n"), SIZE_MAX, &out), PROTO_MORE);
 	said = view_dup(buf_view(&out));
-	assert_string_equal(said, "a OK Begin TLS.\r\n* CAPABILITY X Y AUTH=PLAIN AUTH=LOGIN\r\n"
-				  "b OK Done.\r\n");
+	assert_string_equal(said,
+		"a OK Begin TLS.\r\n* CAPABILITY X Y AUTH=PLAIN AUTH=LOGIN\r\n"
+		"b OK Done.\r\n");
 	free(said);
 	buf_fini(&out);
 	imap_front_ops.free(front);

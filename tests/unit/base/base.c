@@ -126,7 +126,8 @@ static void test_log_full_pipe_drops_and_says_so(void **state)
 	assert_int_equal(pipe(fds), 0);
 	log_set_fd(fds[1]);
 	for (int i = 0; i < 5000; i++) /* would block for ever if it blocked at all */
-		log_event(LOGL_INFO, "filling", "k", "vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv", NULL);
+		log_event(
+			LOGL_INFO, "filling", "k", "vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv", NULL);
 	assert_true(log_dropped() > before);
 	n = read(fds[0], line, sizeof(line) - 1);
 	assert_true(n > 0);

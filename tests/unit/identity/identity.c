@@ -59,12 +59,14 @@ static void test_MAP_10_12_lengths_and_case(void **state)
 		0);
 	assert_true(identity_login(&(struct identity_rules){ .separators = percent },
 			    view_make(text, 1025), &identity) < 0);
-	assert_int_equal(identity_account(&lower, VIEW_LIT("\xc3\x84"
-							   "B@X"),
+	assert_int_equal(identity_account(&lower,
+				 VIEW_LIT("\xc3\x84"
+					  "B@X"),
 				 &identity),
 		0);
-	assert_string_equal(identity.account, "\xc3\x84"
-					      "b@x");
+	assert_string_equal(identity.account,
+		"\xc3\x84"
+		"b@x");
 	assert_int_equal(identity_account(&none, VIEW_LIT("AbC"), &identity), 0);
 	assert_string_equal(identity.account, "AbC");
 }

@@ -38,7 +38,8 @@ static void test_removed_watch_is_not_called(void **state)
 		pairs[i].other = &pairs[!i];
 		assert_int_equal(pipe(pairs[i].fds), 0);
 		assert_int_equal(
-			loop_watch_add(&loop, &pairs[i].watch, pairs[i].fds[0], EPOLLIN, on_pair), 0);
+			loop_watch_add(&loop, &pairs[i].watch, pairs[i].fds[0], EPOLLIN, on_pair),
+			0);
 		assert_int_equal(write(pairs[i].fds[1], "x", 1), 1);
 	}
 	assert_int_equal(loop_run_once(&loop, 1000), 0);

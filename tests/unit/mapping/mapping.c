@@ -97,9 +97,14 @@ static void on_reply(struct post *post)
 static void setup(struct fixture *f, uint64_t ttl_ms, uint64_t grace_ms, uint64_t timeout_ms)
 {
 	static const char *const names[] = { "node1", "node2", NULL };
-	struct mapping_params params = { .control = &f->loop, .store = &f->fake.store,
-		.positive_ttl_ms = ttl_ms, .negative_ttl_ms = ttl_ms, .stale_grace_ms = grace_ms,
-		.lookup_timeout_ms = timeout_ms, .max_entries = 1000, .default_destination = "node1",
+	struct mapping_params params = { .control = &f->loop,
+		.store = &f->fake.store,
+		.positive_ttl_ms = ttl_ms,
+		.negative_ttl_ms = ttl_ms,
+		.stale_grace_ms = grace_ms,
+		.lookup_timeout_ms = timeout_ms,
+		.max_entries = 1000,
+		.default_destination = "node1",
 		.destinations = names };
 
 	memset(f, 0, sizeof(*f));
@@ -190,7 +195,7 @@ static void test_MAP_85_invalidation_during_a_flight(void **state)
 	assert_int_equal(look(&f, "alice", &got), MAPPING_PENDING);
 	run(&f);
 	assert_int_equal(atomic_load(&f.fake.lookups), 2); /* did not join the old one */
-	f.fake.count = 1;				     /* the first answer alone */
+	f.fake.count = 1;                                  /* the first answer alone */
 	answer(&f.fake, f.fake.held[0]);
 	run(&f);
 	assert_int_equal(f.reply_count, 1);
@@ -222,7 +227,7 @@ static void test_MAP_31_store_that_never_answers(void **state)
 	assert_int_equal(stats_of(&f).store_state, MAPPING_STORE_DOWN);
 	assert_int_equal(stats_of(&f).store_errors, 1);
 	assert_int_equal(look(&f, "alice", &got), MAPPING_HIT); /* transient: no query */
-	release_all(&f.fake);					 /* much too late: harmless */
+	release_all(&f.fake);                                   /* much too late: harmless */
 	run(&f);
 	assert_int_equal(f.reply_count, 1);
 	teardown(&f);
@@ -366,8 +371,8 @@ static void *reader_main(void *arg)
 
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		snprintf(account, sizeof(account), "user%u", (i * 7919) % 500);
-		if (mapping_lookup(shared, view_str(account), &reader->loop.mailbox, on_thread_reply, i,
-			    &got) == MAPPING_PENDING)
+		if (mapping_lookup(shared, view_str(account), &reader->loop.mailbox,
+			    on_thread_reply, i, &got) == MAPPING_PENDING)
 			reader->waiting++;
 		if (i % 100 == 0)
 			mapping_invalidate(shared, view_str(account));
@@ -398,9 +403,14 @@ static void test_threads(void **state)
 	static const char *const names[] = { "node1", "node2", NULL };
 	static struct fake fake;
 	static struct reader readers[READERS];
-	struct mapping_params params = { .control = &control, .store = &fake.store,
-		.positive_ttl_ms = 5, .negative_ttl_ms = 5, .stale_grace_ms = 1000,
-		.lookup_timeout_ms = 1000, .max_entries = 300, .default_destination = "node1",
+	struct mapping_params params = { .control = &control,
+		.store = &fake.store,
+		.positive_ttl_ms = 5,
+		.negative_ttl_ms = 5,
+		.stale_grace_ms = 1000,
+		.lookup_timeout_ms = 1000,
+		.max_entries = 300,
+		.default_destination = "node1",
 		.destinations = names };
 	struct timer tick = { 0 };
 

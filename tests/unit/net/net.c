@@ -103,10 +103,13 @@ static void test_resolve(void **state)
 	(void)state;
 	assert_int_equal(loop_init(&loop), 0);
 	assert_int_equal(resolver_new(&loop, &resolver), 0);
-	assert_int_equal(resolve_start(resolver, "192.0.2.7", 993, on_resolved, &literal, &query), 0);
+	assert_int_equal(
+		resolve_start(resolver, "192.0.2.7", 993, on_resolved, &literal, &query), 0);
 	assert_false(literal.done); /* never inside the call */
-	assert_int_equal(resolve_start(resolver, "localhost", 1, on_resolved, &localhost, &query), 0);
-	assert_int_equal(resolve_start(resolver, "localhost", 1, on_resolved, &cancelled, &query), 0);
+	assert_int_equal(
+		resolve_start(resolver, "localhost", 1, on_resolved, &localhost, &query), 0);
+	assert_int_equal(
+		resolve_start(resolver, "localhost", 1, on_resolved, &cancelled, &query), 0);
 	resolve_cancel(query);
 	for (int i = 0; i < 1000 && !(literal.done && localhost.done); i++)
 		assert_int_equal(loop_run_once(&loop, 10), 0);
@@ -117,7 +120,8 @@ static void test_resolve(void **state)
 	assert_false(cancelled.done);
 	/* A query that is still running when the resolver goes. */
 	assert_int_equal(
-		resolve_start(resolver, "no.such.name.invalid", 1, on_resolved, &cancelled, &query), 0);
+		resolve_start(resolver, "no.such.name.invalid", 1, on_resolved, &cancelled, &query),
+		0);
 	resolver_free(resolver);
 	loop_fini(&loop);
 }

@@ -126,8 +126,8 @@ static void test_SES_51_banned_client_as_probe(void **state)
 	assert_int_equal(enter(health, 1, 1000), HEALTH_PROBE);
 	report(health, HEALTH_FAIL_CLIENT, true, 1, 1000);
 	assert_int_equal(enter(health, 1, 1000), HEALTH_REFUSE); /* not the same client again */
-	assert_int_equal(enter(health, 2, 1000), HEALTH_PROBE);	 /* another one at once */
-	report(health, HEALTH_FAIL_CLIENT, true, 2, 1000);	 /* two addresses: a cooldown */
+	assert_int_equal(enter(health, 2, 1000), HEALTH_PROBE);  /* another one at once */
+	report(health, HEALTH_FAIL_CLIENT, true, 2, 1000);       /* two addresses: a cooldown */
 	assert_int_equal(enter(health, 3, 1500), HEALTH_REFUSE);
 	assert_int_equal(enter(health, 3, 2000), HEALTH_PROBE);
 	assert_int_equal(report(health, HEALTH_SUCCESS, true, 3, 2000), HEALTH_WENT_UP);

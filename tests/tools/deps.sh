@@ -1,0 +1,42 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Installs the Debian packages that building and testing need, and only those that are missing.
+set -eu
+
+packages="gcc make clang clang-format llvm libclang-rt-14-dev libc6-dev pkg-config git ca-certificates
+bpftool libbpf-dev libxdp-dev libssl-dev openssl libsqlite3-dev sqlite3 libc-ares-dev libjansson-dev
+libnl-3-dev libnl-route-3-dev libpcre2-dev libcmocka-dev python3 python3-pytest curl dovecot-imapd
+isync golang-github-burntsushi-toml-dev procps passwd"
+
+missing=""
+for package in $packages; do
+	case "$(dpkg-query -W -f '${Status}' "$package" 2>/dev/null)" in
+	"install ok installed") ;;
+	*) missing="$missing $package" ;;
+	esac
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" != 0 ]; then
+	echo "deps: as root: apt-get install$missing" >&2
+	exit 1
+fi
+echo "deps: installing$missing"
+export DEBIAN_FRONTEND=noninteractive
+
+# The packages' own services are not wanted: the tests start their servers themselves.
+guard=/usr/sbin/policy-rc.d
+made_guard=""
+if [ ! -e "$guard" ]; then
+	printf '#!/bin/sh\nexit 101\n' > "$guard"
+	chmod 755 "$guard"
+	made_guard=yes
+fi
+trap '[ -z "$made_guard" ] || rm -f "$guard"' EXIT
+
+apt-get update -qq
+# shellcheck disable=SC2086
+apt-get install -y -qq --no-install-recommends $missing >/dev/null
+if [ -n "$made_guard" ] && [ -d /run/systemd/system ]; then
+	systemctl disable --now dovecot.service dovecot.socket >/dev/null 2>&1 || true
+fi

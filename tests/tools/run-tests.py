@@ -1,0 +1,115 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that `make test` runs, in order, with one closing line that counts what really ran."""
+
+import glob
+import os
+import re
+import subprocess
+import sys
+import time
+
+PYTHON = "/usr/bin/python3"
+passed = failed = skipped = 0
+
+
+def count(ok, bad=0, skip=0):
+    global passed, failed, skipped
+    passed, failed, skipped = passed + ok, failed + bad, skipped + skip
+
+
+def run(name, command, timeout=900, environment=None):
+    """Runs a command; returns its exit code and output. Prints the output of a failure."""
+    start = time.monotonic()
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, errors="replace",
+                              timeout=timeout, env=dict(os.environ, **(environment or {})))
+        code, output = done.returncode, done.stdout
+    except subprocess.TimeoutExpired as e:
+        code, output = -1, (e.stdout or b"").decode(errors="replace") + "\nTIMED OUT\n"
+    print("%-6s %s (%.0f s)" % ("ok" if code == 0 else "FAILED", name, time.monotonic() - start),
+          flush=True)
+    if code:
+        print(output[-12000:], flush=True)
+    return code, output
+
+
+def single(name, command, expect_failure=False, **kwargs):
+    """A step that is one test."""
+    if expect_failure:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, timeout=900,
+                              env=dict(os.environ, **kwargs.get("environment", {})))
+        print("%-6s %s" % ("ok" if done.returncode else "FAILED", name), flush=True)
+        count(int(done.returncode != 0), int(done.returncode == 0))
+        return
+    code, _ = run(name, command, **kwargs)
+    count(int(code == 0), int(code != 0))
+
+
+def closing_line(name, command, **kwargs):
+    """A step that ends with `N passed, N failed, N skipped`."""
+    code, output = run(name, command, **kwargs)
+    found = re.findall(r"^(\d+) passed, (\d+) failed, (\d+) skipped", output, re.M)
+    if not found:
+        count(0, 1)
+        return output
+    ok, bad, skip = map(int, found[-1])
+    count(ok, max(bad, int(code != 0)), skip)
+    return output
+
+
+def cmocka(directory, programs):
+    for program in programs:
+        name = os.path.relpath(program, directory)
+        code, output = run("%s %s" % (os.path.basename(directory), name), [program], timeout=300)
+        ok = len(re.findall(r"^\[       OK \]", output, re.M))
+        bad = len(set(re.findall(r"^\[  FAILED  \] (test_\w+)", output, re.M)))
+        if code and not bad:
+            bad = 1
+        count(ok, bad)
+
+
+def programs_below(build):
+    found = glob.glob(build + "/tests/unit/*/*") + glob.glob(build + "/tests/dialogue/*/*")
+    return sorted(p for p in found if os.access(p, os.X_OK) and not p.endswith(".d"))
+
+
+def pytest(name, build, arguments):
+    environment = {"HOMING_BUILD": os.path.abspath(build), "PYTHONDONTWRITEBYTECODE": "1"}
+    code, output = run(name, [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rs",
+                              "--tb=short", *arguments], timeout=1500, environment=environment)
+    numbers = {word: int(n) for n, word in re.findall(
+        r"(\d+) (passed|failed|skipped|error)", output.splitlines()[-1] if output else "")}
+    for line in re.findall(r"^SKIPPED .*", output, re.M):
+        print("       " + line)
+    bad = numbers.get("failed", 0) + numbers.get("error", 0)
+    count(numbers.get("passed", 0), max(bad, int(code != 0)), numbers.get("skipped", 0))
+
+
+def main():
+    make = os.environ.get("MAKE", "make")
+    single("layers", [make, "--no-print-directory", "layers"])
+    single("format", [make, "--no-print-directory", "format-check"])
+    single("docs/config.md is current", [make, "--no-print-directory", "docs-check"])
+    closing_line("toml-test", [make, "--no-print-directory", "toml-test"])
+    cmocka("build-san", programs_below("build-san"))
+    cmocka("build-tsan", programs_below("build-tsan"))
+    pytest("end to end, sanitizers", "build-san", ["tests/e2e"])
+    pytest("end to end, optimised build", "build", ["tests/e2e", "-k",
+                                                    "100_mib or dovecot or 150 or SEC_1 or config"])
+    output = closing_line("fuzz", [make, "--no-print-directory", "fuzz"], timeout=1200)
+    print("\n".join("       " + line for line in output.splitlines() if " fuzz " in line))
+    code, output = run("5,000 idle sessions", [make, "--no-print-directory", "bench"], timeout=900)
+    count(int(code == 0), int(code != 0))
+    print("\n".join("       " + line for line in output.splitlines()[-14:]))
+    single("demo", [PYTHON, "tests/demo/demo.py"], environment={"DEMO_ONCE": "1"})
+    single("demo fails without the PROXY header", [PYTHON, "tests/demo/demo.py"],
+           expect_failure=True, environment={"DEMO_ONCE": "1", "DEMO_PROXY": "off"})
+    print("%d passed, %d failed, %d skipped" % (passed, failed, skipped))
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
