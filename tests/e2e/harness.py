@@ -23,7 +23,7 @@ import threading
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.environ.get("HOMING_BUILD", os.path.join(ROOT, "build"))
+BUILD = os.path.abspath(os.environ.get("HOMING_BUILD", os.path.join(ROOT, "build")))
 TOKEN = "e2e-admin-token-0123456789abcdefghij"
 # Sanitizers make everything slower; deadlines of the tests are generous anyway.
 PATIENCE = 30.0

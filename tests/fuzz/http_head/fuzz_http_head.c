@@ -40,7 +40,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (size_t i = 0; i < whole.field_count; i++) {
 		const char *end = whole.fields[i].value.data + whole.fields[i].value.len;
 
-		if (whole.fields[i].name.data < (const char *)data || end > (const char *)data + size)
+		if (whole.fields[i].name.data < (const char *)data ||
+			end > (const char *)data + size)
 			abort();
 	}
 	return 0;

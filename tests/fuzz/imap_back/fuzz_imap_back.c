@@ -5,8 +5,9 @@
 
 #include <stdlib.h>
 
-static const struct back_forward forward = { .client_ip = "192.0.2.1", .local_ip = "192.0.2.2",
-	.session_id = "H1" };
+static const struct back_forward forward = {
+	.client_ip = "192.0.2.1", .local_ip = "192.0.2.2", .session_id = "H1"
+};
 
 struct outcome {
 	int result;
@@ -15,7 +16,9 @@ struct outcome {
 
 static void play(const uint8_t *data, size_t size, size_t step, int flags, struct outcome *outcome)
 {
-	struct back_params params = { .starttls = flags & 1, .host = "h", .client_tag = "a",
+	struct back_params params = { .starttls = flags & 1,
+		.host = "h",
+		.client_tag = "a",
 		.forward = flags & 2 ? &forward : NULL };
 	struct proto_credential credential = { .mech = SASL_PLAIN, .tag = "a" };
 	size_t given = step ? MIN(step, size) : size, used = 0, consumed;
@@ -71,9 +74,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	 * and a second message in two, as they should be. */
 	play(data + 2, size - 2, 0, data[0], &whole);
 	play(data + 2, size - 2, data[1] % 16 + 1, data[0], &pieces);
-	if (!(data[0] & 1) && (whole.result != pieces.result ||
-				      !view_eq(buf_view(&whole.to_node), buf_view(&pieces.to_node)) ||
-				      !view_eq(buf_view(&whole.to_client), buf_view(&pieces.to_client))))
+	if (!(data[0] & 1) &&
+		(whole.result != pieces.result ||
+			!view_eq(buf_view(&whole.to_node), buf_view(&pieces.to_node)) ||
+			!view_eq(buf_view(&whole.to_client), buf_view(&pieces.to_client))))
 		abort();
 	buf_fini(&whole.to_node);
 	buf_fini(&whole.to_client);

@@ -10,11 +10,17 @@ struct outcome {
 	struct buf out, message;
 };
 
-static void play(const uint8_t *data, size_t size, size_t step, bool permit, struct outcome *outcome)
+static void play(
+	const uint8_t *data, size_t size, size_t step, bool permit, struct outcome *outcome)
 {
 	static const enum sasl_mech mechs[] = { SASL_PLAIN, SASL_LOGIN };
-	struct front_params params = { .host = "h", .banner = "b", .capabilities = "X",
-		.mechs = mechs, .mech_count = 2, .offer_starttls = !permit, .permit_auth = permit,
+	struct front_params params = { .host = "h",
+		.banner = "b",
+		.capabilities = "X",
+		.mechs = mechs,
+		.mech_count = 2,
+		.offer_starttls = !permit,
+		.permit_auth = permit,
 		.max_attempts = 3 };
 	size_t given = step ? MIN(step, size) : size, used = 0, consumed;
 	struct proto_credential credential;
@@ -28,7 +34,8 @@ static void play(const uint8_t *data, size_t size, size_t step, bool permit, str
 
 		memcpy(copy, data + used, given - used);
 		copy = realloc(copy, given - used ? given - used : 1);
-		r = imap_front_ops.input(front, view_make(copy, given - used), &consumed, &outcome->out);
+		r = imap_front_ops.input(
+			front, view_make(copy, given - used), &consumed, &outcome->out);
 		free(copy);
 		if (consumed > given - used)
 			abort();

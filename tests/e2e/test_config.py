@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+"""config.md: --check-config and --print-config on files, finding by finding."""
+
+import os
+import re
+import subprocess
+import time
+
+import pytest
+
+import harness
+
+MINIMAL = """[mapping]
+source = "file"
+[mapping.file]
+path = "accounts"
+[routing]
+default_destination = "node1"
+[destination.node1]
+host = "127.0.0.1"
+allow_plaintext_auth = true
+[destination.node1.protocol.imap]
+port = 1143
+tls = "plain"
+[listener.imap]
+protocol = "imap"
+bind = ["127.0.0.1:0"]
+tls = "plain"
+"""
+
+
+class Checker:
+    def __init__(self, workspace):
+        self.workspace = workspace
+        workspace.write("accounts", "")
+
+    def run(self, text, option="--check-config", environment=None, name="homing.toml"):
+        path = self.workspace.write(name, text)
+        env = {k: v for k, v in os.environ.items() if not k.startswith("HOMING_ADMIN")}
+        env.update(environment or {})
+        return subprocess.run([os.path.join(harness.BUILD, "homingd"), option, path], text=True,
+                              capture_output=True, timeout=60, env=env, cwd="/")
+
+    def ok(self, text, **kwargs):
+        done = self.run(text, **kwargs)
+        assert done.returncode == 0, done.stderr
+        assert "error:" not in done.stderr
+        return done
+
+    def errors(self, text, *wanted, **kwargs):
+        done = self.run(text, **kwargs)
+        assert done.returncode == 1, done.stdout + done.stderr
+        for part in wanted:
+            assert part in done.stderr, done.stderr
+        return done.stderr
+
+
+@pytest.fixture
+def check(workspace):
+    return Checker(workspace)
+
+
+def change(old, new, text=MINIMAL):
+    assert old in text
+    return text.replace(old, new, 1)
+
+
+def test_CFG_2_arguments(check):
+    env = {k: v for k, v in os.environ.items() if k != "HOMING_CONFIG"}
+    homingd = os.path.join(harness.BUILD, "homingd")
+    done = subprocess.run([homingd], capture_output=True, text=True, env=env, timeout=60)
+    assert done.returncode == 2 and "usage" in done.stderr
+    a = check.workspace.write("a.toml", "x = 1\n")
+    b = check.workspace.write("b.toml", MINIMAL)
+    env["HOMING_CONFIG"] = a
+    run = lambda *args: subprocess.run([homingd, *args], capture_output=True,  # noqa: E731
+                                       text=True, env=env, timeout=60)
+    assert run("--check-config").returncode == 1
+    assert run("--check-config", "--config", b).returncode == 0
+    assert run("--check-config", b).returncode == 0
+    assert run("--version").stdout.startswith("homingd ")
+    assert run("--frobnicate").returncode == 2
+
+
+def test_CFG_3_minimal_file(check):
+    assert check.ok(MINIMAL).stderr == ""
+    check.ok("\ufeff" + MINIMAL.replace("\n", "\r\n"))
+
+
+def test_section_13_cluster_fixture(check):
+    """The user's own file, unchanged but for the paths that must exist."""
+    space = check.workspace
+    space.certificate("fullchain", ["mail.example.com"])
+    space.write("admin.token", "x" * 40)
+    with open(os.path.join(os.path.dirname(__file__), "cluster.toml"), encoding="utf-8") as f:
+        text = f.read()
+    text = text.replace("/etc/proxy/tls/fullchain.pem", space.path + "/fullchain.pem").replace(
+        "/etc/proxy/tls/privkey.pem", space.path + "/fullchain.key").replace(
+        "/etc/proxy/admin.token", space.path + "/admin.token")
+    check.ok(text)
+    printed = check.ok(text, option="--print-config").stdout
+    check.ok(printed, name="printed.toml")
+
+
+def test_CFG_5_masked_secrets(check):
+    text = MINIMAL + ('[admin]\nbind = "127.0.0.1:0"\nbearer_token = "%s"\n' % ("secret" * 8) +
+                      '[mapping.redis]\nurl = "redis://user:hunter2@h/0"\n')
+    printed = check.run(text, option="--print-config").stdout
+    assert "secretsecret" not in printed and "hunter2" not in printed
+    assert printed.count("********") == 2
+    check.errors(change("secret" * 8, "********", text), "admin.bearer_token")
+
+
+def test_CFG_9_relative_paths(check):
+    check.workspace.mkdir("tls")
+    check.workspace.certificate("tls/a", ["x.test"])
+    check.ok(MINIMAL + '[tls.certificate.a]\ncert = "tls/a.pem"\nkey = "tls/a.key"\n')
+
+
+def test_CFG_10_11_12_13_14_messages(check):
+    err = check.errors(MINIMAL + '[server]\nhostnme = "x"\nthreads = "5"\nproxy_ttl = 0\n'
+                       'log_level = "inof"\n')
+    lines = err.splitlines()
+    line = MINIMAL.count("\n") + 2
+    assert lines[0].endswith(
+        'homing.toml:%d:1: error: server.hostnme: unknown key "hostnme"; '
+        'nearest known key: "hostname"' % line)
+    assert lines[1].endswith(":%d:11: error: server.threads: expected integer, found string"
+                             % (line + 1))
+    assert "1 to 255" in lines[2] and 'nearest: "info"' in lines[3]
+    assert lines[-1] == "4 error(s), 0 warning(s)"
+    assert len(lines) == 5
+
+
+def test_CFG_11_syntax_error_stands_alone(check):
+    err = check.errors("a = \nb = 1\n")
+    assert err.count("error:") == 1 and "homing.toml:1:5: error: expected a value" in err
+
+
+def test_CFG_12_belongs_to_another_table(check):
+    err = check.errors(MINIMAL + '[mapping.sql]\nquery = "x"\npositive_ttl = "1m"\n')
+    assert "it belongs to [mapping]" in err
+
+
+@pytest.mark.parametrize("value", ["30s", "10m", "1h", "250ms", " 5 m ", "2d", "0s"])
+def test_section_3_durations(check, value):
+    check.ok(MINIMAL + '[server]\nhost_down_cooldown = "%s"\n' % value)
+
+
+@pytest.mark.parametrize("value", ["", "10x", "abc", "10", "-1s", "1.5s", "18446744073709551615d",
+                                   "3651d"])
+def test_section_3_bad_durations(check, value):
+    check.errors(MINIMAL + '[server]\nhost_down_cooldown = "%s"\n' % value,
+                 "server.host_down_cooldown")
+
+
+@pytest.mark.parametrize("old,new,wanted", [
+    ('default_destination = "node1"', 'default_destination = "ghost"', '"ghost" is not declared'),
+    ('protocol = "imap"', 'protocol = "pop3"', "declares no pop3"),
+    ('protocol = "imap"', 'protocol = "smtp"', "smtp_passthrough_destination"),
+    ('protocol = "imap"', 'protocol = "http"\nforwarded = "trust"', None),
+    ("allow_plaintext_auth = true\n", "", "allow_plaintext_auth"),
+    ('tls = "plain"\n[listener', 'tls = "implicit"\n[listener', "tls_server_name"),
+    ("[destination.node1]\n", '[destination.node1]\ntls_client_cert = "accounts"\n', "together"),
+    ("[destination.node1]\n", '[destination.node1]\ntls_pinned_cert_sha256 = "abc"\n',
+     "64 hexadecimal"),
+    ("[destination.node1]\n", '[destination.node1]\ntls_pinned_cert_sha256 = "%s"\n' % ("aB:" * 32),
+     None),
+    ('source = "file"', 'source = "redis"', "[mapping.redis] is missing"),
+    ('bind = ["127.0.0.1:0"]', 'bind = ["127.0.0.1:1143"]', "loop"),
+    ('bind = ["127.0.0.1:0"]', 'bind = ["0.0.0.0:1143"]', "loop"),
+    ('bind = ["127.0.0.1:0"]', 'bind = ["127.0.0.1:5", "0.0.0.0:5"]', "already bound"),
+    ('bind = ["127.0.0.1:0"]', 'bind = ["0.0.0.0:5", "[::]:5"]', None),
+    ('bind = ["127.0.0.1:0"]', 'bind = ["localhost:5"]', "not an address"),
+    ('bind = ["127.0.0.1:0"]', "bind = []", "at least one"),
+    ('tls = "plain"\n[listener', 'tls = "starttls"\n[listener', "tls_server_name"),
+    ('[listener.imap]\n', '[listener.imap]\nproxy_protocol = "optional"\n', "trusted peers"),
+])
+def test_CFG_40_cross_checks(check, old, new, wanted):
+    text = change(old, new)
+    if wanted:
+        check.errors(text, wanted)
+    else:
+        done = check.run(text)
+        assert "error:" not in done.stderr.replace("declares no http", ""), done.stderr
+
+
+def test_CFG_40_14_mapping_file(check):
+    check.workspace.write("accounts", "alice node1\nbob ghost\ncarol\ndave node1 x\n")
+    err = check.errors(MINIMAL)
+    assert re.search(r'accounts:2:1: error: .*"ghost"', err)
+    assert "accounts:3:1: error" in err and "accounts:4:1: error" in err
+    check.workspace.write("accounts", "alice node1\n# x\nALICE node1\nalice node1 # twice\n")
+    assert check.ok(MINIMAL).stderr == ""
+    check.ok(MINIMAL.replace('source = "file"', 'source = "file"\nnormalize = "lowercase"'))
+
+
+SQL = """[mapping]
+source = "sql"
+[mapping.sql]
+%s
+""" + MINIMAL[MINIMAL.index("[routing]"):]
+
+
+@pytest.mark.parametrize("sql,wanted", [
+    ('query = "SELECT n FROM t WHERE i = $1"', None),
+    ('url = "sqlite:///x.db"\nquery = "SELECT n FROM t WHERE i = ?"', None),
+    ('query = "SELECT n FROM t WHERE i = ?"', "no parameter $1"),
+    ('url = "mysql://h/d"\nquery = "$1"',
+     "MySQL is not supported; use postgres://, postgresql:// or sqlite://"),
+    ('url = "oracle://h/d"\nquery = "$1"', "sqlite://"),
+    ('url = "sqlite://relative.db"\nquery = "$1"', "absolute path"),
+    ('url = "postgres://h/d"', "required key is missing"),
+])
+def test_CFG_30_31_sql(check, sql, wanted):
+    if wanted:
+        check.errors(SQL % sql, wanted)
+    else:
+        check.ok(SQL % sql)
+
+
+@pytest.mark.parametrize("route,wanted", [
+    ('fallback = "ghost"', "not declared"), ('fallback = "default"', None),
+    ('extract = { from = "body" }', "needs regex"), ('extract = { from = "query" }', "needs param"),
+    ('extract = { from = "header" }', "needs header"),
+    ('extract = { from = "body", regex = "([" }', "does not compile"),
+    ('extract = { from = "body", regex = "x" }', "no capture group"),
+    ('extract = { from = "body", regex = "user=(.*)" }', None),
+    ('extract = { from = "nowhere" }', "unknown value"), ('extract = { param = "x" }', "required")])
+def test_CFG_40_15_17_18_routes(check, route, wanted):
+    text = MINIMAL + '[destination.node1.protocol.http]\nport = 80\ntls = "plain"\n' \
+        '[[http.route]]\nmatch = "/**"\n' + route + "\n"
+    if wanted:
+        check.errors(text, wanted)
+    else:
+        check.ok(text)
+
+
+@pytest.mark.parametrize("admin,wanted", [
+    ('bearer_token = "%s"' % ("x" * 32), None), ('bearer_token = "%s"' % ("x" * 31), "32 to 4096"),
+    ('tls = "plain"\nbearer_token = "%s"' % ("x" * 32), "implicit"), ("", "no token"),
+    ('bearer_token = "%s"' % ("x y" * 20), "without blanks"),
+    ('bearer_token_file = "nothing"', "cannot read")])
+def test_CFG_35_40_19_admin(check, admin, wanted):
+    text = MINIMAL + '[admin]\nbind = "127.0.0.1:0"\n' + admin + "\n"
+    if wanted:
+        check.errors(text, wanted)
+    else:
+        check.ok(text)
+
+
+def test_CFG_20_24_certificates(check):
+    space = check.workspace
+    space.certificate("a", ["a.test"])
+    space.certificate("b", ["a.test"], days=30)
+    one = '[tls.certificate.a]\ncert = "a.pem"\nkey = "a.key"\n'
+    two = '[tls.certificate.b]\ncert = "b.pem"\nkey = "b.key"\n'
+    check.ok(MINIMAL + one)
+    check.errors(MINIMAL + one + two, "another certificate already serves a.test")
+    check.errors(MINIMAL + one.replace('"a.key"', '"b.key"'), "does not match")
+    check.errors(MINIMAL + one.replace('"a.key"', '"nothing"'), "cannot read")
+    check.errors(MINIMAL + one.replace('"a.pem"', '"a.key"'), "no PEM certificate")
+    both = one + "default = true\n" + two + 'subjects = ["b.test"]\ndefault = true\n'
+    check.errors(MINIMAL + both, "is the default already")
+
+
+def test_CFG_25_suites(check):
+    every = ["TLS13_AES_256_GCM_SHA384", "tls_aes_128_gcm_sha256", "TLS_CHACHA20_POLY1305_SHA256"]
+    every += ["TLS_ECDHE_%s_WITH_%s" % (a, s) for a in ("ECDSA", "RSA") for s in (
+        "AES_256_GCM_SHA384", "AES_128_GCM_SHA256", "CHACHA20_POLY1305_SHA256")]
+    toml = lambda names, more="": '[tls.protocols]\n%sdisable_cipher_suites = %s\n' % (  # noqa: E731
+        more, str(names).replace("'", '"'))
+    check.ok(MINIMAL + toml(every[:-1]))
+    check.errors(MINIMAL + toml(every), "no cipher suite is left")
+    check.errors(MINIMAL + toml(every[:3], 'min_version = "1.3"\n'), "no cipher suite is left")
+    check.errors(MINIMAL + toml(["TLS_RSA_WITH_NULL_MD5"]), "unknown cipher suite")
+
+
+def test_CFG_32_33_34_capabilities(check):
+    caps = lambda text: MINIMAL + "[capabilities.imap]\n" + text + "\n"  # noqa: E731
+    check.ok(caps('sasl = ["plain", "LOGIN"]'))
+    check.ok(caps("sasl = []"))
+    check.errors(caps('sasl = ["PLAIN", "plain"]'), "listed twice")
+    check.errors(caps('sasl = ["CRAM-MD5"]'), "unknown mechanism")
+    check.errors(caps('banner = "a\\r\\nb"'), "control character")
+    check.errors(caps('advertise = ["AUTH=PLAIN"]'), "by itself")
+    check.errors(caps('advertise = ["STARTTLS"]'), "by itself")
+
+
+def test_CFG_8_environment(check):
+    check.errors(MINIMAL, "HOMING_LOG", environment={"HOMING_LOG": "loud"})
+    printed = check.ok(MINIMAL, option="--print-config", environment={"HOMING_LOG": "debug"}).stdout
+    assert 'log_level = "debug"' in printed
+
+
+def test_one_mib_is_fast_and_more_is_refused(check):
+    """Far below a second in the optimised build; a quadratic reader would take minutes."""
+    entries = "".join('[destination."d%d"]\nhost = "h%d"\n[destination."d%d".protocol.imap]\n'
+                      'port = 993\ntls = "implicit"\n' % (i, i, i) for i in range(9000))
+    text = MINIMAL + entries
+    assert 900000 < len(text) < 1024 * 1024
+    start = time.monotonic()
+    check.ok(text)
+    assert time.monotonic() - start < 30
+    check.errors(text + "#" + "x" * 1024 * 1024, "larger than 1 MiB")
+
+
+def test_nesting_is_bounded(check):
+    check.errors("a = " + "[" * 100000, "nested too deeply")
+    check.errors("a = " + "{b = " * 100000, "nested too deeply")
+    check.errors(".".join("a" * 100000) + " = 1", "too many parts")
