@@ -947,3 +947,48 @@ def test_what_the_build_cannot_do_is_named(make, change, named):
                           text=True, timeout=harness.PATIENCE)
     assert done.returncode == 1
     assert named in done.stderr and "not supported by this build" in done.stderr
+
+
+def memory_holds(pid, needle):
+    """Where a process's writable memory holds some bytes."""
+    found = []
+    with open("/proc/%d/maps" % pid, encoding="ascii") as maps, \
+            open("/proc/%d/mem" % pid, "rb", 0) as mem:
+        for line in maps:
+            span, mode, *rest = line.split()
+            start, end = (int(x, 16) for x in span.split("-"))
+            if not mode.startswith("rw") or end - start > 1 << 32:
+                continue
+            try:
+                mem.seek(start)
+                data = mem.read(end - start)
+            except (OSError, OverflowError, ValueError):
+                continue
+            at = data.find(needle)
+            while at >= 0:
+                found.append((hex(start + at), rest[-1] if rest else ""))
+                at = data.find(needle, at + 1)
+    return found
+
+
+@pytest.mark.parametrize("how", ["LOGIN", "literal", "PLAIN"])
+def test_SEC_21_password_is_gone_from_memory(make, how):
+    if os.geteuid() != 0:
+        pytest.skip("needs root to read another process's memory")
+    password = "Unm1stakable-%s-%d" % (how, os.getpid())
+    encoded = plain("alice", password)
+    router = make.router([make.node("node1")], server="threads = 1")
+    with router.client() as c:
+        c.line()
+        if how == "LOGIN":
+            c.send("a LOGIN alice %s\r\n" % password)
+        elif how == "literal":
+            c.send("a LOGIN alice {%d+}\r\n%s\r\n" % (len(password), password))
+        else:
+            c.send("a AUTHENTICATE PLAIN %s\r\n" % encoded)
+        assert c.line().startswith("a OK")
+        assert c.command("b NOOP") == ["b OK NOOP"]
+        pid = router.process.pid
+        assert memory_holds(pid, b"SELECT node FROM account_nodes")  # the search does find things
+        for needle in (password.encode(), encoded.encode()):
+            assert memory_holds(pid, needle) == []
