@@ -195,20 +195,25 @@ static void on_store_done(struct store_request *request)
 	mailbox_send(&query->mapping->control->mailbox, &query->post, on_query_done);
 }
 
-/* The store is late: answer without it. Its own answer finds nobody and is dropped. */
+/* The store is late: answer without it. Its own answer finds nobody and is dropped. The request
+ * still belongs to the store's thread: nothing of it but op, which nobody writes, may be read. */
 static void on_query_late(struct timer *timer)
 {
-	struct query *query = container_of(timer, struct query, timer), late;
+	struct query *query = container_of(timer, struct query, timer);
+	struct query late = { .mapping = query->mapping,
+		.flight = query->flight,
+		.done = query->done,
+		.admin_done = query->admin_done,
+		.admin_arg = query->admin_arg,
+		.request = { .op = query->request.op, .result = STORE_TIMEOUT } };
 
-	/* The store still owns the request; a copy carries the verdict. */
-	late = *query;
-	late.request.result = STORE_TIMEOUT;
+	memcpy(late.account, query->account, sizeof(late.account));
+	memcpy(late.destination, query->destination, sizeof(late.destination));
 	snprintf(late.request.error, sizeof(late.request.error), "no answer within lookup_timeout");
 	query->flight = NULL;
 	query->done = NULL;
 	if (late.flight)
 		late.flight->query = NULL;
-	memset(&late.timer, 0, sizeof(late.timer));
 	settle(&late);
 }
 
