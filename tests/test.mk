@@ -12,7 +12,7 @@ test: deps
 	@$(MAKE) -s --no-print-directory -j$(JOBS) all build/tests/toml-decoder build/tests/schema-doc \
 		build/bench/lightnode build/bench/idleload
 	@$(MAKE) -s --no-print-directory -j$(JOBS) SAN=1 all unit-build
-	@$(MAKE) -s --no-print-directory -j$(JOBS) TSAN=1 $(TSAN_TESTS)
+	@$(MAKE) -s --no-print-directory -j$(JOBS) TSAN=1 all $(TSAN_TESTS)
 	@$(MAKE) -s --no-print-directory -j$(JOBS) fuzz-build
 	@MAKE="$(MAKE)" /usr/bin/python3 tests/tools/run-tests.py
 

@@ -97,6 +97,8 @@ def main():
     cmocka("build-san", programs_below("build-san"))
     cmocka("build-tsan", programs_below("build-tsan"))
     pytest("end to end, sanitizers", "build-san", ["tests/e2e"])
+    pytest("end to end, ThreadSanitizer", "build-tsan",
+           ["tests/e2e", "-k", "150 or MAP or ADM or SES_86 or SES_51 or 100_mib or random"])
     pytest("end to end, optimised build", "build", ["tests/e2e", "-k",
                                                     "100_mib or dovecot or 150 or SEC_1 or config"])
     output = closing_line("fuzz", [make, "--no-print-directory", "fuzz"], timeout=1200)

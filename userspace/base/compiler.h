@@ -15,7 +15,17 @@
 #define BIT(n) (1u << (n))
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
+/* Each argument is evaluated once; they must have the same type. */
+#define COMPARE_UNIQUE(a, op, b, x, y) \
+	({                             \
+		__auto_type x = (a);   \
+		__auto_type y = (b);   \
+		(void)(&x == &y);      \
+		x op y ? x : y;        \
+	})
+#define COMPARE_NAMED(a, op, b, n) COMPARE_PASTE(a, op, b, n)
+#define COMPARE_PASTE(a, op, b, n) COMPARE_UNIQUE(a, op, b, compare_x##n, compare_y##n)
+#define MIN(a, b) COMPARE_NAMED(a, <, b, __COUNTER__)
+#define MAX(a, b) COMPARE_NAMED(a, >, b, __COUNTER__)
 
 #endif
