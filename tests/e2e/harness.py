@@ -83,14 +83,18 @@ class Workspace:
         return path
 
     def certificate(self, name, names, days=30, key="ec"):
-        """A self-signed certificate; returns (cert path, key path, SHA-256 of the DER)."""
+        """A self-signed certificate (negative days: expired); returns (cert path, key path, SHA-256 of the DER)."""
         cert, keyfile = (os.path.join(self.path, name + s) for s in (".pem", ".key"))
         algorithm = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
         if key == "rsa":
             algorithm = ["-newkey", "rsa:2048"]
-        subprocess.run(["openssl", "req", "-x509", *algorithm, "-nodes", "-keyout", keyfile,
-                        "-out", cert, "-days", str(days), "-subj", "/CN=" + names[0], "-addext",
+        request = cert + ".csr"
+        subprocess.run(["openssl", "req", "-new", *algorithm, "-nodes", "-keyout", keyfile, "-out",
+                        request, "-subj", "/CN=" + names[0], "-addext",
                         "subjectAltName=" + ",".join("DNS:" + n for n in names)],
+                       check=True, capture_output=True)
+        subprocess.run(["openssl", "x509", "-req", "-in", request, "-signkey", keyfile, "-days",
+                        str(days), "-copy_extensions", "copy", "-out", cert],
                        check=True, capture_output=True)
         for path in (cert, keyfile):
             os.chmod(path, 0o600)
@@ -298,7 +302,7 @@ class NodeConnection:
         self.node, self.sock = node, sock
         self.buffer, self.received, self.error = b"", b"", None
         self.proxy_source = self.proxy_destination = self.proxy_tlvs = None
-        self.closed = threading.Event()
+        self.closed, self.peer = threading.Event(), sock.getpeername()[0]
         sock.settimeout(PATIENCE)
 
     def _exactly(self, n):

@@ -474,6 +474,69 @@ def test_SES_47_sessions_to_nodes_are_resumed(make):
     assert reused[0] is False and any(reused[1:])
 
 
+@pytest.mark.parametrize("case", ["trusted", "wrong name", "expired"])
+def test_SES_47_system_trust(make, workspace, case):
+    """The system store is the node's own certificate here."""
+    names = ["other.test"] if case == "wrong name" else ["node1.test"]
+    cert, key, _ = workspace.certificate("trusted", names, days=-1 if case == "expired" else 30)
+    node = make.node("node1")
+    node.context.load_cert_chain(cert, key)
+    toml = harness.destination_toml("node1", "127.0.0.1", node.port, "implicit", None, "none")
+    router = make.router([toml], default="node1", environment={"SSL_CERT_FILE": cert})
+    with router.client() as c:
+        c.line()
+        c.send("a LOGIN alice very-secret-pw\r\n")
+        if case == "trusted":
+            assert c.line().startswith("a OK")
+            return
+        assert c.eof() == UNAVAILABLE
+    assert last_session(router)["reason"] == "tls_node"
+    assert "certificate refused" in router.log()
+    assert b"very-secret" not in b"".join(conn.received for conn in node.connections)
+
+
+def test_SES_47_client_certificate(make, workspace):
+    cert, key, _ = workspace.certificate("client", ["router.test"])
+    node = make.node("node1")
+    node.context.verify_mode = ssl.CERT_REQUIRED
+    node.context.load_verify_locations(cert)
+    with_cert = node.toml(extra='tls_client_cert = "client.pem"\ntls_client_key = "client.key"')
+    without = harness.destination_toml("node2", "127.0.0.1", node.port, "implicit", node.pin, "none")
+    router = make.router([with_cert, without], default="node1")
+    router.map({"bob": "node2"})
+    with router.client() as c:
+        c.line()
+        assert c.command("a LOGIN alice pw")[-1].startswith("a OK")
+    with router.client() as c:
+        c.line()
+        c.send("a LOGIN bob pw\r\n")
+        assert c.eof() == UNAVAILABLE
+
+
+def test_SES_45_names_addresses_and_sources(make):
+    """A name with several addresses (::1 has no listener); source addresses alternate."""
+    node = make.node("node1")
+    toml = harness.destination_toml("node1", "localhost", node.port, "implicit", node.pin, "none",
+                                    'source_ips = ["127.0.5.1", "127.0.5.2"]')
+    router = make.router([toml], default="node1", server="threads = 1")
+    for _ in range(4):
+        with router.client() as c:
+            c.line()
+            assert c.command("a LOGIN alice pw")[-1].startswith("a OK")
+    peers = [conn.peer for conn in node.connections]
+    assert peers == ["127.0.5.1", "127.0.5.2"] * 2, peers
+
+
+def test_SES_46_name_that_does_not_resolve(make):
+    toml = harness.destination_toml("node1", "no.such.host.invalid", 993, "implicit", "00" * 32)
+    router = make.router([toml], default="node1", server='backend_timeout = "3s"')
+    with router.client() as c:
+        c.line()
+        c.send("a LOGIN alice pw\r\n")
+        assert c.eof() == UNAVAILABLE
+    assert last_session(router)["reason"] in ("node_unreachable", "node_timeout")
+
+
 # ---- STARTTLS towards the node ----
 
 def test_starttls_and_plain_legs(make):
@@ -682,13 +745,13 @@ def test_SES_84_half_close_delivers_the_answer(make):
 
 
 def test_section_3_bridge_idle(make):
-    router = make.router([make.node("node1")], server='bridge_idle = "1s"')
+    router = make.router([make.node("node1")], server='bridge_idle = "3s"')
     with router.client() as c:
         c.line()
         c.command("a LOGIN alice pw")
-        for i in range(4):  # a byte now and then keeps it open
+        for i in range(5):  # a byte now and then keeps it open
             assert c.command("b%d NOOP" % i) == ["b%d OK NOOP" % i]
-            assert not c.readable(0.5)
+            assert not c.readable(0.8)
         assert c.eof() == b""
     assert last_session(router)["reason"] == "idle"
 
