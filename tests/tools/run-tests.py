@@ -96,11 +96,13 @@ def main():
     closing_line("toml-test", [make, "--no-print-directory", "toml-test"])
     cmocka("build-san", programs_below("build-san"))
     cmocka("build-tsan", programs_below("build-tsan"))
-    pytest("end to end, sanitizers", "build-san", ["tests/e2e"])
+    # What freed memory still holds can be judged in the optimised build alone: the sanitizer's
+    # quarantine keeps also what OpenSSL has freed.
+    pytest("end to end, sanitizers", "build-san", ["tests/e2e", "-k", "not SEC_21"])
     pytest("end to end, ThreadSanitizer", "build-tsan",
            ["tests/e2e", "-k", "150 or MAP or ADM or SES_86 or SES_51 or 100_mib or random"])
     pytest("end to end, optimised build", "build", ["tests/e2e", "-k",
-                                                    "100_mib or dovecot or 150 or SEC_1 or config"])
+                                                    "100_mib or dovecot or 150 or SEC_ or config"])
     output = closing_line("fuzz", [make, "--no-print-directory", "fuzz"], timeout=1200)
     print("\n".join("       " + line for line in output.splitlines() if " fuzz " in line))
     code, output = run("5,000 idle sessions", [make, "--no-print-directory", "bench"], timeout=900)

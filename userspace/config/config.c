@@ -76,7 +76,7 @@ static void ignore_finding(void *arg, const struct config_finding *finding)
 	(void)finding;
 }
 
-static int token_from_file(const char *path, char **ret_token)
+int config_read_token(const char *path, char **ret_token)
 {
 	char *text, *start, *end, *token;
 	size_t len;
@@ -113,7 +113,7 @@ int config_admin_token(const char *path, char **ret_token)
 		return r;
 	r = -ENOENT;
 	if (config->admin.present && config->admin.bearer_token_file) {
-		r = token_from_file(config->admin.bearer_token_file, ret_token);
+		r = config_read_token(config->admin.bearer_token_file, ret_token);
 	} else if (config->admin.present) {
 		admin = toml_find(&toml_root(config->private->document)->table, VIEW_LIT("admin"));
 		token = admin ? toml_find(&admin->value->table, VIEW_LIT("bearer_token")) : NULL;

@@ -235,6 +235,9 @@ void config_print_schema(FILE *out);
 const struct config_destination *config_find_destination(
 	const struct config *config, struct view name);
 
+/* A token file's content without outer blanks and line ends. The caller wipes and frees. Returns 0
+ * or -errno. */
+MUST_USE int config_read_token(const char *path, char **ret_token);
 /* The admin bearer token in clear for homingctl --config, from HOMING_ADMIN_TOKEN or the file the
  * configuration names or the configuration itself. The caller wipes and frees. Returns 0, -ENOENT
  * or -errno. */

@@ -3,7 +3,6 @@
  * homingctl: the admin API on the command line (admin.md section 8). Commands are rows; help comes
  * from the rows. Exit: 0 success, 1 the router answered with an error, 2 usage, 3 no connection.
  */
-#include "base/fd.h"
 #include "base/secret.h"
 #include "config/config.h"
 #include "ctl/client.h"
@@ -427,17 +426,10 @@ static int url_from_config(const char *path, char *url, size_t size)
 static int read_token(struct session *session)
 {
 	const char *environment = getenv("HOMING_ADMIN_TOKEN");
-	char *text, *end;
-	size_t len;
 
 	if (session->options.token_file) {
-		if (fd_read_file(session->options.token_file, 65536, &text, &len) < 0)
+		if (config_read_token(session->options.token_file, &session->token) < 0)
 			return complain(session->options.token_file, "cannot read it");
-		for (end = text + len; end > text && strchr(" \t\r\n", end[-1]);)
-			*--end = '\0';
-		session->token = strdup(text + strspn(text, " \t\r\n"));
-		secret_wipe(text, len);
-		free(text);
 	} else if (environment && *environment) {
 		session->token = strdup(environment);
 	} else if (session->options.config) {

@@ -5,42 +5,15 @@
  * A store request outlives its flight when the store does not answer in time; it is then an
  * orphan that only waits to be freed. The store's thread talks to us by posts alone.
  */
-#include "mapping/mapping.h"
 #include "base/clock.h"
 #include "base/hash.h"
-#include "base/list.h"
-#include "mapping/cache.h"
+#include "mapping/internal.h"
 
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define TRANSIENT_MS 5000
-#define FLIGHT_BUCKETS 4096
-#define ACCOUNT_BYTES 320
-
-struct mapping {
-	struct loop *control;
-	struct store *store; /* owned */
-	struct cache *cache; /* owned */
-	struct mapping_params params;
-	char (*names)[MAPPING_NAME_BYTES + 1]; /* declared destinations */
-	size_t name_count;
-	uint16_t default_index;
-	mapping_event_fn *on_event;
-	void *event_arg;
-
-	/* Control thread only: */
-	struct list_node flights[FLIGHT_BUCKETS];
-	size_t queries_out; /* store requests whose done has not been run */
-	bool closing, probing;
-
-	atomic_uint_fast64_t hits, misses, coalesced, stale_served, store_queries, store_errors;
-	atomic_uint_fast64_t unknown_destination, invalidated, flushes;
-	atomic_uint_fast64_t down_since_ms; /* 0: not down */
-	atomic_bool store_seen;
-};
 
 /* One asker on its way to the control loop, then waiting in a flight. */
 struct asker {
@@ -52,23 +25,6 @@ struct asker {
 	uint64_t cookie;
 	size_t len;
 	char account[ACCOUNT_BYTES + 1];
-};
-
-struct query;
-typedef void query_fn(struct query *query);
-
-/* One store request and who wants its result; both NULL when abandoned. */
-struct query {
-	struct store_request request;
-	struct post post;
-	struct timer timer;
-	struct mapping *mapping;
-	struct flight *flight;
-	query_fn *done; /* administration; NULL when abandoned */
-	mapping_admin_fn *admin_done;
-	void *admin_arg;
-	char account[ACCOUNT_BYTES + 1];
-	char destination[MAPPING_NAME_BYTES + 1];
 };
 
 struct flight {
@@ -88,17 +44,9 @@ const char *mapping_route_name(enum mapping_route route)
 	return names[route];
 }
 
-const char *mapping_source_name(enum mapping_source source)
-{
-	static const char *const names[] = { "cache", "stale", "store", "default", "undeclared",
-		"error" };
-
-	return names[source];
-}
-
 /* ---- names ---- */
 
-static int find_name(const struct mapping *mapping, struct view name)
+int mapping_find_name(const struct mapping *mapping, struct view name)
 {
 	for (size_t i = 0; i < mapping->name_count; i++) {
 		if (view_eq(name, view_str(mapping->names[i])))
@@ -109,7 +57,7 @@ static int find_name(const struct mapping *mapping, struct view name)
 
 bool mapping_declared(const struct mapping *mapping, struct view destination)
 {
-	return find_name(mapping, destination) >= 0;
+	return mapping_find_name(mapping, destination) >= 0;
 }
 
 static void set_answer(const struct mapping *mapping, uint16_t destination,
@@ -120,7 +68,7 @@ static void set_answer(const struct mapping *mapping, uint16_t destination,
 	ret_answer->hit = hit;
 }
 
-static void answer_from_cache(const struct mapping *mapping, const struct cache_answer *cached,
+void mapping_answer_from_cache(const struct mapping *mapping, const struct cache_answer *cached,
 	bool hit, struct mapping_answer *ret_answer)
 {
 	if (cached->kind == CACHE_POSITIVE || cached->kind == CACHE_HELD)
@@ -217,7 +165,7 @@ static void on_query_late(struct timer *timer)
 	settle(&late);
 }
 
-static struct query *query_new(struct mapping *mapping, enum store_op op, struct view account)
+struct query *mapping_query_new(struct mapping *mapping, enum store_op op, struct view account)
 {
 	struct query *query = calloc(1, sizeof(*query));
 
@@ -232,7 +180,7 @@ static struct query *query_new(struct mapping *mapping, enum store_op op, struct
 	return query;
 }
 
-static void query_start(struct query *query)
+void mapping_query_start(struct query *query)
 {
 	struct mapping *mapping = query->mapping;
 
@@ -328,7 +276,7 @@ static void resolve_result(struct flight *flight, const struct store_request *re
 	int destination = -1;
 
 	if (request->result == STORE_FOUND) {
-		destination = find_name(mapping, view_str(request->value));
+		destination = mapping_find_name(mapping, view_str(request->value));
 		if (destination < 0) {
 			atomic_fetch_add(&mapping->unknown_destination, 1);
 			event(mapping, MAPPING_UNKNOWN_DESTINATION, request->value, 0);
@@ -360,7 +308,7 @@ static void start_flight(struct mapping *mapping, struct asker *asker)
 {
 	struct view account = view_make(asker->account, asker->len);
 	struct flight *flight = calloc(1, sizeof(*flight));
-	struct query *query = flight ? query_new(mapping, STORE_LOOKUP, account) : NULL;
+	struct query *query = flight ? mapping_query_new(mapping, STORE_LOOKUP, account) : NULL;
 	struct mapping_answer answer;
 
 	if (!query) {
@@ -380,7 +328,7 @@ static void start_flight(struct mapping *mapping, struct asker *asker)
 	query->flight = flight;
 	atomic_fetch_add(&mapping->misses, 1);
 	atomic_fetch_add(&mapping->store_queries, 1);
-	query_start(query);
+	mapping_query_start(query);
 }
 
 static void on_asker(struct post *post)
@@ -401,7 +349,7 @@ static void on_asker(struct post *post)
 	} else if (cache_get(mapping->cache, account, clock_mono_ms(), &cached)) {
 		/* Its flight landed while it was on its way here. */
 		atomic_fetch_add(&mapping->coalesced, 1);
-		answer_from_cache(mapping, &cached, false, &answer);
+		mapping_answer_from_cache(mapping, &cached, false, &answer);
 		reply_to(asker, &answer);
 	} else {
 		start_flight(mapping, asker);
@@ -416,7 +364,7 @@ int mapping_lookup(struct mapping *mapping, struct view account, struct mailbox 
 
 	if (cache_get(mapping->cache, account, clock_mono_ms(), &cached)) {
 		atomic_fetch_add(&mapping->hits, 1);
-		answer_from_cache(mapping, &cached, true, ret_answer);
+		mapping_answer_from_cache(mapping, &cached, true, ret_answer);
 		return MAPPING_HIT;
 	}
 	asker = calloc(1, sizeof(*asker));
@@ -482,151 +430,6 @@ void mapping_stats(struct mapping *mapping, struct mapping_stats *ret_stats)
 	cache_count(mapping->cache, now, &ret_stats->entries, &ret_stats->stale_entries);
 }
 
-/* ---- administration ---- */
-
-static void admin_answer(struct query *query, struct mapping_admin_answer *answer)
-{
-	query->admin_done(query->admin_arg, answer);
-}
-
-static void on_admin_get(struct query *query)
-{
-	struct mapping *mapping = query->mapping;
-	const struct store_request *request = &query->request;
-	const char *fallback = mapping->names[mapping->default_index];
-	struct mapping_admin_answer answer = {
-		.source = MAPPING_SOURCE_DEFAULT, .routed_to_default = true, .expires_in_s = -1
-	};
-
-	snprintf(answer.destination, sizeof(answer.destination), "%s", fallback);
-	if (request->result == STORE_ERROR || request->result == STORE_TIMEOUT) {
-		answer.source = MAPPING_SOURCE_ERROR;
-	} else if (request->result == STORE_FOUND &&
-		find_name(mapping, view_str(request->value)) >= 0) {
-		answer.source = MAPPING_SOURCE_STORE;
-		answer.routed_to_default = false;
-		snprintf(answer.destination, sizeof(answer.destination), "%.64s", request->value);
-	} else if (request->result == STORE_FOUND) {
-		answer.source = MAPPING_SOURCE_UNDECLARED;
-		snprintf(answer.stored, sizeof(answer.stored), "%s", request->value);
-	}
-	admin_answer(query, &answer);
-}
-
-static void on_admin_write(struct query *query)
-{
-	static const enum mapping_admin_result results[] = {
-		[STORE_FOUND] = MAPPING_ADMIN_FAILED,
-		[STORE_NONE] = MAPPING_ADMIN_NOT_REMOVED,
-		[STORE_DONE] = MAPPING_ADMIN_REMOVED,
-		[STORE_ERROR] = MAPPING_ADMIN_FAILED,
-		[STORE_TIMEOUT] = MAPPING_ADMIN_TIMEOUT,
-		[STORE_READ_ONLY] = MAPPING_ADMIN_READ_ONLY,
-	};
-	struct mapping_admin_answer answer = { .result = results[query->request.result],
-		.expires_in_s = -1 };
-
-	if (query->request.op == STORE_UPSERT && query->request.result == STORE_DONE)
-		answer.result = MAPPING_ADMIN_OK;
-	/* Also after a failure: what the store holds now is not known (MAP-35). */
-	mapping_invalidate(query->mapping, view_str(query->account));
-	admin_answer(query, &answer);
-}
-
-static int start_admin(struct mapping *mapping, enum store_op op, struct view account,
-	struct view destination, mapping_admin_fn *done, void *arg)
-{
-	struct query *query = query_new(mapping, op, account);
-
-	if (!query)
-		return -ENOMEM;
-	query->admin_done = done;
-	query->admin_arg = arg;
-	query->done = op == STORE_LOOKUP ? on_admin_get : on_admin_write;
-	memcpy(query->destination, destination.data ? destination.data : "",
-		MIN(destination.len, (size_t)MAPPING_NAME_BYTES));
-	query->request.destination = view_str(query->destination);
-	query_start(query);
-	return 0;
-}
-
-static bool answer_get_from_cache(
-	struct mapping *mapping, struct view account, struct mapping_admin_answer *ret_answer)
-{
-	uint64_t now = clock_mono_ms();
-	struct cache_answer cached;
-	struct mapping_answer answer;
-
-	if (!cache_get(mapping->cache, account, now, &cached) || cached.kind == CACHE_TRANSIENT)
-		return false;
-	answer_from_cache(mapping, &cached, true, &answer);
-	*ret_answer = (struct mapping_admin_answer){
-		.source = cached.kind == CACHE_HELD     ? MAPPING_SOURCE_STALE
-			: cached.kind == CACHE_NEGATIVE ? MAPPING_SOURCE_DEFAULT
-							: MAPPING_SOURCE_CACHE,
-		.routed_to_default = cached.kind == CACHE_NEGATIVE,
-		.cached = true,
-		.expires_in_s = (int64_t)((cached.expires_ms - now) / 1000),
-	};
-	memcpy(ret_answer->destination, answer.destination, sizeof(answer.destination));
-	return true;
-}
-
-int mapping_admin_get(
-	struct mapping *mapping, struct view account, mapping_admin_fn *done, void *arg)
-{
-	struct mapping_admin_answer answer;
-
-	if (answer_get_from_cache(mapping, account, &answer)) {
-		done(arg, &answer);
-		return 0;
-	}
-	return start_admin(mapping, STORE_LOOKUP, account, view_make("", 0), done, arg);
-}
-
-static int admin_write(struct mapping *mapping, enum store_op op, struct view account,
-	struct view destination, mapping_admin_fn *done, void *arg)
-{
-	struct mapping_admin_answer answer = { .result = MAPPING_ADMIN_READ_ONLY,
-		.expires_in_s = -1 };
-
-	if (mapping->store->ops->writable(mapping->store))
-		return start_admin(mapping, op, account, destination, done, arg);
-	done(arg, &answer);
-	return 0;
-}
-
-int mapping_admin_set(struct mapping *mapping, struct view account, struct view destination,
-	mapping_admin_fn *done, void *arg)
-{
-	return admin_write(mapping, STORE_UPSERT, account, destination, done, arg);
-}
-
-int mapping_admin_del(
-	struct mapping *mapping, struct view account, mapping_admin_fn *done, void *arg)
-{
-	return admin_write(mapping, STORE_DELETE, account, view_make("", 0), done, arg);
-}
-
-static void on_probed(struct query *query)
-{
-	query->mapping->probing = false;
-}
-
-void mapping_probe_store(struct mapping *mapping)
-{
-	struct query *query;
-
-	if (mapping->probing)
-		return;
-	query = query_new(mapping, STORE_PING, view_make("", 0));
-	if (!query)
-		return;
-	mapping->probing = true;
-	query->done = on_probed;
-	query_start(query);
-}
-
 void mapping_on_event(struct mapping *mapping, mapping_event_fn *fn, void *arg)
 {
 	mapping->on_event = fn;
@@ -647,7 +450,7 @@ static int copy_names(struct mapping *mapping, const struct mapping_params *para
 	for (size_t i = 0; i < mapping->name_count; i++)
 		snprintf(mapping->names[i], sizeof(*mapping->names), "%.64s",
 			params->destinations[i]);
-	index = find_name(mapping, view_str(params->default_destination));
+	index = mapping_find_name(mapping, view_str(params->default_destination));
 	mapping->default_index = (uint16_t)index;
 	return index < 0 ? -EINVAL : 0;
 }

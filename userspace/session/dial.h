@@ -38,7 +38,7 @@ struct dial {
 	struct stream stream;
 	struct loop_watch watch;
 	struct timer timer; /* one connect, or the pause */
-	uint32_t read_want;
+	uint32_t read_want, write_want;
 	struct buf in, out; /* secret */
 	const struct back_ops *back_ops;
 	struct back *back;

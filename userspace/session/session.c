@@ -243,6 +243,7 @@ int session_flush(struct session *session)
 		struct view v = buf_view(&session->out);
 		ssize_t n = stream_write(&session->stream, v.data, v.len);
 
+		session->write_want = n == -EAGAIN ? session->stream.want : 0;
 		if (n == -EAGAIN)
 			return 0;
 		if (n < 0) {
@@ -292,7 +293,7 @@ void session_update_watch(struct session *session)
 			session->state == S_REPLAY)
 			events |= EPOLLRDHUP; /* SES-3: input is full, but a close must be seen */
 		if (session->out.len)
-			events |= session->stream.want ? session->stream.want : EPOLLOUT;
+			events |= session->write_want ? session->write_want : EPOLLOUT;
 	}
 	if (loop_watch_set(&session->watch, events) < 0)
 		session_close(session, REASON_INTERNAL);

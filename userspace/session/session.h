@@ -112,8 +112,9 @@ struct session {
 	struct loop_watch watch;
 	struct timer deadline;
 	uint64_t preauth_at_ms;
-	uint32_t read_want; /* epoll events a blocked read waits for (TLS may want to write) */
-	struct buf in, out; /* secret; returned at the splice */
+	uint32_t write_want; /* likewise for a blocked write; 0 = EPOLLOUT */
+	uint32_t read_want;  /* epoll events a blocked read waits for (TLS may want to write) */
+	struct buf in, out;  /* secret; returned at the splice */
 	const struct front_ops *front_ops;
 	struct front *front; /* NULL once established */
 

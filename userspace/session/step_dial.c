@@ -131,6 +131,7 @@ int dial_flush(struct dial *dial)
 		struct view v = buf_view(&dial->out);
 		ssize_t n = stream_write(&dial->stream, v.data, v.len);
 
+		dial->write_want = n == -EAGAIN ? dial->stream.want : 0;
 		if (n == -EAGAIN)
 			return 0;
 		if (n < 0)
@@ -160,7 +161,7 @@ void dial_update_watch(struct dial *dial)
 	case DIAL_TALK:
 		events = dial->read_want ? dial->read_want : EPOLLIN;
 		if (dial->out.len)
-			events |= dial->stream.want ? dial->stream.want : EPOLLOUT;
+			events |= dial->write_want ? dial->write_want : EPOLLOUT;
 		break;
 	default:
 		break;

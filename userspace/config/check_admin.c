@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The admin API: token, its source and strength (CFG-35). */
+#include "base/secret.h"
+#include "config/check.h"
+
+#include <stdlib.h>
+
+static void take_token(struct loader *loader, const char *key, const char *token)
+{
+	struct config_admin *admin = &loader->config->admin;
+	size_t len = strlen(token);
+
+	for (size_t i = 0; i < len; i++) {
+		if ((unsigned char)token[i] <= 0x20 || (unsigned char)token[i] >= 0x7f) {
+			check_find(loader, true, "admin", key,
+				"the token must be printable ASCII without blanks");
+			return;
+		}
+	}
+	if (strcmp(token, "********") == 0)
+		check_find(loader, true, "admin", key,
+			"this is the mask of a printed configuration, not a token");
+	else if (len < (size_t)admin->min_token_len || len > 4096)
+		check_find(loader, true, "admin", key,
+			"the token must have %lld to 4096 characters",
+			(long long)admin->min_token_len);
+	tls_sha256(view_make(token, len), admin->token_sha256);
+}
+
+void check_admin(struct loader *loader)
+{
+	struct config_admin *admin = &loader->config->admin;
+	char *environment = getenv("HOMING_ADMIN_TOKEN"), *text;
+	int r;
+
+	if (!admin->present)
+		return;
+	if (admin->min_token_len < 16) /* section 11 */
+		check_find(
+			loader, false, "admin", "min_token_len", "below 16 a token can be guessed");
+	if (admin->bearer_token && admin->bearer_token_file) /* CFG-35 */
+		check_find(loader, false, "admin", "bearer_token",
+			"has no effect: bearer_token_file wins");
+	check_mode(loader, "admin", "bearer_token_file", admin->bearer_token_file);
+	if (environment && *environment) {
+		take_token(loader, "bearer_token", environment);
+	} else if (admin->bearer_token_file) {
+		r = config_read_token(admin->bearer_token_file, &text);
+		if (r < 0) {
+			check_find(loader, true, "admin", "bearer_token_file",
+				"cannot read \"%s\": %s", admin->bearer_token_file, strerror(-r));
+		} else {
+			take_token(loader, "bearer_token_file", text);
+			secret_wipe(text, strlen(text));
+			free(text);
+		}
+	} else if (admin->bearer_token) {
+		take_token(loader, "bearer_token", admin->bearer_token);
+	} else {
+		check_find(loader, true, "admin", NULL,
+			"no token: set bearer_token_file, bearer_token or HOMING_ADMIN_TOKEN"); /* 19 */
+	}
+	if (admin->bearer_token) {
+		loader->config->private->secret_in_file = true;
+		secret_wipe((char *)admin->bearer_token, strlen(admin->bearer_token));
+		admin->bearer_token = NULL;
+	}
+}
