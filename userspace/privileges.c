@@ -38,6 +38,18 @@ static int set_capabilities(uint32_t low)
 	return (int)syscall(SYS_capset, &header, data);
 }
 
+/* Not started as root: what the service manager gave for loading and binding is given back. */
+static int keep_only(unsigned cap)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2] = { { 0 }, { 0 } };
+
+	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	if (syscall(SYS_capget, &header, data) < 0)
+		return -1;
+	return set_capabilities(data[0].permitted & BIT(cap));
+}
+
 static int find_user(const char *user, const char *group, uid_t *ret_uid, gid_t *ret_gid,
 	char *error, size_t error_size)
 {
@@ -114,7 +126,8 @@ int privileges_drop(const char *user, const char *group, char *error, size_t err
 			r = become(uid, gid, error, error_size);
 		if (r < 0)
 			return r;
-	}
+	} else if (keep_only(CAP_NET_BIND_SERVICE) < 0)
+		return fail(error, error_size, "cannot give up capabilities");
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return fail(error, error_size, "cannot set no_new_privs");
 	forbid_cores();

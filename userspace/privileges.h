@@ -9,7 +9,8 @@
 
 /*
  * Started as uid 0: becomes user (group: its primary one unless given), keeping only
- * CAP_NET_BIND_SERVICE, bounding set included. Otherwise leaves the identity alone. In both cases
+ * CAP_NET_BIND_SERVICE, bounding set included. Otherwise keeps the identity and of the
+ * capabilities it was given that one. In both cases
  * sets no_new_privs, umask 0077, and, unless HOMING_COREDUMP=1, no core dumps and not dumpable.
  * Call before any thread exists. Returns 0 or -errno with error = text for the operator.
  */

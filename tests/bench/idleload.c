@@ -2,7 +2,7 @@
 /*
  * Opens COUNT logged-in IMAP sessions over TLS, at most 64 logins at once, prints "ready N" and
  * waits for a line on standard input; then sends NOOP on all of them and prints "answered N".
- * usage: idleload ADDRESS:PORT COUNT
+ * usage: idleload ADDRESS:PORT COUNT [plain]      plain: without TLS
  */
 #include "base/buf.h"
 #include "base/clock.h"
@@ -14,10 +14,14 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define AT_ONCE 64
 #define LIMIT_MS 300000
+
+/* Several sessions each, as people have them. */
+#define ACCOUNTS 1000
 
 enum state { CONNECTING, HANDSHAKE, GREETING, LOGIN, IDLE, NOOP, ANSWERED, FAILED };
 
@@ -33,6 +37,7 @@ static struct loop loop;
 static struct tls_client *client;
 static struct addr target;
 static struct conn *conns;
+static bool plain;
 static unsigned count, started, busy, idle, answered, failed;
 
 static void start_more(void);
@@ -62,7 +67,7 @@ static bool on_line(struct conn *conn, const char *line)
 	case GREETING:
 		conn->state = LOGIN;
 		snprintf(login, sizeof(login), "a LOGIN user%u@example.com secret\r\n",
-			conn->number);
+			conn->number % ACCOUNTS);
 		return strncmp(line, "* OK", 4) == 0 && say(conn, login);
 	case LOGIN:
 		conn->state = IDLE;
@@ -110,12 +115,12 @@ static bool progress(struct conn *conn)
 
 	if (conn->state == CONNECTING) {
 		if (sock_error(conn->stream.fd) < 0 ||
-			tls_stream_connect(&conn->stream, client) < 0)
+			(!plain && tls_stream_connect(&conn->stream, client) < 0))
 			return false;
 		conn->state = HANDSHAKE;
 	}
 	if (conn->state == HANDSHAKE) {
-		r = tls_stream_handshake(&conn->stream);
+		r = plain ? 0 : tls_stream_handshake(&conn->stream);
 		if (r == -EAGAIN)
 			return loop_watch_set(&conn->watch, conn->stream.want) == 0;
 		if (r < 0 || loop_watch_set(&conn->watch, EPOLLIN) < 0)
@@ -171,12 +176,18 @@ int main(int argc, char **argv)
 {
 	struct tls_client_params params = { .server_name = "localhost", .allow_invalid = true };
 	char error[TLS_ERROR_SIZE];
+	struct rlimit files;
 	bool ok;
 
+	if (argc == 4 && strcmp(argv[3], "plain") == 0)
+		plain = argc-- == 4;
 	if (argc != 3 || addr_parse(view_str(argv[1]), &target) < 0)
 		return 2;
 	count = (unsigned)atoi(argv[2]);
 	conns = calloc(count, sizeof(*conns));
+	getrlimit(RLIMIT_NOFILE, &files);
+	files.rlim_cur = files.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &files);
 	signal(SIGPIPE, SIG_IGN);
 	if (!conns || loop_init(&loop) < 0 || tls_client_new(&params, &client, error) < 0)
 		return 1;

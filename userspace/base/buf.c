@@ -12,7 +12,8 @@
 
 void buf_init(struct buf *buf, size_t limit_bytes, bool secret)
 {
-	*buf = (struct buf){ .limit = limit_bytes, .secret = secret };
+	*buf = (struct buf){ .limit = (uint32_t)MIN(limit_bytes, (size_t)BUF_MAX_BYTES),
+		.secret = secret };
 }
 
 void buf_fini(struct buf *buf)
@@ -26,7 +27,7 @@ void buf_fini(struct buf *buf)
 
 size_t buf_room(const struct buf *buf)
 {
-	return buf->limit ? buf->limit - buf->len : SIZE_MAX - buf->len;
+	return (buf->limit ? buf->limit : BUF_MAX_BYTES) - buf->len;
 }
 
 static void buf_compact(struct buf *buf)
@@ -45,10 +46,8 @@ static int buf_grow(struct buf *buf, size_t need)
 	size_t cap = buf->cap ? buf->cap : BUF_FIRST_BYTES;
 	char *data;
 
-	while (cap < need) {
-		if (__builtin_mul_overflow(cap, (size_t)2, &cap))
-			return -ENOMEM;
-	}
+	while (cap < need) /* need is at most BUF_MAX_BYTES */
+		cap *= 2;
 	if (!buf->secret) {
 		data = realloc(buf->data, cap);
 		if (!data)
@@ -64,7 +63,7 @@ static int buf_grow(struct buf *buf, size_t need)
 		}
 	}
 	buf->data = data;
-	buf->cap = cap;
+	buf->cap = (uint32_t)cap;
 	return 0;
 }
 
@@ -87,7 +86,7 @@ char *buf_tail(struct buf *buf)
 
 void buf_commit(struct buf *buf, size_t n)
 {
-	buf->len += n;
+	buf->len += (uint32_t)n;
 }
 
 int buf_append(struct buf *buf, const void *data, size_t len)
@@ -136,8 +135,8 @@ void buf_consume(struct buf *buf, size_t n)
 		n = buf->len;
 	if (buf->secret && n)
 		secret_wipe(buf->data + buf->start, n);
-	buf->start += n;
-	buf->len -= n;
+	buf->start += (uint32_t)n;
+	buf->len -= (uint32_t)n;
 	if (!buf->len)
 		buf->start = 0;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * A growable byte queue with a hard limit: append at the end, consume at the front.
- * A zeroed struct buf is a valid empty buffer with no limit; it allocates on first use.
+ * A zeroed struct buf is a valid empty buffer without a limit of its own; it allocates on first use.
  * Bytes that leave a buffer whose `secret` is set (grown, consumed, freed) are overwritten.
  */
 #ifndef BASE_BUF_H
@@ -9,12 +9,14 @@
 
 #include "base/view.h"
 
+#define BUF_MAX_BYTES (1u << 30)
+
 struct buf {
-	char *data;   /* allocation, owned */
-	size_t start; /* first byte not consumed */
-	size_t len;   /* bytes held */
-	size_t cap;
-	size_t limit; /* most bytes ever held; 0 = no limit */
+	char *data;     /* allocation, owned */
+	uint32_t start; /* first byte not consumed */
+	uint32_t len;   /* bytes held */
+	uint32_t cap;
+	uint32_t limit; /* most bytes ever held; 0 = BUF_MAX_BYTES */
 	bool secret;
 };
 

@@ -104,3 +104,11 @@ char *view_dup(struct view v)
 	copy[v.len] = '\0';
 	return copy;
 }
+
+int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c = ascii_lower(c);
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}

@@ -65,4 +65,7 @@ MUST_USE int view_to_u64(struct view v, uint64_t *ret_value);
 /* A NUL-terminated heap copy, to be freed with free(); NULL when out of memory. */
 char *view_dup(struct view v);
 
+/* 0 to 15, or -1. */
+int hex_digit(char c);
+
 #endif

@@ -8,6 +8,10 @@
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 
 static int new_socket(int family)
 {
@@ -128,4 +132,90 @@ bool sock_peer_gone(int fd)
 	ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 
 	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+}
+
+/* ---- unix sockets ---- */
+
+static int unix_address(const char *path, struct sockaddr_un *ret_addr)
+{
+	*ret_addr = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	if (strlen(path) >= sizeof(ret_addr->sun_path))
+		return -ENAMETOOLONG;
+	strcpy(ret_addr->sun_path, path);
+	return 0;
+}
+
+int sock_connect_unix(const char *path)
+{
+	struct sockaddr_un addr;
+	int r = unix_address(path, &addr), fd;
+
+	if (r < 0)
+		return r;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 && errno != EINPROGRESS) {
+		r = -errno;
+		close(fd);
+		return r;
+	}
+	return fd;
+}
+
+/* Left behind by a process that is gone. */
+static void remove_stale(const char *path)
+{
+	struct stat st;
+	int fd;
+
+	if (lstat(path, &st) < 0 || !S_ISSOCK(st.st_mode))
+		return;
+	fd = sock_connect_unix(path);
+	if (fd == -ECONNREFUSED)
+		unlink(path);
+	else if (fd >= 0)
+		close(fd);
+}
+
+int sock_listen_unix(const char *path, int backlog)
+{
+	struct sockaddr_un addr;
+	int r = unix_address(path, &addr), fd;
+	mode_t before;
+
+	if (r < 0)
+		return r;
+	remove_stale(path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	before = umask(0177);
+	r = bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : 0;
+	umask(before);
+	if (r == 0 && listen(fd, backlog) < 0)
+		r = -errno;
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
+	return fd;
+}
+
+int sock_accept_unix(int listen_fd, uid_t *ret_uid)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+	int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0)
+		return -errno;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0) {
+		int error = -errno;
+
+		close(fd);
+		return error;
+	}
+	*ret_uid = peer.uid;
+	return fd;
 }

@@ -5,6 +5,8 @@
 
 #include "net/addr.h"
 
+#include <sys/types.h>
+
 /*
  * A listening socket with SO_REUSEADDR, SO_REUSEPORT if asked, IPV6_V6ONLY for v6 (CFG-26).
  * Returns the descriptor (the caller's), or -errno.
@@ -22,6 +24,13 @@ MUST_USE int sock_error(int fd);
 void sock_tune(int fd);
 /* accept4() with peer (v4-mapped unmapped). Returns the descriptor or -errno. */
 MUST_USE int sock_accept(int listen_fd, struct addr *ret_peer);
+/* A listening unix socket, mode 0600; a socket that nobody listens on any more is replaced.
+ * Returns the descriptor (the caller's), or -errno. */
+MUST_USE int sock_listen_unix(const char *path, int backlog);
+/* accept4() on it, with the peer's user (SO_PEERCRED). Returns the descriptor or -errno. */
+MUST_USE int sock_accept_unix(int listen_fd, uid_t *ret_uid);
+/* Starts a connect; as sock_connect_start(). */
+MUST_USE int sock_connect_unix(const char *path);
 /* Local address of a connected or bound socket. Returns 0 or -errno. */
 MUST_USE int sock_local(int fd, struct addr *ret_addr);
 /* Bytes waiting in the receive queue (SIOCINQ), or -errno. */

@@ -9,8 +9,12 @@
 #define RELAY_RELAY_H
 
 #include "base/buf.h"
+#include "bpfctl/bpfctl.h"
 #include "loop/loop.h"
 #include "net/stream.h"
+#include "relay/ktls.h"
+
+#include <stdatomic.h>
 
 enum relay_leg { RELAY_CLIENT, RELAY_NODE };
 /* Directions are named by what they carry: up = client to node. */
@@ -31,11 +35,57 @@ enum relay_end {
 	RELAY_END_NODE_EOF,     /* both directions ended, the node's first */
 	RELAY_END_CLIENT_ERROR, /* socket or TLS error on the client leg */
 	RELAY_END_NODE_ERROR,
-	RELAY_END_KEEPALIVE, /* ETIMEDOUT of keepalive or user timeout */
-	RELAY_END_IDLE,      /* bridge_idle without a byte in either direction */
-	RELAY_END_TRUNCATED, /* a TLS leg ended without close_notify */
-	RELAY_END_STOPPED,   /* relay_stop() */
+	RELAY_END_KEEPALIVE,  /* ETIMEDOUT of keepalive or user timeout */
+	RELAY_END_IDLE,       /* bridge_idle without a byte in either direction */
+	RELAY_END_TRUNCATED,  /* a TLS leg ended without close_notify */
+	RELAY_END_KEY_UPDATE, /* a TLS peer changed its keys and the kernel cannot follow */
+	RELAY_END_STOPPED,    /* relay_stop() */
 };
+
+/* Which paths may be used: the `splice.mode` of the configuration. */
+enum relay_mode { RELAY_MODE_AUTO, RELAY_MODE_SOCKMAP, RELAY_MODE_KTLS, RELAY_MODE_COPY };
+
+struct relay_settings {
+	enum relay_mode mode;
+	uint32_t backlog_limit; /* bytes a sockmap direction may hold in the kernel */
+	uint64_t bulk_rate;     /* bytes per second above which user space moves it; 0 = never */
+	uint64_t stall_ms;
+};
+
+/* What this process has of the kernel; one for all workers, made before they start. A zeroed one
+ * means that user space does everything. */
+struct relay_kernel {
+	struct bpfctl *bpfctl; /* NULL: no program, no rows; borrowed */
+	bool sockmap;          /* its probe has passed */
+	struct ktls_features ktls;
+	/* Since start. */
+	atomic_uint_fast64_t demotions_backlog, demotions_bulk, resumes, stalls;
+	atomic_uint_fast64_t refused;     /* sockmap: the kernel did not take the sockets */
+	atomic_uint_fast64_t key_updates; /* sessions ended by one */
+};
+
+/* The relays of one loop: their rows, the program's events, the watchdog. */
+struct relay_slot {
+	struct relay *relay;
+	uint32_t generation, next_free;
+};
+
+struct relay_engine {
+	struct relay_kernel *kernel;
+	struct loop *loop;
+	unsigned worker;
+	struct loop_watch events_watch;
+	struct timer scan_timer;
+	struct relay_slot *slots;
+	uint32_t slot_count, first_free, active;
+	uint32_t scans;
+};
+
+/* Returns 0 or -errno. kernel outlives it. */
+MUST_USE int relay_engine_init(struct relay_engine *engine, struct loop *loop,
+	struct relay_kernel *kernel, unsigned worker);
+/* All its relays are gone. */
+void relay_engine_fini(struct relay_engine *engine);
 
 struct relay;
 /* Called once, from the loop, never from inside relay_start() or relay_stop(). The relay has
@@ -43,7 +93,10 @@ struct relay;
 typedef void relay_done_fn(struct relay *relay, void *arg, enum relay_end end);
 
 struct relay_params {
-	struct loop *loop;
+	struct relay_engine *engine;
+	struct relay_settings settings;
+	uint64_t session;     /* its number, for the rows */
+	const char *protocol; /* its name, for the rows */
 	/* Bytes both silent until RELAY_END_IDLE. */
 	uint64_t idle_ms;
 	/* 60 s in production (sessions.md section 3): no progress while a closed side's rest is sent. */
@@ -68,7 +121,9 @@ void relay_free(struct relay *relay);
 
 void relay_set_idle(struct relay *relay, uint64_t idle_ms);
 /* Payload bytes delivered to the other leg's socket so far. */
+/* (On sockmap as of the last second, or of the end.) */
 uint64_t relay_bytes(const struct relay *relay, enum relay_direction direction);
+/* May change while the relay runs. */
 enum relay_path relay_path_of(const struct relay *relay, enum relay_direction direction);
 /* Milliseconds since the last byte in either direction. */
 uint64_t relay_idle_ms(const struct relay *relay);

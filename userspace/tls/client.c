@@ -164,6 +164,7 @@ int tls_client_new(const struct tls_client_params *params, struct tls_client **r
 	if (client->ctx) {
 		tls_context_common(client->ctx);
 		SSL_CTX_set_min_proto_version(client->ctx, TLS1_2_VERSION);
+		tls_client_suites(client->ctx);
 		SSL_CTX_set_session_cache_mode(
 			client->ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
 		SSL_CTX_sess_set_new_cb(client->ctx, on_new_session);

@@ -13,21 +13,13 @@ void tls_sha256(struct view data, unsigned char ret_digest[TLS_SHA256_SIZE])
 	(void)!EVP_Digest(data.data, data.len, ret_digest, &len, EVP_sha256(), NULL);
 }
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c = ascii_lower(c);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 int tls_parse_sha256(struct view text, unsigned char ret_digest[TLS_SHA256_SIZE])
 {
 	unsigned char digest[TLS_SHA256_SIZE] = { 0 };
 	size_t n = 0;
 
 	for (size_t i = 0; i < text.len; i++) {
-		int value = hex_value(text.data[i]);
+		int value = hex_digit(text.data[i]);
 
 		if (text.data[i] == ':')
 			continue;

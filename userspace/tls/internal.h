@@ -3,6 +3,7 @@
 #ifndef TLS_INTERNAL_H
 #define TLS_INTERNAL_H
 
+#include "tls/keys.h"
 #include "tls/tls.h"
 
 #include <openssl/ssl.h>
@@ -24,6 +25,8 @@ MUST_USE int tls_suites_build(const struct tls_policy *policy, char tls12[512], 
 	tls_finding_fn *report, void *arg);
 /* Applies policy, options and modes that every server context has. Returns 0 or -EINVAL. */
 MUST_USE int tls_policy_apply(SSL_CTX *ctx, const struct tls_policy *policy);
+/* What is offered to nodes: everything that OpenSSL has by default, the kernel's ciphers first. */
+void tls_client_suites(SSL_CTX *ctx);
 /* Options and modes of both sides: no renegotiation, no compression, no read-ahead, partial
  * writes, buffers released when idle. */
 void tls_context_common(SSL_CTX *ctx);
@@ -39,6 +42,26 @@ MUST_USE int tls_cert_load(const struct tls_cert_params *params, SSL_CTX *ctx, X
 /* Names the certificate serves, lower case, NULL-terminated, freed by tls_names_free(). */
 char **tls_cert_names(const struct tls_cert_params *params, X509 *leaf);
 void tls_names_free(char **names);
+
+/* The layer of an OpenSSL stream. */
+struct tls_layer {
+	SSL *ssl;
+	struct tls_client *client; /* reference; NULL on the server side */
+	const struct tls_alpn *alpn;
+	bool handshaken, failed, shut;
+	bool protocol_error; /* as opposed to a peer that just went away */
+	bool close_notify;   /* the peer's has arrived */
+	bool write_blocked;  /* OpenSSL holds a record that the socket did not take */
+	uint8_t secret_len;
+	unsigned char secret[2][TLS_SECRET_MAX]; /* TLS 1.3 traffic secrets: client's, server's */
+	uint64_t seq[2];                         /* per enum tls_direction */
+	char error[TLS_ERROR_SIZE / 2];
+};
+/* NULL if OpenSSL is not on the stream. */
+const struct tls_layer *tls_stream_layer(const struct stream *stream);
+
+/* keys.c: the callbacks that follow secrets and record numbers. */
+void tls_keys_install(SSL_CTX *ctx);
 
 /* stream.c: puts SSL on a stream; takes over ssl, and the reference to client on success. */
 struct tls_client;

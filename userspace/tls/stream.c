@@ -6,6 +6,7 @@
  * (-ECONNABORTED), because a truncated mail must not look complete (SES-84).
  */
 #include "tls/internal.h"
+#include "base/secret.h"
 
 #include <errno.h>
 #include <openssl/err.h>
@@ -13,15 +14,6 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-
-struct tls_layer {
-	SSL *ssl;
-	struct tls_client *client; /* reference; NULL on the server side */
-	const struct tls_alpn *alpn;
-	bool handshaken, failed, shut;
-	bool protocol_error; /* as opposed to a peer that just went away */
-	char error[TLS_ERROR_SIZE / 2];
-};
 
 void tls_error_text(char error[TLS_ERROR_SIZE], const char *what)
 {
@@ -58,17 +50,12 @@ static int map_result(struct stream *stream, struct tls_layer *layer, int r, int
 		stream->want = EPOLLOUT;
 		return -EAGAIN;
 	case SSL_ERROR_ZERO_RETURN:
-		return STREAM_EOF;
+		return layer->close_notify ? STREAM_EOF : -ECONNABORTED;
 	case SSL_ERROR_SYSCALL:
 		layer->failed = true;
 		ERR_clear_error();
 		return saved_errno ? -saved_errno : -ECONNABORTED;
 	default:
-		if (ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
-			layer->failed = true;
-			ERR_clear_error();
-			return -ECONNABORTED;
-		}
 		note_error(layer);
 		return -EPROTO;
 	}
@@ -105,6 +92,7 @@ static ssize_t layer_write(struct stream *stream, const void *data, size_t len)
 	ERR_clear_error();
 	errno = 0;
 	r = SSL_write_ex(layer->ssl, data, len, &n);
+	layer->write_blocked = r <= 0;
 	if (r > 0)
 		return (ssize_t)n;
 	r = map_result(stream, layer, r, errno);
@@ -149,6 +137,7 @@ static void layer_close(struct stream *stream)
 	SSL_free(layer->ssl);
 	ERR_clear_error();
 	tls_client_unref(layer->client);
+	secret_wipe(layer->secret, sizeof(layer->secret));
 	free(layer);
 	stream->layer = NULL;
 }
@@ -178,6 +167,19 @@ static int attach(
 	stream->ops = &tls_ops;
 	stream->layer = layer;
 	return 0;
+}
+
+const struct tls_layer *tls_stream_layer(const struct stream *stream)
+{
+	return stream->ops == &tls_ops ? stream->layer : NULL;
+}
+
+void tls_stream_detach(struct stream *stream)
+{
+	int fd = stream->fd;
+
+	layer_close(stream);
+	stream_init_plain(stream, fd);
 }
 
 const struct tls_alpn *tls_stream_alpn(SSL *ssl)

@@ -9,16 +9,24 @@
 static const struct suite {
 	const char *iana, *openssl;
 	bool tls13;
+	enum tls_cipher cipher;
 } suites[] = {
-	{ "TLS_AES_256_GCM_SHA384", "TLS_AES_256_GCM_SHA384", true },
-	{ "TLS_AES_128_GCM_SHA256", "TLS_AES_128_GCM_SHA256", true },
-	{ "TLS_CHACHA20_POLY1305_SHA256", "TLS_CHACHA20_POLY1305_SHA256", true },
-	{ "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", "ECDHE-ECDSA-AES256-GCM-SHA384", false },
-	{ "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", "ECDHE-RSA-AES256-GCM-SHA384", false },
-	{ "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "ECDHE-ECDSA-AES128-GCM-SHA256", false },
-	{ "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "ECDHE-RSA-AES128-GCM-SHA256", false },
-	{ "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305", false },
-	{ "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", "ECDHE-RSA-CHACHA20-POLY1305", false },
+	{ "TLS_AES_256_GCM_SHA384", "TLS_AES_256_GCM_SHA384", true, TLS_AES_256_GCM },
+	{ "TLS_AES_128_GCM_SHA256", "TLS_AES_128_GCM_SHA256", true, TLS_AES_128_GCM },
+	{ "TLS_CHACHA20_POLY1305_SHA256", "TLS_CHACHA20_POLY1305_SHA256", true,
+		TLS_CHACHA20_POLY1305 },
+	{ "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", "ECDHE-ECDSA-AES256-GCM-SHA384", false,
+		TLS_AES_256_GCM },
+	{ "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", "ECDHE-RSA-AES256-GCM-SHA384", false,
+		TLS_AES_256_GCM },
+	{ "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "ECDHE-ECDSA-AES128-GCM-SHA256", false,
+		TLS_AES_128_GCM },
+	{ "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "ECDHE-RSA-AES128-GCM-SHA256", false,
+		TLS_AES_128_GCM },
+	{ "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305", false,
+		TLS_CHACHA20_POLY1305 },
+	{ "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", "ECDHE-RSA-CHACHA20-POLY1305", false,
+		TLS_CHACHA20_POLY1305 },
 };
 
 static bool names_suite(const char *name, const struct suite *suite)
@@ -63,20 +71,37 @@ static bool all_known(const struct tls_policy *policy, tls_finding_fn *report, v
 	return ok;
 }
 
+static unsigned preferred_ciphers;
+
+void tls_prefer_ciphers(unsigned mask)
+{
+	preferred_ciphers = mask;
+}
+
+static int is_preferred(const struct suite *suite)
+{
+	return (preferred_ciphers & BIT(suite->cipher)) != 0;
+}
+
+static void append(char *list, const char *name)
+{
+	if (*list)
+		strcat(list, ":");
+	strcat(list, name);
+}
+
 int tls_suites_build(const struct tls_policy *policy, char tls12[512], char tls13[256],
 	tls_finding_fn *report, void *arg)
 {
 	bool ok = all_known(policy, report, arg);
 
 	*tls12 = *tls13 = '\0';
-	for (size_t i = 0; i < ARRAY_SIZE(suites); i++) {
-		char *list = suites[i].tls13 ? tls13 : tls12;
-
-		if (is_disabled(policy, &suites[i]))
-			continue;
-		if (*list)
-			strcat(list, ":");
-		strcat(list, suites[i].openssl);
+	for (int preferred = 1; preferred >= 0; preferred--) {
+		for (size_t i = 0; i < ARRAY_SIZE(suites); i++) {
+			if (is_preferred(&suites[i]) == preferred &&
+				!is_disabled(policy, &suites[i]))
+				append(suites[i].tls13 ? tls13 : tls12, suites[i].openssl);
+		}
 	}
 	if (!*tls13 && (policy->tls13_only || !*tls12)) {
 		finding(report, arg, "no cipher suite is left", "");
@@ -85,15 +110,32 @@ int tls_suites_build(const struct tls_policy *policy, char tls12[512], char tls1
 	return ok ? 0 : -EINVAL;
 }
 
+void tls_client_suites(SSL_CTX *ctx)
+{
+	static const struct tls_policy all = { 0 };
+	char tls12[512], tls13[256];
+
+	if (tls_suites_build(&all, tls12, tls13, NULL, NULL) < 0)
+		return;
+	SSL_CTX_set_ciphersuites(ctx, tls13);
+	if (strlen(tls12) + sizeof(":DEFAULT") <= sizeof(tls12)) {
+		strcat(tls12, ":DEFAULT");
+		SSL_CTX_set_cipher_list(ctx, tls12);
+	}
+}
+
 void tls_context_common(SSL_CTX *ctx)
 {
+	/* OpenSSL answers a FIN without close_notify with a fatal alert, which would end the other
+	 * direction too; tls/stream.c tells a truncation from a clean end itself. */
 	SSL_CTX_set_options(ctx,
-		SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
-	SSL_CTX_clear_options(ctx, SSL_OP_IGNORE_UNEXPECTED_EOF);
+		SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
+			SSL_OP_IGNORE_UNEXPECTED_EOF);
 	SSL_CTX_set_mode(ctx,
 		SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 			SSL_MODE_RELEASE_BUFFERS);
 	SSL_CTX_set_read_ahead(ctx, 0);
+	tls_keys_install(ctx);
 }
 
 int tls_policy_apply(SSL_CTX *ctx, const struct tls_policy *policy)

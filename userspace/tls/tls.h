@@ -46,6 +46,11 @@ typedef void tls_finding_fn(void *arg, const struct tls_finding *finding);
 MUST_USE int tls_check(const struct tls_cert_params *certs, size_t cert_count,
 	const struct tls_policy *policy, tls_finding_fn *report, void *arg);
 
+/* Which of enum tls_cipher (tls/keys.h), as bits, go first in what both legs offer and choose,
+ * because the kernel can take them over; the rest keeps its order behind them. Before the first
+ * context is made. */
+void tls_prefer_ciphers(unsigned mask);
+
 /* Immutable set of certificates plus policy, shared by all threads, reference counted. */
 struct tls_server;
 

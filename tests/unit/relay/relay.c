@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "net/sock.h"
+#include "relay/probe.h"
 #include "relay/relay.h"
 
 #include <errno.h>
@@ -15,8 +16,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+static struct relay_kernel kernel;
+static enum relay_mode mode;
+static uint64_t bulk_rate, stall_ms;
+
 struct fixture {
 	struct loop loop;
+	struct relay_engine engine;
 	struct relay *relay;
 	int client, node; /* the far ends */
 	bool done;
@@ -59,7 +65,17 @@ static void setup(struct fixture *f, const char *early_client, const char *early
 	uint64_t idle_ms)
 {
 	struct relay_params params = {
-		.loop = &f->loop, .idle_ms = idle_ms, .drain_ms = 500, .done = on_done, .arg = f
+		.engine = &f->engine,
+		.settings = { .mode = mode,
+			.backlog_limit = 65536,
+			.bulk_rate = bulk_rate,
+			.stall_ms = stall_ms },
+		.protocol = "test",
+		.session = 1,
+		.idle_ms = idle_ms,
+		.drain_ms = 500,
+		.done = on_done,
+		.arg = f,
 	};
 	struct stream legs[2];
 	struct buf early[2] = { { 0 }, { 0 } };
@@ -67,6 +83,7 @@ static void setup(struct fixture *f, const char *early_client, const char *early
 
 	memset(f, 0, sizeof(*f));
 	assert_int_equal(loop_init(&f->loop), 0);
+	assert_int_equal(relay_engine_init(&f->engine, &f->loop, &kernel, 0), 0);
 	tcp_pair(fds, small);
 	f->client = fds[0];
 	stream_init_plain(&legs[RELAY_CLIENT], fds[1]);
@@ -91,6 +108,7 @@ static void run_until_done(struct fixture *f)
 static void teardown(struct fixture *f)
 {
 	relay_free(f->relay);
+	relay_engine_fini(&f->engine);
 	if (f->client >= 0)
 		close(f->client);
 	if (f->node >= 0)
@@ -172,6 +190,45 @@ static void test_SES_84_both_ways(void **state)
 	exchange(true, 20000, true);
 	exchange(true, 20000, false);
 	exchange(false, 0, true);
+}
+
+/* A segment that the dialogue has read in part: its rest comes once, and only its rest. */
+static void test_47_segment_read_in_part(void **state)
+{
+	struct relay_params params = { .idle_ms = 60000, .drain_ms = 500, .done = on_done };
+	struct buf early[2] = { { 0 }, { 0 } };
+	char text[32] = "", start[8];
+	struct stream legs[2];
+	struct fixture f;
+	int fds[2];
+
+	(void)state;
+	memset(&f, 0, sizeof(f));
+	assert_int_equal(loop_init(&f.loop), 0);
+	assert_int_equal(relay_engine_init(&f.engine, &f.loop, &kernel, 0), 0);
+	params.engine = &f.engine;
+	params.settings.mode = mode;
+	params.settings.backlog_limit = 65536;
+	params.arg = &f;
+	tcp_pair(fds, false);
+	f.client = fds[0];
+	stream_init_plain(&legs[RELAY_CLIENT], fds[1]);
+	tcp_pair(fds, false);
+	f.node = fds[0];
+	stream_init_plain(&legs[RELAY_NODE], fds[1]);
+	assert_int_equal(send(f.client, "first second", 12, MSG_NOSIGNAL), 12);
+	usleep(20000);
+	assert_int_equal(stream_read(&legs[RELAY_CLIENT], start, 6), 6);
+	assert_int_equal(buf_append(&early[RELAY_CLIENT], start, 6), 0);
+	assert_int_equal(relay_start(&params, legs, early, &f.relay), 0);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(loop_run_once(&f.loop, 5), 0);
+	assert_int_equal(recv(f.node, text, sizeof(text) - 1, MSG_DONTWAIT), 12);
+	assert_string_equal(text, "first second");
+	assert_int_equal(recv(f.node, text, sizeof(text) - 1, MSG_DONTWAIT), -1);
+	assert_int_equal(relay_path_of(f.relay, RELAY_UP),
+		mode == RELAY_MODE_SOCKMAP ? RELAY_PATH_SOCKMAP : RELAY_PATH_COPY);
+	teardown(&f);
 }
 
 static void test_47_early_bytes_first(void **state)
@@ -309,18 +366,72 @@ static void test_hangup_does_not_spin(void **state)
 	teardown(&f);
 }
 
+/* ---- sockmap alone ---- */
+
+static struct hm_flow row_of(struct fixture *f, int far_is_client)
+{
+	struct hm_flow flow = { 0 };
+	(void)f;
+	(void)far_is_client;
+	return flow;
+}
+
+static int sockmap_group(void **state)
+{
+	struct bpfctl_params params = { .workers = 1, .max_flows = 64 };
+	static char error[BPFCTL_ERROR_SIZE];
+	static struct relay_probe probe;
+
+	(void)state;
+	(void)row_of;
+	if (bpfctl_load(&params, &kernel.bpfctl, error) < 0) {
+		print_message("no sockmap: %s\n", error);
+		kernel.bpfctl = NULL;
+	}
+	relay_probe(&probe, &kernel, error);
+	mode = RELAY_MODE_SOCKMAP;
+	return kernel.sockmap ? 0 : -1;
+}
+
+static int sockmap_end(void **state)
+{
+	(void)state;
+	bpfctl_free(kernel.bpfctl);
+	return 0;
+}
+
+#define ON(path, fn)                                    \
+	{                                               \
+#fn " [" path "]", fn, NULL, NULL, NULL \
+	}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_SES_84_both_ways),
-		cmocka_unit_test(test_47_early_bytes_first),
-		cmocka_unit_test(test_slow_reader_stops_the_sender),
-		cmocka_unit_test(test_section_3_drain_limit),
-		cmocka_unit_test(test_idle),
-		cmocka_unit_test(test_peer_resets),
-		cmocka_unit_test(test_stop_gracefully_delivers_and_says_nothing),
-		cmocka_unit_test(test_hangup_does_not_spin),
+	const struct CMUnitTest copy[] = {
+		ON("copy", test_SES_84_both_ways),
+		ON("copy", test_47_early_bytes_first),
+		ON("copy", test_47_segment_read_in_part),
+		ON("copy", test_slow_reader_stops_the_sender),
+		ON("copy", test_section_3_drain_limit),
+		ON("copy", test_idle),
+		ON("copy", test_peer_resets),
+		ON("copy", test_stop_gracefully_delivers_and_says_nothing),
+		ON("copy", test_hangup_does_not_spin),
 	};
+	const struct CMUnitTest sockmap[] = {
+		ON("sockmap", test_SES_84_both_ways),
+		ON("sockmap", test_47_early_bytes_first),
+		ON("sockmap", test_47_segment_read_in_part),
+		ON("sockmap", test_slow_reader_stops_the_sender),
+		ON("sockmap", test_section_3_drain_limit),
+		ON("sockmap", test_idle),
+		ON("sockmap", test_peer_resets),
+		ON("sockmap", test_stop_gracefully_delivers_and_says_nothing),
+		ON("sockmap", test_hangup_does_not_spin),
+	};
+	int failed;
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	mode = RELAY_MODE_COPY;
+	failed = cmocka_run_group_tests(copy, NULL, NULL);
+	return failed + cmocka_run_group_tests(sockmap, sockmap_group, sockmap_end);
 }

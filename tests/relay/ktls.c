@@ -1,0 +1,529 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What kernel TLS must get right beside plain data: padded records, key updates from either side,
+ * tickets that come after the switch, every kind of end, and the switch itself in the middle of
+ * traffic. The far ends are OpenSSL's. Runs where the kernel has TLS, that is, mostly in a virtual
+ * machine; elsewhere it says so and fails.
+ */
+#include "unit.h"
+
+#include "base/clock.h"
+#include "net/sock.h"
+#include "relay/probe.h"
+#include "tls/internal.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static struct relay_kernel kernel;
+static struct tls_server *server;
+static struct tls_client *client;
+
+struct fixture {
+	struct loop loop;
+	struct relay_engine engine;
+	struct relay *relay;
+	struct stream far[2]; /* client, node: OpenSSL */
+	struct stream near[2];
+	bool done;
+	enum relay_end end;
+};
+
+static void on_done(struct relay *relay, void *arg, enum relay_end end)
+{
+	struct fixture *f = arg;
+
+	(void)relay;
+	f->done = true;
+	f->end = end;
+}
+
+static void tcp_pair(int fds[2])
+{
+	struct addr addr;
+	int listener;
+
+	assert_int_equal(addr_parse(VIEW_LIT("127.0.0.1:0"), &addr), 0);
+	listener = sock_listen(&addr, false, 1);
+	assert_int_equal(sock_local(listener, &addr), 0);
+	fds[0] = sock_connect_start(&addr, NULL);
+	do {
+		fds[1] = sock_accept(listener, &addr);
+	} while (fds[1] == -EAGAIN);
+	close(listener);
+}
+
+static SSL *ssl_of(struct fixture *f, int leg)
+{
+	return tls_stream_layer(&f->far[leg])->ssl;
+}
+
+/* Both legs with TLS, handshakes done, not yet spliced. */
+static void connect_both(struct fixture *f)
+{
+	memset(f, 0, sizeof(*f));
+	assert_int_equal(loop_init(&f->loop), 0);
+	assert_int_equal(relay_engine_init(&f->engine, &f->loop, &kernel, 0), 0);
+	for (int leg = 0; leg < 2; leg++) {
+		bool done[2] = { false, false };
+		int fds[2];
+
+		tcp_pair(fds);
+		stream_init_plain(&f->far[leg], fds[0]);
+		stream_init_plain(&f->near[leg], fds[1]);
+		assert_int_equal(
+			tls_stream_accept(leg ? &f->far[leg] : &f->near[leg], server, NULL), 0);
+		assert_int_equal(tls_stream_connect(leg ? &f->near[leg] : &f->far[leg], client), 0);
+		while (!done[0] || !done[1]) {
+			done[0] |= tls_stream_handshake(&f->far[leg]) == 0;
+			done[1] |= tls_stream_handshake(&f->near[leg]) == 0;
+		}
+	}
+}
+
+static void splice(struct fixture *f)
+{
+	struct relay_params params = {
+		.engine = &f->engine,
+		.settings = { .mode = RELAY_MODE_KTLS },
+		.protocol = "test",
+		.idle_ms = 60000,
+		.drain_ms = 5000,
+		.done = on_done,
+		.arg = f,
+	};
+	struct buf early[2] = { { 0 }, { 0 } };
+
+	assert_int_equal(relay_start(&params, f->near, early, &f->relay), 0);
+}
+
+static void setup(struct fixture *f)
+{
+	connect_both(f);
+	splice(f);
+	assert_int_equal(relay_path_of(f->relay, RELAY_UP), RELAY_PATH_KTLS);
+	assert_int_equal(relay_path_of(f->relay, RELAY_DOWN), RELAY_PATH_KTLS);
+}
+
+static void teardown(struct fixture *f)
+{
+	relay_free(f->relay);
+	relay_engine_fini(&f->engine);
+	for (int i = 0; i < 2; i++) {
+		stream_close(&f->far[i]);
+		stream_close(&f->near[i]);
+	}
+	loop_fini(&f->loop);
+}
+
+/* Reads len bytes at a far end, or fewer at its end; returns how many. *ret_last: what the last
+ * read said. */
+static size_t take(struct fixture *f, int leg, char *data, size_t len, ssize_t *ret_last)
+{
+	uint64_t limit = clock_mono_ms() + 30000;
+	size_t got = 0;
+	ssize_t n = -EAGAIN;
+
+	while (got < len && clock_mono_ms() < limit) {
+		assert_int_equal(loop_run_once(&f->loop, 1), 0);
+		n = stream_read(&f->far[leg], data + got, len - got);
+		if (n > 0)
+			got += (size_t)n;
+		else if (n != -EAGAIN)
+			break;
+	}
+	if (ret_last)
+		*ret_last = n;
+	return got;
+}
+
+static void give(struct fixture *f, int leg, const char *data, size_t len)
+{
+	uint64_t limit = clock_mono_ms() + 30000;
+
+	while (len && clock_mono_ms() < limit) {
+		ssize_t n = stream_write(&f->far[leg], data, len);
+
+		assert_true(n > 0 || n == -EAGAIN);
+		if (n > 0) {
+			data += n;
+			len -= (size_t)n;
+		}
+		assert_int_equal(loop_run_once(&f->loop, 0), 0);
+	}
+	assert_int_equal(len, 0);
+}
+
+static void pass(struct fixture *f, int from, const char *text)
+{
+	char got[65536];
+	size_t len = strlen(text);
+
+	give(f, from, text, len);
+	assert_int_equal(take(f, !from, got, len, NULL), len);
+	assert_memory_equal(got, text, len);
+}
+
+static void run_until_done(struct fixture *f)
+{
+	uint64_t limit = clock_mono_ms() + 30000;
+
+	while (!f->done && clock_mono_ms() < limit)
+		assert_int_equal(loop_run_once(&f->loop, 5), 0);
+	assert_true(f->done);
+}
+
+/* ---- tests ---- */
+
+static void test_records_of_one_byte_and_of_16_kib(void **state)
+{
+	static char big[100000], got[100000];
+	struct fixture f;
+
+	(void)state;
+	setup(&f);
+	for (int i = 0; i < 300; i++)
+		pass(&f, i & 1, i % 7 ? "x" : "yz");
+	for (size_t i = 0; i < sizeof(big); i++)
+		big[i] = (char)(i * 31 >> 3);
+	for (int side = 0; side < 2; side++) {
+		give(&f, side, big, sizeof(big));
+		assert_int_equal(take(&f, !side, got, sizeof(got), NULL), sizeof(got));
+		assert_memory_equal(got, big, sizeof(big));
+	}
+	teardown(&f);
+}
+
+static size_t pad_all(SSL *ssl, int type, size_t len, void *arg)
+{
+	(void)ssl;
+	(void)type;
+	(void)arg;
+	return len % 3 ? 40 + len % 100 : 0;
+}
+
+static void test_padded_records(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	setup(&f);
+	for (int side = 0; side < 2; side++) {
+		SSL_set_record_padding_callback(ssl_of(&f, side), pad_all);
+		for (int i = 0; i < 60; i++) {
+			char text[64];
+
+			snprintf(text, sizeof(text), "record %d %.*s", i, i % 20,
+				"....................");
+			pass(&f, side, text);
+		}
+	}
+	teardown(&f);
+}
+
+/* Several key updates, asked for in return or not, with data before and after. */
+static void test_key_updates(void **state)
+{
+	for (int side = 0; side < 2; side++) {
+		struct fixture f;
+		ssize_t last;
+		char c;
+
+		(void)state;
+		setup(&f);
+		for (int i = 0; i < 5; i++) {
+			pass(&f, side, "before");
+			pass(&f, !side, "other way");
+			assert_int_equal(SSL_key_update(ssl_of(&f, side),
+						 i & 1 ? SSL_KEY_UPDATE_REQUESTED
+						       : SSL_KEY_UPDATE_NOT_REQUESTED),
+				1);
+			if (!kernel.ktls.rekey)
+				break;
+			pass(&f, side, "after");
+			pass(&f, !side, "other way");
+		}
+		if (!kernel.ktls.rekey) { /* a clean end, named */
+			assert_int_equal(SSL_do_handshake(ssl_of(&f, side)), 1);
+			assert_int_equal(take(&f, side, &c, 1, &last), 0);
+			assert_int_equal(last, STREAM_EOF);
+			assert_int_equal(take(&f, !side, &c, 1, &last), 0);
+			assert_int_equal(last, STREAM_EOF);
+			run_until_done(&f);
+			assert_int_equal(f.end, RELAY_END_KEY_UPDATE);
+		}
+		teardown(&f);
+	}
+}
+
+/* What the peer sent right before its key update still arrives. */
+static void test_data_before_a_key_update_arrives(void **state)
+{
+	static char big[50000], got[50000];
+	struct fixture f;
+
+	(void)state;
+	setup(&f);
+	memset(big, 'b', sizeof(big));
+	assert_int_equal(stream_write(&f.far[0], big, 16384), 16384);
+	assert_int_equal(SSL_key_update(ssl_of(&f, 0), SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+	assert_int_equal(SSL_do_handshake(ssl_of(&f, 0)), 1);
+	assert_int_equal(take(&f, 1, got, 16384, NULL), 16384);
+	assert_memory_equal(got, big, 16384);
+	teardown(&f);
+}
+
+static void test_tickets_after_the_switch(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	setup(&f);
+	for (int i = 0; i < 3; i++) { /* the node is the server of its leg */
+		assert_int_equal(SSL_new_session_ticket(ssl_of(&f, 1)), 1);
+		pass(&f, 1, "with a ticket before it");
+	}
+	pass(&f, 0, "and back");
+	teardown(&f);
+}
+
+static void test_clean_end_both_orders(void **state)
+{
+	(void)state;
+	for (int side = 0; side < 2; side++) {
+		struct fixture f;
+		ssize_t last;
+		char c;
+
+		setup(&f);
+		pass(&f, side, "last words");
+		assert_int_equal(stream_shutdown(&f.far[side]), 0); /* close_notify and FIN */
+		assert_int_equal(take(&f, !side, &c, 1, &last), 0);
+		assert_int_equal(last, STREAM_EOF);
+		pass(&f, !side, "the other direction goes on");
+		assert_int_equal(stream_shutdown(&f.far[!side]), 0);
+		assert_int_equal(take(&f, side, &c, 1, &last), 0);
+		assert_int_equal(last, STREAM_EOF);
+		run_until_done(&f);
+		assert_int_equal(f.end, side ? RELAY_END_NODE_EOF : RELAY_END_CLIENT_EOF);
+		teardown(&f);
+	}
+}
+
+/* close_notify alone is the end of a direction; nobody has to send FIN. */
+static void test_close_notify_without_fin(void **state)
+{
+	struct fixture f;
+	ssize_t last;
+	char c;
+
+	(void)state;
+	setup(&f);
+	assert_int_equal(SSL_shutdown(ssl_of(&f, 0)), 0);
+	assert_int_equal(take(&f, 1, &c, 1, &last), 0);
+	assert_int_equal(last, STREAM_EOF);
+	teardown(&f);
+}
+
+static void test_truncation_is_never_a_clean_end(void **state)
+{
+	(void)state;
+	for (int side = 0; side < 2; side++) {
+		struct fixture f;
+		ssize_t last;
+		char c;
+
+		setup(&f);
+		pass(&f, side, "said before");
+		shutdown(f.far[side].fd, SHUT_WR); /* FIN, no close_notify */
+		assert_int_equal(take(&f, !side, &c, 1, &last), 0);
+		assert_int_equal(last, -ECONNABORTED);
+		teardown(&f);
+	}
+}
+
+static void test_garbage_ends_the_session(void **state)
+{
+	static const char garbage[] = "this is not a record at all, and long enough";
+	struct fixture f;
+	ssize_t last;
+	char c;
+
+	(void)state;
+	setup(&f);
+	assert_int_equal(
+		send(f.far[0].fd, garbage, sizeof(garbage), MSG_NOSIGNAL), sizeof(garbage));
+	assert_int_equal(take(&f, 1, &c, 1, &last), 0);
+	assert_int_equal(last, -ECONNABORTED); /* no clean end for the node */
+	run_until_done(&f);
+	assert_int_equal(f.end, RELAY_END_CLIENT_ERROR);
+	teardown(&f);
+}
+
+/* Plaintext that OpenSSL has read and a record that has half arrived: the switch waits. */
+static void test_switch_waits_for_a_record_boundary(void **state)
+{
+	char record[4096], got[64];
+	struct fixture f;
+	ssize_t n;
+	BIO *memory = BIO_new(BIO_s_mem());
+
+	(void)state;
+	connect_both(&f);
+	SSL_set0_wbio(ssl_of(&f, 0), memory);
+	assert_int_equal(stream_write(&f.far[0], "split record", 12), 12);
+	n = BIO_read(memory, record, sizeof(record));
+	assert_true(n > 20);
+	assert_int_equal(send(f.far[0].fd, record, 9, MSG_NOSIGNAL), 9);
+	usleep(20000);
+	assert_int_equal(stream_read(&f.near[0], got, sizeof(got)), -EAGAIN); /* has the header */
+	splice(&f);
+	assert_int_equal(relay_path_of(f.relay, RELAY_UP), RELAY_PATH_COPY);
+	assert_int_equal(send(f.far[0].fd, record + 9, (size_t)n - 9, MSG_NOSIGNAL), n - 9);
+	assert_int_equal(take(&f, 1, got, 12, NULL), 12);
+	assert_memory_equal(got, "split record", 12);
+	assert_int_equal(relay_path_of(f.relay, RELAY_UP), RELAY_PATH_KTLS);
+	SSL_set0_wbio(ssl_of(&f, 0), BIO_new_socket(f.far[0].fd, BIO_NOCLOSE));
+	pass(&f, 0, "goes on");
+	pass(&f, 1, "goes on");
+	teardown(&f);
+}
+
+/* Ciphertext that is queued in the socket when the switch happens. */
+static void test_ciphertext_queued_at_the_switch(void **state)
+{
+	char got[64];
+	struct fixture f;
+
+	(void)state;
+	connect_both(&f);
+	assert_int_equal(stream_write(&f.far[0], "early up", 8), 8);
+	assert_int_equal(stream_write(&f.far[1], "early down", 10), 10);
+	usleep(20000);
+	splice(&f);
+	assert_int_equal(take(&f, 1, got, 8, NULL), 8);
+	assert_memory_equal(got, "early up", 8);
+	assert_int_equal(take(&f, 0, got, 10, NULL), 10);
+	assert_memory_equal(got, "early down", 10);
+	assert_int_equal(relay_path_of(f.relay, RELAY_UP), RELAY_PATH_KTLS);
+	teardown(&f);
+}
+
+/* The end of stream must not overtake what the kernel's TLS still holds: with the smallest send
+ * buffer a record never fits, and its rest waits outside of TCP. */
+static void test_end_does_not_overtake_data(void **state)
+{
+	static char big[16384], got[16384];
+	int smallest = 1;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(big); i++)
+		big[i] = (char)(i * 17 >> 2);
+	for (size_t size = 4000; size <= sizeof(big); size += 774) {
+		struct fixture f;
+		ssize_t last;
+
+		connect_both(&f);
+		setsockopt(f.near[1].fd, SOL_SOCKET, SO_SNDBUF, &smallest, sizeof(smallest));
+		setsockopt(f.far[1].fd, SOL_SOCKET, SO_RCVBUF, &smallest, sizeof(smallest));
+		splice(&f);
+		give(&f, 0, big, size);
+		assert_int_equal(stream_shutdown(&f.far[0]), 0);
+		for (int i = 0; i < 20; i++) /* nobody reads yet */
+			assert_int_equal(loop_run_once(&f.loop, 1), 0);
+		assert_int_equal(take(&f, 1, got, size, NULL), size);
+		assert_memory_equal(got, big, size);
+		assert_int_equal(take(&f, 1, got, 1, &last), 0);
+		assert_int_equal(last, STREAM_EOF);
+		teardown(&f);
+	}
+}
+
+/* ---- every version and cipher ---- */
+
+static void use_suite(enum tls_version version, enum tls_cipher cipher)
+{
+	static const char *const names[TLS_VERSIONS][TLS_CIPHERS] = {
+		{ "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+			"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+			"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256" },
+		{ "TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384",
+			"TLS_CHACHA20_POLY1305_SHA256" },
+	};
+	const char *disabled[6] = { 0 };
+	struct tls_policy policy = { .disabled_suites = disabled, .ignore_client_order = true };
+	char error[TLS_ERROR_SIZE];
+	int n = 0;
+
+	for (int i = 0; i < TLS_CIPHERS; i++) {
+		if (i != (int)cipher)
+			disabled[n++] = names[version][i];
+	}
+	for (int i = 0; version == TLS_VERSION_1_2 && i < TLS_CIPHERS; i++)
+		disabled[n++] = names[TLS_VERSION_1_3][i];
+	tls_server_unref(server);
+	assert_int_equal(tls_server_new(NULL, 0, &policy, &server, error), 0);
+}
+
+static void test_every_version_and_cipher(void **state)
+{
+	(void)state;
+	for (int v = 0; v < TLS_VERSIONS; v++) {
+		for (int c = 0; c < TLS_CIPHERS; c++) {
+			struct fixture f;
+			ssize_t last;
+			char byte;
+
+			if (!kernel.ktls.usable[v][c])
+				continue;
+			use_suite((enum tls_version)v, (enum tls_cipher)c);
+			setup(&f);
+			for (int i = 0; i < 10; i++)
+				pass(&f, i & 1, "hello on this cipher");
+			assert_int_equal(stream_shutdown(&f.far[0]), 0);
+			assert_int_equal(take(&f, 1, &byte, 1, &last), 0);
+			assert_int_equal(last, STREAM_EOF);
+			teardown(&f);
+		}
+	}
+	use_suite(TLS_VERSION_1_3, TLS_AES_128_GCM);
+}
+
+static int group_setup(void **state)
+{
+	static struct relay_probe probe;
+	char error[TLS_ERROR_SIZE];
+
+	(void)state;
+	signal(SIGPIPE, SIG_IGN);
+	assert_int_equal(tls_process_init(), 0);
+	relay_probe(&probe, &kernel, "not loaded");
+	use_suite(TLS_VERSION_1_3, TLS_AES_128_GCM);
+	if (tls_client_new(&(struct tls_client_params){ .allow_invalid = true }, &client, error) <
+		0)
+		return -1;
+	return kernel.ktls.usable[TLS_VERSION_1_3][TLS_AES_128_GCM] ? 0 : -1;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_records_of_one_byte_and_of_16_kib),
+		cmocka_unit_test(test_padded_records),
+		cmocka_unit_test(test_key_updates),
+		cmocka_unit_test(test_data_before_a_key_update_arrives),
+		cmocka_unit_test(test_tickets_after_the_switch),
+		cmocka_unit_test(test_clean_end_both_orders),
+		cmocka_unit_test(test_close_notify_without_fin),
+		cmocka_unit_test(test_truncation_is_never_a_clean_end),
+		cmocka_unit_test(test_garbage_ends_the_session),
+		cmocka_unit_test(test_switch_waits_for_a_record_boundary),
+		cmocka_unit_test(test_ciphertext_queued_at_the_switch),
+		cmocka_unit_test(test_end_does_not_overtake_data),
+		cmocka_unit_test(test_every_version_and_cipher),
+	};
+
+	return cmocka_run_group_tests(tests, group_setup, NULL);
+}

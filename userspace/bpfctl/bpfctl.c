@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+/* See bpfctl.h. libbpf's own output is kept: its last lines are the reason that the operator sees. */
+#include "bpfctl/bpfctl.h"
+#include "base/fd.h"
+#include "homing/pins.h"
+#include "splice.skel.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#define SCAN_ROWS 4096
+
+struct ring {
+	struct ring_buffer *buffer;
+	bpfctl_event_fn *fn; /* while it is consumed */
+	void *arg;
+};
+
+struct bpfctl {
+	struct splice *skel;
+	int flows, control, sources, targets;
+	int link; /* owned; -1: attached without a link */
+	unsigned workers;
+	struct ring *rings;
+	char pin_error[BPFCTL_ERROR_SIZE];
+	bool pinned;
+};
+
+/* ---- load ---- */
+
+static char last_words[BPFCTL_ERROR_SIZE];
+
+/* libbpf writes several lines; the first warning says what failed. Loading is single-threaded. */
+static int keep_warning(enum libbpf_print_level level, const char *format, va_list args)
+{
+	if (level == LIBBPF_WARN && !*last_words) {
+		vsnprintf(last_words, sizeof(last_words), format, args);
+		last_words[strcspn(last_words, "\n")] = '\0';
+	}
+	return 0;
+}
+
+static int fail(char error[BPFCTL_ERROR_SIZE], const char *what, int r)
+{
+	snprintf(error, BPFCTL_ERROR_SIZE, "%s: %s%s%.120s", what, strerror(-r),
+		*last_words ? ": " : "", last_words);
+	return r;
+}
+
+static int set_sizes(struct splice *skel, const struct bpfctl_params *params)
+{
+	struct bpf_map *maps[] = { skel->maps.hm_flows, skel->maps.hm_control,
+		skel->maps.hm_sources, skel->maps.hm_targets };
+	int r = bpf_map__set_max_entries(skel->maps.hm_events, params->workers);
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(maps); i++)
+		r = bpf_map__set_max_entries(maps[i], params->max_flows);
+	return r;
+}
+
+/* A link goes away with the process; older kernels know only the plain attachment, which goes
+ * with the map. */
+static int attach(struct bpfctl *bpfctl)
+{
+	int prog = bpf_program__fd(bpfctl->skel->progs.hm_splice);
+
+	bpfctl->link = bpf_link_create(prog, bpfctl->sources, BPF_SK_SKB_STREAM_VERDICT, NULL);
+	if (bpfctl->link >= 0)
+		return 0;
+	bpfctl->link = -1;
+	return bpf_prog_attach(prog, bpfctl->sources, BPF_SK_SKB_STREAM_VERDICT, 0) < 0 ? -errno
+											: 0;
+}
+
+static int on_event(void *arg, void *data, size_t size)
+{
+	struct ring *ring = arg;
+
+	if (size >= sizeof(struct hm_event))
+		ring->fn(ring->arg, data);
+	return 0;
+}
+
+static int add_ring(struct bpfctl *bpfctl, __u32 worker)
+{
+	CLEANUP(fd_closep)
+	int fd = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "hm_ring", 0, 0, HM_EVENTS_BYTES, NULL);
+
+	if (fd < 0)
+		return -errno;
+	if (bpf_map_update_elem(bpf_map__fd(bpfctl->skel->maps.hm_events), &worker, &fd, BPF_ANY))
+		return -errno;
+	bpfctl->rings[worker].buffer = ring_buffer__new(fd, on_event, &bpfctl->rings[worker], NULL);
+	return bpfctl->rings[worker].buffer ? 0 : -errno;
+}
+
+/* ---- pins ---- */
+
+struct pin {
+	const char *name;
+	int fd;
+};
+
+static int make_dir(struct bpfctl *bpfctl, const char *path)
+{
+	if (mkdir(path, 0700) == 0)
+		return 0;
+	if (errno == EEXIST && chmod(path, 0700) == 0)
+		return 0;
+	snprintf(bpfctl->pin_error, sizeof(bpfctl->pin_error), "%.160s: %s", path, strerror(errno));
+	return -errno;
+}
+
+/* The directory that pin_path will be made in must be on a BPF file system. */
+static int check_mount(struct bpfctl *bpfctl, const char *path)
+{
+	char parent[256];
+	struct statfs fs;
+	char *slash;
+
+	snprintf(parent, sizeof(parent), "%s", path);
+	slash = strrchr(parent, '/');
+	if (slash && slash != parent)
+		*slash = '\0';
+	if (statfs(parent, &fs) == 0 && fs.f_type == BPF_FS_MAGIC)
+		return 0;
+	snprintf(bpfctl->pin_error, sizeof(bpfctl->pin_error),
+		"%.160s is not on a BPF file system (mount -t bpf bpf /sys/fs/bpf)", path);
+	return -EINVAL;
+}
+
+static void pin_all(struct bpfctl *bpfctl, const char *path)
+{
+	const struct pin pins[] = {
+		{ HM_PIN_FLOWS, bpfctl->flows },
+		{ HM_PIN_CONTROL, bpfctl->control },
+		{ HM_PIN_SOURCES, bpfctl->sources },
+		{ HM_PIN_TARGETS, bpfctl->targets },
+		{ HM_PIN_EVENTS, bpf_map__fd(bpfctl->skel->maps.hm_events) },
+		{ HM_PIN_VERDICT, bpf_program__fd(bpfctl->skel->progs.hm_splice) },
+	};
+	char dir[256], name[320];
+
+	if (snprintf(dir, sizeof(dir), "%s/v%d", path, HM_ABI) >= (int)sizeof(dir)) {
+		snprintf(bpfctl->pin_error, sizeof(bpfctl->pin_error), "the path is too long");
+		return;
+	}
+	if (check_mount(bpfctl, path) < 0 || make_dir(bpfctl, path) < 0 ||
+		make_dir(bpfctl, dir) < 0)
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(pins); i++) {
+		snprintf(name, sizeof(name), "%s/%s", dir, pins[i].name);
+		unlink(name); /* of an earlier process */
+		if (bpf_obj_pin(pins[i].fd, name) < 0) {
+			snprintf(bpfctl->pin_error, sizeof(bpfctl->pin_error), "%.160s: %s", name,
+				strerror(errno));
+			return;
+		}
+	}
+	bpfctl->pinned = true;
+}
+
+/* ---- open, close ---- */
+
+static int load(
+	struct bpfctl *bpfctl, const struct bpfctl_params *params, char error[BPFCTL_ERROR_SIZE])
+{
+	int r;
+
+	bpfctl->skel = splice__open();
+	if (!bpfctl->skel)
+		return fail(error, "cannot read the program", -errno);
+	r = set_sizes(bpfctl->skel, params);
+	if (r == 0)
+		r = splice__load(bpfctl->skel);
+	if (r < 0)
+		return fail(error, "cannot load the program", r);
+	bpfctl->flows = bpf_map__fd(bpfctl->skel->maps.hm_flows);
+	bpfctl->control = bpf_map__fd(bpfctl->skel->maps.hm_control);
+	bpfctl->sources = bpf_map__fd(bpfctl->skel->maps.hm_sources);
+	bpfctl->targets = bpf_map__fd(bpfctl->skel->maps.hm_targets);
+	r = attach(bpfctl);
+	if (r < 0)
+		return fail(error, "cannot attach the program", r);
+	for (__u32 i = 0; r == 0 && i < params->workers; i++)
+		r = add_ring(bpfctl, i);
+	return r < 0 ? fail(error, "cannot make a ring buffer", r) : 0;
+}
+
+int bpfctl_load(const struct bpfctl_params *params, struct bpfctl **ret_bpfctl,
+	char error[BPFCTL_ERROR_SIZE])
+{
+	struct bpfctl *bpfctl = calloc(1, sizeof(*bpfctl));
+	int r;
+
+	*last_words = '\0';
+	if (!bpfctl)
+		return fail(error, "cannot load the program", -ENOMEM);
+	bpfctl->link = -1;
+	bpfctl->workers = params->workers;
+	bpfctl->rings = calloc(params->workers, sizeof(*bpfctl->rings));
+	libbpf_set_print(keep_warning);
+	r = bpfctl->rings ? load(bpfctl, params, error) : fail(error, "memory", -ENOMEM);
+	if (r < 0) {
+		bpfctl_free(bpfctl);
+		return r;
+	}
+	if (params->pin_path)
+		pin_all(bpfctl, params->pin_path);
+	*ret_bpfctl = bpfctl;
+	return 0;
+}
+
+void bpfctl_free(struct bpfctl *bpfctl)
+{
+	if (!bpfctl)
+		return;
+	for (unsigned i = 0; bpfctl->rings && i < bpfctl->workers; i++)
+		ring_buffer__free(bpfctl->rings[i].buffer);
+	free(bpfctl->rings);
+	fd_closep(&bpfctl->link);
+	splice__destroy(bpfctl->skel);
+	free(bpfctl);
+}
+
+const char *bpfctl_pin_error(const struct bpfctl *bpfctl)
+{
+	return *bpfctl->pin_error ? bpfctl->pin_error : NULL;
+}
+
+/* ---- rows and sockets ---- */
+
+__u64 bpfctl_cookie(int fd)
+{
+	__u64 cookie = 0;
+	socklen_t len = sizeof(cookie);
+
+	return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) < 0 ? 0 : cookie;
+}
+
+int bpfctl_flow_set(struct bpfctl *bpfctl, __u64 cookie, const struct hm_flow *flow)
+{
+	return bpf_map_update_elem(bpfctl->flows, &cookie, flow, BPF_ANY) < 0 ? -errno : 0;
+}
+
+int bpfctl_flow_get(struct bpfctl *bpfctl, __u64 cookie, struct hm_flow *ret_flow)
+{
+	return bpf_map_lookup_elem(bpfctl->flows, &cookie, ret_flow) < 0 ? -errno : 0;
+}
+
+int bpfctl_control_set(struct bpfctl *bpfctl, __u64 cookie, const struct hm_control *control)
+{
+	return bpf_map_update_elem(bpfctl->control, &cookie, control, BPF_ANY) < 0 ? -errno : 0;
+}
+
+void bpfctl_flow_remove(struct bpfctl *bpfctl, __u64 cookie)
+{
+	bpf_map_delete_elem(bpfctl->flows, &cookie);
+	bpf_map_delete_elem(bpfctl->control, &cookie);
+}
+
+static int put(int map, __u64 cookie, int fd)
+{
+	__u64 value = (__u64)fd;
+
+	return bpf_map_update_elem(map, &cookie, &value, BPF_ANY) < 0 ? -errno : 0;
+}
+
+int bpfctl_target_add(struct bpfctl *bpfctl, __u64 source_cookie, int fd)
+{
+	return put(bpfctl->targets, source_cookie, fd);
+}
+
+int bpfctl_source_add(struct bpfctl *bpfctl, __u64 cookie, int fd)
+{
+	return put(bpfctl->sources, cookie, fd);
+}
+
+void bpfctl_sockets_remove(struct bpfctl *bpfctl, __u64 cookie)
+{
+	bpf_map_delete_elem(bpfctl->sources, &cookie);
+	bpf_map_delete_elem(bpfctl->targets, &cookie);
+}
+
+/* ---- events and scans ---- */
+
+int bpfctl_events_fd(const struct bpfctl *bpfctl, unsigned worker)
+{
+	return ring_buffer__epoll_fd(bpfctl->rings[worker].buffer);
+}
+
+void bpfctl_events_consume(struct bpfctl *bpfctl, unsigned worker, bpfctl_event_fn *fn, void *arg)
+{
+	struct ring *ring = &bpfctl->rings[worker];
+
+	ring->fn = fn;
+	ring->arg = arg;
+	ring_buffer__consume(ring->buffer);
+}
+
+int bpfctl_scan(struct bpfctl *bpfctl, unsigned worker, bpfctl_scan_fn *fn, void *arg)
+{
+	static _Thread_local __u64 cookies[SCAN_ROWS];
+	static _Thread_local struct hm_flow rows[SCAN_ROWS];
+	__u32 batch, *from = NULL;
+	int r = 0;
+
+	while (r == 0) {
+		__u32 count = SCAN_ROWS;
+
+		r = bpf_map_lookup_batch(bpfctl->flows, from, &batch, cookies, rows, &count, NULL);
+		if (r < 0 && errno != ENOENT)
+			return -errno;
+		for (__u32 i = 0; i < count; i++) {
+			if (rows[i].worker == worker)
+				fn(arg, cookies[i], &rows[i]);
+		}
+		from = &batch;
+	}
+	return 0;
+}

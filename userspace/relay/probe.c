@@ -1,0 +1,518 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * See probe.h. Kernel TLS is tried against itself and against records made by OpenSSL's ciphers in
+ * user space; sockmap is tried with the very relay that will use it.
+ */
+#include "relay/probe.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "net/sock.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define PATIENCE_MS 3000
+#define DATA_BYTES 40000
+
+static unsigned char pattern(size_t at)
+{
+	return (unsigned char)(1 + at * 7 + (at >> 8) * 13);
+}
+
+static void add_row(struct relay_probe *probe, const char *name, int r, const char *reason)
+{
+	struct probe_row *row = &probe->rows[probe->row_count];
+
+	if (probe->row_count == PROBE_ROWS_MAX)
+		return;
+	probe->row_count++;
+	*row = (struct probe_row){ .ok = r >= 0 };
+	snprintf(row->name, sizeof(row->name), "%s", name);
+	if (r < 0)
+		snprintf(row->reason, sizeof(row->reason), "%s%s%s", reason,
+			*reason && r != -EPROTO ? ": " : "", r != -EPROTO ? strerror(-r) : "");
+}
+
+/* A connected pair on loopback: [0] connected, [1] accepted. */
+static int make_pair(int ret_fds[2])
+{
+	CLEANUP(fd_closep) int listener = -1;
+	struct addr addr;
+	uint64_t end = clock_mono_ms() + PATIENCE_MS;
+	int r = addr_parse(VIEW_LIT("127.0.0.1:0"), &addr);
+
+	listener = r < 0 ? r : sock_listen(&addr, false, 1);
+	if (listener < 0)
+		return listener;
+	r = sock_local(listener, &addr);
+	if (r < 0)
+		return r;
+	ret_fds[0] = sock_connect_start(&addr, NULL);
+	if (ret_fds[0] < 0)
+		return ret_fds[0];
+	do {
+		struct pollfd p = { .fd = listener, .events = POLLIN };
+
+		poll(&p, 1, 100);
+		ret_fds[1] = sock_accept(listener, &addr);
+	} while (ret_fds[1] == -EAGAIN && clock_mono_ms() < end);
+	if (ret_fds[1] < 0) {
+		close(ret_fds[0]);
+		return ret_fds[1];
+	}
+	return 0;
+}
+
+static void close_pair(int fds[2])
+{
+	fd_closep(&fds[0]);
+	fd_closep(&fds[1]);
+}
+
+/* ---- kernel TLS ---- */
+
+/* Both ends of one made-up connection. */
+static void make_keys(struct tls_keys keys[2], enum tls_version version, enum tls_cipher cipher)
+{
+	for (int i = 0; i < 2; i++) {
+		keys[i] = (struct tls_keys){ .version = version, .cipher = cipher };
+		keys[i].is_server = i == 1;
+		keys[i].seq[TLS_READ] = keys[i].seq[TLS_WRITE] = 3;
+		keys[i].secret_len =
+			version == TLS_VERSION_1_3 && cipher != TLS_AES_256_GCM ? 32 : 48;
+		for (size_t k = 0; k < TLS_SECRET_MAX; k++) {
+			keys[i].secret[0][k] = pattern(k);
+			keys[i].secret[1][k] = pattern(k + 100);
+		}
+	}
+}
+
+static ssize_t recv_soon(int fd, void *data, size_t len, int *ret_type)
+{
+	uint64_t end = clock_mono_ms() + PATIENCE_MS;
+	ssize_t n;
+
+	while ((n = ktls_recv(fd, data, len, ret_type)) == -EAGAIN && clock_mono_ms() < end) {
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+
+		poll(&p, 1, 100);
+	}
+	return n;
+}
+
+/* Exactly len bytes of data records with the pattern from `at` on. */
+static int expect_data(int fd, size_t at, size_t len)
+{
+	unsigned char data[4096];
+
+	while (len) {
+		int type = -1;
+		ssize_t n = recv_soon(fd, data, MIN(len, sizeof(data)), &type);
+
+		if (n < 0)
+			return (int)n;
+		if (n == 0 || (type >= 0 && type != 23))
+			return -EPROTO;
+		for (ssize_t i = 0; i < n; i++) {
+			if (data[i] != pattern(at + (size_t)i))
+				return -EPROTO;
+		}
+		at += (size_t)n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+static int send_data(int fd, size_t at, size_t len)
+{
+	unsigned char data[DATA_BYTES];
+	ssize_t n;
+
+	for (size_t i = 0; i < len; i++)
+		data[i] = pattern(at + i);
+	n = send(fd, data, len, MSG_NOSIGNAL);
+	if (n < 0)
+		return -errno;
+	return (size_t)n == len ? 0 : -EPROTO;
+}
+
+static int try_exchange(int fds[2], struct tls_keys keys[2])
+{
+	static const unsigned char close_notify[] = { 1, 0 };
+	unsigned char data[16];
+	int r = 0, type = -1;
+	ssize_t n;
+
+	for (int i = 0; r == 0 && i < 2; i++) {
+		r = ktls_attach(fds[i]);
+		if (r == 0)
+			r = ktls_set_keys(fds[i], &keys[i], TLS_READ);
+		if (r == 0)
+			r = ktls_set_keys(fds[i], &keys[i], TLS_WRITE);
+	}
+	for (int i = 0; r == 0 && i < 2; i++) {
+		r = send_data(fds[i], 0, DATA_BYTES);
+		if (r == 0)
+			r = expect_data(fds[!i], 0, DATA_BYTES);
+	}
+	if (r < 0)
+		return r;
+	n = ktls_send_record(fds[0], 21, close_notify, sizeof(close_notify));
+	if (n < 0)
+		return (int)n;
+	n = recv_soon(fds[1], data, sizeof(data), &type);
+	if (n < 0)
+		return (int)n;
+	return n == 2 && type == 21 && data[1] == 0 ? 0 : -EPROTO;
+}
+
+static void probe_cipher(struct relay_probe *probe, struct relay_kernel *kernel,
+	enum tls_version version, enum tls_cipher cipher)
+{
+	struct tls_keys keys[2];
+	char name[48];
+	int fds[2], r = make_pair(fds);
+
+	if (r == 0) {
+		make_keys(keys, version, cipher);
+		r = try_exchange(fds, keys);
+		if (r == 0)
+			r = ktls_can_count(fds[0], cipher);
+		close_pair(fds);
+	}
+	kernel->ktls.usable[version][cipher] = r == 0;
+	snprintf(name, sizeof(name), "ktls %s %s", tls_version_name(version),
+		tls_cipher_name(cipher));
+	add_row(probe, name, r, r == -EPROTO ? "wrong bytes" : "");
+}
+
+/* TLS_RX_EXPECT_NO_PAD with records that are padded all the same. */
+static int try_padded(int fds[2])
+{
+	static const size_t paddings[] = { 40, 0, 40, 200, 40, 1, 16000, 0 };
+	unsigned char data[100], record[TLS_RECORD_MAX + 256];
+	struct tls_traffic_key key;
+	struct tls_keys keys[2];
+	size_t at = 0;
+	int r;
+
+	make_keys(keys, TLS_VERSION_1_3, TLS_AES_128_GCM);
+	r = tls_keys_derive(&keys[0], TLS_WRITE, &key);
+	if (r == 0)
+		r = ktls_attach(fds[1]);
+	if (r == 0)
+		r = ktls_set_keys(fds[1], &keys[1], TLS_READ);
+	if (r == 0)
+		r = ktls_expect_no_pad(fds[1]);
+	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(paddings); i++, at += sizeof(data)) {
+		for (size_t k = 0; k < sizeof(data); k++)
+			data[k] = pattern(at + k);
+		r = tls_record_seal(&keys[0], &key, keys[0].seq[TLS_WRITE] + i, 23, data,
+			sizeof(data), paddings[i], record);
+		if (r > 0 && send(fds[0], record, (size_t)r, MSG_NOSIGNAL) != r)
+			r = -EIO;
+	}
+	return r < 0 ? r : expect_data(fds[1], 0, at);
+}
+
+static int try_rekey(int fds[2])
+{
+	static const unsigned char message[] = { 24, 0, 0, 1, 0 };
+	unsigned char data[16];
+	struct tls_keys keys[2];
+	int r = 0, type = -1;
+	ssize_t n;
+
+	make_keys(keys, TLS_VERSION_1_3, TLS_AES_128_GCM);
+	for (int i = 0; r == 0 && i < 2; i++) {
+		r = ktls_attach(fds[i]);
+		if (r == 0)
+			r = ktls_set_keys(fds[i], &keys[i], i ? TLS_READ : TLS_WRITE);
+	}
+	if (r == 0)
+		r = send_data(fds[0], 0, 1000);
+	if (r < 0)
+		return r;
+	n = ktls_send_record(fds[0], 22, message, sizeof(message));
+	if (n < 0)
+		return (int)n;
+	r = tls_keys_update(&keys[0], TLS_WRITE);
+	if (r == 0)
+		r = ktls_set_keys(fds[0], &keys[0], TLS_WRITE);
+	if (r == 0)
+		r = send_data(fds[0], 1000, 1000);
+	if (r == 0)
+		r = expect_data(fds[1], 0, 1000);
+	if (r < 0)
+		return r;
+	n = recv_soon(fds[1], data, sizeof(data), &type);
+	if (n != sizeof(message) || type != 22 || data[0] != 24)
+		return n < 0 ? (int)n : -EPROTO;
+	r = tls_keys_update(&keys[1], TLS_READ);
+	if (r == 0)
+		r = ktls_set_keys(fds[1], &keys[1], TLS_READ);
+	return r < 0 ? r : expect_data(fds[1], 1000, 1000);
+}
+
+static int on_pair(int (*try)(int fds[2]))
+{
+	int fds[2], r = make_pair(fds);
+
+	if (r == 0) {
+		r = try(fds);
+		close_pair(fds);
+	}
+	return r;
+}
+
+static int try_attach(int fds[2])
+{
+	return ktls_attach(fds[0]);
+}
+
+static void probe_ktls(struct relay_probe *probe, struct relay_kernel *kernel)
+{
+	int r = on_pair(try_attach);
+
+	if (r < 0) { /* one row says it all */
+		add_row(probe, "ktls", r, "no kernel TLS (modprobe tls)");
+		return;
+	}
+	for (int v = TLS_VERSIONS - 1; v >= 0; v--) {
+		for (int c = 0; c < TLS_CIPHERS; c++)
+			probe_cipher(probe, kernel, (enum tls_version)v, (enum tls_cipher)c);
+	}
+	if (!kernel->ktls.usable[TLS_VERSION_1_3][TLS_AES_128_GCM])
+		return;
+	r = on_pair(try_padded);
+	kernel->ktls.no_pad = r == 0;
+	add_row(probe, "ktls padded records with NO_PAD", r,
+		r == -EPROTO ? "padded records are corrupted" : "");
+	r = on_pair(try_rekey);
+	kernel->ktls.rekey = r == 0;
+	add_row(probe, "ktls key update", r, "");
+}
+
+/* ---- sockmap ---- */
+
+struct trial {
+	struct loop loop;
+	struct relay_engine engine;
+	struct relay *relay;
+	int far[2]; /* the client's and the node's ends */
+	size_t sent[2], got[2];
+	bool done, ended[2], failed;
+	enum relay_end end;
+};
+
+static void on_trial_done(struct relay *relay, void *arg, enum relay_end end)
+{
+	struct trial *trial = arg;
+
+	(void)relay;
+	trial->done = true;
+	trial->end = end;
+}
+
+static int trial_start(struct trial *trial, struct relay_kernel *kernel, const char *queued)
+{
+	struct relay_params params = {
+		.engine = &trial->engine,
+		.settings = { .mode = RELAY_MODE_SOCKMAP,
+			.backlog_limit = 65536,
+			.stall_ms = 1000 },
+		.protocol = "probe",
+		.idle_ms = 60000,
+		.drain_ms = PATIENCE_MS,
+		.done = on_trial_done,
+		.arg = trial,
+	};
+	struct stream legs[2];
+	struct buf early[2] = { { 0 }, { 0 } };
+	int pair[2], r;
+
+	r = relay_engine_init(&trial->engine, &trial->loop, kernel, 0);
+	for (int i = 0; r == 0 && i < 2; i++) {
+		r = make_pair(pair);
+		if (r == 0) {
+			trial->far[i] = pair[0];
+			stream_init_plain(&legs[i], pair[1]);
+		}
+	}
+	if (r < 0)
+		return r;
+	trial->sent[0] = strlen(queued);
+	if (send(trial->far[0], queued, strlen(queued), MSG_NOSIGNAL) < 0)
+		return -errno;
+	r = relay_start(&params, legs, early, &trial->relay);
+	for (int i = 0; r < 0 && i < 2; i++)
+		stream_close(&legs[i]);
+	return r;
+}
+
+static void trial_end(struct trial *trial)
+{
+	relay_free(trial->relay);
+	relay_engine_fini(&trial->engine);
+	close_pair(trial->far);
+	loop_fini(&trial->loop);
+}
+
+static unsigned char trial_byte(int side, size_t at)
+{
+	return pattern(at + (size_t)side * 1000);
+}
+
+static void trial_send(struct trial *trial, int side, size_t up_to)
+{
+	unsigned char data[16384];
+
+	while (trial->sent[side] < up_to) {
+		size_t len = MIN(sizeof(data), up_to - trial->sent[side]);
+		ssize_t n;
+
+		for (size_t i = 0; i < len; i++)
+			data[i] = trial_byte(side, trial->sent[side] + i);
+		n = send(trial->far[side], data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (n <= 0)
+			return;
+		trial->sent[side] += (size_t)n;
+	}
+}
+
+/* Reads what side's peer receives, i.e. what came from `side`. */
+static void trial_receive(struct trial *trial, int side)
+{
+	unsigned char data[16384];
+	ssize_t n;
+
+	while ((n = recv(trial->far[!side], data, sizeof(data), MSG_DONTWAIT)) > 0) {
+		for (ssize_t i = 0; i < n; i++)
+			trial->failed |= data[i] != trial_byte(side, trial->got[side] + (size_t)i);
+		trial->got[side] += (size_t)n;
+	}
+	trial->ended[side] |= n == 0;
+	trial->failed |= n < 0 && errno != EAGAIN;
+}
+
+static bool trial_turn(struct trial *trial, uint64_t end)
+{
+	return loop_run_once(&trial->loop, 1) == 0 && clock_mono_ms() < end && !trial->failed;
+}
+
+/* Queued bytes, both directions, half close, drain. */
+static int try_redirect(struct trial *trial)
+{
+	uint64_t end = clock_mono_ms() + PATIENCE_MS;
+	bool shut[2] = { false, false };
+
+	while (!trial->done && trial_turn(trial, end)) {
+		for (int side = 0; side < 2; side++) {
+			trial_send(trial, side, DATA_BYTES);
+			trial_receive(trial, side);
+			/* the node answers the client's end with its own */
+			if (trial->sent[side] == DATA_BYTES && !shut[side] &&
+				(side == 0 || trial->ended[0])) {
+				shutdown(trial->far[side], SHUT_WR);
+				shut[side] = true;
+			}
+		}
+	}
+	if (trial->failed)
+		return -EPROTO;
+	if (!trial->done)
+		return -ETIMEDOUT;
+	return trial->ended[0] && trial->ended[1] && trial->got[0] == DATA_BYTES &&
+			trial->got[1] == DATA_BYTES
+		? 0
+		: -EPROTO;
+}
+
+/* A reader that does not read stops the sender; then every byte arrives. */
+static int try_valve(struct trial *trial)
+{
+	uint64_t end = clock_mono_ms() + 2 * PATIENCE_MS;
+	size_t last = 0, most = 64u << 20;
+	int quiet = 0;
+
+	while (quiet < 5 && trial->sent[0] < most && trial_turn(trial, end)) {
+		trial_send(trial, 0, most);
+		quiet = trial->sent[0] == last ? quiet + 1 : 0;
+		last = trial->sent[0];
+	}
+	if (trial->sent[0] == most)
+		return -ENOBUFS;
+	shutdown(trial->far[0], SHUT_WR);
+	while (!trial->ended[0] && trial_turn(trial, end))
+		trial_receive(trial, 0);
+	if (!trial->ended[0] && !trial->failed)
+		return -ETIMEDOUT;
+	return !trial->failed && trial->got[0] == trial->sent[0] ? 0 : -EPROTO;
+}
+
+static int run_trial(struct relay_kernel *kernel, const char *queued, int (*try)(struct trial *))
+{
+	struct trial trial = { .far = { -1, -1 } };
+	int r = loop_init(&trial.loop);
+
+	if (r < 0)
+		return r;
+	r = trial_start(&trial, kernel, queued);
+	if (r == 0 && relay_path_of(trial.relay, RELAY_UP) != RELAY_PATH_SOCKMAP)
+		r = -EOPNOTSUPP;
+	if (r == 0)
+		r = try(&trial);
+	trial_end(&trial);
+	return r;
+}
+
+static void probe_sockmap(
+	struct relay_probe *probe, struct relay_kernel *kernel, const char *bpf_error)
+{
+	char queued[11];
+	int redirect, valve;
+
+	if (!kernel->bpfctl) {
+		add_row(probe, "bpf program", -EPROTO, bpf_error);
+		return;
+	}
+	add_row(probe, "bpf program", 0, "");
+	for (size_t i = 0; i < sizeof(queued) - 1; i++)
+		queued[i] = (char)trial_byte(0, i); /* 1, 8, 15 ...: no NUL */
+	queued[sizeof(queued) - 1] = '\0';
+	kernel->sockmap = true; /* relay_start() shall use it */
+	redirect = run_trial(kernel, queued, try_redirect);
+	add_row(probe, "sockmap redirect, queued bytes, half close", redirect,
+		redirect == -EPROTO ? "bytes were lost or changed" : "");
+	valve = redirect == 0 ? run_trial(kernel, "", try_valve) : -ECANCELED;
+	add_row(probe, "sockmap valve, drain", valve,
+		valve == -EPROTO            ? "bytes were lost or changed"
+			: valve == -ENOBUFS ? "a sender is not stopped"
+					    : "");
+	kernel->sockmap = redirect == 0 && valve == 0;
+}
+
+void relay_probe(struct relay_probe *ret_probe, struct relay_kernel *kernel, const char *bpf_error)
+{
+	*ret_probe = (struct relay_probe){ 0 };
+	probe_sockmap(ret_probe, kernel, bpf_error);
+	probe_ktls(ret_probe, kernel);
+	atomic_store(&kernel->demotions_backlog, 0); /* the trials' own */
+}
+
+unsigned relay_probe_ciphers(const struct relay_kernel *kernel)
+{
+	unsigned mask = 0;
+
+	for (int c = 0; c < TLS_CIPHERS; c++) {
+		if (kernel->ktls.usable[TLS_VERSION_1_3][c] &&
+			kernel->ktls.usable[TLS_VERSION_1_2][c])
+			mask |= BIT(c);
+	}
+	return mask;
+}

@@ -1,0 +1,751 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The data paths that user space serves: it reads from one leg and writes to the other, through
+ * OpenSSL where a leg is encrypted (copy) or with the kernel doing the cryptography (ktls). A leg
+ * starts with OpenSSL and is switched to kernel TLS at the first record boundary. Bytes go through
+ * one scratch buffer per thread; a direction has a buffer of its own only while its target is
+ * blocked, and then its source is not read, so memory is bounded and an idle session holds none.
+ * One turn moves a bounded amount, so that a bulk session does not starve others.
+ *
+ * A direction is OPEN, then ENDING (its source has ended, what is left is being sent), then DONE
+ * (the target has our end of stream). The relay is over when both are DONE or a leg breaks.
+ */
+#include "base/clock.h"
+#include "net/sock.h"
+#include "relay/drain.h"
+#include "relay/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+/* How soon to ask again when no event tells. */
+#define RETRY_MS 2
+#define SHORT_BYTES 4096
+
+enum direction_state { DIRECTION_OPEN, DIRECTION_ENDING, DIRECTION_DONE };
+
+struct direction {
+	enum direction_state state;
+	bool closing;       /* the source has hung up, but not all it sent has been read yet */
+	uint8_t chunk;      /* doublings of what one read takes */
+	bool truncated;     /* the source ended without close_notify: no clean end for the target */
+	struct buf pending; /* read, not yet written; empty and without memory while it flows */
+	uint64_t bytes;     /* delivered */
+	uint32_t read_want, write_want; /* epoll events a blocked call waits for; 0 = not blocked */
+};
+
+struct pump {
+	struct relay relay;
+	struct stream legs[2];
+	struct loop_watch watches[2];
+	struct direction directions[2]; /* RELAY_UP reads the client leg */
+	struct timer turn_timer;
+	struct timer limit_timer; /* idle, and while a closed side's rest is sent: no progress */
+	uint64_t last_ms;
+	uint64_t drain_at_ms; /* 0: nothing is owed to a closed side's reader */
+	uint64_t row_bytes;   /* both directions, as the rows have them */
+	uint32_t idle_ms, drain_ms;
+	relay_done_fn *done;
+	void *arg;
+	enum relay_end end;
+	enum relay_path path;
+	bool ended, failing;
+	bool broken;        /* a leg is gone: end says how; the rest is being delivered */
+	bool switchable[2]; /* the leg is OpenSSL's and may become the kernel's */
+	bool retry;         /* something is due that no event announces */
+	bool key_update;
+	bool has_rows;
+	int8_t first_eof; /* leg that ended first, or -1 */
+};
+
+static struct loop *loop_of(const struct pump *pump)
+{
+	return pump->relay.engine->loop;
+}
+
+static struct stream *source_of(struct pump *pump, int d)
+{
+	return &pump->legs[d == RELAY_UP ? RELAY_CLIENT : RELAY_NODE];
+}
+
+static struct stream *target_of(struct pump *pump, int d)
+{
+	return &pump->legs[d == RELAY_UP ? RELAY_NODE : RELAY_CLIENT];
+}
+
+static enum relay_leg source_leg(int d)
+{
+	return d == RELAY_UP ? RELAY_CLIENT : RELAY_NODE;
+}
+
+static enum relay_leg target_leg(int d)
+{
+	return d == RELAY_UP ? RELAY_NODE : RELAY_CLIENT;
+}
+
+/* ---- rows: what bpftool shows of a direction that user space moves ---- */
+
+static enum relay_path path_of(const struct pump *pump)
+{
+	bool kernel = false;
+
+	for (int i = 0; i < 2; i++) {
+		if (!stream_is_tls(&pump->legs[i]))
+			continue;
+		if (!ktls_is_on(&pump->legs[i]))
+			return RELAY_PATH_COPY;
+		kernel = true;
+	}
+	return kernel ? RELAY_PATH_KTLS : RELAY_PATH_COPY;
+}
+
+static uint64_t bytes_of_both(const struct pump *pump)
+{
+	return pump->directions[0].bytes + pump->directions[1].bytes;
+}
+
+static int set_row(struct pump *pump, int d, struct hm_flow *flow)
+{
+	flow->path = pump->path == RELAY_PATH_KTLS ? HM_KTLS : HM_COPY;
+	flow->state = HM_USERSPACE;
+	flow->passed = pump->directions[d].bytes;
+	flow->last_ns = pump->last_ms * 1000000;
+	return bpfctl_flow_set(
+		pump->relay.engine->kernel->bpfctl, bpfctl_cookie(source_of(pump, d)->fd), flow);
+}
+
+/* A row that cannot be made is not shown; the session works all the same. */
+static void add_rows(struct pump *pump, const struct relay_params *params)
+{
+	struct hm_flow flow;
+
+	if (!params->engine->kernel->bpfctl)
+		return;
+	pump->has_rows = true;
+	for (int d = 0; d < 2; d++) {
+		relay_fill_row(&pump->relay, params->session, params->protocol,
+			(enum relay_direction)d, &flow);
+		if (set_row(pump, d, &flow) < 0)
+			pump->has_rows = false;
+	}
+}
+
+static void remove_rows(struct pump *pump)
+{
+	for (int d = 0; d < 2 && pump->has_rows; d++)
+		bpfctl_flow_remove(
+			pump->relay.engine->kernel->bpfctl, bpfctl_cookie(source_of(pump, d)->fd));
+	pump->has_rows = false;
+}
+
+static void pump_scan(struct relay *relay)
+{
+	struct pump *pump = (struct pump *)relay;
+	struct bpfctl *bpfctl = relay->engine->kernel->bpfctl;
+	struct hm_flow flow;
+
+	if (!pump->has_rows || bytes_of_both(pump) == pump->row_bytes)
+		return;
+	pump->row_bytes = bytes_of_both(pump);
+	for (int d = 0; d < 2; d++) {
+		if (bpfctl_flow_get(bpfctl, bpfctl_cookie(source_of(pump, d)->fd), &flow) < 0 ||
+			set_row(pump, d, &flow) < 0)
+			pump->has_rows = false;
+	}
+}
+
+/* ---- the end ---- */
+
+static void on_report(struct timer *timer)
+{
+	struct pump *pump = container_of(timer, struct pump, turn_timer);
+
+	pump->done(&pump->relay, pump->arg, pump->end);
+}
+
+static void close_legs(struct pump *pump)
+{
+	remove_rows(pump);
+	relay_unregister(&pump->relay);
+	for (int i = 0; i < 2; i++) {
+		loop_watch_del(&pump->watches[i]);
+		stream_close(&pump->legs[i]);
+		buf_fini(&pump->directions[i].pending);
+	}
+	loop_timer_del(loop_of(pump), &pump->limit_timer);
+	loop_timer_del(loop_of(pump), &pump->turn_timer);
+}
+
+/* Closes both legs and reports from the loop. */
+static void finish(struct pump *pump, enum relay_end end)
+{
+	if (pump->ended)
+		return;
+	pump->ended = true;
+	pump->end = end;
+	close_legs(pump);
+	loop_timer_set(loop_of(pump), &pump->turn_timer, 0, on_report);
+}
+
+static enum relay_end error_of(enum relay_leg leg, ssize_t error)
+{
+	if (error == -ETIMEDOUT)
+		return RELAY_END_KEEPALIVE;
+	return leg == RELAY_CLIENT ? RELAY_END_CLIENT_ERROR : RELAY_END_NODE_ERROR;
+}
+
+static enum relay_end clean_end(const struct pump *pump)
+{
+	if (pump->broken)
+		return pump->end;
+	if (pump->key_update)
+		return RELAY_END_KEY_UPDATE;
+	if (pump->directions[RELAY_UP].truncated || pump->directions[RELAY_DOWN].truncated)
+		return RELAY_END_TRUNCATED;
+	return pump->first_eof == RELAY_NODE ? RELAY_END_NODE_EOF : RELAY_END_CLIENT_EOF;
+}
+
+/* ---- timers ---- */
+
+static void on_limit(struct timer *timer);
+
+/* Armed lazily: traffic does not touch it. */
+static void arm_limit(struct pump *pump)
+{
+	uint64_t at = pump->last_ms + pump->idle_ms, now = clock_mono_ms();
+
+	if (pump->drain_at_ms)
+		at = MIN(at, pump->drain_at_ms);
+	loop_timer_set(loop_of(pump), &pump->limit_timer, at > now ? at - now : 0, on_limit);
+}
+
+static void on_limit(struct timer *timer)
+{
+	struct pump *pump = container_of(timer, struct pump, limit_timer);
+	uint64_t now = clock_mono_ms();
+
+	if (pump->drain_at_ms && now >= pump->drain_at_ms) {
+		/* A closed side's rest makes no progress: the reader is gone in all but name. */
+		for (int i = 0; i < 2; i++)
+			sock_abort_on_close(pump->legs[i].fd);
+		finish(pump, clean_end(pump));
+	} else if (now - pump->last_ms >= pump->idle_ms) {
+		finish(pump, RELAY_END_IDLE);
+	} else {
+		arm_limit(pump);
+	}
+}
+
+static void update_drain(struct pump *pump, bool progress)
+{
+	bool owed = pump->key_update || pump->broken;
+
+	for (int i = 0; i < 2; i++)
+		owed |= pump->directions[i].state == DIRECTION_ENDING ||
+			(pump->directions[i].closing && pump->directions[i].pending.len);
+	if (!owed) {
+		pump->drain_at_ms = 0;
+	} else if (progress || !pump->drain_at_ms) {
+		bool armed = pump->drain_at_ms != 0;
+
+		pump->drain_at_ms = clock_mono_ms() + pump->drain_ms;
+		if (!armed)
+			arm_limit(pump);
+	}
+}
+
+/* ---- moving bytes ---- */
+
+/* Writes as much as goes. Returns bytes written, or -errno (not -EAGAIN: that is 0). */
+static ssize_t write_some(struct pump *pump, int d, const char *data, size_t len)
+{
+	struct direction *direction = &pump->directions[d];
+	size_t written = 0;
+
+	direction->write_want = 0;
+	while (written < len) {
+		struct stream *target = target_of(pump, d);
+		ssize_t n = stream_write(target, data + written, len - written);
+
+		if (n == -EAGAIN) {
+			direction->write_want = target->want;
+			break;
+		}
+		if (n < 0)
+			return n;
+		written += (size_t)n;
+	}
+	if (written) {
+		direction->bytes += written;
+		pump->last_ms = loop_of(pump)->now_ms;
+	}
+	return (ssize_t)written;
+}
+
+static bool move(struct pump *pump, int d, bool *ret_again);
+
+static void on_turn(struct timer *timer);
+
+/* A leg is gone. Nothing can be written to it any more; what had arrived from it is still delivered,
+ * without a clean end. Returns true: the relay goes on for that. */
+static bool leg_broken(struct pump *pump, enum relay_leg leg, ssize_t error)
+{
+	struct direction *from = &pump->directions[leg == RELAY_CLIENT ? RELAY_UP : RELAY_DOWN];
+	struct direction *to = &pump->directions[leg == RELAY_CLIENT ? RELAY_DOWN : RELAY_UP];
+
+	if (!pump->broken) {
+		pump->broken = true;
+		pump->end = error_of(leg, error);
+	}
+	to->state = DIRECTION_DONE;
+	buf_fini(&to->pending);
+	if (from->state == DIRECTION_OPEN) {
+		from->state = DIRECTION_ENDING;
+		from->truncated = true;
+	}
+	loop_watch_del(&pump->watches[leg]);
+	/* The other direction may have had its turn. */
+	loop_timer_set(loop_of(pump), &pump->turn_timer, 0, on_turn);
+	update_drain(pump, false);
+	return true;
+}
+
+/* The leg cannot be written to: first read what it has sent. */
+static bool write_failed(struct pump *pump, int d, ssize_t error)
+{
+	bool again = false;
+
+	if (!pump->failing) {
+		pump->failing = true;
+		if (!move(pump, !d, &again))
+			return false;
+	}
+	return leg_broken(pump, target_leg(d), error);
+}
+
+/* What is pending goes first. Returns false when the relay has ended. */
+static bool flush_pending(struct pump *pump, int d)
+{
+	struct direction *direction = &pump->directions[d];
+	struct view v = buf_view(&direction->pending);
+	ssize_t n;
+
+	if (!v.len)
+		return true;
+	n = write_some(pump, d, v.data, v.len);
+	if (n < 0)
+		return write_failed(pump, d, n);
+	if (n > 0)
+		update_drain(pump, true);
+	buf_consume(&direction->pending, (size_t)n);
+	if (!direction->pending.len)
+		buf_fini(&direction->pending);
+	return true;
+}
+
+/* Sends the target our end of stream. Returns false when the relay has ended. */
+static bool end_target(struct pump *pump, int d)
+{
+	struct direction *direction = &pump->directions[d];
+	struct stream *target = target_of(pump, d);
+	int r;
+
+	if (direction->pending.len)
+		return true;
+	if (direction->truncated) {
+		r = shutdown(target->fd, SHUT_WR) < 0 ? -errno : 0; /* FIN, no close_notify */
+	} else {
+		r = stream_shutdown(target);
+		if (r == -EAGAIN) {
+			direction->write_want = target->want;
+			pump->retry |= !target->want;
+			return true;
+		}
+	}
+	direction->write_want = 0;
+	direction->state = DIRECTION_DONE;
+	if (r < 0 && r != -ENOTCONN && r != -EPIPE)
+		return leg_broken(pump, target_leg(d), r);
+	update_drain(pump, true);
+	return true;
+}
+
+/* The source has ended or broken: what was received is still delivered. */
+static bool source_ended(struct pump *pump, int d, ssize_t n)
+{
+	struct direction *direction = &pump->directions[d];
+
+	if (n == -EKEYEXPIRED) { /* end both directions as cleanly as it goes */
+		pump->key_update = true;
+		atomic_fetch_add(&pump->relay.engine->kernel->key_updates, 1);
+		for (int i = 0; i < 2; i++) {
+			if (pump->directions[i].state == DIRECTION_OPEN)
+				pump->directions[i].state = DIRECTION_ENDING;
+		}
+		return true;
+	}
+	if (n != STREAM_EOF && n != -ECONNABORTED)
+		return leg_broken(pump, source_leg(d), n);
+	if (pump->first_eof < 0)
+		pump->first_eof = (int8_t)source_leg(d);
+	direction->truncated = n == -ECONNABORTED;
+	direction->state = DIRECTION_ENDING;
+	direction->read_want = 0;
+	return true;
+}
+
+static bool keep_rest(struct pump *pump, int d, const char *data, size_t len)
+{
+	if (!len)
+		return true;
+	if (buf_append(&pump->directions[d].pending, data, len) == 0)
+		return true;
+	finish(pump, error_of(target_leg(d), -ENOMEM));
+	return false;
+}
+
+/* The leg becomes the kernel's if it can now. Returns false when the relay has ended. */
+static bool try_switch(struct pump *pump, int leg)
+{
+	int r;
+
+	if (!pump->switchable[leg])
+		return true;
+	r = ktls_switch(&pump->legs[leg], &pump->relay.engine->kernel->ktls);
+	if (r == KTLS_NOT_YET)
+		return true;
+	pump->switchable[leg] = false;
+	if (r == -EIO) {
+		finish(pump, error_of((enum relay_leg)leg, r));
+		return false;
+	}
+	pump->path = path_of(pump);
+	for (int d = 0; d < 2; d++)
+		pump->directions[d].read_want = 0;
+	return true;
+}
+
+/* Reads and writes until one side blocks or the turn is over. *ret_again: more is there. */
+static bool move(struct pump *pump, int d, bool *ret_again)
+{
+	struct direction *direction = &pump->directions[d];
+	size_t moved = 0;
+
+	while (direction->state == DIRECTION_OPEN && !direction->pending.len) {
+		struct stream *source = source_of(pump, d);
+		ssize_t n, written;
+
+		if (moved >= RELAY_TURN_BYTES) {
+			*ret_again = true;
+			break;
+		}
+		n = stream_read(source, relay_scratch, relay_chunk(direction->chunk));
+		direction->read_want = n == -EAGAIN ? source->want : 0;
+		if (n == -EAGAIN)
+			break;
+		if (n <= 0)
+			return source_ended(pump, d, n);
+		written = write_some(pump, d, relay_scratch, (size_t)n);
+		if (written < 0)
+			return write_failed(pump, d, written);
+		relay_chunk_adapt(&direction->chunk, (size_t)n, (size_t)written);
+		if (!keep_rest(pump, d, relay_scratch + written, (size_t)(n - written)))
+			return false;
+		moved += (size_t)n;
+		pump->last_ms = loop_of(pump)->now_ms;
+		if (!try_switch(pump, (int)source_leg(d)))
+			return false;
+		/* A short message is rarely followed by another at once, and epoll would say so: asking
+		 * costs a system call. What the TLS layer holds itself, epoll does not see. */
+		if (n < SHORT_BYTES && !direction->closing && pump->watches[source_leg(d)].loop &&
+			!stream_pending(source_of(pump, d)))
+			break;
+	}
+	return true;
+}
+
+static void update_watches(struct pump *pump)
+{
+	uint32_t events[2] = { 0, 0 };
+
+	for (int d = 0; d < 2; d++) {
+		struct direction *direction = &pump->directions[d];
+
+		if (direction->state == DIRECTION_OPEN && !direction->pending.len)
+			events[source_leg(d)] |=
+				direction->read_want ? direction->read_want : EPOLLIN;
+		else if (direction->state == DIRECTION_OPEN && !direction->closing)
+			events[source_leg(d)] |= EPOLLRDHUP; /* starts the drain's clock */
+		if (direction->pending.len ||
+			(direction->state == DIRECTION_ENDING && !pump->retry))
+			events[target_leg(d)] |=
+				direction->write_want ? direction->write_want : EPOLLOUT;
+	}
+	for (int i = 0; i < 2; i++) {
+		if (pump->watches[i].loop && loop_watch_set(&pump->watches[i], events[i]) < 0) {
+			finish(pump, error_of((enum relay_leg)i, -EBADF));
+			return;
+		}
+	}
+}
+
+static void on_turn(struct timer *timer);
+
+/* Closing a socket with unread input resets it, and what is on its way to that peer is lost. When
+ * we are the ones who end, the peer may well be sending. */
+static bool still_queued(struct pump *pump)
+{
+	if ((!pump->key_update && !pump->broken) || clock_mono_ms() >= pump->drain_at_ms)
+		return false;
+	for (int leg = 0; leg < 2; leg++)
+		pump->retry |= drain_owes(pump->legs[leg].fd);
+	return pump->retry;
+}
+
+/* Both directions once. */
+static void run(struct pump *pump)
+{
+	bool again = false;
+
+	pump->retry = false;
+	for (int leg = 0; leg < 2; leg++) {
+		if (!try_switch(pump, leg))
+			return;
+	}
+	for (int d = 0; d < 2; d++) {
+		struct direction *direction = &pump->directions[d];
+
+		if (!flush_pending(pump, d) || !move(pump, d, &again))
+			return;
+		if (direction->state == DIRECTION_ENDING) {
+			update_drain(pump, false);
+			if (!end_target(pump, d))
+				return;
+		}
+	}
+	if (pump->directions[0].state == DIRECTION_DONE &&
+		pump->directions[1].state == DIRECTION_DONE && !still_queued(pump)) {
+		finish(pump, clean_end(pump));
+		return;
+	}
+	if (again || pump->retry)
+		loop_timer_set(loop_of(pump), &pump->turn_timer, again ? 0 : RETRY_MS, on_turn);
+	update_watches(pump);
+}
+
+static void on_turn(struct timer *timer)
+{
+	run(container_of(timer, struct pump, turn_timer));
+}
+
+/* The leg hung up in both directions. Epoll reports that whatever we ask for, so a leg that we do
+ * not want to read now must not be left in the set, or the loop would spin. */
+static void on_hangup(struct pump *pump, int leg)
+{
+	struct direction *from = &pump->directions[leg == RELAY_CLIENT ? RELAY_UP : RELAY_DOWN];
+	struct direction *to = &pump->directions[leg == RELAY_CLIENT ? RELAY_DOWN : RELAY_UP];
+	int error = sock_error(pump->legs[leg].fd);
+
+	run(pump);
+	if (pump->ended)
+		return;
+	/* Nobody can be written to there any more. */
+	if (to->state != DIRECTION_DONE &&
+		(to->pending.len || to->state == DIRECTION_ENDING || error)) {
+		if (leg_broken(pump, (enum relay_leg)leg, error ? error : -EPIPE))
+			run(pump);
+		return;
+	}
+	if (from->state != DIRECTION_OPEN || from->pending.len)
+		loop_watch_del(&pump->watches[leg]);
+}
+
+/* Both directions flow and nothing else is due: readable legs are all there is to wait for. */
+static bool just_flows(const struct pump *pump)
+{
+	for (int i = 0; i < 2; i++) {
+		const struct direction *direction = &pump->directions[i];
+
+		if (direction->state != DIRECTION_OPEN || direction->closing ||
+			direction->pending.len || direction->write_want ||
+			(direction->read_want && direction->read_want != EPOLLIN) ||
+			pump->switchable[i] || pump->watches[i].events != EPOLLIN)
+			return false;
+	}
+	return !pump->broken && !pump->key_update && !pump->failing;
+}
+
+static void on_leg(struct loop_watch *watch, uint32_t epoll_events, struct pump *pump, int leg)
+{
+	struct direction *from = &pump->directions[leg == RELAY_CLIENT ? RELAY_UP : RELAY_DOWN];
+
+	(void)watch;
+	if (epoll_events == EPOLLIN && just_flows(pump)) {
+		bool again = false;
+
+		if (!move(pump, leg == RELAY_CLIENT ? RELAY_UP : RELAY_DOWN, &again) ||
+			(!again && just_flows(pump)))
+			return;
+	}
+	if (epoll_events & EPOLLRDHUP) {
+		from->closing = true;
+		update_drain(pump, false);
+	}
+	if (epoll_events & (EPOLLERR | EPOLLHUP))
+		on_hangup(pump, leg);
+	else
+		run(pump);
+}
+
+static void on_client(struct loop_watch *watch, uint32_t epoll_events)
+{
+	on_leg(watch, epoll_events, container_of(watch, struct pump, watches[RELAY_CLIENT]),
+		RELAY_CLIENT);
+}
+
+static void on_node(struct loop_watch *watch, uint32_t epoll_events)
+{
+	on_leg(watch, epoll_events, container_of(watch, struct pump, watches[RELAY_NODE]),
+		RELAY_NODE);
+}
+
+/* ---- the interface ---- */
+
+static void pump_stop(struct relay *relay, bool gracefully)
+{
+	struct pump *pump = (struct pump *)relay;
+
+	if (pump->ended)
+		return;
+	for (int d = 0; d < 2 && gracefully; d++) {
+		struct view v = buf_view(&pump->directions[d].pending);
+
+		if (v.len && write_some(pump, d, v.data, v.len) != (ssize_t)v.len)
+			continue; /* cut: no clean end for what is not whole */
+		if (pump->directions[d].state != DIRECTION_DONE &&
+			stream_shutdown(target_of(pump, d)) < 0)
+			continue;
+	}
+	pump->ended = true;
+	close_legs(pump);
+}
+
+static void pump_free(struct relay *relay)
+{
+	struct pump *pump = (struct pump *)relay;
+
+	pump_stop(relay, false);
+	loop_timer_del(loop_of(pump), &pump->turn_timer);
+	free(pump);
+}
+
+static void pump_set_idle(struct relay *relay, uint64_t idle_ms)
+{
+	struct pump *pump = (struct pump *)relay;
+
+	pump->idle_ms = (uint32_t)MIN(idle_ms, (uint64_t)UINT32_MAX);
+	if (!pump->ended)
+		arm_limit(pump);
+}
+
+static uint64_t pump_bytes(const struct relay *relay, enum relay_direction direction)
+{
+	return ((const struct pump *)relay)->directions[direction].bytes;
+}
+
+static enum relay_path pump_path(const struct relay *relay, enum relay_direction direction)
+{
+	(void)direction;
+	return ((const struct pump *)relay)->path;
+}
+
+static uint64_t pump_idle_ms(const struct relay *relay)
+{
+	return clock_mono_ms() - ((const struct pump *)relay)->last_ms;
+}
+
+static const struct relay_ops pump_ops = {
+	.stop = pump_stop,
+	.free = pump_free,
+	.set_idle = pump_set_idle,
+	.bytes = pump_bytes,
+	.path = pump_path,
+	.idle_ms = pump_idle_ms,
+	.scan = pump_scan,
+};
+
+static int watch_legs(struct pump *pump, struct stream legs[2])
+{
+	int r = loop_watch_add(
+		loop_of(pump), &pump->watches[RELAY_CLIENT], legs[RELAY_CLIENT].fd, 0, on_client);
+
+	if (r == 0)
+		r = loop_watch_add(
+			loop_of(pump), &pump->watches[RELAY_NODE], legs[RELAY_NODE].fd, 0, on_node);
+	if (r < 0)
+		loop_watch_del(&pump->watches[RELAY_CLIENT]);
+	return r;
+}
+
+static void take_early(struct pump *pump, struct buf early[2])
+{
+	for (int leg = 0; leg < 2; leg++) {
+		struct direction *direction =
+			&pump->directions[leg == RELAY_CLIENT ? RELAY_UP : RELAY_DOWN];
+
+		direction->pending = early[leg];
+		direction->pending.limit = 0;
+		early[leg] = (struct buf){ 0 };
+		if (!direction->pending.len)
+			buf_fini(&direction->pending);
+	}
+}
+
+static void set_up(struct pump *pump, const struct relay_params *params)
+{
+	pump->relay.ops = &pump_ops;
+	pump->relay.engine = params->engine;
+	pump->idle_ms = (uint32_t)MIN(params->idle_ms, (uint64_t)UINT32_MAX);
+	pump->drain_ms = (uint32_t)params->drain_ms;
+	pump->done = params->done;
+	pump->arg = params->arg;
+	pump->first_eof = -1;
+	pump->last_ms = clock_mono_ms();
+}
+
+int relay_pump_start(const struct relay_params *params, struct stream legs[2], struct buf early[2],
+	struct relay **ret_relay)
+{
+	struct pump *pump = calloc(1, sizeof(*pump));
+	bool ktls = params->settings.mode == RELAY_MODE_AUTO ||
+		params->settings.mode == RELAY_MODE_KTLS;
+	int r;
+
+	if (!pump)
+		return -ENOMEM;
+	set_up(pump, params);
+	r = watch_legs(pump, legs);
+	if (r == 0)
+		r = relay_register(&pump->relay, params->engine);
+	if (r < 0) {
+		loop_watch_del(&pump->watches[RELAY_CLIENT]);
+		loop_watch_del(&pump->watches[RELAY_NODE]);
+		free(pump);
+		return r;
+	}
+	for (int leg = 0; leg < 2; leg++) {
+		pump->legs[leg] = legs[leg];
+		legs[leg] = (struct stream){ 0 };
+		pump->switchable[leg] = ktls && stream_is_tls(&pump->legs[leg]);
+	}
+	take_early(pump, early);
+	arm_limit(pump);
+	loop_timer_set(
+		loop_of(pump), &pump->turn_timer, 0, on_turn); /* TLS may hold bytes already */
+	pump->path = path_of(pump);
+	if (try_switch(pump, RELAY_CLIENT) && try_switch(pump, RELAY_NODE))
+		add_rows(pump, params);
+	*ret_relay = &pump->relay;
+	return 0;
+}

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tests",
+                                "e2e"))
+from fixtures import make, network, pytest_runtest_call, workspace  # noqa: E402,F401

@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernel TLS end to end: IMAP sessions and bulk with TLS on both legs, against several TLS stacks.
+Runs inside the virtual machines; every test says which path must have carried the bytes."""
+
+import hashlib
+import json
+import os
+import queue
+import re
+import ssl
+import subprocess
+import threading
+import time
+
+import harness
+import pytest
+from harness import node_login, wait_until
+
+BLOCK = bytes(range(256)) * 1024
+PLAIN_AUTH = "[capabilities.imap]\nallow_plain_auth_without_tls = true\n"
+
+
+def kernel_router(make, nodes, extra="", **kwargs):
+    return make.router(nodes, extra=PLAIN_AUTH + "[splice]\n" + extra, **kwargs)
+
+
+def login(router, path="ktls", context=None, tls=True, user="alice"):
+    client = router.client(tls=False)
+    if tls:
+        client.starttls(context or router.tls_context())
+    client.line()
+    assert client.command("a LOGIN %s pw" % user)[-1].startswith("a OK")
+    router.wait_path(path, user)
+    return client
+
+
+def version(context, name):
+    context.minimum_version = context.maximum_version = getattr(ssl.TLSVersion, name)
+    return context
+
+
+def polite_node(conn):
+    """Answers, and ends with close_notify."""
+    if node_login(conn) is None:
+        return
+    while True:
+        tag, word = conn.line().split(" ")[:2]
+        conn.send("%s OK %s\r\n" % (tag, word))
+        if word == "LOGOUT":
+            conn.sock.settimeout(harness.PATIENCE)
+            conn.sock.unwrap()
+            return
+
+
+def rekeys(router):
+    """Whether this kernel can change keys."""
+    return any(row["name"].startswith("ktls key update") and row["ok"]
+               for row in router.stats()["probe"])
+
+
+def the_session(router, path, count=1):
+    session = router.wait_sessions(count)[-1]
+    assert (session["path_up"], session["path_down"]) == (path, path), session
+    return session
+
+
+@pytest.mark.parametrize("node_version", ["TLSv1_2", "TLSv1_3"])
+@pytest.mark.parametrize("client_version", ["TLSv1_2", "TLSv1_3"])
+def test_imap_session(make, client_version, node_version):
+    node = make.node("node1", polite_node)
+    version(node.context, node_version)
+    router = kernel_router(make, [node])
+    with login(router, context=version(router.tls_context(), client_version)) as client:
+        for i in range(50):
+            assert client.command("n%d NOOP" % i) == ["n%d OK NOOP" % i]
+        up = sum(len("n%d NOOP\r\n" % i) for i in range(50))
+        row = router.sessions()["sessions"][0]
+        assert row["bytes_up"] == up
+        assert client.command("z LOGOUT")[-1] == "z OK LOGOUT"
+        assert client.eof() == b""
+        client.sock.unwrap()
+    session = the_session(router, "ktls")
+    assert session["reason"] == "node_eof" and session["bytes_up"] == str(up + len("z LOGOUT\r\n"))
+    paths = router.stats()["paths"]
+    assert paths["ktls"]["active"] == 0 and paths["ktls"]["bytes"] > up
+
+
+def bulk(make, size, node_tls="implicit", client_tls=True, path="ktls", context=None, mode="auto"):
+    sums = {}
+
+    def serve(conn):
+        if node_login(conn) is None:
+            return
+        assert conn.line() == "start"
+        early, conn.buffer = conn.buffer, b""
+        sums["up"] = harness.exchange(conn.sock, BLOCK, size, early)
+        conn.line()
+
+    node = make.node("node1", serve, tls=node_tls)
+    router = kernel_router(make, [node], extra='mode = "%s"\n' % mode, listeners={
+        "imap": "implicit" if client_tls else "plain"})
+    with login(router, path, tls=client_tls, context=context and context(router)) as client:
+        client.send("start\n")
+        early, client.buffer = client.buffer, b""
+        expected = hashlib.sha256(BLOCK * (size // len(BLOCK))).hexdigest()
+        assert harness.exchange(client.sock, BLOCK, size, early) == expected
+        wait_until(lambda: sums.get("up") == expected)
+        client.send("end\n")
+        client.eof()
+    session = the_session(router, path)
+    assert int(session["bytes_up"]) == size + len("start\nend\n")
+    assert int(session["bytes_down"]) == size
+
+
+@pytest.mark.parametrize("name", ["TLSv1_2", "TLSv1_3"])
+def test_bulk_tls_on_both_legs(make, name):
+    bulk(make, 32 << 20, context=lambda router: version(router.tls_context(), name))
+
+
+def test_bulk_tls_to_the_client_only(make):
+    bulk(make, 16 << 20, node_tls="plain")
+
+
+def test_bulk_tls_to_the_node_only(make):
+    bulk(make, 16 << 20, client_tls=False)
+
+
+def test_bulk_in_user_space_when_told_so(make):
+    bulk(make, 16 << 20, mode="copy", path="copy")
+
+
+def test_bulk_plain(make):
+    bulk(make, 16 << 20, node_tls="plain", client_tls=False, path="sockmap")
+
+
+@pytest.mark.parametrize("path", ["ktls", "copy"])
+def test_a_reader_that_stops_is_bounded_with_tls(make, network, path):
+    print(harness.push_at_a_closed_door(make, network, path, tls="implicit", mode=path))
+
+
+@pytest.mark.parametrize("path", ["sockmap", "copy"])
+def test_a_reader_that_stops_is_bounded(make, network, path):
+    print(harness.push_at_a_closed_door(make, network, path, tls="plain", mode=path))
+
+
+# ---- other TLS stacks ----
+
+class Tool:
+    """A command line TLS client: lines in, everything it prints out."""
+
+    def __init__(self, *command):
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT, bufsize=0)
+        self.data, self.queue = b"", queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        while True:
+            data = os.read(self.process.stdout.fileno(), 65536)
+            self.queue.put(data)
+            if not data:
+                return
+
+    def send(self, text):
+        self.process.stdin.write(text.encode())
+
+    def wait_for(self, wanted, seconds=60):
+        """Returns what came up to and including it."""
+        wanted, end, seen = wanted.encode(), time.monotonic() + seconds, 0
+        data = bytearray(self.data)
+        while data.find(wanted, max(0, seen - len(wanted))) < 0:
+            seen = len(data)
+            piece = self.queue.get(timeout=max(0.1, end - time.monotonic()))
+            assert piece, "%r is not in %r" % (wanted, data[-2000:])
+            data += piece
+        before, found, after = bytes(data).partition(wanted)
+        self.data = after
+        return before + found
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+
+
+def gnutls(port, name):
+    priority = "NORMAL:-VERS-ALL:+VERS-" + {"TLSv1_2": "TLS1.2", "TLSv1_3": "TLS1.3"}[name]
+    return ["gnutls-cli", "--insecure", "--crlf", "--priority", priority, "--port", str(port),
+            "127.0.0.1"]
+
+
+def nss(port, name):
+    number = {"TLSv1_2": "tls1.2", "TLSv1_3": "tls1.3"}[name]
+    return ["tstclnt", "-h", "127.0.0.1", "-p", str(port), "-o", "-D", "-V", number + ":" + number]
+
+
+def openssl(port, name):
+    return ["openssl", "s_client", "-connect", "127.0.0.1:%d" % port, "-crlf", "-quiet",
+            "-" + name.lower().replace("v", "")]
+
+
+@pytest.mark.parametrize("name", ["TLSv1_2", "TLSv1_3"])
+@pytest.mark.parametrize("stack", [gnutls, nss, openssl])
+def test_other_stacks(make, stack, name):
+    """Small lines both ways, 4 MiB down, 256 KiB up; every byte compared."""
+    blob = b"".join(b"%07d\n" % i for i in range(512 * 1024))
+    up = "".join("%07d " % i for i in range(4 * 1024))
+
+    def serve(conn):
+        if node_login(conn) is None:
+            return
+        while True:
+            word = conn.line()
+            if word == "blob":
+                conn.send(blob)
+            else:
+                conn.send("got %s\n" % hashlib.sha256(word.encode()).hexdigest())
+
+    router = kernel_router(make, [make.node("node1", serve)])
+    tool = Tool(*stack(router.ports["imap"], name))
+    try:
+        tool.wait_for("* OK")
+        tool.send("a LOGIN alice pw\r\n" if stack is nss else "a LOGIN alice pw\n")
+        tool.wait_for("a OK")
+        router.wait_path("ktls", "alice")
+        tool.wait_for("\n")
+        for i in range(20):
+            tool.send("small %d\n" % i)
+            tool.wait_for("got " + hashlib.sha256(b"small %d" % i).hexdigest() + "\n")
+        for i in range(8):
+            tool.send("%s\n" % up)
+            tool.wait_for("got " + hashlib.sha256(up.encode()).hexdigest() + "\n")
+        tool.data = b""
+        tool.send("blob\n")
+        got = tool.wait_for(blob[-8:].decode())
+        assert got.replace(b"\r", b"") == blob
+    finally:
+        tool.close()
+    session = the_session(router, "ktls")
+    assert session["tls"].startswith({"TLSv1_2": "TLSv1.2", "TLSv1_3": "TLSv1.3"}[name])
+    assert int(session["bytes_down"]) >= len(blob)
+
+
+@pytest.mark.parametrize("key", ["k", "K"])
+def test_key_update_by_the_client(make, key):
+    """Followed where the kernel can; else the session ends cleanly and says why."""
+    router = kernel_router(make, [make.node("node1")])
+    tool = Tool("openssl", "s_client", "-connect", "127.0.0.1:%d" % router.ports["imap"], "-crlf",
+                "-tls1_3", "-ign_eof")
+    try:
+        tool.process.stdin.flush()
+        tool.wait_for("* OK")
+        tool.send("a LOGIN alice pw\n")
+        tool.wait_for("a OK")
+        router.wait_path("ktls", "alice")
+        tool.send("n NOOP\n")
+        tool.wait_for("n OK NOOP")
+    finally:
+        tool.close()
+    the_session(router, "ktls")
+    # s_client's keys k and K work only without -ign_eof
+    tool = Tool("openssl", "s_client", "-connect", "127.0.0.1:%d" % router.ports["imap"], "-crlf",
+                "-tls1_3")
+    try:
+        tool.wait_for("* OK")
+        tool.send("a LOGIN bob pw\n")
+        tool.wait_for("a OK")
+        router.wait_path("ktls", "bob")
+        tool.send(key + "\n")
+        tool.wait_for("KEYUPDATE")
+        if rekeys(router):
+            for i in range(10):
+                tool.send("n%d NOOP\n" % i)
+                tool.wait_for("n%d OK NOOP" % i)
+    finally:
+        if rekeys(router):
+            tool.close()
+    session = the_session(router, "ktls", 2)
+    if not rekeys(router):
+        tool.close()
+        assert session["reason"] == "key_update"
+        assert router.stats()["splice"]["key_updates"] == 1
+
+
+# ---- many ----
+
+def test_many_idle_sessions(make):
+    """All of them on kernel TLS; all answer. Prints what one costs in user space."""
+    count = int(os.environ.get("HOMING_VM_SESSIONS", "300"))
+    done = subprocess.run(["/usr/bin/python3", harness.ROOT + "/tests/bench/idle.py", str(count)],
+                          capture_output=True, text=True, check=False)
+    print(done.stdout + done.stderr)
+    assert done.returncode == 0
+    figures = dict(re.findall(r"^(.*?)  +(.*)$", done.stdout, re.M))
+    assert figures["path"] == "ktls" and figures["answered NOOP"] == str(count), figures
+
+
+def test_bpftool_shows_a_ktls_session(make):
+    pins = "/sys/fs/bpf/homing-test"
+    router = kernel_router(make, [make.node("node1")], extra='pin_path = "%s"\n' % pins)
+    with login(router) as client:
+        client.command("n NOOP")
+
+        def rows():
+            done = subprocess.run(["bpftool", "-j", "map", "dump", "pinned", pins + "/v1/flows"],
+                                  capture_output=True, text=True, check=True)
+            return [entry["formatted"]["value"] for entry in json.loads(done.stdout)]
+        wait_until(lambda: sum(row["passed"] for row in rows()) ==
+                   len("n NOOP\r\n") + len("n OK NOOP\r\n"))
+        assert {row["path"] for row in rows()} == {"HM_KTLS"}

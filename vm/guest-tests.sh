@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+# What runs in every guest. `run NAME COMMAND...` is one test, `cmocka` and `pytest` count theirs.
+run() {
+	name=$1
+	shift
+	if "$@" > /tmp/out 2>&1; then
+		echo "VMTEST ok $name"
+	else
+		cat /tmp/out
+		echo "VMTEST FAILED $name"
+	fi
+}
+
+cmocka() {
+	"$@" || echo "exit $?"
+}
+
+pytest() {
+	/usr/bin/python3 -m pytest -q --color=no -p no:cacheprovider -rs --tb=short "$@"
+}
+
+export HOMING_BUILD=/homing/build
+build/homingd --probe
+run torture-copy build/tests/relay/torture copy 100; tail -3 /tmp/out
+run torture-sockmap build/tests/relay/torture sockmap 1000; tail -3 /tmp/out
+run torture-ktls build/tests/relay/torture ktls 1000; tail -3 /tmp/out
+cmocka build/tests/unit/relay/relay
+cmocka build/tests/unit/relay/stall
+cmocka build/tests/relay/ktls
+pytest vm/e2e

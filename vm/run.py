@@ -1,0 +1,135 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Boots the kernels of kernels.txt in QEMU and runs guest-tests.sh in each. Ends with one line
+`N passed, N failed, N skipped`."""
+
+import argparse
+import concurrent.futures
+import os
+import re
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import image  # noqa: E402
+import kernels  # noqa: E402
+
+
+# A kernel that patches its own code while it boots may fall over in the emulator, before anything of
+# ours runs; what comes after the first process has started is never repeated.
+BOOTS = 3
+BOOTED = "VMTEST BOOTED"
+
+
+def qemu(directory, initrd, options, shell=False):
+    if options.icount:
+        accel = ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-smp", "1"]
+    else:
+        accel = ["-accel", "tcg,thread=multi", "-smp", "2"]
+    append = "console=ttyS0 quiet panic=-1 mitigations=off" + (" homing.shell" if shell else "")
+    return ["qemu-system-x86_64", "-M", "q35", *accel, "-cpu", "max", "-m", str(options.memory),
+            "-nographic", "-no-reboot", "-nodefaults", "-serial", "mon:stdio" if shell else "stdio",
+            "-kernel", kernels.find(directory, r"vmlinuz(-.*)?"), "-initrd", initrd, "-append", append]
+
+
+def count(text):
+    """(passed, failed, skipped) of a guest's output."""
+    ok = len(re.findall(r"^VMTEST ok ", text, re.M)) + \
+        len(re.findall(r"^\[       OK \]", text, re.M))
+    failed = len(re.findall(r"^VMTEST FAILED ", text, re.M)) + \
+        len(set(re.findall(r"^\[  FAILED  \] (test_.*)", text, re.M)))
+    skipped = len(re.findall(r"^VMTEST skipped ", text, re.M))
+    for line in re.findall(r"^[=\s]*(\d+ (?:passed|failed|skipped|error).* in [\d.]+s.*)$", text,
+                           re.M):
+        found = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|skipped|error)",
+                                                        line)}
+        ok += found.get("passed", 0)
+        failed += found.get("failed", 0) + found.get("error", 0)
+        skipped += found.get("skipped", 0)
+    if "VMTEST END" not in text or re.search(r"Kernel panic|BUG:|Oops:|WARNING: CPU", text):
+        failed += 1
+    return ok, failed, skipped
+
+
+def run_one(row, root, options):
+    """Returns (passed, failed, skipped, text for the user)."""
+    start = time.monotonic()
+    try:
+        directory = kernels.kernel(row)
+        initrd = os.path.join(kernels.CACHE, row["name"] + ".initrd")
+        image.build(directory, initrd, root, options.script)
+    except (kernels.Unavailable, OSError, subprocess.CalledProcessError) as e:
+        if row["required"]:
+            return 0, 1, 0, "FAILED %s: %s" % (row["name"], e)
+        return 0, 0, 1, "skipped %s: %s" % (row["name"], e)
+    for attempt in range(BOOTS):
+        text = boot(row, directory, initrd, options)
+        if BOOTED in text:
+            break
+        print("%s did not get as far as its first process%s" % (
+            row["name"], ", again" if attempt + 1 < BOOTS else ""), flush=True)
+    os.unlink(initrd)
+    ok, failed, skipped = count(text)
+    words = "%s %s: %d passed, %d failed, %d skipped (%.0f s)" % (
+        "FAILED" if failed or not ok else "ok    ", row["name"], ok, failed, skipped,
+        time.monotonic() - start)
+    if failed or not ok:
+        words += "\n" + text[-options.tail:]
+    elif options.verbose:
+        words += "\n" + text
+    return ok, failed or int(not ok), skipped, words
+
+
+def boot(row, directory, initrd, options):
+    """What the guest printed."""
+    log = os.path.join(kernels.CACHE, row["name"] + ".log")
+    with open(log, "wb") as f:
+        process = subprocess.Popen(qemu(directory, initrd, options), stdin=subprocess.DEVNULL,
+                                   stdout=f, stderr=subprocess.STDOUT)
+        try:
+            process.wait(options.timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    with open(log, encoding="utf-8", errors="replace") as f:
+        return f.read().replace("\r", "")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kernel", action="append", help="only this one")
+    parser.add_argument("--script", default=os.path.join(kernels.HERE, "guest-tests.sh"))
+    parser.add_argument("--shell", action="store_true", help="a shell after the script")
+    parser.add_argument("--icount", action="store_true", help="the guest's clock counts instructions")
+    parser.add_argument("--timeout", type=int, default=900)
+    parser.add_argument("--memory", type=int, default=2048)
+    parser.add_argument("--tail", type=int, default=12000)
+    parser.add_argument("--verbose", action="store_true")
+    options = parser.parse_args()
+    rows = [r for r in kernels.rows() if not options.kernel or r["name"] in options.kernel]
+    os.makedirs(kernels.CACHE, exist_ok=True)
+    root = os.path.join(kernels.CACHE, "root-%d.cpio" % os.getpid())
+    image.build_root(root)
+    total = [0, 0, 0]
+    try:
+        if options.shell:
+            directory = kernels.kernel(rows[0])
+            initrd = root + ".initrd"
+            image.build(directory, initrd, root, "/dev/null")
+            code = subprocess.run(qemu(directory, initrd, options, True), check=False).returncode
+            os.unlink(initrd)
+            return code
+        with concurrent.futures.ThreadPoolExecutor(1 if options.icount else 2) as pool:
+            for ok, failed, skipped, words in pool.map(
+                    lambda row: run_one(row, root, options), rows):
+                print(words, flush=True)
+                total = [a + b for a, b in zip(total, (ok, failed, skipped))]
+    finally:
+        os.unlink(root)
+    print("%d passed, %d failed, %d skipped" % tuple(total))
+    return 1 if total[1] or not total[0] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
