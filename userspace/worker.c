@@ -141,7 +141,7 @@ static void *worker_main(void *arg)
 {
 	struct worker *worker = arg;
 	char name[16];
-	int r = session_pool_init(&worker->pool, worker->server, &worker->loop);
+	int r = session_pool_init(&worker->pool, worker->server, &worker->loop, worker->index);
 
 	snprintf(name, sizeof(name), "worker%u", worker->index);
 	pthread_setname_np(pthread_self(), name);
@@ -188,6 +188,27 @@ void worker_drain(struct worker *worker)
 void worker_kill(struct worker *worker)
 {
 	mailbox_send(&worker->loop.mailbox, &worker->kill_post, on_kill);
+}
+
+static void on_call_done(struct post *post)
+{
+	struct worker_call *call = container_of(post, struct worker_call, post);
+
+	call->done(call);
+}
+
+static void on_call(struct post *post)
+{
+	struct worker_call *call = container_of(post, struct worker_call, post);
+
+	call->run(call, session_pool_current());
+	mailbox_send(call->reply_to, &call->post, on_call_done); /* control outlives us */
+}
+
+bool worker_call(struct worker *worker, struct worker_call *call)
+{
+	call->reply_to = worker->control;
+	return mailbox_send(&worker->loop.mailbox, &call->post, on_call);
 }
 
 void worker_join(struct worker *worker)

@@ -45,6 +45,19 @@ MUST_USE int worker_start(struct worker *worker, struct server *server, unsigned
 /* Any thread, once each: stop accepting and end what has not logged in; end everything and stop. */
 void worker_drain(struct worker *worker);
 void worker_kill(struct worker *worker);
+/*
+ * Something that the control thread wants done on a worker's thread. Embedded in its payload, which
+ * belongs to the worker from worker_call() until done is called on the control loop.
+ */
+struct worker_call {
+	struct post post;
+	struct mailbox *reply_to;
+	void (*run)(struct worker_call *call, struct session_pool *pool); /* NULL pool: it stops */
+	void (*done)(struct worker_call *call);
+};
+/* Returns false, with nothing called, if the worker has stopped. */
+MUST_USE bool worker_call(struct worker *worker, struct worker_call *call);
+
 /* After worker_kill(): waits for the thread. Its mailbox stays (closed) until worker_fini(), so
  * that whoever still answers a lookup may try to. */
 void worker_join(struct worker *worker);

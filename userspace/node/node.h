@@ -11,6 +11,8 @@
 
 #include <stdatomic.h>
 
+#define NODE_PROTOCOLS 8
+
 struct node_params {
 	const char *name;
 	const struct addr *source_ips; /* port 0; may be NULL */
@@ -29,6 +31,8 @@ struct node {
 	atomic_uint_fast64_t active;   /* established now */
 	atomic_uint_fast64_t sessions; /* reached stage 9 */
 	atomic_uint_fast64_t bytes_up, bytes_down;
+	/* The same two by protocol; the index is the owner's. */
+	atomic_uint_fast64_t protocol_active[NODE_PROTOCOLS], protocol_sessions[NODE_PROTOCOLS];
 	atomic_uint_fast64_t auth_failed, dial_errors, unavailable;
 };
 

@@ -33,7 +33,7 @@ struct front {
 	enum sasl_mech mechs[SASL_MECHS];
 	size_t mech_count;
 	bool offer_starttls, permit_auth;
-	unsigned max_attempts, attempts;
+	unsigned max_attempts, attempts, privacy;
 	int last_mech;
 	char tag[PROTO_TAG_BYTES + 1]; /* of the attempt, or of the STARTTLS */
 	struct proto_credential credential;
@@ -141,6 +141,13 @@ static int imap_front_greet(struct front *front, struct buf *out)
 }
 
 /* ---- attempts ---- */
+
+static int want_privacy(struct front *front, struct buf *out)
+{
+	if (front->privacy < UINT16_MAX)
+		front->privacy++;
+	return say_tagged(out, view_str(front->tag), PRIVACY);
+}
 
 static void forget_attempt(struct front *front)
 {
@@ -252,7 +259,7 @@ static int command_authenticate(struct front *front, struct imap_cursor *args, s
 	if (!imap_at_end(args))
 		return syntax_error(front, out);
 	if (!front->permit_auth)
-		return say_tagged(out, view_str(front->tag), PRIVACY);
+		return want_privacy(front, out);
 	mech = sasl_mech_find(name);
 	if (mech >= 0)
 		front->last_mech = mech;
@@ -274,7 +281,7 @@ static int command_login(struct front *front, struct imap_cursor *args, struct b
 	int r;
 
 	if (!front->permit_auth)
-		return say_tagged(out, view_str(front->tag), PRIVACY);
+		return want_privacy(front, out);
 	scratch = malloc(2 * IMAP_ARGUMENT_BYTES);
 	if (!scratch)
 		return -ENOMEM;
@@ -413,7 +420,7 @@ static int permit_literal(
 	/* The gate comes before a secret is asked for. */
 	if (command && !front->permit_auth &&
 		(command->run == command_login || command->run == command_authenticate))
-		return say_tagged(out, view_str(front->tag), PRIVACY);
+		return want_privacy(front, out);
 	if (too_long)
 		return count(
 			front, out, say_tagged(out, view_str(front->tag), "BAD Literal too long."));
@@ -572,6 +579,11 @@ static enum front_end imap_front_end(const struct front *front)
 	return front->end;
 }
 
+static unsigned imap_front_privacy(const struct front *front)
+{
+	return front->privacy;
+}
+
 static unsigned imap_front_attempts(const struct front *front)
 {
 	return front->attempts;
@@ -595,5 +607,6 @@ const struct front_ops imap_front_ops = {
 	.refused = imap_front_refused,
 	.end = imap_front_end,
 	.attempts = imap_front_attempts,
+	.privacy = imap_front_privacy,
 	.last_mech = imap_front_last_mech,
 };

@@ -112,6 +112,7 @@ struct front_ops {
 
 	enum front_end (*end)(const struct front *front);
 	unsigned (*attempts)(const struct front *front); /* failed so far */
+	unsigned (*privacy)(const struct front *front); /* refused for want of TLS; at most 65535 */
 	/* Last mechanism named in an attempt, or -1. */
 	int (*last_mech)(const struct front *front);
 };

@@ -11,7 +11,10 @@
 #include "mapping/mapping.h"
 #include "net/resolve.h"
 #include "node/node.h"
+#include "relay/probe.h"
 #include "relay/relay.h"
+#include "session/holds.h"
+#include "session/metrics.h"
 #include "tls/tls.h"
 
 #include <stdatomic.h>
@@ -59,6 +62,7 @@ struct path_counters {
 struct server {
 	struct snapshot *snapshot;
 	struct mapping *mapping;
+	struct holds *holds; /* owned by the control thread, as the mapping */
 	struct netlink_addrs *local_addrs;
 	unsigned char instance[16];
 	unsigned worker_count;
@@ -67,8 +71,12 @@ struct server {
 	struct addr admin_addr;
 	atomic_bool draining;
 	atomic_uint_fast64_t session_numbers;
-	atomic_uint_fast64_t active, rejected_limit, auth_failed;
-	struct path_counters paths[RELAY_PATHS];
+	atomic_uint_fast64_t active, rejected_limit, auth_failed, held;
+	struct path_counters paths[RELAY_PATHS][2]; /* by enum relay_direction */
+	struct session_metrics metrics;
+	struct bpfctl *bpfctl; /* owned; NULL: not usable */
+	struct relay_kernel kernel;
+	struct relay_probe probe;
 };
 
 /* True if addr is one of our own listeners (SES-60). */

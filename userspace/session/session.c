@@ -92,6 +92,7 @@ struct session *session_find(struct session_pool *pool, uint64_t handle)
 static int session_new(struct session_pool *pool, struct session **ret_session)
 {
 	struct session *session;
+	struct login *login;
 	int r;
 
 	if (pool->first_free == NO_SLOT) {
@@ -100,8 +101,14 @@ static int session_new(struct session_pool *pool, struct session **ret_session)
 			return r;
 	}
 	session = calloc(1, sizeof(*session));
-	if (!session)
+	login = calloc(1, sizeof(*login));
+	if (!session || !login) {
+		free(session);
+		free(login);
 		return -ENOMEM;
+	}
+	session->login = login;
+	login->session = session;
 	session->pool = pool;
 	session->slot = pool->first_free;
 	pool->first_free = pool->slots[session->slot].next_free;
@@ -115,11 +122,31 @@ static int session_new(struct session_pool *pool, struct session **ret_session)
 	return 0;
 }
 
+static void login_free_deferred(struct loop_deferred *deferred)
+{
+	struct login *login = container_of(deferred, struct login, deferred);
+
+	if (login->session)
+		login->session->login = NULL;
+	free(login);
+}
+
+/* Frames above may still look at it. */
+void session_retire_login(struct session *session)
+{
+	session->login->retired = true;
+	loop_defer(session->pool->loop, &session->login->deferred, login_free_deferred);
+}
+
 static void session_free_deferred(struct loop_deferred *deferred)
 {
 	struct session *session = container_of(deferred, struct session, deferred);
 	struct session_pool *pool = session->pool;
 
+	if (session->login && session->login->retired)
+		session->login->session = NULL; /* freed by its own call */
+	else
+		free(session->login);
 	snapshot_unref(session->snapshot);
 	free(session->account);
 	free(session);
@@ -145,7 +172,7 @@ static void session_forget(struct session *session)
 
 static void on_deadline(struct timer *timer)
 {
-	struct session *session = container_of(timer, struct session, deadline);
+	struct session *session = container_of(timer, struct login, deadline)->session;
 
 	switch (session->state) {
 	case S_DIALOGUE:
@@ -155,6 +182,9 @@ static void on_deadline(struct timer *timer)
 	case S_TLS:
 	case S_STARTTLS:
 		session_close(session, REASON_PREAUTH_TIMEOUT);
+		break;
+	case S_HOLD:
+		session_hold_over(session);
 		break;
 	case S_LOOKUP:
 		session_unavailable(session, REASON_INTERNAL);
@@ -167,18 +197,22 @@ static void on_deadline(struct timer *timer)
 		break;
 	default: /* FLUSH, LINGER, SPLICE: the peer had its time */
 		if (session->state != S_LINGER)
-			sock_abort_on_close(session->stream.fd);
+			sock_abort_on_close(session->login->stream.fd);
 		session_close(session, session->reason);
 	}
 }
 
 static uint64_t state_limit_ms(const struct session *session, enum session_limit limit)
 {
-	uint64_t now = clock_mono_ms();
+	uint64_t now = clock_mono_ms(), until;
 
 	switch (limit) {
 	case LIMIT_PREAUTH:
-		return session->preauth_at_ms > now ? session->preauth_at_ms - now : 0;
+		return session->login->preauth_at_ms > now ? session->login->preauth_at_ms - now
+							   : 0;
+	case LIMIT_HOLD:
+		until = holds_until(session->pool->server->holds, view_str(session->account));
+		return until > now ? until - now : 0;
 	case LIMIT_LOOKUP:
 		return session->snapshot->config->mapping.lookup_timeout_ms + LOOKUP_NET_MS;
 	case LIMIT_WINDOW:
@@ -196,34 +230,37 @@ void session_set_state(struct session *session, enum session_state state)
 
 	assert(states[session->state].next & BIT(state));
 	session->state = state;
+	if (!session->login)
+		return;
 	if (limit == LIMIT_NONE)
-		loop_timer_del(session->pool->loop, &session->deadline);
+		loop_timer_del(session->pool->loop, &session->login->deadline);
 	else
-		loop_timer_set(session->pool->loop, &session->deadline,
+		loop_timer_set(session->pool->loop, &session->login->deadline,
 			state_limit_ms(session, limit), on_deadline);
 }
 
 void session_restart_preauth(struct session *session)
 {
-	session->preauth_at_ms = clock_mono_ms() + session->settings->preauth_timeout_ms;
+	session->login->preauth_at_ms = clock_mono_ms() + session->settings->preauth_timeout_ms;
 	if (states[session->state].limit == LIMIT_PREAUTH)
-		loop_timer_set(session->pool->loop, &session->deadline,
+		loop_timer_set(session->pool->loop, &session->login->deadline,
 			session->settings->preauth_timeout_ms, on_deadline);
 }
 
 void session_phase_start(struct session *session)
 {
-	session->phase_started_ms = clock_mono_ms();
+	session->login->phase_started_ms = clock_mono_ms();
 }
 
 void session_phase_end(struct session *session, enum session_phase phase)
 {
-	uint64_t spent = clock_mono_ms() - session->phase_started_ms;
+	uint64_t spent = clock_mono_ms() - session->login->phase_started_ms;
 
 	if (session->phase_ms[phase] < 0)
 		session->phase_ms[phase] = 0;
 	session->phase_ms[phase] += (int32_t)MIN(spent, (uint64_t)INT32_MAX / 2);
-	session->phase_started_ms += spent;
+	session->login->phase_started_ms += spent;
+	histogram_observe(&session->pool->server->metrics.phases[phase], spent);
 }
 
 /* ---- client leg before login ---- */
@@ -239,11 +276,11 @@ static enum session_reason client_error_reason(ssize_t error)
 
 int session_flush(struct session *session)
 {
-	while (session->out.len) {
-		struct view v = buf_view(&session->out);
-		ssize_t n = stream_write(&session->stream, v.data, v.len);
+	while (session->login->out.len) {
+		struct view v = buf_view(&session->login->out);
+		ssize_t n = stream_write(&session->login->stream, v.data, v.len);
 
-		session->write_want = n == -EAGAIN ? session->stream.want : 0;
+		session->login->write_want = n == -EAGAIN ? session->login->stream.want : 0;
 		if (n == -EAGAIN)
 			return 0;
 		if (n < 0) {
@@ -252,12 +289,12 @@ int session_flush(struct session *session)
 							  : client_error_reason(n));
 			return (int)n;
 		}
-		buf_consume(&session->out, (size_t)n);
+		buf_consume(&session->login->out, (size_t)n);
 		if (session->state == S_FLUSH || session->state == S_SPLICE) /* progress */
-			loop_timer_set(
-				session->pool->loop, &session->deadline, DRAIN_MS, on_deadline);
+			loop_timer_set(session->pool->loop, &session->login->deadline, DRAIN_MS,
+				on_deadline);
 	}
-	buf_fini(&session->out);
+	buf_fini(&session->login->out);
 	return 0;
 }
 
@@ -265,12 +302,13 @@ static bool may_read(const struct session *session)
 {
 	switch (session->state) {
 	case S_DIALOGUE:
-		return !session->client_eof && session->out.len <= OUT_HIGH_BYTES &&
-			buf_room(&session->in);
+		return !session->login->client_eof && session->login->out.len <= OUT_HIGH_BYTES &&
+			buf_room(&session->login->in);
+	case S_HOLD:
 	case S_LOOKUP:
 	case S_DIAL:
 	case S_REPLAY:
-		return buf_room(&session->in);
+		return buf_room(&session->login->in);
 	case S_LINGER:
 		return true;
 	default:
@@ -280,58 +318,59 @@ static bool may_read(const struct session *session)
 
 void session_update_watch(struct session *session)
 {
+	struct login *login = session->login;
 	uint32_t events = 0;
 
-	if (!session->watch.loop || session->state == S_CLOSED)
+	if (!login || !login->watch.loop || session->state == S_CLOSED)
 		return;
 	if (session->state == S_TLS) {
-		events = session->stream.want;
+		events = login->stream.want;
 	} else {
 		if (may_read(session))
-			events |= session->read_want ? session->read_want : EPOLLIN;
-		else if (session->state == S_LOOKUP || session->state == S_DIAL ||
-			session->state == S_REPLAY)
+			events |= login->read_want ? login->read_want : EPOLLIN;
+		else if (session->state >= S_HOLD && session->state <= S_REPLAY)
 			events |= EPOLLRDHUP; /* SES-3: input is full, but a close must be seen */
-		if (session->out.len)
-			events |= session->write_want ? session->write_want : EPOLLOUT;
+		if (login->out.len || session->state == S_FLUSH) /* FLUSH: close_notify too */
+			events |= login->write_want ? login->write_want : EPOLLOUT;
 	}
-	if (loop_watch_set(&session->watch, events) < 0)
+	if (loop_watch_set(&login->watch, events) < 0)
 		session_close(session, REASON_INTERNAL);
 }
 
 int session_read_client(struct session *session)
 {
-	while (buf_room(&session->in)) {
-		size_t want = MIN(buf_room(&session->in), (size_t)READ_BYTES);
+	while (buf_room(&session->login->in)) {
+		size_t want = MIN(buf_room(&session->login->in), (size_t)READ_BYTES);
 		ssize_t n;
 
-		if (buf_reserve(&session->in, want) < 0) {
+		if (buf_reserve(&session->login->in, want) < 0) {
 			session_close(session, REASON_INTERNAL);
 			return 1;
 		}
-		n = stream_read(&session->stream, buf_tail(&session->in), want);
-		session->read_want = n == -EAGAIN ? session->stream.want : 0;
+		n = stream_read(&session->login->stream, buf_tail(&session->login->in), want);
+		session->login->read_want = n == -EAGAIN ? session->login->stream.want : 0;
 		if (n == -EAGAIN)
 			break;
 		if (n == STREAM_EOF && session->state == S_DIALOGUE) {
-			session->client_eof = true; /* what came before is answered first */
+			session->login->client_eof = true; /* what came before is answered first */
 			break;
 		}
 		if (n <= 0) {
 			session_close(session, client_error_reason(n));
 			return 1;
 		}
-		buf_commit(&session->in, (size_t)n);
+		buf_commit(&session->login->in, (size_t)n);
+		session->login->input_ms = session->pool->loop->now_ms;
 	}
-	if (!session->in.len)
-		buf_fini(&session->in); /* idle clients hold no buffer */
+	if (!session->login->in.len)
+		buf_fini(&session->login->in); /* idle clients hold no buffer */
 	return 0;
 }
 
 /* Nothing more than what the state asks for; ends when there is nothing left to do. */
 void session_run(struct session *session)
 {
-	if (session->state != S_TLS && session->state != S_CLOSED && session->out.len &&
+	if (session->state != S_TLS && session->state != S_CLOSED && session->login->out.len &&
 		session_flush(session) < 0)
 		return;
 	switch (session->state) {
@@ -339,11 +378,11 @@ void session_run(struct session *session)
 		session_tls_progress(session);
 		break;
 	case S_STARTTLS:
-		if (!session->out.len)
+		if (!session->login->out.len)
 			session_step_tls(session);
 		break;
 	case S_DIALOGUE:
-		if (session->out.len <= OUT_HIGH_BYTES)
+		if (session->login->out.len <= OUT_HIGH_BYTES)
 			session_dialogue_run(session);
 		break;
 	case S_SPLICE:
@@ -360,10 +399,10 @@ void session_run(struct session *session)
 
 static void on_client_event(struct loop_watch *watch, uint32_t epoll_events)
 {
-	struct session *session = container_of(watch, struct session, watch);
+	struct session *session = container_of(watch, struct login, watch)->session;
 
 	if (epoll_events & (EPOLLERR | EPOLLHUP) && session->state != S_TLS) {
-		int error = sock_error(session->stream.fd);
+		int error = sock_error(session->login->stream.fd);
 
 		/* Input that came before the hang-up is of no use: nobody reads the answer. */
 		session_close(session,
@@ -400,17 +439,19 @@ int session_open(struct session_pool *pool, struct listener *listener, int fd,
 	session->settings = &session->snapshot->config->listeners[listener->index];
 	session->client = *peer;
 	session->number = atomic_fetch_add(&pool->server->session_numbers, 1) + 1;
-	session->accepted_ms = session->phase_started_ms = clock_mono_ms();
-	session->preauth_at_ms = session->accepted_ms + session->settings->preauth_timeout_ms;
-	stream_init_plain(&session->stream, fd);
-	buf_init(&session->in, PROTO_INPUT_BYTES, true);
-	buf_init(&session->out, OUT_LIMIT_BYTES, true);
-	r = sock_local(fd, &session->local);
+	session->accepted_ms = clock_mono_ms();
+	session->login->phase_started_ms = session->login->input_ms = session->accepted_ms;
+	session->login->preauth_at_ms =
+		session->accepted_ms + session->settings->preauth_timeout_ms;
+	stream_init_plain(&session->login->stream, fd);
+	buf_init(&session->login->in, PROTO_INPUT_BYTES, true);
+	buf_init(&session->login->out, OUT_LIMIT_BYTES, true);
+	r = sock_local(fd, &session->login->local);
 	if (r == 0)
-		r = loop_watch_add(pool->loop, &session->watch, fd, 0, on_client_event);
+		r = loop_watch_add(pool->loop, &session->login->watch, fd, 0, on_client_event);
 	if (r < 0) {
-		session->stream.fd = -1; /* stays the caller's */
-		stream_close(&session->stream);
+		session->login->stream.fd = -1; /* stays the caller's */
+		stream_close(&session->login->stream);
 		session->state = S_CLOSED;
 		session_forget(session);
 		return r;
@@ -423,11 +464,11 @@ int session_open(struct session_pool *pool, struct listener *listener, int fd,
 
 void session_wipe_credential(struct session *session)
 {
-	if (!session->credential)
+	if (!session->login || !session->login->credential)
 		return;
-	proto_credential_wipe(session->credential);
-	free(session->credential);
-	session->credential = NULL;
+	proto_credential_wipe(session->login->credential);
+	free(session->login->credential);
+	session->login->credential = NULL;
 }
 
 void session_after_reply(struct session *session, int outcome)
@@ -439,27 +480,38 @@ void session_after_reply(struct session *session, int outcome)
 		[FRONT_END_VIOLATION] = REASON_PROTOCOL_ERROR,
 	};
 
-	session->attempts = (uint16_t)session->front_ops->attempts(session->front);
+	session->attempts = (uint16_t)session->login->front_ops->attempts(session->login->front);
 	if (outcome < 0)
 		session_close(session, REASON_INTERNAL);
 	else if (outcome == FRONT_CLOSE)
-		session_finish(session, ends[session->front_ops->end(session->front)]);
+		session_finish(
+			session, ends[session->login->front_ops->end(session->login->front)]);
 }
 
 void session_answer(struct session *session, enum front_reply reply)
 {
 	session_wipe_credential(session);
 	session_drop_dial(session);
-	if (session->front && session->front_ops->reply(session->front, reply, &session->out) < 0)
-		buf_clear(&session->out); /* no memory: close without the line */
-	if (session->front)
-		session->attempts = (uint16_t)session->front_ops->attempts(session->front);
+	if (session->login->front &&
+		session->login->front_ops->reply(
+			session->login->front, reply, &session->login->out) < 0)
+		buf_clear(&session->login->out); /* no memory: close without the line */
+	if (session->login->front)
+		session->attempts =
+			(uint16_t)session->login->front_ops->attempts(session->login->front);
+}
+
+void session_count_auth(struct session *session, enum session_auth result)
+{
+	atomic_fetch_add(
+		&session->pool->server->metrics.auth[session->settings->protocol][result], 1);
 }
 
 void session_unavailable(struct session *session, enum session_reason reason)
 {
 	if (session->node)
 		atomic_fetch_add(&session->node->unavailable, 1);
+	session_count_auth(session, AUTH_UNAVAILABLE);
 	session_answer(session, FRONT_REPLY_UNAVAILABLE);
 	session_finish(session, reason);
 }
@@ -476,7 +528,7 @@ void session_finish(struct session *session, enum session_reason reason)
 		return;
 	}
 	session_set_state(session, S_FLUSH);
-	buf_fini(&session->in);
+	buf_fini(&session->login->in);
 	session_run(session);
 }
 
@@ -486,12 +538,28 @@ static void count_out(struct session *session)
 
 	atomic_fetch_sub(&session->listener->active, 1);
 	atomic_fetch_sub(&server->active, 1);
-	if (session->counted_active)
+	atomic_fetch_add(&server->metrics.ended[session->reason], 1);
+	if (session->counted_active) {
 		atomic_fetch_sub(&session->node->active, 1);
+		atomic_fetch_sub(&session->node->protocol_active[session->settings->protocol], 1);
+	}
 	for (int i = 0; i < 2; i++) {
 		if (session->path[i] != RELAY_PATH_NONE)
-			atomic_fetch_sub(&server->paths[session->path[i]].active, 1);
+			atomic_fetch_sub(&server->paths[session->path[i]][i].active, 1);
 	}
+}
+
+static void login_end(struct session *session, struct login *login)
+{
+	if (login->front) {
+		session->attempts = (uint16_t)login->front_ops->attempts(login->front);
+		login->front_ops->free(login->front);
+		login->front = NULL;
+	}
+	loop_watch_del(&login->watch);
+	stream_close(&login->stream);
+	buf_fini(&login->in);
+	buf_fini(&login->out);
 }
 
 void session_close(struct session *session, enum session_reason reason)
@@ -501,16 +569,9 @@ void session_close(struct session *session, enum session_reason reason)
 	session->reason = reason;
 	session_wipe_credential(session);
 	session_drop_dial(session);
-	if (session->front) {
-		session->attempts = (uint16_t)session->front_ops->attempts(session->front);
-		session->front_ops->free(session->front);
-		session->front = NULL;
-	}
 	session_set_state(session, S_CLOSED);
-	loop_watch_del(&session->watch);
-	stream_close(&session->stream);
-	buf_fini(&session->in);
-	buf_fini(&session->out);
+	if (session->login)
+		login_end(session, session->login);
 	count_out(session);
 	session_log(session);
 	relay_free(session->relay);
@@ -528,12 +589,16 @@ struct session_pool *session_pool_current(void)
 	return current_pool;
 }
 
-int session_pool_init(struct session_pool *pool, struct server *server, struct loop *loop)
+int session_pool_init(
+	struct session_pool *pool, struct server *server, struct loop *loop, unsigned worker)
 {
+	int r;
+
 	*pool = (struct session_pool){ .server = server, .loop = loop, .first_free = NO_SLOT };
 	list_init(&pool->sessions);
 	current_pool = pool;
-	return resolver_new(loop, &pool->resolver);
+	r = relay_engine_init(&pool->engine, loop, &server->kernel, worker);
+	return r < 0 ? r : resolver_new(loop, &pool->resolver);
 }
 
 void session_pool_kill(struct session_pool *pool)
@@ -552,6 +617,7 @@ void session_pool_fini(struct session_pool *pool)
 {
 	session_pool_kill(pool);
 	loop_timer_del(pool->loop, &pool->fold_timer);
+	relay_engine_fini(&pool->engine);
 	resolver_free(pool->resolver);
 	pool->resolver = NULL;
 	free(pool->slots);

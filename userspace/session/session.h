@@ -2,7 +2,7 @@
 /*
  * One client connection, from accept to its log line. A session lives and dies on one worker.
  *
- *     accept -> tls -> dialogue -> identify -> map -> dial -> replay -> splice -> drain
+ *     accept -> tls -> dialogue -> identify -> hold -> map -> dial -> replay -> splice -> drain
  *
  * Each step is a file step_*.c; session_set_state() is the only place where a session's state
  * changes, and the table below is the only place that says which changes are legal and what
@@ -27,6 +27,7 @@
 enum session_limit {
 	LIMIT_NONE,    /* the state has its own timers, or ends by itself */
 	LIMIT_PREAUTH, /* preauth_timeout, from accept or the last refusal */
+	LIMIT_HOLD,    /* the end of the account's delay */
 	LIMIT_LOOKUP,  /* the mapping answers within lookup_timeout; this is the safety net */
 	LIMIT_WINDOW,  /* backend_timeout */
 	LIMIT_DRAIN,   /* 60 s without progress */
@@ -34,18 +35,20 @@ enum session_limit {
 };
 
 /*        name         may go to                                             limit */
-#define SESSION_STATES(X)                                                                          \
-	X(ACCEPT, BIT(S_TLS) | BIT(S_DIALOGUE) | BIT(S_CLOSED), LIMIT_NONE)                        \
-	X(TLS, BIT(S_DIALOGUE) | BIT(S_CLOSED), LIMIT_PREAUTH)                                     \
-	X(DIALOGUE, BIT(S_STARTTLS) | BIT(S_LOOKUP) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_PREAUTH) \
-	X(STARTTLS, BIT(S_TLS) | BIT(S_CLOSED), LIMIT_PREAUTH)                                     \
-	X(LOOKUP, BIT(S_DIAL) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_LOOKUP)                        \
-	X(DIAL, BIT(S_REPLAY) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_WINDOW)                        \
-	X(REPLAY, BIT(S_DIALOGUE) | BIT(S_SPLICE) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_WINDOW)    \
-	X(SPLICE, BIT(S_ESTABLISHED) | BIT(S_CLOSED), LIMIT_DRAIN)                                 \
-	X(ESTABLISHED, BIT(S_CLOSED), LIMIT_NONE)                                                  \
-	X(FLUSH, BIT(S_LINGER) | BIT(S_CLOSED), LIMIT_DRAIN)                                       \
-	X(LINGER, BIT(S_CLOSED), LIMIT_LINGER)                                                     \
+#define SESSION_STATES(X)                                                                         \
+	X(ACCEPT, BIT(S_TLS) | BIT(S_DIALOGUE) | BIT(S_CLOSED), LIMIT_NONE)                       \
+	X(TLS, BIT(S_DIALOGUE) | BIT(S_CLOSED), LIMIT_PREAUTH)                                    \
+	X(DIALOGUE, BIT(S_STARTTLS) | BIT(S_HOLD) | BIT(S_LOOKUP) | BIT(S_FLUSH) | BIT(S_CLOSED), \
+		LIMIT_PREAUTH)                                                                    \
+	X(STARTTLS, BIT(S_TLS) | BIT(S_CLOSED), LIMIT_PREAUTH)                                    \
+	X(HOLD, BIT(S_HOLD) | BIT(S_LOOKUP) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_HOLD)           \
+	X(LOOKUP, BIT(S_DIAL) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_LOOKUP)                       \
+	X(DIAL, BIT(S_REPLAY) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_WINDOW)                       \
+	X(REPLAY, BIT(S_DIALOGUE) | BIT(S_SPLICE) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_WINDOW)   \
+	X(SPLICE, BIT(S_ESTABLISHED) | BIT(S_CLOSED), LIMIT_DRAIN)                                \
+	X(ESTABLISHED, BIT(S_CLOSED), LIMIT_NONE)                                                 \
+	X(FLUSH, BIT(S_LINGER) | BIT(S_CLOSED), LIMIT_DRAIN)                                      \
+	X(LINGER, BIT(S_CLOSED), LIMIT_LINGER)                                                    \
 	X(CLOSED, 0, LIMIT_NONE)
 
 enum session_state {
@@ -55,90 +58,69 @@ enum session_state {
 		SESSION_STATE_COUNT
 };
 
-/* Why a session ended; the closed set of sessions.md section 15. */
-#define SESSION_REASONS(X)                          \
-	X(CLIENT_QUIT, "client_quit")               \
-	X(CLIENT_EOF, "client_eof")                 \
-	X(CLIENT_ERROR, "client_error")             \
-	X(NODE_EOF, "node_eof")                     \
-	X(NODE_ERROR, "node_error")                 \
-	X(IDLE, "idle")                             \
-	X(KEEPALIVE, "keepalive")                   \
-	X(PREAUTH_TIMEOUT, "preauth_timeout")       \
-	X(TLS_CLIENT, "tls_client")                 \
-	X(TLS_NODE, "tls_node")                     \
-	X(AUTH_LIMIT, "auth_limit")                 \
-	X(STARTTLS_INJECTION, "starttls_injection") \
-	X(PROTOCOL_ERROR, "protocol_error")         \
-	X(LOOP, "loop")                             \
-	X(NODE_DOWN, "node_down")                   \
-	X(NODE_UNREACHABLE, "node_unreachable")     \
-	X(NODE_REFUSED, "node_refused")             \
-	X(NODE_TIMEOUT, "node_timeout")             \
-	X(NODE_NO_PROTOCOL, "node_no_protocol")     \
-	X(TRUNCATED, "truncated")                   \
-	X(SHUTDOWN, "shutdown")                     \
-	X(INTERNAL, "internal")
-
-enum session_reason {
-#define X(name, text) REASON_##name,
-	SESSION_REASONS(X)
-#undef X
-};
-
-enum session_phase { PHASE_TLS, PHASE_DIALOGUE, PHASE_LOOKUP, PHASE_DIAL, PHASE_REPLAY, PHASES };
-
 struct dial;
 struct session_pool;
 
 #define SESSION_ID_SIZE 24
 
+/*
+ * What a session needs only until the splice: the client leg, the dialogue, the attempt under way.
+ * Freed at the end of the loop's batch once the relay has the legs, so that an established session
+ * is small; after that session->login is NULL.
+ */
+struct login {
+	struct session *session; /* NULL once it is gone (only while retired) */
+	struct loop_deferred deferred;
+	bool retired; /* the relay has the legs */
+
+	struct addr local;
+	struct stream stream; /* client leg */
+	struct loop_watch watch;
+	struct timer deadline;
+	uint64_t preauth_at_ms, phase_started_ms, input_ms; /* input_ms: the client's last bytes */
+	uint32_t write_want; /* likewise for a blocked write; 0 = EPOLLOUT */
+	uint32_t read_want;  /* epoll events a blocked read waits for (TLS may want to write) */
+	struct buf in, out;  /* secret */
+	const struct front_ops *front_ops;
+	struct front *front;
+	bool client_eof;  /* the client's direction has ended; its last input is still answered */
+	uint16_t privacy; /* of front_ops->privacy(), already counted */
+
+	/* Filled by identify, wiped after the replay. */
+	struct proto_credential *credential;
+	struct dial *dial; /* node leg */
+};
+
 struct session {
 	struct session_pool *pool;
-	struct list_node link; /* pool->sessions */
+	struct list_node link; /* pool->sessions, oldest first */
 	struct loop_deferred deferred;
 	uint32_t slot;
-	enum session_state state;
-	enum session_reason reason;
+	enum session_state state : 8;
+	enum session_reason reason : 8;
 
 	struct snapshot *snapshot; /* reference: settings it started with */
 	struct listener *listener; /* counters; lives as long as the server */
 	const struct config_listener *settings;
-	struct addr client, local;
+	struct addr client;
 	uint64_t number;
-
-	/* Client leg; the relay owns the stream while established. */
-	struct stream stream;
-	struct loop_watch watch;
-	struct timer deadline;
-	uint64_t preauth_at_ms;
-	uint32_t write_want; /* likewise for a blocked write; 0 = EPOLLOUT */
-	uint32_t read_want;  /* epoll events a blocked read waits for (TLS may want to write) */
-	struct buf in, out;  /* secret; returned at the splice */
-	const struct front_ops *front_ops;
-	struct front *front; /* NULL once established */
-
-	/* The attempt under way: filled by identify, wiped after the replay. */
-	struct proto_credential *credential;
-	char *account; /* normalised; NULL before the first accepted identifier */
-
-	struct dial *dial; /* node leg until the splice */
-	struct relay *relay;
-	struct node *node; /* borrowed from snapshot; NULL before the lookup */
+	struct login *login; /* owned; NULL once established */
+	struct relay *relay; /* owned; NULL before */
+	char *account;       /* normalised; NULL before the first accepted identifier */
+	struct node *node;   /* borrowed from snapshot; NULL before the lookup */
 	const struct config_destination *destination;
 
 	/* For the log line. */
-	uint64_t accepted_ms, phase_started_ms;
-	int32_t phase_ms[PHASES]; /* -1: not reached */
-	uint64_t folded[2];       /* relay bytes already in the counters */
-	int16_t mech;             /* enum sasl_mech or -1 */
+	uint64_t accepted_ms;
+	uint64_t folded[2];                   /* relay bytes already in the counters */
+	const char *tls_version, *tls_cipher; /* static strings */
+	int32_t phase_ms[PHASES];             /* -1: not reached */
 	uint16_t attempts;
+	int8_t mech;    /* enum sasl_mech or -1 */
 	int8_t route;   /* enum mapping_route or -1 */
 	int8_t path[2]; /* enum relay_path */
 	bool cache_hit;
-	bool client_eof; /* the client's direction has ended; its last input is still answered */
-	bool counted_active;                  /* in node->active */
-	const char *tls_version, *tls_cipher; /* static strings */
+	bool counted_active; /* in node->active */
 };
 
 const char *session_state_name(enum session_state state);
@@ -162,12 +144,14 @@ struct session_pool {
 	struct session_slot *slots;
 	uint32_t slot_count, first_free;
 	struct timer fold_timer; /* moves relay bytes into the counters */
+	struct relay_engine engine;
 	bool draining;
 	/* Called when the last session is gone; may be NULL. */
 	void (*on_empty)(struct session_pool *pool);
 };
 
-MUST_USE int session_pool_init(struct session_pool *pool, struct server *server, struct loop *loop);
+MUST_USE int session_pool_init(
+	struct session_pool *pool, struct server *server, struct loop *loop, unsigned worker);
 /* Ends every session at once. */
 void session_pool_fini(struct session_pool *pool);
 uint64_t session_handle(const struct session *session);
@@ -185,6 +169,11 @@ void session_pool_drain(struct session_pool *pool);
 /* End of shutdown_grace: everything ends now. */
 void session_pool_kill(struct session_pool *pool);
 
+/* An account's hold was changed: those that wait look again. */
+void session_pool_holds_changed(struct session_pool *pool);
+/* Ends an account's sessions that are past the hold. Returns how many. */
+unsigned session_pool_kick(struct session_pool *pool, const char *account);
+
 /* The pool of the calling thread (one per worker); NULL when it has none. */
 struct session_pool *session_pool_current(void);
 
@@ -193,7 +182,10 @@ struct session_pool *session_pool_current(void);
 /* A refused attempt gives a fresh preauth_timeout. */
 void session_restart_preauth(struct session *session);
 
+/* The relay has the legs: what the login needed goes at the end of the loop's batch. */
+void session_retire_login(struct session *session);
 void session_set_state(struct session *session, enum session_state state);
+void session_count_auth(struct session *session, enum session_auth result);
 void session_phase_start(struct session *session);
 void session_phase_end(struct session *session, enum session_phase phase);
 /* Sends what is in out as far as possible. Returns 0 (all or blocked), -errno (session closed). */
@@ -220,6 +212,8 @@ void session_tls_progress(struct session *session);
 void session_step_dialogue(struct session *session); /* step_dialogue.c: start */
 void session_dialogue_run(struct session *session);  /* consume input */
 void session_step_identify(struct session *session); /* step_identify.c */
+void session_step_hold(struct session *session);     /* step_hold.c */
+void session_hold_over(struct session *session);     /* its time has passed */
 void session_step_map(struct session *session);      /* step_map.c */
 void session_step_dial(struct session *session, const char *destination); /* step_dial.c */
 void session_drop_dial(struct session *session);

@@ -28,6 +28,14 @@ void session_fold(struct session *session)
 	for (int i = 0; i < 2; i++) {
 		uint64_t now = relay_bytes(session->relay, (enum relay_direction)i);
 		uint64_t more = now - session->folded[i];
+		int8_t path = (int8_t)relay_path_of(session->relay, (enum relay_direction)i);
+
+		if (path != session->path[i] && session->counted_active) {
+			atomic_fetch_sub(&server->paths[session->path[i]][i].active, 1);
+			atomic_fetch_add(&server->paths[path][i].active, 1);
+			atomic_fetch_add(&server->paths[path][i].started, 1);
+			session->path[i] = path;
+		}
 
 		if (!more)
 			continue;
@@ -35,14 +43,14 @@ void session_fold(struct session *session)
 		atomic_fetch_add(
 			i == RELAY_UP ? &session->node->bytes_up : &session->node->bytes_down,
 			more);
-		atomic_fetch_add(&server->paths[session->path[i]].bytes, more);
+		atomic_fetch_add(&server->paths[session->path[i]][i].bytes, more);
 	}
 }
 
 static void log_phases(struct log_line *line, const struct session *session)
 {
-	static const char *const keys[PHASES] = { "ms_tls", "ms_dialogue", "ms_lookup", "ms_dial",
-		"ms_replay" };
+	static const char *const keys[PHASES] = { "ms_tls", "ms_dialogue", "ms_hold", "ms_lookup",
+		"ms_dial", "ms_replay" };
 
 	for (int i = 0; i < PHASES; i++) {
 		if (session->phase_ms[i] >= 0)

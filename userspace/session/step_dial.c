@@ -28,7 +28,7 @@ static const struct dial_fault fault_internal = { REASON_INTERNAL, HEALTH_NONE, 
 
 void dial_report(struct session *session, enum health_event event)
 {
-	struct dial *dial = session->dial;
+	struct dial *dial = session->login->dial;
 	enum health_change change;
 
 	if (!dial || !dial->entered)
@@ -60,21 +60,21 @@ static void close_leg(struct dial *dial)
 
 void session_drop_dial(struct session *session)
 {
-	struct dial *dial = session->dial;
+	struct dial *dial = session->login ? session->login->dial : NULL;
 
 	if (!dial)
 		return;
 	dial_report(session, HEALTH_NONE); /* whoever had a verdict reported it before */
 	resolve_cancel(dial->query);
 	close_leg(dial);
-	session->dial = NULL;
+	session->login->dial = NULL;
 	free(dial);
 }
 
 static void log_dial_failure(struct session *session, const struct dial_fault *fault)
 {
-	const char *text = stream_is_open(&session->dial->stream)
-		? tls_stream_error(&session->dial->stream)
+	const char *text = stream_is_open(&session->login->dial->stream)
+		? tls_stream_error(&session->login->dial->stream)
 		: "";
 	log_event_limited(LOGL_WARN, "node_failed", session->node->name, "node",
 		session->node->name, "reason", session_reason_name(fault->reason), "tls",
@@ -92,7 +92,7 @@ static void on_pause_over(struct timer *timer)
 
 void dial_failed(struct session *session, struct dial_fault fault)
 {
-	struct dial *dial = session->dial;
+	struct dial *dial = session->login->dial;
 	bool was_connecting = dial->phase == DIAL_CONNECT || dial->phase == DIAL_RESOLVE;
 
 	log_dial_failure(session, &fault);
@@ -180,7 +180,7 @@ static struct dial_fault tls_fault(int error)
 
 static void tls_progress(struct session *session)
 {
-	struct dial *dial = session->dial;
+	struct dial *dial = session->login->dial;
 	int r = tls_stream_handshake(&dial->stream);
 
 	if (r == -EAGAIN) {
@@ -199,7 +199,7 @@ static void tls_progress(struct session *session)
 
 void dial_start_tls(struct session *session)
 {
-	struct dial *dial = session->dial;
+	struct dial *dial = session->login->dial;
 
 	dial->phase = DIAL_TLS;
 	if (tls_stream_connect(&dial->stream, dial->tls) < 0) {
@@ -213,7 +213,7 @@ void dial_start_tls(struct session *session)
 /* The PROXY header is on its way: TLS next, or the greeting. */
 static void preamble_done(struct session *session)
 {
-	struct dial *dial = session->dial;
+	struct dial *dial = session->login->dial;
 
 	if (dial->leg->tls == CONFIG_TLS_IMPLICIT) {
 		dial_start_tls(session);
@@ -225,20 +225,20 @@ static void preamble_done(struct session *session)
 
 static void preamble_progress(struct session *session)
 {
-	int r = dial_flush(session->dial);
+	int r = dial_flush(session->login->dial);
 
 	if (r < 0)
 		dial_failed(session,
 			(struct dial_fault){ REASON_NODE_ERROR, HEALTH_FAIL_CLIENT, true });
-	else if (!session->dial->out.len)
+	else if (!session->login->dial->out.len)
 		preamble_done(session);
 	else
-		dial_update_watch(session->dial);
+		dial_update_watch(session->login->dial);
 }
 
 static void connected(struct session *session)
 {
-	struct dial *dial = session->dial;
+	struct dial *dial = session->login->dial;
 	unsigned char header[PROXYHDR_MAX_BYTES], id[PROXYHDR_ID_BYTES];
 	size_t len;
 
@@ -247,7 +247,7 @@ static void connected(struct session *session)
 	dial->phase = DIAL_PREAMBLE;
 	if (dial->leg->forwarding == CONFIG_FORWARDING_PROXY) {
 		proxyhdr_make_id(session->pool->server->instance, session->number, id);
-		len = proxyhdr_write(&session->client, &session->local, id, header);
+		len = proxyhdr_write(&session->client, &session->login->local, id, header);
 		if (buf_append(&dial->out, header, len) < 0) {
 			dial_failed(session, fault_internal);
 			return;
@@ -299,7 +299,7 @@ static void on_connect_timeout(struct timer *timer)
 
 static int connect_one(struct session *session, const struct addr *addr)
 {
-	struct dial *dial = session->dial;
+	struct dial *dial = session->login->dial;
 	struct addr source = { 0 };
 	uint64_t now = clock_mono_ms();
 	uint64_t left = dial->window_ends_ms > now ? dial->window_ends_ms - now : 0;
@@ -323,7 +323,7 @@ static int connect_one(struct session *session, const struct addr *addr)
 
 static void connect_next(struct session *session)
 {
-	struct dial *dial = session->dial;
+	struct dial *dial = session->login->dial;
 	const struct addr *addr = &dial->addrs[dial->addr_next++];
 	int r;
 
@@ -344,7 +344,7 @@ static void connect_next(struct session *session)
 static void on_resolved(void *arg, int status, const struct addr *addrs, size_t count)
 {
 	struct session *session = arg;
-	struct dial *dial = session->dial;
+	struct dial *dial = session->login->dial;
 
 	dial->query = NULL;
 	dial->addr_next = 0;
@@ -360,7 +360,7 @@ static void on_resolved(void *arg, int status, const struct addr *addrs, size_t 
 
 static void attempt_start(struct session *session)
 {
-	struct dial *dial = session->dial;
+	struct dial *dial = session->login->dial;
 
 	dial->phase = DIAL_RESOLVE;
 	dial->addr_next = dial->addr_count = 0;
@@ -392,8 +392,8 @@ static bool choose_leg(struct session *session, const char *destination)
 		session_unavailable(session, REASON_NODE_NO_PROTOCOL);
 		return false;
 	}
-	session->dial->leg = leg;
-	session->dial->tls = snapshot->legs[index].tls[session->settings->protocol];
+	session->login->dial->leg = leg;
+	session->login->dial->tls = snapshot->legs[index].tls[session->settings->protocol];
 	return true;
 }
 
@@ -406,8 +406,8 @@ static bool pass_breaker(struct session *session)
 		session_unavailable(session, REASON_NODE_DOWN);
 		return false;
 	}
-	session->dial->entered = true;
-	session->dial->probe = gate == HEALTH_PROBE;
+	session->login->dial->entered = true;
+	session->login->dial->probe = gate == HEALTH_PROBE;
 	return true;
 }
 
@@ -422,10 +422,10 @@ void session_step_dial(struct session *session, const char *destination)
 	}
 	session_phase_start(session);
 	session_set_state(session, S_DIAL);
-	session->dial = dial;
+	session->login->dial = dial;
 	dial->session = session;
 	dial->retries_left = (unsigned)config->server.backend_connect_retries;
-	dial->window_ends_ms = session->phase_started_ms + config->server.backend_timeout_ms;
+	dial->window_ends_ms = session->login->phase_started_ms + config->server.backend_timeout_ms;
 	buf_init(&dial->in, NODE_IN_BYTES, true);
 	buf_init(&dial->out, NODE_OUT_BYTES, true);
 	if (!choose_leg(session, destination) || !pass_breaker(session))

@@ -2,7 +2,7 @@
 /*
  * dialogue: the protocol's talk before login, answered by the router alone, until the client has
  * sent a complete credential (identify), asks for TLS, or ends. What is pipelined behind waits in
- * session->in. The protocol's front is a pure state machine; here is what it may not know:
+ * session->login->in. The protocol's front is a pure state machine; here is what it may not know:
  * sockets, TLS, configuration.
  */
 #include "session/session.h"
@@ -42,8 +42,9 @@ static int front_create(struct session *session, bool secure)
 	enum sasl_mech mechs[SASL_MECHS];
 	char literal[ADDR_TEXT_SIZE];
 	struct front_params params = {
-		.host = config->server.hostname ? config->server.hostname
-						: addr_format_literal(&session->local, literal),
+		.host = config->server.hostname
+			? config->server.hostname
+			: addr_format_literal(&session->login->local, literal),
 		.banner = caps->banner,
 		.capabilities = caps->advertise_joined,
 		.mechs = mechs,
@@ -53,23 +54,25 @@ static int front_create(struct session *session, bool secure)
 		.max_attempts = (unsigned)session->settings->max_auth_attempts,
 	};
 
-	session->front_ops = front_ops_of(session->settings->protocol);
-	return session->front_ops->create(&params, &session->front);
+	session->login->front_ops = front_ops_of(session->settings->protocol);
+	return session->login->front_ops->create(&params, &session->login->front);
 }
 
 void session_step_dialogue(struct session *session)
 {
-	bool secure = stream_is_tls(&session->stream);
+	bool secure = stream_is_tls(&session->login->stream);
 	int r;
 
 	session_phase_start(session);
 	session_set_state(session, S_DIALOGUE);
-	if (session->front) { /* after STARTTLS: IMAP says nothing (RFC 9051 section 6.2.1) */
-		session->front_ops->starttls_done(session->front, true);
+	if (session->login
+			->front) { /* after STARTTLS: IMAP says nothing (RFC 9051 section 6.2.1) */
+		session->login->front_ops->starttls_done(session->login->front, true);
 	} else {
 		r = front_create(session, secure);
 		if (r == 0)
-			r = session->front_ops->greet(session->front, &session->out);
+			r = session->login->front_ops->greet(
+				session->login->front, &session->login->out);
 		if (r < 0) {
 			session_close(session, REASON_INTERNAL);
 			return;
@@ -84,18 +87,19 @@ void session_step_dialogue(struct session *session)
 /* SES-15: nothing may be left behind the command, neither here nor in the socket. */
 static void start_tls(struct session *session)
 {
-	if (session->in.len || sock_unread(session->stream.fd) != 0) {
+	if (session->login->in.len || sock_unread(session->login->stream.fd) != 0) {
 		char client[ADDR_TEXT_SIZE], id[SESSION_ID_SIZE];
 
 		session_format_id(session, id);
 		log_event(LOGL_ERROR, "session_aborted", "reason", "starttls_injection", "id", id,
 			"client", addr_format(&session->client, client), NULL);
-		buf_clear(&session->in);
+		buf_clear(&session->login->in);
 		session_answer(session, FRONT_REPLY_VIOLATION);
 		session_finish(session, REASON_STARTTLS_INJECTION);
 		return;
 	}
-	if (session->front_ops->starttls_ok(session->front, &session->out) < 0) {
+	if (session->login->front_ops->starttls_ok(session->login->front, &session->login->out) <
+		0) {
 		session_close(session, REASON_INTERNAL);
 		return;
 	}
@@ -107,16 +111,17 @@ static void start_tls(struct session *session)
 /* Takes the credential over; ends the dialogue phase. */
 static void start_attempt(struct session *session)
 {
-	if (session->client_eof) { /* SES-3: it left, nobody reads the answer */
+	if (session->login->client_eof) { /* SES-3: it left, nobody reads the answer */
 		session_close(session, REASON_CLIENT_EOF);
 		return;
 	}
-	session->credential = calloc(1, sizeof(*session->credential));
-	if (!session->credential) {
+	session->login->credential = calloc(1, sizeof(*session->login->credential));
+	if (!session->login->credential) {
 		session_close(session, REASON_INTERNAL);
 		return;
 	}
-	session->front_ops->take_credential(session->front, session->credential);
+	session->login->front_ops->take_credential(
+		session->login->front, session->login->credential);
 	session_phase_end(session, PHASE_DIALOGUE);
 	session_step_identify(session);
 }
@@ -125,13 +130,16 @@ static void start_attempt(struct session *session)
 static bool run_once(struct session *session)
 {
 	size_t consumed = 0;
-	int r = session->front_ops->input(
-		session->front, buf_view(&session->in), &consumed, &session->out);
+	int r = session->login->front_ops->input(session->login->front,
+		buf_view(&session->login->in), &consumed, &session->login->out);
 
-	buf_consume(&session->in, consumed);
-	session->mech = (int16_t)session->front_ops->last_mech(session->front);
-	session->attempts = (uint16_t)session->front_ops->attempts(session->front);
-	if (session->out.len && session_flush(session) < 0)
+	buf_consume(&session->login->in, consumed);
+	session->mech = (int16_t)session->login->front_ops->last_mech(session->login->front);
+	session->attempts = (uint16_t)session->login->front_ops->attempts(session->login->front);
+	for (unsigned n = session->login->front_ops->privacy(session->login->front);
+		session->login->privacy < n; session->login->privacy++)
+		session_count_auth(session, AUTH_PRIVACY);
+	if (session->login->out.len && session_flush(session) < 0)
 		return false;
 	if (r == FRONT_STARTTLS)
 		start_tls(session);
@@ -139,7 +147,7 @@ static bool run_once(struct session *session)
 		start_attempt(session);
 	else if (r != PROTO_MORE && r != PROTO_AGAIN)
 		session_after_reply(session, r);
-	return r != PROTO_MORE && session->out.len <= OUT_HIGH_BYTES;
+	return r != PROTO_MORE && session->login->out.len <= OUT_HIGH_BYTES;
 }
 
 void session_dialogue_run(struct session *session)
@@ -147,21 +155,23 @@ void session_dialogue_run(struct session *session)
 	bool more = true;
 
 	while (more && session->state == S_DIALOGUE) {
-		more = session->in.len && run_once(session);
+		more = session->login->in.len && run_once(session);
 		/* Decrypted bytes for which no event will come. */
-		if (!more && session->state == S_DIALOGUE && stream_pending(&session->stream) &&
-			session->out.len <= OUT_HIGH_BYTES && buf_room(&session->in)) {
-			size_t before = session->in.len;
+		if (!more && session->state == S_DIALOGUE &&
+			stream_pending(&session->login->stream) &&
+			session->login->out.len <= OUT_HIGH_BYTES &&
+			buf_room(&session->login->in)) {
+			size_t before = session->login->in.len;
 
 			if (session_read_client(session))
 				return;
-			more = session->in.len > before;
+			more = session->login->in.len > before;
 		}
 	}
-	if (session->state != S_DIALOGUE || session->out.len > OUT_HIGH_BYTES)
+	if (session->state != S_DIALOGUE || session->login->out.len > OUT_HIGH_BYTES)
 		return;
-	if (session->client_eof)
+	if (session->login->client_eof)
 		session_finish(session, REASON_CLIENT_EOF);
-	else if (!session->in.len)
-		buf_fini(&session->in); /* idle clients hold no buffer */
+	else if (!session->login->in.len)
+		buf_fini(&session->login->in); /* idle clients hold no buffer */
 }

@@ -15,17 +15,19 @@ void session_step_drain(struct session *session)
 {
 	int r;
 
-	if (session->out.len)
+	if (session->login->out.len)
 		return;
-	r = stream_shutdown(&session->stream);
-	if (r == -EAGAIN)
+	r = stream_shutdown(&session->login->stream);
+	if (r == -EAGAIN) { /* close_notify does not fit the socket */
+		session->login->write_want = session->login->stream.want;
 		return;
+	}
 	if (r < 0) {
 		session_close(session, session->reason);
 		return;
 	}
 	session_set_state(session, S_LINGER);
-	session->read_want = 0;
+	session->login->read_want = 0;
 	session_linger_read(session);
 }
 
@@ -35,9 +37,9 @@ void session_linger_read(struct session *session)
 	ssize_t n;
 
 	for (size_t dropped = 0; dropped < LINGER_BYTES; dropped += (size_t)n) {
-		n = stream_read(&session->stream, scratch, sizeof(scratch));
+		n = stream_read(&session->login->stream, scratch, sizeof(scratch));
 		if (n == -EAGAIN) {
-			session->read_want = session->stream.want;
+			session->login->read_want = session->login->stream.want;
 			session_update_watch(session);
 			return;
 		}

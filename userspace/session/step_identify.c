@@ -14,7 +14,9 @@ static void rejected(struct session *session)
 
 	session_wipe_credential(session);
 	atomic_fetch_add(&session->pool->server->auth_failed, 1);
-	r = session->front_ops->reply(session->front, FRONT_REPLY_AUTH_FAILED, &session->out);
+	session_count_auth(session, AUTH_MALFORMED);
+	r = session->login->front_ops->reply(
+		session->login->front, FRONT_REPLY_AUTH_FAILED, &session->login->out);
 	session_phase_start(session);
 	session_restart_preauth(session);
 	session_after_reply(session, r);
@@ -24,7 +26,7 @@ void session_step_identify(struct session *session)
 {
 	const struct config *config = session->snapshot->config;
 	const struct identity_rules *rules = &config->identity_rules;
-	const struct proto_credential *credential = session->credential;
+	const struct proto_credential *credential = session->login->credential;
 	struct view message = buf_view(&credential->message);
 	struct view authcid =
 		view_make(message.data + credential->authcid_at, credential->authcid_len);
@@ -43,5 +45,5 @@ void session_step_identify(struct session *session)
 		session_close(session, REASON_INTERNAL);
 		return;
 	}
-	session_step_map(session);
+	session_step_hold(session);
 }

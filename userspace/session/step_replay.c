@@ -20,25 +20,26 @@ static const struct dial_fault fault_internal = { REASON_INTERNAL, HEALTH_NONE, 
 
 static int back_create(struct session *session)
 {
-	struct dial *dial = session->dial;
+	struct dial *dial = session->login->dial;
 	const struct config *config = session->snapshot->config;
 	struct back_params params = {
 		.starttls = dial->leg->tls == CONFIG_TLS_STARTTLS,
-		.host = config->server.hostname ? config->server.hostname
-						: addr_format_literal(&session->local, dial->host),
-		.client_tag = session->credential->tag,
+		.host = config->server.hostname
+			? config->server.hostname
+			: addr_format_literal(&session->login->local, dial->host),
+		.client_tag = session->login->credential->tag,
 	};
 
 	if (dial->leg->forwarding == CONFIG_FORWARDING_XCLIENT) {
 		session_format_id(session, dial->id);
 		dial->forward = (struct back_forward){
 			.client_ip = addr_format_ip(&session->client, dial->client_ip),
-			.local_ip = addr_format_ip(&session->local, dial->local_ip),
+			.local_ip = addr_format_ip(&session->login->local, dial->local_ip),
 			.client_port = addr_port(&session->client),
-			.local_port = addr_port(&session->local),
+			.local_port = addr_port(&session->login->local),
 			.ttl = (unsigned)config->server.proxy_ttl - 1,
 			.session_id = dial->id,
-			.client_tls = stream_is_tls(&session->stream),
+			.client_tls = stream_is_tls(&session->login->stream),
 		};
 		params.forward = &dial->forward;
 	}
@@ -49,7 +50,7 @@ static int back_create(struct session *session)
 /* The leg is up (again, after STARTTLS). */
 void session_replay_start(struct session *session)
 {
-	struct dial *dial = session->dial;
+	struct dial *dial = session->login->dial;
 
 	if (!dial->back) {
 		if (back_create(session) < 0) {
@@ -58,7 +59,7 @@ void session_replay_start(struct session *session)
 		}
 	} else {
 		run_outcome(session, dial->back_ops->starttls_done(dial->back, &dial->out));
-		if (session->dial != dial || dial->phase != DIAL_TALK)
+		if (session->login->dial != dial || dial->phase != DIAL_TALK)
 			return;
 	}
 	session_replay_input(session); /* TLS may hold the greeting already */
@@ -67,14 +68,14 @@ void session_replay_start(struct session *session)
 /* SES-48, checked right before the credential is written. */
 static bool may_send_secret(const struct session *session)
 {
-	return session->dial->secured ||
-		(session->dial->leg->tls == CONFIG_TLS_PLAIN &&
+	return session->login->dial->secured ||
+		(session->login->dial->leg->tls == CONFIG_TLS_PLAIN &&
 			session->destination->allow_plaintext_auth);
 }
 
 static void send_credential(struct session *session)
 {
-	struct dial *dial = session->dial;
+	struct dial *dial = session->login->dial;
 	size_t consumed = 0;
 	ssize_t n;
 	int r;
@@ -94,34 +95,36 @@ static void send_credential(struct session *session)
 		return;
 	}
 	r = dial->back_ops->replay(
-		dial->back, session->credential, buf_view(&dial->in), &consumed, &dial->out);
+		dial->back, session->login->credential, buf_view(&dial->in), &consumed, &dial->out);
 	buf_consume(&dial->in, consumed);
 	run_outcome(session, r);
 }
 
 static void refused(struct session *session)
 {
-	struct dial *dial = session->dial;
+	struct dial *dial = session->login->dial;
 	bool for_good = dial->back_ops->refused_for_good(dial->back);
 	bool temporarily = dial->back_ops->refused_temporarily(dial->back);
 	int r;
 
 	atomic_fetch_add(&session->pool->server->auth_failed, 1);
 	atomic_fetch_add(&session->node->auth_failed, 1);
+	session_count_auth(session, AUTH_REFUSED);
 	dial_report(session, HEALTH_SUCCESS);
 	session_phase_end(session, PHASE_REPLAY);
 	session_wipe_credential(session);
 	if (session->destination->hide_auth_errors) {
-		buf_clear(&session->out);
-		r = session->front_ops->reply(session->front,
+		buf_clear(&session->login->out);
+		r = session->login->front_ops->reply(session->login->front,
 			temporarily ? FRONT_REPLY_HIDDEN_TEMP : FRONT_REPLY_AUTH_FAILED,
-			&session->out);
+			&session->login->out);
 	} else {
-		r = session->front_ops->refused(session->front, &session->out);
+		r = session->login->front_ops->refused(session->login->front, &session->login->out);
 	}
 	session_drop_dial(session); /* #6: nothing is ever bridged after a refusal */
 	session_phase_start(session);
-	session->preauth_at_ms = session->phase_started_ms + session->settings->preauth_timeout_ms;
+	session->login->preauth_at_ms =
+		session->login->phase_started_ms + session->settings->preauth_timeout_ms;
 	session_set_state(session, S_DIALOGUE);
 	session_after_reply(session, r);
 	if (for_good)
@@ -131,6 +134,7 @@ static void refused(struct session *session)
 
 static void accepted(struct session *session)
 {
+	session_count_auth(session, AUTH_OK);
 	dial_report(session, HEALTH_SUCCESS);
 	session_phase_end(session, PHASE_REPLAY);
 	session_wipe_credential(session);
@@ -140,7 +144,8 @@ static void accepted(struct session *session)
 
 static void failed(struct session *session)
 {
-	enum back_failure failure = session->dial->back_ops->failure(session->dial->back);
+	enum back_failure failure =
+		session->login->dial->back_ops->failure(session->login->dial->back);
 	enum session_reason reason =
 		failure == BACK_FAIL_INJECTION ? REASON_STARTTLS_INJECTION : REASON_NODE_REFUSED;
 
@@ -153,7 +158,7 @@ static void failed(struct session *session)
 /* The node asked for the handshake: nothing it sent may be left (#2). */
 static void start_tls(struct session *session)
 {
-	struct dial *dial = session->dial;
+	struct dial *dial = session->login->dial;
 
 	if (dial->in.len || sock_unread(dial->stream.fd) != 0) {
 		log_event_limited(LOGL_ERROR, "node_starttls_injection", session->node->name,
@@ -168,7 +173,7 @@ static void start_tls(struct session *session)
 
 static void run_outcome(struct session *session, int outcome)
 {
-	struct dial *dial = session->dial;
+	struct dial *dial = session->login->dial;
 	int r = 0;
 
 	if (outcome < 0) {
@@ -241,11 +246,11 @@ static ssize_t read_node(struct dial *dial)
 
 static void consume_input(struct session *session, struct dial *dial)
 {
-	while (session->dial == dial && dial->phase == DIAL_TALK && dial->in.len &&
+	while (session->login->dial == dial && dial->phase == DIAL_TALK && dial->in.len &&
 		session->state != S_SPLICE) {
 		size_t consumed = 0;
-		int r = dial->back_ops->input(
-			dial->back, buf_view(&dial->in), &consumed, &dial->out, &session->out);
+		int r = dial->back_ops->input(dial->back, buf_view(&dial->in), &consumed,
+			&dial->out, &session->login->out);
 
 		buf_consume(&dial->in, consumed);
 		run_outcome(session, r);
@@ -257,7 +262,7 @@ static void consume_input(struct session *session, struct dial *dial)
 /* Readable, writable, or just secured: moves as far as it goes. */
 void session_replay_input(struct session *session)
 {
-	struct dial *dial = session->dial;
+	struct dial *dial = session->login->dial;
 	ssize_t n;
 	int r = dial_flush(dial);
 
@@ -267,7 +272,8 @@ void session_replay_input(struct session *session)
 	}
 	if (dial->back_ops->credential_sent(dial->back) && !dial->out.len)
 		session_wipe_credential(session);
-	while (session->dial == dial && dial->phase == DIAL_TALK && session->state != S_SPLICE) {
+	while (session->login->dial == dial && dial->phase == DIAL_TALK &&
+		session->state != S_SPLICE) {
 		n = read_node(dial);
 		if (n == -EAGAIN)
 			break;
@@ -277,6 +283,6 @@ void session_replay_input(struct session *session)
 		}
 		consume_input(session, dial);
 	}
-	if (session->dial == dial)
+	if (session->login->dial == dial)
 		dial_update_watch(dial);
 }

@@ -37,6 +37,7 @@ static void on_relay_done(struct relay *relay, void *arg, enum relay_end end)
 		[RELAY_END_KEEPALIVE] = REASON_KEEPALIVE,
 		[RELAY_END_IDLE] = REASON_IDLE,
 		[RELAY_END_TRUNCATED] = REASON_TRUNCATED,
+		[RELAY_END_KEY_UPDATE] = REASON_KEY_UPDATE,
 		[RELAY_END_STOPPED] = REASON_SHUTDOWN,
 	};
 	struct session *session = arg;
@@ -51,54 +52,73 @@ static void count_in(struct session *session)
 
 	session->counted_active = true;
 	atomic_fetch_add(&session->node->active, 1);
+	atomic_fetch_add(&session->node->protocol_active[session->settings->protocol], 1);
+	atomic_fetch_add(&session->node->protocol_sessions[session->settings->protocol], 1);
 	atomic_fetch_add(&session->node->sessions, 1);
 	for (int i = 0; i < 2; i++) {
 		session->path[i] = (int8_t)relay_path_of(session->relay, (enum relay_direction)i);
-		atomic_fetch_add(&server->paths[session->path[i]].active, 1);
-		atomic_fetch_add(&server->paths[session->path[i]].started, 1);
+		atomic_fetch_add(&server->paths[session->path[i]][i].active, 1);
+		atomic_fetch_add(&server->paths[session->path[i]][i].started, 1);
 	}
 	if (!timer_armed(&session->pool->fold_timer))
 		loop_timer_set(session->pool->loop, &session->pool->fold_timer, FOLD_MS, on_fold);
 }
 
+static const enum relay_mode modes[] = {
+	[CONFIG_SPLICE_AUTO] = RELAY_MODE_AUTO,
+	[CONFIG_SPLICE_SOCKMAP] = RELAY_MODE_SOCKMAP,
+	[CONFIG_SPLICE_KTLS] = RELAY_MODE_KTLS,
+	[CONFIG_SPLICE_COPY] = RELAY_MODE_COPY,
+};
+
 /* The watches go before the descriptors change hands. */
 static int start_relay(struct session *session)
 {
-	struct dial *dial = session->dial;
+	const struct config_splice *splice = &session->snapshot->config->splice;
+	struct dial *dial = session->login->dial;
 	struct relay_params params = {
-		.loop = session->pool->loop,
+		.engine = &session->pool->engine,
+		.settings = {
+			.mode = modes[splice->mode],
+			.backlog_limit = (uint32_t)splice->backlog_limit_bytes,
+			.bulk_rate = splice->bulk_rate_bytes,
+			.stall_ms = splice->stall_after_ms,
+		},
+		.session = session->number,
+		.protocol = protocol_name(session->settings->protocol),
 		.idle_ms = session->snapshot->config->server.bridge_idle_ms,
 		.drain_ms = DRAIN_MS,
 		.done = on_relay_done,
 		.arg = session,
 	};
-	struct stream legs[2] = { session->stream, dial->stream };
-	struct buf early[2] = { session->in, dial->in };
+	struct stream legs[2] = { session->login->stream, dial->stream };
+	struct buf early[2] = { session->login->in, dial->in };
 	int r;
 
-	loop_watch_del(&session->watch);
+	loop_watch_del(&session->login->watch);
 	loop_watch_del(&dial->watch);
 	r = relay_start(&params, legs, early, &session->relay);
-	session->stream = legs[RELAY_CLIENT]; /* zeroed if the relay took them */
+	session->login->stream = legs[RELAY_CLIENT]; /* zeroed if the relay took them */
 	dial->stream = legs[RELAY_NODE];
-	session->in = early[RELAY_CLIENT];
+	session->login->in = early[RELAY_CLIENT];
 	dial->in = early[RELAY_NODE];
 	return r;
 }
 
 void session_step_splice(struct session *session)
 {
-	if (session->out.len) /* the node's answer goes first */
+	if (session->login->out.len) /* the node's answer goes first */
 		return;
 	if (start_relay(session) < 0) {
 		session_close(session, REASON_INTERNAL);
 		return;
 	}
 	session_drop_dial(session);
-	session->front_ops->free(session->front);
-	session->front = NULL;
-	buf_fini(&session->in);
-	buf_fini(&session->out);
+	session->login->front_ops->free(session->login->front);
+	session->login->front = NULL;
+	buf_fini(&session->login->in);
+	buf_fini(&session->login->out);
 	session_set_state(session, S_ESTABLISHED);
+	session_retire_login(session);
 	count_in(session);
 }

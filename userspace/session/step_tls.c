@@ -28,18 +28,18 @@ void session_step_tls(struct session *session)
 {
 	session_phase_start(session);
 	session_set_state(session, S_TLS);
-	if (tls_stream_accept(&session->stream, session->snapshot->tls,
+	if (tls_stream_accept(&session->login->stream, session->snapshot->tls,
 		    alpn_of(session->settings->protocol)) < 0) {
 		session_close(session, REASON_INTERNAL);
 		return;
 	}
-	session->stream.want = EPOLLIN;
+	session->login->stream.want = EPOLLIN;
 	session_tls_progress(session);
 }
 
 void session_tls_progress(struct session *session)
 {
-	int r = tls_stream_handshake(&session->stream);
+	int r = tls_stream_handshake(&session->login->stream);
 
 	if (r == -EAGAIN) {
 		session_update_watch(session);
@@ -50,8 +50,8 @@ void session_tls_progress(struct session *session)
 		return;
 	}
 	session_phase_end(session, PHASE_TLS);
-	session->tls_version = tls_stream_version(&session->stream);
-	session->tls_cipher = tls_stream_cipher(&session->stream);
-	session->stream.want = 0;
+	session->tls_version = tls_stream_version(&session->login->stream);
+	session->tls_cipher = tls_stream_cipher(&session->login->stream);
+	session->login->stream.want = 0;
 	session_step_dialogue(session);
 }

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What sessions are counted by, for /metrics (admin.md section 6). Since start, atomic, any thread. */
+#ifndef SESSION_METRICS_H
+#define SESSION_METRICS_H
+
+#include "base/histogram.h"
+#include "config/config.h"
+
+#include <stdatomic.h>
+
+/* Why a session ended; the closed set of sessions.md section 15. */
+#define SESSION_REASONS(X)                          \
+	X(CLIENT_QUIT, "client_quit")               \
+	X(CLIENT_EOF, "client_eof")                 \
+	X(CLIENT_ERROR, "client_error")             \
+	X(NODE_EOF, "node_eof")                     \
+	X(NODE_ERROR, "node_error")                 \
+	X(IDLE, "idle")                             \
+	X(KEEPALIVE, "keepalive")                   \
+	X(PREAUTH_TIMEOUT, "preauth_timeout")       \
+	X(TLS_CLIENT, "tls_client")                 \
+	X(TLS_NODE, "tls_node")                     \
+	X(AUTH_LIMIT, "auth_limit")                 \
+	X(STARTTLS_INJECTION, "starttls_injection") \
+	X(PROTOCOL_ERROR, "protocol_error")         \
+	X(PROXY_HEADER, "proxy_header")             \
+	X(LOOP, "loop")                             \
+	X(NODE_DOWN, "node_down")                   \
+	X(NODE_UNREACHABLE, "node_unreachable")     \
+	X(NODE_REFUSED, "node_refused")             \
+	X(NODE_TIMEOUT, "node_timeout")             \
+	X(NODE_NO_PROTOCOL, "node_no_protocol")     \
+	X(TRUNCATED, "truncated")                   \
+	X(KEY_UPDATE, "key_update")                 \
+	X(KICKED, "kicked")                         \
+	X(SHUTDOWN, "shutdown")                     \
+	X(INTERNAL, "internal")
+
+enum session_reason {
+#define X(name, text) REASON_##name,
+	SESSION_REASONS(X)
+#undef X
+		SESSION_REASON_COUNT
+};
+
+enum session_phase {
+	PHASE_TLS,
+	PHASE_DIALOGUE,
+	PHASE_HOLD,
+	PHASE_LOOKUP,
+	PHASE_DIAL,
+	PHASE_REPLAY,
+	PHASES
+};
+
+enum session_auth { AUTH_OK, AUTH_REFUSED, AUTH_MALFORMED, AUTH_PRIVACY, AUTH_UNAVAILABLE, AUTHS };
+
+struct session_metrics {
+	atomic_uint_fast64_t ended[SESSION_REASON_COUNT];
+	atomic_uint_fast64_t auth[PROTOCOLS][AUTHS];
+	struct histogram phases[PHASES];
+};
+
+#endif
