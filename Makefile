@@ -30,7 +30,7 @@ ALL_LDFLAGS = $(LDFLAGS) -pie -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(SAN
 
 # Modules, each a directory of userspace/ and a static library. MODS_x: what x may use, itself
 # first; the include check (make layers) and the unit tests' link lines both come from here.
-MODULES := base loop net tls proto identity store mapping node relay config session admin
+MODULES := base loop net tls proto identity store mapping node bpfctl relay config session admin
 MODS_base := base
 MODS_loop := loop base
 MODS_net := net loop base
@@ -40,15 +40,16 @@ MODS_identity := identity base
 MODS_store := store tls net loop base
 MODS_mapping := mapping store tls net loop base
 MODS_node := node net loop base
-MODS_relay := relay tls net loop base
+MODS_bpfctl := bpfctl base
+MODS_relay := relay bpfctl tls net loop base
 MODS_config := config store identity tls net loop base
-MODS_session := session config relay node mapping store identity proto tls net loop base
-MODS_admin := admin session config relay node mapping store identity proto tls net loop base
+MODS_session := session config relay bpfctl node mapping store identity proto tls net loop base
+MODS_admin := admin session config relay bpfctl node mapping store identity proto tls net loop base
 MODS_ctl := ctl config store identity tls net loop base
 MODS_top := $(MODS_admin)
 
-LIBS := -lssl -lcrypto -lsqlite3 -lcares -ljansson -lnl-route-3 -lnl-3 -lpcre2-8 -lm
-NL_CFLAGS := -I/usr/include/libnl3
+LIBS := -lpq -lhiredis -lbpf -lelf -lz -lssl -lcrypto -lsqlite3 -lcares -ljansson -lnl-route-3 -lnl-3 -lpcre2-8 -lm
+NL_CFLAGS := -I/usr/include/libnl3 -I/usr/include/postgresql
 ALL_CFLAGS += $(NL_CFLAGS)
 
 mod_src = $(wildcard userspace/$(1)/*.c)
@@ -132,6 +133,11 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(BUILD)/homingd $(DESTDIR)$(PREFIX)/sbin/homingd
 	install -m 755 $(BUILD)/homingctl $(DESTDIR)$(PREFIX)/bin/homingctl
+	install -d $(DESTDIR)$(PREFIX)/share/man/man8 \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	$(BUILD)/homingctl --man > $(DESTDIR)$(PREFIX)/share/man/man8/homingctl.8
+	$(BUILD)/homingctl --completion \
+		> $(DESTDIR)$(PREFIX)/share/bash-completion/completions/homingctl
 
 clean:
 	rm -rf build build-san build-tsan build-fuzz

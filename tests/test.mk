@@ -10,9 +10,10 @@ deps:
 test: deps
 	@echo "building (optimised, sanitizers, ThreadSanitizer, fuzzers)"
 	@$(MAKE) -s --no-print-directory -j$(JOBS) all build/tests/toml-decoder build/tests/schema-doc \
-		build/bench/lightnode build/bench/idleload
-	@$(MAKE) -s --no-print-directory -j$(JOBS) SAN=1 all unit-build
-	@$(MAKE) -s --no-print-directory -j$(JOBS) TSAN=1 all $(TSAN_TESTS)
+		$(addprefix build/bench/,lightnode idleload relayload) relay-tests store-tests build/tests/unit/relay/relay build/tests/unit/relay/stall
+	@$(MAKE) -s --no-print-directory -j$(JOBS) SAN=1 all unit-build relay-tests store-tests \
+		$(addprefix build-san/bench/,lightnode idleload relayload)
+	@$(MAKE) -s --no-print-directory -j$(JOBS) TSAN=1 all store-tests $(TSAN_TESTS)
 	@$(MAKE) -s --no-print-directory -j$(JOBS) fuzz-build
 	@MAKE="$(MAKE)" /usr/bin/python3 tests/tools/run-tests.py
 

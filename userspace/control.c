@@ -31,9 +31,10 @@ struct control {
 	unsigned workers_started, workers_empty;
 	struct control_backend backend_state;
 	struct admin_backend backend;
-	struct admin_server *admin;
+	struct admin_server *admin, *admin_local;
 	_Atomic(struct mapping *)
 		mapping_for_store; /* the store's thread may call before we are done */
+	atomic_bool push_up;
 };
 
 /* ---- what the mapping reports ---- */
@@ -164,17 +165,47 @@ static int watch_signals(struct control *control)
 
 /* ---- starting ---- */
 
-static void on_store_changed(void *arg, const char *identifier)
+/* MAP-100: what the store names is normalised as a login is; what cannot be an account is nobody's. */
+static void on_pushed_key(struct control *control, struct mapping *mapping, struct view identifier)
+{
+	struct identity identity;
+
+	if (identity_account(
+		    &control->server->snapshot->config->identity_rules, identifier, &identity) < 0)
+		log_event_limited(LOGL_WARN, "push", "", "text",
+			"a message that names no account is ignored", NULL);
+	else
+		mapping_invalidate(mapping, view_make(identity.account, identity.len));
+}
+
+/* Any thread: the store's. */
+static void on_store_push(void *arg, enum store_push_event event, struct view identifier)
 {
 	struct control *control = arg;
 	struct mapping *mapping = atomic_load(&control->mapping_for_store);
 
+	atomic_store(&control->push_up,
+		event == STORE_PUSH_UP ||
+			(event != STORE_PUSH_DOWN && atomic_load(&control->push_up)));
 	if (!mapping)
 		return;
-	if (identifier)
-		mapping_invalidate(mapping, view_str(identifier));
-	else
+	switch (event) {
+	case STORE_PUSH_UP:
+		mapping_expire_all(mapping);
+		mapping_set_push(mapping, MAPPING_PUSH_UP);
+		log_event(LOGL_INFO, "push_up", NULL);
+		break;
+	case STORE_PUSH_DOWN:
+		mapping_set_push(mapping, MAPPING_PUSH_DOWN);
+		log_event(LOGL_WARN, "push_lost", NULL);
+		break;
+	case STORE_PUSH_KEY:
+		on_pushed_key(control, mapping, identifier);
+		break;
+	case STORE_PUSH_ALL:
 		mapping_invalidate_all(mapping);
+		break;
+	}
 }
 
 static int start_mapping(struct control *control, char *error, size_t error_size)
@@ -197,7 +228,7 @@ static int start_mapping(struct control *control, char *error, size_t error_size
 	for (size_t i = 0; i < config->destination_count; i++)
 		names[i] = config->destinations[i].name;
 	params.destinations = names;
-	r = store_open(config, on_store_changed, control, &params.store, error, error_size);
+	r = store_open(config, on_store_push, control, &params.store, error, error_size);
 	control->backend_state.store = params.store;
 	if (r == 0) {
 		r = mapping_new(&params, &control->server->mapping);
@@ -207,13 +238,17 @@ static int start_mapping(struct control *control, char *error, size_t error_size
 	free(names);
 	if (r < 0)
 		return r;
+	if (store_has_push(config))
+		mapping_set_push(control->server->mapping, MAPPING_PUSH_DOWN);
 	atomic_store(&control->mapping_for_store, control->server->mapping);
+	if (atomic_load(&control->push_up)) /* before there was anything to expire */
+		mapping_set_push(control->server->mapping, MAPPING_PUSH_UP);
 	mapping_on_event(control->server->mapping, on_mapping_event, control);
 	on_probe(&control->probe_timer);
 	return 0;
 }
 
-static int start_admin(struct control *control, int admin_fd)
+static int start_admin(struct control *control, int admin_fd, int local_fd)
 {
 	const struct config_admin *settings = &control->server->snapshot->config->admin;
 	struct admin_params params = {
@@ -225,11 +260,18 @@ static int start_admin(struct control *control, int admin_fd)
 		.lockout_ms = settings->lockout_duration_ms,
 		.backend = &control->backend,
 	};
+	int r = 0;
 
 	control_backend_fill(&control->backend, &control->backend_state);
-	if (admin_fd < 0)
-		return 0;
-	return admin_server_new(&params, &control->admin);
+	if (admin_fd >= 0)
+		r = admin_server_new(&params, &control->admin);
+	params.listen_fd = local_fd;
+	params.tls = NULL;
+	if (r == 0 && local_fd >= 0)
+		r = admin_server_new(&params, &control->admin_local);
+	else if (local_fd >= 0)
+		close(local_fd);
+	return r;
 }
 
 static int start_workers(struct control *control)
@@ -247,10 +289,13 @@ static int start_workers(struct control *control)
 			return r;
 		control->workers_started++;
 	}
+	control->backend_state.workers = control->workers;
+	control->backend_state.worker_count = count;
 	return 0;
 }
 
-static int start(struct control *control, int admin_fd, char *error, size_t error_size)
+static int start(struct control *control, const struct control_params *params, char *error,
+	size_t error_size)
 {
 	int r = watch_signals(control);
 
@@ -258,9 +303,11 @@ static int start(struct control *control, int admin_fd, char *error, size_t erro
 	if (r == 0)
 		r = netlink_addrs_new(&control->loop, &control->server->local_addrs);
 	if (r == 0)
+		r = holds_new(&control->server->holds);
+	if (r == 0)
 		r = start_mapping(control, error, error_size);
 	if (r == 0)
-		r = start_admin(control, admin_fd);
+		r = start_admin(control, params->admin_fd, params->admin_local_fd);
 	if (r == 0)
 		r = start_workers(control);
 	control->backend_state.starting = false;
@@ -273,12 +320,16 @@ static void stop(struct control *control)
 		worker_kill(&control->workers[i]);
 	for (unsigned i = 0; i < control->workers_started; i++)
 		worker_join(&control->workers[i]);
+	mailbox_run(&control->loop.mailbox); /* their last answers */
 	admin_server_free(control->admin);
+	admin_server_free(control->admin_local);
 	loop_timer_del(&control->loop, &control->probe_timer);
 	loop_timer_del(&control->loop, &control->stats_timer);
 	loop_timer_del(&control->loop, &control->grace_timer);
 	mapping_free(control->server->mapping);
 	control->server->mapping = NULL;
+	holds_free(control->server->holds);
+	control->server->holds = NULL;
 	for (unsigned i = 0; i < control->workers_started; i++)
 		worker_fini(&control->workers[i]);
 	free(control->workers);
@@ -306,7 +357,7 @@ int control_run(const struct control_params *params, char *error, size_t error_s
 	if (r < 0)
 		return r;
 	the_control = &control;
-	r = start(&control, params->admin_fd, error, error_size);
+	r = start(&control, params, error, error_size);
 	if (r == 0) {
 		log_event(LOGL_INFO, "ready", "version", HOMING_VERSION, NULL);
 		loop_timer_set(&control.loop, &control.stats_timer, STATS_LINE_MS, on_stats_line);

@@ -13,6 +13,7 @@ struct control;
 struct control_params {
 	struct server *server; /* snapshot and bound listeners in place; control adds the rest */
 	int admin_fd;          /* listening socket, taken over; -1 = no admin listener */
+	int admin_local_fd;    /* the same for the unix socket */
 };
 
 /* Builds mapping, admin server and workers, and serves until a stop signal has been carried out.

@@ -63,15 +63,42 @@ static json_t *paths_json(struct server *server)
 	json_t *paths = json_object();
 
 	for (int i = RELAY_PATH_COPY; i < RELAY_PATHS; i++) {
-		struct path_counters *path = &server->paths[i];
+		struct path_counters *up = &server->paths[i][RELAY_UP],
+				     *down = &server->paths[i][RELAY_DOWN];
 
-		if (!load(&path->started)) /* only paths that this build and kernel have used */
+		if (!load(&up->started) && !load(&down->started)) /* only those that were used */
 			continue;
 		json_object_set_new(paths, relay_path_name((enum relay_path)i),
-			json_pack("{sI sI sI}", "active", load(&path->active), "started",
-				load(&path->started), "bytes", load(&path->bytes)));
+			json_pack("{sI sI sI}", "active", load(&up->active) + load(&down->active),
+				"started", load(&up->started) + load(&down->started), "bytes",
+				load(&up->bytes) + load(&down->bytes)));
 	}
 	return paths;
+}
+
+/* What the start's probes found, and what the kernel paths have had to do since. */
+static json_t *probe_json(const struct server *server)
+{
+	json_t *rows = json_array();
+
+	for (size_t i = 0; i < server->probe.row_count; i++) {
+		const struct probe_row *row = &server->probe.rows[i];
+
+		json_array_append_new(rows,
+			json_pack("{ss sb ss}", "name", row->name, "ok", (int)row->ok, "reason",
+				row->reason));
+	}
+	return rows;
+}
+
+static json_t *splice_json(struct server *server)
+{
+	struct relay_kernel *kernel = &server->kernel;
+
+	return json_pack("{sI sI sI sI sI sI}", "backlog", load(&kernel->demotions_backlog), "bulk",
+		load(&kernel->demotions_bulk), "resumed", load(&kernel->resumes), "stalls",
+		load(&kernel->stalls), "refused", load(&kernel->refused), "key_updates",
+		load(&kernel->key_updates));
 }
 
 static int add_stats(void *arg, json_t *object)
@@ -91,10 +118,12 @@ static int add_stats(void *arg, json_t *object)
 	r |= json_object_set_new(
 		object, "rejected_limit", json_integer(load(&server->rejected_limit)));
 	r |= json_object_set_new(object, "auth_failed", json_integer(load(&server->auth_failed)));
-	r |= json_object_set_new(object, "held", json_integer(0));
+	r |= json_object_set_new(object, "held", json_integer(load(&server->held)));
 	r |= json_object_set_new(object, "nodes", nodes_json(server));
 	r |= json_object_set_new(object, "listeners", listeners_json(server));
 	r |= json_object_set_new(object, "paths", paths_json(server));
+	r |= json_object_set_new(object, "splice", splice_json(server));
+	r |= json_object_set_new(object, "probe", probe_json(server));
 	return r ? -ENOMEM : 0;
 }
 
@@ -157,6 +186,34 @@ static int node_reset(void *arg, struct view name)
 	return -ENOENT;
 }
 
+static int sessions(void *arg, const struct session_filter *filter,
+	void (*done)(void *done_arg, json_t *answer), void *done_arg)
+{
+	return control_sessions(arg, filter, done, done_arg);
+}
+
+static int kick(void *arg, const char *account_name, void (*done)(void *done_arg, json_t *answer),
+	void *done_arg)
+{
+	return control_kick(arg, account_name, done, done_arg);
+}
+
+static int delay(void *arg, const char *account_name, unsigned seconds)
+{
+	struct control_backend *control = arg;
+	int r = holds_set(control->server->holds, view_str(account_name),
+		seconds ? clock_mono_ms() + seconds * 1000ull : 0);
+
+	if (r == 0)
+		control_holds_changed(control);
+	return r;
+}
+
+static int metrics(void *arg, struct buf *ret_text)
+{
+	return control_metrics(arg, ret_text);
+}
+
 static void log_account(void *arg, struct view text, char *ret, size_t ret_size)
 {
 	struct control_backend *control = arg;
@@ -179,6 +236,10 @@ void control_backend_fill(struct admin_backend *backend, struct control_backend 
 		.store_reload = store_reload,
 		.each_node = each_node,
 		.node_reset = node_reset,
+		.sessions = sessions,
+		.kick = kick,
+		.metrics = metrics,
+		.delay = delay,
 		.log_account = log_account,
 	};
 }

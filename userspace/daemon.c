@@ -50,16 +50,6 @@ static unsigned check_listener(const struct config_listener *listener)
 	return errors;
 }
 
-static unsigned check_mapping(const struct config *config)
-{
-	if (config->mapping.source == CONFIG_SOURCE_REDIS)
-		return complain("mapping.source", "", "\"redis\"");
-	if (config->mapping.source == CONFIG_SOURCE_SQL &&
-		config->mapping.sql_kind != CONFIG_SQL_SQLITE)
-		return complain("mapping.sql.url", "", "PostgreSQL");
-	return 0;
-}
-
 static unsigned check_mechs(const struct config *config)
 {
 	const struct config_capabilities *caps = &config->capabilities[PROTOCOL_IMAP];
@@ -81,15 +71,10 @@ static unsigned check_mechs(const struct config *config)
 
 static unsigned check_supported(const struct config *config)
 {
-	unsigned errors = check_mapping(config) + check_mechs(config);
+	unsigned errors = check_mechs(config);
 
 	for (size_t i = 0; i < config->listener_count; i++)
 		errors += check_listener(&config->listeners[i]);
-	if (config->splice.mode == CONFIG_SPLICE_SOCKMAP ||
-		config->splice.mode == CONFIG_SPLICE_KTLS)
-		errors += complain("splice.mode", "", "a kernel data path");
-	if (config->admin.present && config->admin.socket)
-		errors += complain("admin.socket", "", "the unix socket");
 	return errors;
 }
 
@@ -179,7 +164,25 @@ static int bind_admin(struct server *server, int *ret_fd)
 	return 0;
 }
 
-static int bind_all(struct server *server, int *ret_admin_fd)
+static int bind_admin_local(struct server *server, int *ret_fd)
+{
+	const struct config_admin *admin = &server->snapshot->config->admin;
+	int fd;
+
+	if (!admin->present || !admin->socket)
+		return 0;
+	fd = sock_listen_unix(admin->socket, 128);
+	if (fd < 0) {
+		fprintf(stderr, "homingd: admin: cannot bind %s: %s\n", admin->socket,
+			strerror(-fd));
+		return fd;
+	}
+	log_event(LOGL_INFO, "listening", "listener", "admin", "path", admin->socket, NULL);
+	*ret_fd = fd;
+	return 0;
+}
+
+static int bind_all(struct server *server, struct control_params *params)
 {
 	size_t count = server->snapshot->config->listener_count;
 	int r = 0;
@@ -190,7 +193,9 @@ static int bind_all(struct server *server, int *ret_admin_fd)
 	server->listener_count = count;
 	for (size_t i = 0; r == 0 && i < count; i++)
 		r = bind_listener(server, i);
-	return r == 0 ? bind_admin(server, ret_admin_fd) : r;
+	if (r == 0)
+		r = bind_admin(server, &params->admin_fd);
+	return r == 0 ? bind_admin_local(server, &params->admin_local_fd) : r;
 }
 
 static void server_fini(struct server *server)
@@ -208,9 +213,84 @@ static void server_fini(struct server *server)
 	}
 	free(server->listeners);
 	snapshot_unref(server->snapshot);
+	bpfctl_free(server->bpfctl);
 }
 
 /* ---- start ---- */
+
+/* ---- the kernel's data paths ---- */
+
+static const struct probe_row *first_failure(const struct relay_probe *probe, const char *what)
+{
+	for (size_t i = 0; i < probe->row_count; i++) {
+		if (!probe->rows[i].ok && strncmp(probe->rows[i].name, what, strlen(what)) == 0)
+			return &probe->rows[i];
+	}
+	return NULL;
+}
+
+/* One warning for each kind of path that is not there at all (SEC-12). */
+static void log_probe(const struct server *server)
+{
+	const struct relay_probe *probe = &server->probe;
+	const struct probe_row *row = first_failure(probe, server->bpfctl ? "sockmap" : "bpf");
+	bool ktls = server->kernel.ktls.usable[TLS_VERSION_1_3][TLS_AES_128_GCM];
+
+	if (!server->kernel.sockmap)
+		log_event(LOGL_WARN, "path_unavailable", "path", "sockmap", "reason",
+			row ? row->reason : NULL, NULL);
+	row = first_failure(probe, "ktls");
+	if (!ktls)
+		log_event(LOGL_WARN, "path_unavailable", "path", "ktls", "reason",
+			row ? row->reason : NULL, NULL);
+	log_event(LOGL_INFO, "paths", "sockmap", server->kernel.sockmap ? "yes" : "no", "ktls",
+		ktls ? "yes" : "no", "no_pad", server->kernel.ktls.no_pad ? "yes" : "no", "rekey",
+		server->kernel.ktls.rekey ? "yes" : "no", NULL);
+	if (server->bpfctl && bpfctl_pin_error(server->bpfctl))
+		log_event(
+			LOGL_WARN, "not_pinned", "reason", bpfctl_pin_error(server->bpfctl), NULL);
+}
+
+/* Two rows per session, within reason. */
+static unsigned flows_wanted(const struct config *config)
+{
+	uint64_t flows = 0;
+
+	for (size_t i = 0; i < config->listener_count; i++)
+		flows += 2 * (uint64_t)config->listeners[i].max_connections;
+	return (unsigned)MIN(MAX(flows, (uint64_t)1024), (uint64_t)1 << 20);
+}
+
+static void load_kernel_paths(struct server *server, const char *pin_path, unsigned flows)
+{
+	struct bpfctl_params params = {
+		.pin_path = pin_path,
+		.workers = MIN(server->worker_count, (unsigned)HM_WORKERS_MAX),
+		.max_flows = flows,
+	};
+	char error[BPFCTL_ERROR_SIZE] = "";
+
+	if (bpfctl_load(&params, &server->bpfctl, error) < 0)
+		server->bpfctl = NULL;
+	server->kernel.bpfctl = server->bpfctl;
+	relay_probe(&server->probe, &server->kernel, error);
+	tls_prefer_ciphers(relay_probe_ciphers(&server->kernel));
+}
+
+int daemon_probe(void)
+{
+	struct server server = { .worker_count = 1 };
+
+	load_kernel_paths(&server, NULL, 1024);
+	for (size_t i = 0; i < server.probe.row_count; i++) {
+		const struct probe_row *row = &server.probe.rows[i];
+
+		printf("%-46s %-4s%s%s\n", row->name, row->ok ? "yes" : "no",
+			*row->reason ? " " : "", row->reason);
+	}
+	bpfctl_free(server.bpfctl);
+	return 0;
+}
 
 static void check_descriptors(const struct config *config)
 {
@@ -254,8 +334,8 @@ static unsigned worker_count(const struct config *config)
 static int serve(struct server *server, char *error, size_t error_size)
 {
 	const struct config *config = server->snapshot->config;
-	struct control_params params = { .server = server, .admin_fd = -1 };
-	int r = bind_all(server, &params.admin_fd);
+	struct control_params params = { .server = server, .admin_fd = -1, .admin_local_fd = -1 };
+	int r = bind_all(server, &params);
 
 	if (r < 0) { /* bind_all() has said why */
 		*error = '\0';
@@ -264,6 +344,7 @@ static int serve(struct server *server, char *error, size_t error_size)
 	r = privileges_drop(config->server.user, config->server.group, error, error_size);
 	if (r < 0) {
 		fd_closep(&params.admin_fd);
+		fd_closep(&params.admin_local_fd);
 		return r;
 	}
 	return control_run(&params, error, error_size);
@@ -279,12 +360,17 @@ static int start(struct config *config, char *error, size_t error_size)
 		r = fd_random(server.instance, sizeof(server.instance));
 	if (r == 0)
 		r = tls_process_init();
-	if (r == 0)
+	if (r == 0) {
+		load_kernel_paths(&server, config->splice.pin_path, flows_wanted(config));
+		log_probe(&server);
 		r = snapshot_new(config, &server.snapshot, error, error_size);
+	}
 	if (r == 0)
 		r = serve(&server, error, error_size);
 	if (server.snapshot)
 		server_fini(&server);
+	else
+		bpfctl_free(server.bpfctl);
 	tls_process_fini();
 	return r;
 }

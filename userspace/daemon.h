@@ -9,4 +9,7 @@
  * messages go to stderr. */
 int daemon_run(const char *config_path);
 
+/* Tries what this kernel can do for the relay and prints it, one line for each thing. Returns 0. */
+int daemon_probe(void);
+
 #endif

@@ -14,6 +14,7 @@ static int usage(FILE *out, int code)
 	fputs("usage: homingd [--config] FILE      run with this configuration\n"
 	      "       homingd --check-config FILE  check it and exit\n"
 	      "       homingd --print-config FILE  print what is in effect and exit\n"
+	      "       homingd --probe              try what this kernel can do, print it and exit\n"
 	      "       homingd --version\n"
 	      "FILE may also come from the environment variable HOMING_CONFIG.\n",
 		out);
@@ -51,6 +52,7 @@ int main(int argc, char **argv)
 		{ "config", required_argument, NULL, 'c' },
 		{ "check-config", no_argument, NULL, 'k' },
 		{ "print-config", no_argument, NULL, 'p' },
+		{ "probe", no_argument, NULL, 'P' },
 		{ "version", no_argument, NULL, 'v' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
@@ -70,6 +72,8 @@ int main(int argc, char **argv)
 		case 'p':
 			mode = MODE_PRINT;
 			break;
+		case 'P':
+			return daemon_probe();
 		case 'v':
 			puts("homingd " HOMING_VERSION);
 			return 0;

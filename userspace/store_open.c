@@ -56,7 +56,7 @@ static int open_file(struct config *config, struct store **ret_store, char error
 	return store_file_new(&params, ret_store, error);
 }
 
-static int open_sqlite(struct config *config, store_changed_fn *changed, void *changed_arg,
+static int open_sqlite(struct config *config, store_push_fn *push, void *push_arg,
 	struct store **ret_store, char error[STORE_ERROR_BYTES])
 {
 	struct store_sqlite_params params = {
@@ -66,23 +66,73 @@ static int open_sqlite(struct config *config, store_changed_fn *changed, void *c
 		.upsert_query = config->mapping.sql_upsert_query,
 		.delete_query = config->mapping.sql_delete_query,
 		.busy_ms = config->mapping.lookup_timeout_ms,
-		.changed = changed,
-		.changed_arg = changed_arg,
+		.push = push,
+		.push_arg = push_arg,
 	};
 
 	return store_sqlite_new(&params, ret_store, error);
 }
 
-int store_open(struct config *config, store_changed_fn *changed, void *changed_arg,
-	struct store **ret_store, char *error, size_t error_size)
+static int open_pg(struct config *config, store_push_fn *push, void *push_arg,
+	struct store **ret_store, char error[STORE_ERROR_BYTES])
+{
+	struct store_pg_params params = {
+		.url = config->mapping.sql_url,
+		.query = config->mapping.sql_query,
+		.upsert_query = config->mapping.sql_upsert_query,
+		.delete_query = config->mapping.sql_delete_query,
+		.pool_size = (unsigned)config->mapping.sql_pool_size,
+		.timeout_ms = config->mapping.lookup_timeout_ms,
+		.push = push,
+		.push_arg = push_arg,
+	};
+
+	return store_pg_new(&params, ret_store, error);
+}
+
+static void warn(void *arg, const char *text)
+{
+	(void)arg;
+	log_event(LOGL_WARN, "push", "text", text, NULL);
+}
+
+static int open_redis(struct config *config, store_push_fn *push, void *push_arg,
+	struct store **ret_store, char error[STORE_ERROR_BYTES])
+{
+	struct store_redis_params params = {
+		.url = config->mapping.redis_url,
+		.key_prefix = config->mapping.redis_key_prefix,
+		.pool_size = (unsigned)config->mapping.redis_pool_size,
+		.timeout_ms = config->mapping.lookup_timeout_ms,
+		.push = push,
+		.push_arg = push_arg,
+		.warn = warn,
+	};
+
+	return store_redis_new(&params, ret_store, error);
+}
+
+bool store_has_push(const struct config *config)
+{
+	return config->mapping.source == CONFIG_SOURCE_REDIS ||
+		(config->mapping.source == CONFIG_SOURCE_SQL &&
+			config->mapping.sql_kind != CONFIG_SQL_SQLITE);
+}
+
+int store_open(struct config *config, store_push_fn *push, void *push_arg, struct store **ret_store,
+	char *error, size_t error_size)
 {
 	char text[STORE_ERROR_BYTES] = "cannot open the store";
 	int r;
 
 	if (config->mapping.source == CONFIG_SOURCE_FILE)
 		r = open_file(config, ret_store, text);
+	else if (config->mapping.source == CONFIG_SOURCE_REDIS)
+		r = open_redis(config, push, push_arg, ret_store, text);
+	else if (config->mapping.sql_kind != CONFIG_SQL_SQLITE)
+		r = open_pg(config, push, push_arg, ret_store, text);
 	else
-		r = open_sqlite(config, changed, changed_arg, ret_store, text);
+		r = open_sqlite(config, push, push_arg, ret_store, text);
 	if (r < 0)
 		snprintf(error, error_size, "mapping: %s", text);
 	return r;

@@ -7,7 +7,10 @@
 #include "store/store.h"
 
 /* Returns 0 or -errno with error = text for the operator. changed: see store_changed_fn. */
-MUST_USE int store_open(struct config *config, store_changed_fn *changed, void *changed_arg,
+MUST_USE int store_open(struct config *config, store_push_fn *push, void *push_arg,
 	struct store **ret_store, char *error, size_t error_size);
+
+/* Whether the store tells of changes by a channel of its own (push_state is not "none"). */
+bool store_has_push(const struct config *config);
 
 #endif

@@ -4,7 +4,9 @@ router as a process, clients. Standard library only. Everything lives in a direc
 is stopped and removed by close()."""
 
 import contextlib
+import fcntl
 import grp
+import hashlib
 import http.client
 import json
 import os
@@ -21,6 +23,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.parse
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("HOMING_BUILD", os.path.join(ROOT, "build")))
@@ -101,8 +104,7 @@ class Workspace:
             self.own(path)
         with open(cert, encoding="ascii") as f:
             der = ssl.PEM_cert_to_DER_cert(f.read())
-        import hashlib
-        return cert, keyfile, hashlib.sha256(der).hexdigest()
+            return cert, keyfile, hashlib.sha256(der).hexdigest()
 
     def close(self):
         shutil.rmtree(self.path, ignore_errors=True)
@@ -398,6 +400,18 @@ def node_imap(conn):
         conn.send("%s OK %s\r\n" % (words[0], words[1]))
 
 
+@contextlib.contextmanager
+def light_node():
+    """The benchmark's node, plain: (destination, its name)."""
+    with subprocess.Popen([BUILD + "/bench/lightnode", "127.0.0.1:0", "plain"],
+                          stdout=subprocess.PIPE, text=True) as node:
+        try:
+            port = int(node.stdout.readline())
+            yield destination_toml("node1", "127.0.0.1", port, "plain", None, "none"), "node1"
+        finally:
+            node.kill()
+
+
 # ---- the router ----
 
 class Router:
@@ -436,6 +450,7 @@ class Router:
         if "-san" in BUILD:
             self.environment.setdefault("HOMING_COREDUMP", "1")
         self.rlimit_nofile = rlimit_nofile
+        self.wrapper = []  # a command that starts the router under another identity
         self.ports, self.lines, self.process = {}, [], None
         self.lock = threading.Condition()
 
@@ -472,10 +487,13 @@ class Router:
             if self.rlimit_nofile:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (self.rlimit_nofile,) * 2)
 
-        self.process = subprocess.Popen([os.path.join(BUILD, "homingd"), "--config", self.config],
+        self.process = subprocess.Popen([*self.wrapper, os.path.join(BUILD, "homingd"), "--config",
+                                         self.config],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, env=self.environment,
                                         preexec_fn=limits)
+        # The router drops lines rather than wait for a reader; let bursts fit.
+        fcntl.fcntl(self.process.stderr, fcntl.F_SETPIPE_SZ, 1 << 20)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
         self.wait_line(lambda line: "msg=ready" in line)
@@ -551,6 +569,20 @@ class Router:
     def stats(self):
         return self.admin("GET", "/stats")[1]
 
+    def sessions(self, **filters):
+        query = urllib.parse.urlencode(filters)
+        status, body, _ = self.admin("GET", "/sessions" + ("?" + query if query else ""))
+        assert status == 200, body
+        return body
+
+    def wait_path(self, path, account):
+        """The account's sessions are established, and this path carries both directions."""
+        def there():
+            rows = self.sessions(identifier=account)["sessions"]
+            return rows and all((row["stage"], row["path_up"], row["path_down"]) ==
+                                ("established", path, path) for row in rows)
+        wait_until(there)
+
     def wait_idle(self):
         """No client connection is left."""
         wait_until(lambda: self.stats()["active_connections"] == 0)
@@ -590,7 +622,6 @@ class Router:
 def exchange(sock, block, size, received=b""):
     """Sends size bytes of repeated block and receives size bytes at the same time, in one thread
     (an SSLSocket must not be used by two). Returns the digest of what came, received included."""
-    import hashlib
     digest, got, sent = hashlib.sha256(received), len(received), 0
     view, end = memoryview(block), time.monotonic() + 10 * PATIENCE
     sock.setblocking(False)
@@ -613,6 +644,68 @@ def exchange(sock, block, size, received=b""):
     sock.settimeout(PATIENCE)
     assert got == sent == size, (got, sent)
     return digest.hexdigest()
+
+
+def rss_kib(pid):
+    with open("/proc/%d/status" % pid, encoding="ascii") as f:
+        return int(re.search(r"^VmRSS:\s+(\d+)", f.read(), re.M).group(1))
+
+
+def available_kib():
+    with open("/proc/meminfo", encoding="ascii") as f:
+        return int(re.search(r"^MemAvailable:\s+(\d+)", f.read(), re.M).group(1))
+
+
+def push_at_a_closed_door(make, sysctl, path, tls, mode, push=400 << 20):
+    """A node tries to push at a client that does not read. What was taken of it is held by four
+    sockets, the router and the kernel's backlog between them: at most the buffers and 2 MiB. Then
+    the client reads, and every byte is there. Returns the figures."""
+    buffer = 256 << 10
+    for name in ("net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem"):
+        sysctl(name, "4096 %d %d" % (buffer // 2, buffer))
+    started, taken, stop = threading.Event(), [], threading.Event()
+    block = bytes(range(251)) * 1024
+
+    def serve(conn):
+        if node_login(conn) is None:
+            return
+        assert conn.line() == "start"
+        conn.sock.settimeout(3)
+        total = 0
+        with contextlib.suppress(OSError):
+            while total < push:
+                at = total % len(block) # a record at a time: all that is counted was sent
+                total += conn.sock.send(block[at:at + 16384])
+        taken.append(total)
+        stop.wait(PATIENCE)
+
+    node = make.node("node1", serve, tls=tls)
+    router = make.router([node], listeners={"imap": tls}, extra="[capabilities.imap]\n"
+                         "allow_plain_auth_without_tls = true\n[splice]\nmode = \"%s\"\n" % mode)
+    with router.client(tls=tls == "implicit") as client:
+        client.line()
+        assert client.command("a LOGIN alice pw")[-1].startswith("a OK")
+        router.wait_path(path, "alice")
+        rss, available = rss_kib(router.process.pid), available_kib()
+        client.send("start\n")
+        wait_until(lambda: taken)
+        grown, used = rss_kib(router.process.pid) - rss, available - available_kib()
+        # a socket's memory is what it holds with the kernel's overhead: at most twice its buffer
+        assert taken[0] < 4 * 2 * buffer + (2 << 20), taken
+        assert grown < 2048, grown
+        assert used < (4 * 2 * buffer + (2 << 20)) // 1024 + 32768, used # the machine is not ours alone
+        digest, got = hashlib.sha256(), 0
+        while got < taken[0]:
+            data = client.sock.recv(1 << 20)
+            assert data
+            digest.update(data)
+            got += len(data)
+        expected = hashlib.sha256((block * (taken[0] // len(block) + 1))[:taken[0]])
+        assert got == taken[0] and digest.digest() == expected.digest()
+        rows = router.sessions()["sessions"]
+        assert {rows[0]["path_up"], rows[0]["path_down"]} == {path}
+        stop.set()
+    return {"taken": taken[0], "rss_kib": grown, "available_kib": used}
 
 
 def parse_logfmt(line):

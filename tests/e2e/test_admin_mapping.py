@@ -5,6 +5,7 @@ import os
 import socket
 import sqlite3
 import ssl
+import subprocess
 import threading
 import time
 
@@ -587,3 +588,73 @@ def test_certificates_by_sni(make, workspace):
     assert subject("b.c.example.com") == "router"
     assert subject("example.com") == "router"
     assert subject(None) == "router"
+
+
+# ---- the host's own socket ----
+
+def test_ADM_9a_unix_socket(make, workspace):
+    import stat
+    path = os.path.join(workspace.path, "admin.sock")
+    os.chmod(workspace.path, 0o755)
+    node = make.node("node1")
+    router = make.router([node], start=False)
+    with open(router.config, encoding="utf-8") as f:
+        text = f.read()
+    with open(router.config, "w", encoding="utf-8") as f:
+        f.write(text.replace("[admin]\n", '[admin]\nsocket = "%s"\n' % path))
+    router.start()
+    info = os.stat(path)
+    assert stat.S_ISSOCK(info.st_mode) and stat.S_IMODE(info.st_mode) == 0o600
+    assert info.st_uid == os.geteuid()
+    ctl = [harness.BUILD + "/homingctl", "--socket", path]
+
+    def run(*args, **kwargs):
+        return subprocess.run([*ctl, *args], capture_output=True, text=True, timeout=30,
+                              check=False, **kwargs)
+
+    done = run("stats")
+    assert done.returncode == 0 and "hit_rate_pct" in done.stdout, done.stderr
+    assert run("map", "set", "alice", "node1").stdout == "alice -> node1\n"
+    assert "client=local" in router.wait_line(lambda line: "op=map_set" in line)
+    for _ in range(20): # the limit of one address does not apply
+        assert run("health").returncode == 0
+    # Somebody else who may open it is not served.
+    os.chmod(path, 0o666)
+    other = run("stats", preexec_fn=lambda: os.setuid(12345))
+    assert other.returncode == 3
+    router.wait_line(lambda line: "msg=admin_denied" in line)
+    # What a crash left behind is replaced.
+    router.stop(expect=-9, how=9)
+    assert os.path.exists(path) and run("health").returncode == 3
+    router.start()
+    wait_until(lambda: run("ready").stdout == "ok\n")
+
+
+def test_help_man_and_completion_know_the_same():
+    import re
+
+    def run(*args):
+        done = subprocess.run([harness.BUILD + "/homingctl", *args], capture_output=True, text=True,
+                              timeout=30, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+    usage, man, script = run("--help"), run("--man"), run("--completion")
+    commands = re.findall(r"^  ([a-z-]+) ", usage.split("options:")[0], re.M)
+    options = re.findall(r"^  (--[a-z-]+)", usage.split("options:")[1], re.M)
+    assert "move" in commands and "--socket" in options
+    for command in commands:
+        assert ".TP\n\\fB%s\\fR" % command.replace("-", "\\-") in man
+    for option in options:
+        assert "\\fB%s\\fR" % option.replace("-", "\\-") in man
+
+    def complete(*words):
+        done = subprocess.run(["bash", "-c", script + '\nCOMP_WORDS=("$@")\n'
+                               'COMP_CWORD=$((${#COMP_WORDS[@]} - 1))\n_homingctl\n'
+                               'printf "%s\\n" "${COMPREPLY[@]}"', "bash", "homingctl", *words],
+                              capture_output=True, text=True, check=True)
+        return done.stdout.split()
+    assert complete("") == commands
+    assert complete("mo") == ["move"]
+    assert complete("--js") == ["--json"]
+    assert complete("map", "") == ["get", "set", "del", "reload"]
+    assert complete("--") == options

@@ -98,16 +98,26 @@ def main():
     cmocka("build-tsan", programs_below("build-tsan"))
     # What freed memory still holds can be judged in the optimised build alone: the sanitizer's
     # quarantine keeps also what OpenSSL has freed.
-    pytest("end to end, sanitizers", "build-san", ["tests/e2e", "-k", "not SEC_21"])
+    pytest("end to end, sanitizers", "build-san", ["tests/e2e", "-k", "not SEC_21 and not 200_moves"])
     pytest("end to end, ThreadSanitizer", "build-tsan",
-           ["tests/e2e", "-k", "150 or MAP or ADM or SES_86 or SES_51 or 100_mib or random"])
+           ["tests/e2e", "-k", "(150 or MAP or ADM or SES_86 or SES_51 or 100_mib or random) "
+            "and not gib and not 200_moves"])
     pytest("end to end, optimised build", "build", ["tests/e2e", "-k",
-                                                    "100_mib or dovecot or 150 or SEC_ or config"])
+                                                    "paths or dovecot or 150 or SEC_ or config or stores"])
+    for build, path, sessions in (("build", "sockmap", 20000), ("build", "copy", 3000),
+                                  ("build-san", "sockmap", 2000), ("build-san", "copy", 1000)):
+        code, output = run("%d random sessions on %s, %s" % (sessions, path, build),
+                           ["%s/tests/relay/torture" % build, path, str(sessions)])
+        count(int(code == 0), int(code != 0))
+        print("       " + output.strip().splitlines()[-1] if output.strip() else "")
+    output = closing_line("virtual machines", [PYTHON, "vm/run.py"], timeout=1800)
+    print("\n".join("       " + line for line in output.splitlines()
+                    if re.match(r"(ok|FAILED|skipped) ", line)))
     output = closing_line("fuzz", [make, "--no-print-directory", "fuzz"], timeout=1200)
     print("\n".join("       " + line for line in output.splitlines() if " fuzz " in line))
     code, output = run("5,000 idle sessions", [make, "--no-print-directory", "bench"], timeout=900)
     count(int(code == 0), int(code != 0))
-    print("\n".join("       " + line for line in output.splitlines()[-14:]))
+    print("\n".join("       " + line for line in output.splitlines() if "  " in line))
     single("demo", [PYTHON, "tests/demo/demo.py"], environment={"DEMO_ONCE": "1"})
     single("demo fails without the PROXY header", [PYTHON, "tests/demo/demo.py"],
            expect_failure=True, environment={"DEMO_ONCE": "1", "DEMO_PROXY": "off"})

@@ -9,6 +9,7 @@
 #include "base/view.h"
 #include "mapping/mapping.h"
 #include "node/health.h"
+#include "session/session_list.h"
 
 #include <jansson.h>
 
@@ -38,6 +39,21 @@ struct admin_backend {
 		void *fn_arg);
 	/* Returns 0, or -ENOENT for an unknown destination. */
 	int (*node_reset)(void *arg, struct view name);
+
+	/* The sessions that match, as GET /sessions gives them. done is called once, later, with an
+	 * object to drop, or NULL without memory. Returns 0, -ENOENT for an unknown node, -ENOMEM. */
+	int (*sessions)(void *arg, const struct session_filter *filter,
+		void (*done)(void *done_arg, json_t *answer), void *done_arg);
+
+	/* Ends the account's sessions past the hold; done as above with {"kicked":N}. */
+	int (*kick)(void *arg, const char *account, void (*done)(void *done_arg, json_t *answer),
+		void *done_arg);
+	/* Logins of the account wait for that long, 0: no more. 0, -ENOSPC or -ENOMEM. */
+	int (*delay)(void *arg, const char *account, unsigned seconds);
+
+	/* Appends what the router counts as Prometheus text; mapping and admin API are added here.
+	 * Returns 0 or -ENOMEM. */
+	int (*metrics)(void *arg, struct buf *ret_text);
 
 	/* The account as logs may show it (redacted unless log_accounts = full). */
 	void (*log_account)(void *arg, struct view account, char *ret, size_t ret_size);

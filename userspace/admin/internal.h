@@ -35,6 +35,8 @@ void lockout_free(struct lockout *lockout);
 /* Seconds until the address may try again, rounded up; 0 = now. */
 uint64_t lockout_remaining_s(struct lockout *lockout, const struct addr *peer, uint64_t now_ms);
 void lockout_failure(struct lockout *lockout, const struct addr *peer, uint64_t now_ms);
+/* Addresses that are locked out now. */
+uint64_t lockout_count(const struct lockout *lockout, uint64_t now_ms);
 void lockout_success(struct lockout *lockout, const struct addr *peer);
 
 struct admin_server {
@@ -46,15 +48,25 @@ struct admin_server {
 	struct list_node conns;
 	unsigned conn_count;
 	struct lockout *lockout;
+	uint64_t denied; /* requests without the right token */
 };
 
+/* On the host's own socket: no TLS, no token (ADM-9a). */
+static inline bool admin_is_local(const struct admin_server *server)
+{
+	return !server->params.tls;
+}
+
 /* server.c: answers; body NULL = none. extra: further header lines with CRLF, or "". */
+void admin_respond_as(
+	struct admin_conn *conn, int status, const char *type, const char *extra, const char *body);
+/* As JSON. */
 void admin_respond(struct admin_conn *conn, int status, const char *extra, const char *body);
 void admin_error(struct admin_conn *conn, int status, const char *text);
 
 /* routes.c: the head is complete, the body has been read. */
 void admin_route(struct admin_conn *conn);
-/* The connection goes: whatever it waits for must not find it any more. */
+/* answers.c. The connection goes: whatever it waits for must not find it any more. */
 void admin_forget_pending(struct admin_conn *conn);
 
 #endif

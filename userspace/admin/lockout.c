@@ -119,3 +119,12 @@ void lockout_success(struct lockout *lockout, const struct addr *peer)
 	if (failure)
 		forget(lockout, failure);
 }
+
+uint64_t lockout_count(const struct lockout *lockout, uint64_t now_ms)
+{
+	uint64_t count = 0;
+
+	list_for_each (node, &lockout->by_age)
+		count += list_entry(node, struct failure, by_age)->locked_until_ms > now_ms;
+	return count;
+}

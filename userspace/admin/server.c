@@ -61,14 +61,20 @@ static void set_state(struct admin_conn *conn, enum admin_state state)
 
 void admin_respond(struct admin_conn *conn, int status, const char *extra, const char *body)
 {
+	admin_respond_as(conn, status, "application/json", extra, body);
+}
+
+void admin_respond_as(
+	struct admin_conn *conn, int status, const char *type, const char *extra, const char *body)
+{
 	size_t len = body ? strlen(body) : 0;
 	int r;
 
 	buf_fini(&conn->in); /* wipes the token */
 	r = buf_printf(&conn->out,
-		"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
+		"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
 		"Cache-Control: no-store\r\nConnection: close\r\n%s\r\n",
-		status, http_reason(status), len, extra);
+		status, http_reason(status), type, len, extra);
 	if (r == 0 && !conn->is_head)
 		r = buf_append(&conn->out, body, len);
 	if (r < 0)
@@ -344,7 +350,8 @@ static void open_conn(struct admin_server *server, int fd, const struct addr *pe
 {
 	struct admin_conn *conn;
 
-	if (server->conn_count >= MAX_CONNS || count_address(server, peer) >= MAX_PER_ADDRESS) {
+	if (server->conn_count >= MAX_CONNS ||
+		(!admin_is_local(server) && count_address(server, peer) >= MAX_PER_ADDRESS)) {
 		close(fd);
 		return;
 	}
@@ -353,7 +360,8 @@ static void open_conn(struct admin_server *server, int fd, const struct addr *pe
 		close(fd);
 		return;
 	}
-	sock_tune(fd);
+	if (!admin_is_local(server))
+		sock_tune(fd);
 	conn->server = server;
 	conn->peer = *peer;
 	stream_init_plain(&conn->stream, fd);
@@ -361,12 +369,13 @@ static void open_conn(struct admin_server *server, int fd, const struct addr *pe
 	list_add_tail(&server->conns, &conn->link);
 	server->conn_count++;
 	if (loop_watch_add(server->params.loop, &conn->watch, fd, EPOLLIN, on_conn) < 0 ||
-		tls_stream_accept(&conn->stream, server->params.tls, &admin_alpn) < 0) {
+		(!admin_is_local(server) &&
+			tls_stream_accept(&conn->stream, server->params.tls, &admin_alpn) < 0)) {
 		conn_close(conn);
 		return;
 	}
 	conn->stream.want = EPOLLIN;
-	set_state(conn, ADMIN_TLS);
+	set_state(conn, admin_is_local(server) ? ADMIN_HEAD : ADMIN_TLS);
 }
 
 static void on_resume(struct timer *timer)
@@ -377,14 +386,28 @@ static void on_resume(struct timer *timer)
 		log_event(LOGL_ERROR, "listener_lost", "listener", "admin", NULL);
 }
 
+/* ADM-9a: root and the service user alone; -EACCES: somebody else, closed. */
+static int accept_local(int listen_fd)
+{
+	uid_t uid;
+	int fd = sock_accept_unix(listen_fd, &uid);
+
+	if (fd < 0 || uid == 0 || uid == geteuid())
+		return fd;
+	close(fd);
+	log_event_limited(LOGL_WARN, "admin_denied", "socket", "client", "local", NULL);
+	return -EACCES;
+}
+
 static void on_connection(struct loop_watch *watch, uint32_t epoll_events)
 {
 	struct admin_server *server = container_of(watch, struct admin_server, watch);
-	struct addr peer;
+	struct addr peer = { 0 };
 
 	(void)epoll_events;
 	for (int i = 0; i < MAX_CONNS; i++) {
-		int fd = sock_accept(server->listen_fd, &peer);
+		int fd = admin_is_local(server) ? accept_local(server->listen_fd)
+						: sock_accept(server->listen_fd, &peer);
 
 		if (fd == -EAGAIN)
 			return;
@@ -411,7 +434,7 @@ int admin_server_new(const struct admin_params *params, struct admin_server **re
 		return r;
 	}
 	server->params = *params;
-	server->params.tls = tls_server_ref(params->tls);
+	server->params.tls = params->tls ? tls_server_ref(params->tls) : NULL;
 	memcpy(server->token_sha256, params->token_sha256, TLS_SHA256_SIZE);
 	server->listen_fd = params->listen_fd;
 	list_init(&server->conns);

@@ -135,13 +135,11 @@ static void check_sql(struct loader *loader)
 
 static void check_redis(struct loader *loader)
 {
-	struct view url = view_str(loader->config->mapping.redis_url);
+	const char *url = loader->config->mapping.redis_url;
+	char error[STORE_ERROR_BYTES];
 
-	if (url.data && !view_starts(url, VIEW_LIT("redis://")) &&
-		!view_starts(url, VIEW_LIT("rediss://")) &&
-		!view_starts(url, VIEW_LIT("redis+unix://")))
-		check_find(loader, true, "mapping.redis", "url",
-			"unknown scheme; accepted are redis://, rediss:// and redis+unix://");
+	if (url && store_redis_check_url(url, error) < 0)
+		check_find(loader, true, "mapping.redis", "url", "%s", error);
 }
 
 static bool has_table(const struct config *config, const char *path)

@@ -69,6 +69,16 @@ static int connect_to(struct call *call, const struct addrinfo *info)
 	return r;
 }
 
+static int dial_unix(struct call *call, const char *path)
+{
+	int fd = sock_connect_unix(path);
+
+	if (fd < 0)
+		return fail(call, path, strerror(-fd));
+	stream_init_plain(&call->stream, fd);
+	return 0;
+}
+
 static int dial(struct call *call, const struct ctl_target *target)
 {
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *infos;
@@ -169,15 +179,15 @@ int ctl_request(const struct ctl_target *target, const char *method, const char 
 		.error = error,
 		.error_size = error_size };
 	struct buf out, in;
-	int r = dial(&call, target);
+	int r = target->socket ? dial_unix(&call, target->socket) : dial(&call, target);
 
 	buf_init(&out, 0, true);
 	buf_init(&in, ANSWER_BYTES, false);
-	if (r == 0)
+	if (r == 0 && !target->socket)
 		r = start_tls(&call, target);
 	if (r == 0 &&
 		buf_printf(&out, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: homingctl\r\n", method,
-			path, target->host) < 0)
+			path, target->socket ? "localhost" : target->host) < 0)
 		r = fail(&call, "out of memory", NULL);
 	if (r == 0 && target->token &&
 		buf_printf(&out, "Authorization: Bearer %s\r\n", target->token) < 0)

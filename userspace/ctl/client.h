@@ -6,7 +6,8 @@
 #include "base/view.h"
 
 struct ctl_target {
-	const char *host; /* name or IP literal, without brackets */
+	const char *socket; /* a unix socket instead of all that follows; NULL: HTTPS */
+	const char *host;   /* name or IP literal, without brackets */
 	const char *port;
 	const char *ca_path;      /* NULL = system store */
 	const unsigned char *pin; /* SHA-256 of the leaf, or NULL */

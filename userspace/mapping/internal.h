@@ -32,6 +32,8 @@ struct mapping {
 	atomic_uint_fast64_t unknown_destination, invalidated, flushes;
 	atomic_uint_fast64_t down_since_ms; /* 0: not down */
 	atomic_bool store_seen;
+	struct histogram latency; /* of the store */
+	atomic_int push_state;    /* enum mapping_push_state */
 };
 
 struct query;
@@ -42,6 +44,7 @@ struct query {
 	struct store_request request;
 	struct post post;
 	struct timer timer;
+	uint64_t started_ms;
 	struct mapping *mapping;
 	struct flight *flight;
 	query_fn *done; /* administration; NULL when abandoned */

@@ -119,6 +119,8 @@ static void settle(struct query *query)
 	query->done = NULL;
 	if (!flight && !done)
 		return;
+	if (query->request.op == STORE_LOOKUP)
+		histogram_observe(&query->mapping->latency, clock_mono_ms() - query->started_ms);
 	note_outcome(query->mapping, &query->request);
 	if (flight)
 		flight_done(flight, &query->request);
@@ -149,6 +151,7 @@ static void on_query_late(struct timer *timer)
 {
 	struct query *query = container_of(timer, struct query, timer);
 	struct query late = { .mapping = query->mapping,
+		.started_ms = query->started_ms,
 		.flight = query->flight,
 		.done = query->done,
 		.admin_done = query->admin_done,
@@ -184,7 +187,8 @@ void mapping_query_start(struct query *query)
 {
 	struct mapping *mapping = query->mapping;
 
-	query->request.deadline_ms = clock_mono_ms() + mapping->params.lookup_timeout_ms;
+	query->started_ms = clock_mono_ms();
+	query->request.deadline_ms = query->started_ms + mapping->params.lookup_timeout_ms;
 	loop_timer_set(
 		mapping->control, &query->timer, mapping->params.lookup_timeout_ms, on_query_late);
 	mapping->queries_out++;
@@ -407,6 +411,11 @@ void mapping_expire_all(struct mapping *mapping)
 	cache_expire_all(mapping->cache, clock_mono_ms());
 }
 
+const struct histogram *mapping_store_latency(const struct mapping *mapping)
+{
+	return &mapping->latency;
+}
+
 void mapping_stats(struct mapping *mapping, struct mapping_stats *ret_stats)
 {
 	uint64_t since = atomic_load(&mapping->down_since_ms), now = clock_mono_ms();
@@ -422,12 +431,18 @@ void mapping_stats(struct mapping *mapping, struct mapping_stats *ret_stats)
 		.invalidated = atomic_load(&mapping->invalidated),
 		.flushes = atomic_load(&mapping->flushes),
 		.store_seen = atomic_load(&mapping->store_seen),
+		.push_state = (enum mapping_push_state)atomic_load(&mapping->push_state),
 		.store_down_ms = since && now > since ? now - since : 0,
 	};
 	ret_stats->store_state = since  ? MAPPING_STORE_DOWN
 		: ret_stats->store_seen ? MAPPING_STORE_UP
 					: MAPPING_STORE_UNKNOWN;
 	cache_count(mapping->cache, now, &ret_stats->entries, &ret_stats->stale_entries);
+}
+
+void mapping_set_push(struct mapping *mapping, enum mapping_push_state state)
+{
+	atomic_store(&mapping->push_state, (int)state);
 }
 
 void mapping_on_event(struct mapping *mapping, mapping_event_fn *fn, void *arg)

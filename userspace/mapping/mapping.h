@@ -7,6 +7,7 @@
 #ifndef MAPPING_MAPPING_H
 #define MAPPING_MAPPING_H
 
+#include "base/histogram.h"
 #include "base/view.h"
 #include "loop/loop.h"
 #include "store/store.h"
@@ -118,6 +119,10 @@ void mapping_on_event(struct mapping *mapping, mapping_event_fn *fn, void *arg);
 
 enum mapping_store_state { MAPPING_STORE_UNKNOWN, MAPPING_STORE_UP, MAPPING_STORE_DOWN };
 
+/* The store's push channel, as the owner of the store was told (MAP-106). Any thread. */
+enum mapping_push_state { MAPPING_PUSH_NONE, MAPPING_PUSH_UP, MAPPING_PUSH_DOWN };
+void mapping_set_push(struct mapping *mapping, enum mapping_push_state state);
+
 /* mapping.md section 12. */
 struct mapping_stats {
 	uint64_t hits, misses, coalesced, entries /* unexpired */, stale_entries, stale_served;
@@ -125,7 +130,10 @@ struct mapping_stats {
 	enum mapping_store_state store_state;
 	uint64_t store_down_ms;
 	bool store_seen; /* answered at least once */
+	enum mapping_push_state push_state;
 };
+/* How long the store's answers took, errors and time-outs included. Any thread. */
+const struct histogram *mapping_store_latency(const struct mapping *mapping);
 void mapping_stats(struct mapping *mapping, struct mapping_stats *ret_stats); /* any thread */
 
 /* Asks the store for a sign of life, so that /readyz can become true before the first login

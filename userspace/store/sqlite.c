@@ -6,7 +6,7 @@
  * each request reports what it met, and the next one opens it again (MAP-34).
  */
 #include "base/clock.h"
-#include "store/store.h"
+#include "store/pool.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -25,8 +25,8 @@ struct store_sqlite {
 	char *path;
 	char *sql[STATEMENTS]; /* NULL: none */
 	bool read_only;
-	store_changed_fn *changed;
-	void *changed_arg;
+	store_push_fn *push;
+	void *push_arg;
 
 	pthread_t thread;
 	pthread_mutex_t lock;
@@ -166,23 +166,6 @@ static void set_error(struct store_sqlite *store, struct store_request *request,
 		close_db(store); /* opened again by the next request */
 }
 
-/* MAP-33: trimmed of ASCII blanks; NULL, empty and blank mean no mapping. */
-static void take_value(sqlite3_stmt *statement, struct store_request *request)
-{
-	const char *text = (const char *)sqlite3_column_text(statement, 0);
-	struct view v = view_make(text, text ? (size_t)sqlite3_column_bytes(statement, 0) : 0);
-
-	while (v.len && strchr(" \t\r\n", v.data[0]))
-		v = view_skip(v, 1);
-	while (v.len && strchr(" \t\r\n", v.data[v.len - 1]))
-		v.len--;
-	if (!v.len)
-		return;
-	snprintf(request->value, sizeof(request->value), "%.*s", (int)MIN(v.len, (size_t)255),
-		v.data);
-	request->result = STORE_FOUND;
-}
-
 static void run_statement(
 	struct store_sqlite *store, struct store_request *request, enum statement which)
 {
@@ -197,8 +180,10 @@ static void run_statement(
 		r = bind_text(statement, 2, request->destination);
 	if (r == SQLITE_OK)
 		r = sqlite3_step(statement);
-	if (r == SQLITE_ROW && which == STATEMENT_QUERY)
-		take_value(statement, request);
+	if (r == SQLITE_ROW && which == STATEMENT_QUERY && sqlite3_column_text(statement, 0))
+		store_take_value(request,
+			view_make((const char *)sqlite3_column_text(statement, 0),
+				(size_t)sqlite3_column_bytes(statement, 0)));
 	while (r == SQLITE_ROW) /* further rows are ignored, but a write must run to its end */
 		r = sqlite3_step(statement);
 	if (r == SQLITE_DONE && which == STATEMENT_UPSERT)
@@ -270,8 +255,8 @@ static void poll_changes(struct store_sqlite *store)
 		store->deadline_ms = clock_mono_ms() + 100;
 		store->data_version = read_version(store);
 	}
-	if (store->changed && (replaced || (version >= 0 && version != store->data_version)))
-		store->changed(store->changed_arg, NULL);
+	if (store->push && (replaced || (version >= 0 && version != store->data_version)))
+		store->push(store->push_arg, STORE_PUSH_ALL, view_make("", 0));
 }
 
 /* ---- thread ---- */
@@ -349,13 +334,6 @@ static bool sqlite_writable(const struct store *base)
 	return writable((const struct store_sqlite *)base);
 }
 
-static int sqlite_reload(struct store *base, char error[STORE_ERROR_BYTES])
-{
-	(void)base;
-	(void)error;
-	return -ENOTSUP;
-}
-
 static void release(struct store_sqlite *store)
 {
 	pthread_mutex_destroy(&store->lock);
@@ -382,17 +360,9 @@ static const struct store_ops sqlite_ops = {
 	.name = "sqlite",
 	.submit = sqlite_submit,
 	.writable = sqlite_writable,
-	.reload = sqlite_reload,
+	.reload = store_no_reload,
 	.free = sqlite_free,
 };
-
-static char *copy_text(const char *text, bool *ok)
-{
-	char *copy = text ? strdup(text) : NULL;
-
-	*ok &= !text || copy;
-	return copy;
-}
 
 int store_sqlite_new(const struct store_sqlite_params *params, struct store **ret_store,
 	char error[STORE_ERROR_BYTES])
@@ -406,13 +376,13 @@ int store_sqlite_new(const struct store_sqlite_params *params, struct store **re
 	if (!store)
 		return r;
 	store->store.ops = &sqlite_ops;
-	store->path = copy_text(params->path, &ok);
-	store->sql[STATEMENT_QUERY] = copy_text(params->query, &ok);
-	store->sql[STATEMENT_UPSERT] = copy_text(params->upsert_query, &ok);
-	store->sql[STATEMENT_DELETE] = copy_text(params->delete_query, &ok);
+	store->path = store_copy_text(params->path, &ok);
+	store->sql[STATEMENT_QUERY] = store_copy_text(params->query, &ok);
+	store->sql[STATEMENT_UPSERT] = store_copy_text(params->upsert_query, &ok);
+	store->sql[STATEMENT_DELETE] = store_copy_text(params->delete_query, &ok);
 	store->read_only = params->read_only;
-	store->changed = params->changed;
-	store->changed_arg = params->changed_arg;
+	store->push = params->push;
+	store->push_arg = params->push_arg;
 	store->data_version = -1;
 	pthread_mutex_init(&store->lock, NULL);
 	pthread_condattr_init(&attr);

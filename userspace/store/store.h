@@ -8,7 +8,9 @@
 #define STORE_STORE_H
 
 #include "base/buf.h"
+#include "base/list.h"
 #include "base/view.h"
+#include "loop/post.h"
 
 #define STORE_VALUE_BYTES 256
 #define STORE_ERROR_BYTES 256
@@ -43,13 +45,24 @@ struct store_request {
 	enum store_result result;
 	char value[STORE_VALUE_BYTES];
 	char error[STORE_ERROR_BYTES];
-	struct store_request *next; /* the store's */
+	/* the store's: */
+	struct store_request *next;
+	struct store *store;
+	struct post post;
+	struct list_node link;
+	bool repeated;
 };
 
 struct store;
 
-/* Called from any thread when all or one (NULL = all) of the answers may have changed. */
-typedef void store_changed_fn(void *arg, const char *identifier);
+/* What a store says unasked, from any thread. */
+enum store_push_event {
+	STORE_PUSH_UP,   /* the channel stands; before, messages may have been missed (MAP-104) */
+	STORE_PUSH_DOWN, /* lookups go on without it */
+	STORE_PUSH_KEY, /* the answer for this identifier (as the store spells it) may have changed */
+	STORE_PUSH_ALL,
+};
+typedef void store_push_fn(void *arg, enum store_push_event event, struct view identifier);
 
 struct store_ops {
 	const char *name; /* "file" "sqlite" ... */
@@ -107,14 +120,47 @@ struct store_sqlite_params {
 	const char *query;
 	const char *upsert_query, *delete_query; /* both or neither, else the store is read-only */
 	uint64_t busy_ms;                        /* = lookup_timeout */
-	store_changed_fn *changed;               /* data_version moved (MAP-63); may be NULL */
-	void *changed_arg;
+	store_push_fn *push; /* STORE_PUSH_ALL: data_version moved (MAP-63); may be NULL */
+	void *push_arg;
 };
 
 /* Starts the store's thread. A database that cannot be opened now is opened again at each request
  * (MAP-34); only bad parameters or no memory fail here. */
 MUST_USE int store_sqlite_new(const struct store_sqlite_params *params, struct store **ret_store,
 	char error[STORE_ERROR_BYTES]);
+struct store_pg_params {
+	const char *url; /* NULL: libpq's environment and defaults (MAP-50) */
+	const char *query;
+	const char *upsert_query, *delete_query; /* both or neither, else the store is read-only */
+	unsigned pool_size;
+	uint64_t timeout_ms; /* = lookup_timeout */
+	store_push_fn *push; /* NULL: no LISTEN */
+	void *push_arg;
+};
+
+/* Starts the store's thread. A server that cannot be reached now is tried again when it is needed. */
+MUST_USE int store_pg_new(const struct store_pg_params *params, struct store **ret_store,
+	char error[STORE_ERROR_BYTES]);
+/* The documented schema with its triggers (mapping.md section 6), as one SQL text. */
+const char *store_pg_schema(void);
+
+struct store_redis_params {
+	const char *url; /* redis:// rediss:// redis+unix:// (MAP-70) */
+	const char *key_prefix;
+	unsigned pool_size;
+	uint64_t timeout_ms;
+	store_push_fn *push;
+	void *push_arg;
+	/* A server that cannot tell (MAP-102: notify-keyspace-events), for the log; may be NULL. */
+	void (*warn)(void *arg, const char *text);
+};
+
+/* As store_pg_new(). -EINVAL: the url. */
+MUST_USE int store_redis_new(const struct store_redis_params *params, struct store **ret_store,
+	char error[STORE_ERROR_BYTES]);
+/* For the configuration check: 0, or -EINVAL with what is wrong with a url. */
+MUST_USE int store_redis_check_url(const char *url, char error[STORE_ERROR_BYTES]);
+
 /* Creates the database file with the documented schema (mapping.md section 7) if it is missing;
  * an existing table is left alone. For homingctl init-db. Returns 0 or -errno. */
 MUST_USE int store_sqlite_create(const char *path, char error[STORE_ERROR_BYTES]);

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""admin.md section 6: /metrics parses, is complete, agrees with the log and /stats, names nobody; the
+dashboard and the alert rules ask for what there is."""
+
+import http.client
+import json
+import os
+import re
+import ssl
+import subprocess
+
+import harness
+from harness import wait_until
+
+NAMES = """homing_build_info homing_start_time_seconds homing_config_generation
+homing_config_reload_failures_total homing_connections_active homing_connections_total
+homing_connections_rejected_total homing_sessions_active homing_sessions_total
+homing_session_end_total homing_bytes_total homing_path_active homing_path_started_total
+homing_path_bytes_total homing_auth_total homing_phase_seconds homing_cache_hits_total
+homing_cache_misses_total homing_cache_coalesced_total homing_cache_invalidated_total
+homing_cache_entries homing_cache_stale_entries homing_stale_served_total
+homing_unknown_destination_total homing_store_queries_total homing_store_errors_total homing_store_up
+homing_push_up homing_node_down homing_node_failures homing_node_failure_sources
+homing_http_requests_total homing_admin_denied_total homing_admin_locked
+homing_splice_fallbacks_total homing_splice_resumed_total homing_splice_stalls_total
+homing_store_seconds""".split()
+
+
+def fetch(router, token=harness.TOKEN):
+    context = ssl.create_default_context(cafile=router.cert)
+    conn = http.client.HTTPSConnection("localhost", router.ports["admin"], timeout=30,
+                                       context=context)
+    conn.request("GET", "/metrics", headers={"Authorization": "Bearer " + token} if token else {})
+    answer = conn.getresponse()
+    text = answer.read().decode()
+    conn.close()
+    return answer, text
+
+
+def values(text):
+    return {key: float(value) for key, value in re.findall(r"^(homing\S+) (\S+)$", text, re.M)}
+
+
+def test_section_6_metrics(make):
+    node = make.node("node1", tls="plain")
+    router = make.router([node], listeners={"imap": "plain", "imaps": "implicit"})
+    for user, password, listener in (("alice", "pw", "imaps"), ("bob", "wrong", "imaps"),
+                                     ("bad\\x", "pw", "imap")):
+        with router.client(listener, tls=listener == "imaps") as client:
+            client.line()
+            client.command("a LOGIN %s %s" % (user, password))
+            if user == "alice":
+                client.command("n NOOP")
+    with router.client("imaps") as client:
+        client.line()
+        client.command('a LOGIN "a b" pw')
+    router.wait_idle()
+    answer, text = fetch(router)
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    for name in NAMES:
+        assert re.search(r"^# HELP %s \S" % name, text, re.M), name
+        assert re.search(r"^# TYPE %s (counter|gauge|histogram)$" % name, text, re.M), name
+    assert not re.search("alice|bob|127.0.0.1", text)
+    checked = subprocess.run(["promtool", "check", "metrics"], input=text, text=True,
+                             capture_output=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    got = values(text)
+    assert got['homing_auth_total{protocol="imap",result="ok"}'] == 1
+    assert got['homing_auth_total{protocol="imap",result="refused"}'] == 1
+    assert got['homing_auth_total{protocol="imap",result="malformed"}'] == 1
+    assert got['homing_auth_total{protocol="imap",result="privacy"}'] == 1
+    assert got['homing_connections_total{listener="imaps"}'] == 3
+    assert got['homing_sessions_total{node="node1",protocol="imap"}'] == 1
+    assert got['homing_sessions_active{node="node1",protocol="imap"}'] == 0
+    assert got['homing_phase_seconds_count{phase="tls"}'] == 3
+    assert got['homing_phase_seconds_bucket{phase="dial",le="+Inf"}'] == \
+        got['homing_phase_seconds_count{phase="dial"}'] >= 2
+    assert got["homing_store_seconds_count{}"] == got["homing_store_queries_total"] >= 2
+    stats, sessions = router.stats(), router.session_lines()
+    assert got["homing_cache_misses_total"] == stats["cache_misses"]
+    assert sum(value for key, value in got.items() if key.startswith("homing_session_end_total")) \
+        == len(sessions) == 4
+    up = sum(int(line["bytes_up"]) for line in sessions)
+    assert got['homing_bytes_total{node="node1",direction="up"}'] == up == len("n NOOP\r\n")
+    assert got['homing_path_bytes_total{path="copy",direction="up"}'] == up
+    assert sum(got['homing_path_bytes_total{path="copy",direction="%s"}' % d]
+               for d in ("up", "down")) == stats["paths"]["copy"]["bytes"]
+    assert fetch(router, None)[0].status == fetch(router, "x" * 40)[0].status == 401
+    assert values(fetch(router)[1])["homing_admin_denied_total"] == 2
+
+
+def test_metrics_of_a_live_session_and_a_lockout(make):
+    router = make.router([make.node("node1", tls="plain")], listeners={"imap": "plain"},
+                         extra="[capabilities.imap]\nallow_plain_auth_without_tls = true\n")
+    with router.client(tls=False) as client:
+        client.line()
+        client.command("a LOGIN alice pw")
+        router.wait_path("sockmap", "alice")
+        got = values(fetch(router)[1])
+        assert got['homing_sessions_active{node="node1",protocol="imap"}'] == 1
+        assert got['homing_path_active{path="sockmap",direction="up"}'] == 1
+        assert got['homing_path_active{path="sockmap",direction="down"}'] == 1
+        assert got["homing_store_up"] == 1 and got["homing_push_up"] == 0
+    for _ in range(3):
+        assert router.admin("GET", "/stats", token="wrong" * 8, source="127.0.0.9")[0] == 401
+    wait_until(lambda: values(fetch(router)[1])["homing_admin_locked"] == 1)
+
+
+def test_dashboard_and_alerts_ask_for_what_there_is():
+    packaging = os.path.join(harness.ROOT, "packaging")
+    done = subprocess.run(["promtool", "check", "rules", packaging + "/alerts.yml"],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with open(packaging + "/grafana.json", encoding="utf-8") as f:
+        board = json.load(f)
+    with open(packaging + "/alerts.yml", encoding="utf-8") as f:
+        texts = re.findall(r"homing_\w+", f.read())
+    for panel in board["panels"]:
+        for target in panel["targets"]:
+            texts += re.findall(r"homing_\w+", target["expr"])
+    for name in texts:
+        assert re.sub("_(bucket|sum|count)$", "", name) in NAMES, name
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"]) >= 12

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Assignments of accounts to nodes, and the cache before them (admin.md sections 5.5 and 5.6). */
+#include "admin/request.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void on_mapping_get(void *arg, const struct mapping_admin_answer *answer)
+{
+	struct admin_pending *pending = arg;
+	struct admin_conn *conn = admin_take_conn(pending);
+	json_t *body;
+
+	if (conn) {
+		body = json_pack("{ss ss ss sb sb ss}", "identifier", pending->identifier,
+			"normalized", pending->account, "destination", answer->destination,
+			"routed_to_default", answer->routed_to_default, "cached", answer->cached,
+			"source", mapping_source_name(answer->source));
+		json_object_set_new(body, "expires_in_s",
+			answer->expires_in_s < 0 ? json_null()
+						 : json_integer(answer->expires_in_s));
+		if (answer->source == MAPPING_SOURCE_UNDECLARED)
+			json_object_set_new(body, "stored", json_string(answer->stored));
+		admin_send_json(conn, 200, body);
+		admin_wake(conn);
+	}
+	free(pending);
+}
+
+static void answer_write(struct admin_pending *pending, struct admin_conn *conn,
+	const struct mapping_admin_answer *answer, json_t *success)
+{
+	switch (answer->result) {
+	case MAPPING_ADMIN_OK:
+	case MAPPING_ADMIN_REMOVED:
+	case MAPPING_ADMIN_NOT_REMOVED:
+		admin_log_op(
+			pending->backend, pending->client, pending->op, pending->account, "done");
+		if (conn)
+			admin_send_json(conn, 200, json_incref(success));
+		break;
+	case MAPPING_ADMIN_READ_ONLY:
+		if (conn)
+			admin_error(conn, 501, "mapping store is read-only");
+		break;
+	case MAPPING_ADMIN_TIMEOUT:
+		admin_log_op(pending->backend, pending->client, pending->op, pending->account,
+			"timeout");
+		if (conn)
+			admin_error(conn, 504, "store timeout");
+		break;
+	default:
+		admin_log_op(
+			pending->backend, pending->client, pending->op, pending->account, "failed");
+		if (conn)
+			admin_error(conn, 500, "store write failed");
+	}
+	if (conn)
+		admin_wake(conn);
+	json_decref(success);
+}
+
+static void on_mapping_set(void *arg, const struct mapping_admin_answer *answer)
+{
+	struct admin_pending *pending = arg;
+
+	answer_write(pending, admin_take_conn(pending), answer,
+		json_pack("{ss ss}", "identifier", pending->account, "destination",
+			pending->destination));
+	free(pending);
+}
+
+static void on_mapping_del(void *arg, const struct mapping_admin_answer *answer)
+{
+	struct admin_pending *pending = arg;
+
+	answer_write(pending, admin_take_conn(pending), answer,
+		json_pack("{sb}", "removed", answer->result == MAPPING_ADMIN_REMOVED));
+	free(pending);
+}
+
+static void put_mapping(struct admin_request *request, struct mapping *mapping)
+{
+	struct admin_param *destination = &request->params[1];
+	struct admin_pending *pending;
+
+	if (!request->params[0].given || !destination->given) {
+		admin_error(request->conn, 400,
+			!request->params[0].given && !destination->given
+				? "identifier and destination required"
+				: request->params[0].given ? "destination required"
+							   : "identifier required");
+		return;
+	}
+	pending = admin_take_identifier(request, "");
+	if (!pending)
+		return;
+	if (!mapping_declared(mapping, view_make(destination->value, destination->len))) {
+		free(pending);
+		admin_error(request->conn, 400, "unknown destination");
+		return;
+	}
+	pending->op = "map_set";
+	snprintf(pending->destination, sizeof(pending->destination), "%.64s", destination->value);
+	admin_wait_for(request, pending);
+	if (mapping_admin_set(mapping, view_str(pending->account), view_str(pending->destination),
+		    on_mapping_set, pending) < 0)
+		admin_out_of_memory(pending);
+}
+
+void admin_answer_mappings(struct admin_request *request)
+{
+	struct mapping *mapping = request->backend->mapping;
+	struct admin_pending *pending;
+
+	if (request->method == METHOD_PUT) {
+		put_mapping(request, mapping);
+		return;
+	}
+	if (request->params[1].given) {
+		admin_error(request->conn, 400, "unknown parameter");
+		return;
+	}
+	pending = admin_take_identifier(request, "identifier required");
+	if (!pending)
+		return;
+	pending->op = "map_del";
+	admin_wait_for(request, pending);
+	if (request->method == METHOD_GET ? mapping_admin_get(mapping, view_str(pending->account),
+						    on_mapping_get, pending) < 0
+					  : mapping_admin_del(mapping, view_str(pending->account),
+						    on_mapping_del, pending) < 0)
+		admin_out_of_memory(pending);
+}
+
+void admin_answer_mappings_reload(struct admin_request *request)
+{
+	char error[STORE_ERROR_BYTES] = "", client[ADDR_TEXT_SIZE];
+	int r = request->backend->store_reload(request->backend->arg, error);
+
+	admin_client(request->conn, client);
+	if (r == -ENOTSUP) {
+		admin_send_json(request->conn, 200,
+			json_pack("{sb ss}", "reloaded", 0, "note",
+				"the store is read on every lookup"));
+		return;
+	}
+	admin_log_op(request->backend, client, "map_reload", NULL, r < 0 ? "failed" : "done");
+	if (r < 0) { /* MAP-44: file and line */
+		log_event(LOGL_ERROR, "mapping_file", "error", error, NULL);
+		admin_send_json(request->conn, 500,
+			json_pack("{ss ss}", "error", "reload failed", "detail", error));
+		return;
+	}
+	mapping_invalidate_all(request->backend->mapping);
+	admin_send_json(request->conn, 200, json_pack("{sb si}", "reloaded", 1, "entries", r));
+}
+
+void admin_answer_invalidate(struct admin_request *request)
+{
+	struct admin_param *identifier = &request->params[0];
+	char account[ADMIN_ACCOUNT_BYTES] = "", client[ADDR_TEXT_SIZE];
+	uint64_t count;
+
+	if (!identifier->given) {
+		count = mapping_invalidate_all(request->backend->mapping);
+	} else if (request->backend->account(request->backend->arg,
+			   view_make(identifier->value, identifier->len), account) < 0) {
+		admin_error(request->conn, 400, "invalid identifier");
+		return;
+	} else {
+		count = mapping_invalidate(request->backend->mapping, view_str(account));
+	}
+	admin_log_op(request->backend, admin_client(request->conn, client), "invalidate", account,
+		"done");
+	admin_send_json(request->conn, 200, json_pack("{sI}", "invalidated", (json_int_t)count));
+}

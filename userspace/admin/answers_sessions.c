@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The list of sessions, their end, their delay (admin.md sections 5.3 and 5.6). Workers own them, so
+ * the answer comes later. */
+#include "admin/request.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LIMIT_DEFAULT 100
+#define LIMIT_MAX 10000
+
+static void on_sessions(void *arg, json_t *answer)
+{
+	struct admin_pending *pending = arg;
+	struct admin_conn *conn = admin_take_conn(pending);
+
+	if (conn && answer)
+		admin_send_json(conn, 200, json_incref(answer));
+	else if (conn)
+		admin_error(conn, 500, "out of memory");
+	if (conn)
+		admin_wake(conn);
+	json_decref(answer);
+	free(pending);
+}
+
+/* Decimal, 1 to LIMIT_MAX; 0 when it is not. */
+static uint32_t parse_limit(const struct admin_param *param)
+{
+	uint64_t limit;
+
+	if (!param->given)
+		return LIMIT_DEFAULT;
+	if (view_to_u64(view_make(param->value, param->len), &limit) < 0 || limit > LIMIT_MAX)
+		return 0;
+	return (uint32_t)limit;
+}
+
+void admin_answer_sessions(struct admin_request *request)
+{
+	const struct admin_param *destination = &request->params[1];
+	struct session_filter filter = { .limit = parse_limit(&request->params[2]) };
+	struct admin_pending *pending;
+	int r;
+
+	if (!filter.limit) {
+		admin_error(request->conn, 400, "invalid limit");
+		return;
+	}
+	if (request->params[0].given)
+		pending = admin_take_identifier(request, "");
+	else
+		pending = calloc(1, sizeof(*pending));
+	if (!pending) {
+		if (!request->params[0].given)
+			admin_error(request->conn, 500, "out of memory");
+		return;
+	}
+	filter.account = request->params[0].given ? pending->account : NULL;
+	filter.node = destination->given ? destination->value : NULL;
+	admin_wait_for(request, pending);
+	r = request->backend->sessions(request->backend->arg, &filter, on_sessions, pending);
+	if (r == -ENOENT) {
+		admin_error(admin_take_conn(pending), 404, "unknown destination");
+		free(pending);
+	} else if (r < 0) {
+		admin_out_of_memory(pending);
+	}
+}
+
+static void on_kicked(void *arg, json_t *answer)
+{
+	struct admin_pending *pending = arg;
+
+	admin_log_op(pending->backend, pending->client, "kick", pending->account,
+		answer ? "done" : "failed");
+	on_sessions(arg, answer);
+}
+
+void admin_answer_kick(struct admin_request *request)
+{
+	struct admin_pending *pending = admin_take_identifier(request, "identifier required");
+
+	if (!pending)
+		return;
+	admin_wait_for(request, pending);
+	if (request->backend->kick(request->backend->arg, pending->account, on_kicked, pending) < 0)
+		admin_out_of_memory(pending);
+}
+
+/* 0 to 3600, decimal; -1 when it is not. */
+static int parse_seconds(const struct admin_param *param)
+{
+	uint64_t seconds;
+
+	if (view_to_u64(view_make(param->value, param->len), &seconds) < 0 || seconds > 3600)
+		return -1;
+	return (int)seconds;
+}
+
+void admin_answer_delay(struct admin_request *request)
+{
+	const struct admin_param *given = &request->params[1];
+	struct admin_pending *pending;
+	char client[ADDR_TEXT_SIZE];
+	int seconds, r;
+
+	if (!request->params[0].given || !given->given) {
+		admin_error(request->conn, 400, "identifier and seconds required");
+		return;
+	}
+	seconds = parse_seconds(given);
+	if (seconds < 0) {
+		admin_error(request->conn, 400, "invalid seconds");
+		return;
+	}
+	pending = admin_take_identifier(request, "");
+	if (!pending)
+		return;
+	r = request->backend->delay(request->backend->arg, pending->account, (unsigned)seconds);
+	admin_log_op(request->backend, admin_client(request->conn, client), "delay",
+		pending->account, r < 0 ? "failed" : "done");
+	if (r == -ENOSPC)
+		admin_error(request->conn, 503, "too many delays");
+	else if (r < 0)
+		admin_error(request->conn, 500, "out of memory");
+	else
+		admin_send_json(request->conn, 200,
+			json_pack("{ss si}", "identifier", pending->account, "seconds", seconds));
+	free(pending);
+}

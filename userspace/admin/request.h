@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Private to admin/: a request whose head, token and parameters have been checked (routes.c), as
+ * the functions that answer it see it (answers*.c). */
+#ifndef ADMIN_REQUEST_H
+#define ADMIN_REQUEST_H
+
+#include "admin/backend.h"
+#include "admin/internal.h"
+
+#define ADMIN_PARAMS_MAX 3
+#define ADMIN_VALUE_BYTES 1024
+#define ADMIN_ACCOUNT_BYTES 321
+
+enum { METHOD_GET = 1, METHOD_PUT = 2, METHOD_DELETE = 4, METHOD_POST = 8 };
+
+struct admin_param {
+	bool given;
+	char value[ADMIN_VALUE_BYTES + 1]; /* decoded */
+	size_t len;
+};
+
+struct admin_request {
+	struct admin_conn *conn;
+	const struct admin_backend *backend;
+	int method;
+	struct admin_param params[ADMIN_PARAMS_MAX]; /* in the order of the route's row */
+};
+
+/* An answer that comes later. The connection may be gone by then: conn is NULL. */
+struct admin_pending {
+	struct admin_conn *conn;
+	const struct admin_backend *backend;
+	const char *op;
+	char identifier[ADMIN_VALUE_BYTES + 1], account[ADMIN_ACCOUNT_BYTES],
+		destination[MAPPING_NAME_BYTES + 1];
+	char client[ADDR_TEXT_SIZE];
+};
+
+/* Sends an object (taken over) as the answer. */
+void admin_send_json(struct admin_conn *conn, int status, json_t *object);
+/* The log line of a changing call (ADM-26). account: NULL if it is about none. */
+void admin_log_op(const struct admin_backend *backend, const char *client, const char *op,
+	const char *account, const char *outcome);
+const char *admin_client(const struct admin_conn *conn, char text[ADDR_TEXT_SIZE]);
+/* ADM-22: reads parameter 0. Answers 400 with `missing` or "invalid identifier" and returns NULL
+ * when it is missing or bad. */
+struct admin_pending *admin_take_identifier(struct admin_request *request, const char *missing);
+/* The answer comes later, through admin_take_conn(). */
+void admin_wait_for(struct admin_request *request, struct admin_pending *pending);
+/* The connection, if it is still there, and no more for the pending answer. */
+struct admin_conn *admin_take_conn(struct admin_pending *pending);
+/* After a late answer was given: an event writes it from the loop. */
+void admin_wake(struct admin_conn *conn);
+/* A late answer that cannot be had. */
+void admin_out_of_memory(struct admin_pending *pending);
+
+void admin_answer_healthz(struct admin_request *request);
+void admin_answer_readyz(struct admin_request *request);
+void admin_answer_stats(struct admin_request *request);
+void admin_answer_metrics(struct admin_request *request);
+void admin_answer_destinations(struct admin_request *request);
+void admin_answer_reset(struct admin_request *request);
+void admin_answer_mappings(struct admin_request *request);
+void admin_answer_mappings_reload(struct admin_request *request);
+void admin_answer_invalidate(struct admin_request *request);
+void admin_answer_sessions(struct admin_request *request);
+void admin_answer_kick(struct admin_request *request);
+void admin_answer_delay(struct admin_request *request);
+
+#endif

@@ -1,0 +1,427 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The commands that ask the router one thing and print its answer as a table or a line. */
+#include "ctl/ctl.h"
+#include "store/store.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void print_scalar(const json_t *value)
+{
+	char *text = json_dumps(value, JSON_ENCODE_ANY);
+
+	if (json_is_string(value))
+		printf("%s", json_string_value(value));
+	else
+		printf("%s", text ? text : "");
+	free(text);
+}
+
+/* An object of objects as a table: one row per member. */
+static void print_members(const char *title, json_t *object)
+{
+	const char *name, *key;
+	json_t *row, *value;
+	bool header = false;
+
+	json_object_foreach(object, name, row)
+	{
+		if (!header) {
+			printf("\n%-16s", title);
+			json_object_foreach(row, key, value)
+			{
+				printf(" %14s", key);
+			}
+			header = true;
+			putchar('\n');
+		}
+		printf("%-16s", name);
+		json_object_foreach(row, key, value)
+		{
+			char *text = json_dumps(value, JSON_ENCODE_ANY);
+
+			printf(" %14s", text ? text : "");
+			free(text);
+		}
+		putchar('\n');
+	}
+}
+
+int ctl_cmd_stats(struct ctl *ctl, char **args)
+{
+	const char *key;
+	json_t *body, *value;
+	int code = ctl_call(ctl, "GET", "/stats", &body);
+
+	(void)args;
+	json_object_foreach(body, key, value)
+	{
+		if (json_is_object(value) || json_is_array(value))
+			continue;
+		printf("%-22s ", key);
+		if (json_is_real(value))
+			printf("%.2f", json_real_value(value));
+		else
+			print_scalar(value);
+		putchar('\n');
+	}
+	print_members("node", json_object_get(body, "nodes"));
+	print_members("listener", json_object_get(body, "listeners"));
+	print_members("path", json_object_get(body, "paths"));
+	value = json_object_get(body, "splice");
+	if (value) {
+		value = json_pack("{sO}", "sockmap/ktls", value);
+		print_members("kernel", value);
+		json_decref(value);
+	}
+	json_decref(body);
+	return code;
+}
+
+/* The table of `homingd --probe`, as the running router has found it. */
+int ctl_cmd_probe(struct ctl *ctl, char **args)
+{
+	json_t *body, *row;
+	size_t i;
+	int code = ctl_call(ctl, "GET", "/stats", &body);
+
+	(void)args;
+	json_array_foreach(json_object_get(body, "probe"), i, row)
+	{
+		const char *reason = json_string_value(json_object_get(row, "reason"));
+
+		printf("%-46s %-4s%s%s\n", json_string_value(json_object_get(row, "name")),
+			json_is_true(json_object_get(row, "ok")) ? "yes" : "no", *reason ? " " : "",
+			reason);
+	}
+	json_decref(body);
+	return code;
+}
+
+int ctl_cmd_nodes(struct ctl *ctl, char **args)
+{
+	json_t *body, *row;
+	size_t i;
+	int code;
+
+	if (args[0] && strcmp(args[0], "reset") == 0) {
+		if (!args[1] || args[2])
+			return EXIT_USAGE;
+		code = ctl_call_for(ctl, "POST", "/destinations/reset", NULL, args[1], &body);
+		if (body)
+			printf("%s: reset\n", args[1]);
+		json_decref(body);
+		return code;
+	}
+	if (args[0])
+		return EXIT_USAGE;
+	code = ctl_call(ctl, "GET", "/destinations", &body);
+	if (body)
+		printf("%-16s %-5s %8s %8s %8s %6s\n", "node", "state", "failures", "sources",
+			"cooldown", "active");
+	json_array_foreach(json_object_get(body, "destinations"), i, row)
+	{
+		printf("%-16s %-5s %8lld %8lld %7llds %6lld\n",
+			json_string_value(json_object_get(row, "destination")),
+			json_is_true(json_object_get(row, "down")) ? "down" : "up",
+			json_integer_value(json_object_get(row, "consecutive_failures")),
+			json_integer_value(json_object_get(row, "failure_sources")),
+			json_integer_value(json_object_get(row, "down_for_s")),
+			json_integer_value(json_object_get(row, "active")));
+	}
+	json_decref(body);
+	return code;
+}
+
+static int map_get(struct ctl *ctl, const char *account)
+{
+	json_t *body;
+	int code = ctl_call_for(ctl, "GET", "/mappings", account, NULL, &body);
+
+	if (body)
+		printf("%s -> %s (%s%s)\n", json_string_value(json_object_get(body, "normalized")),
+			json_string_value(json_object_get(body, "destination")),
+			json_string_value(json_object_get(body, "source")),
+			json_is_true(json_object_get(body, "cached")) ? ", cached" : "");
+	json_decref(body);
+	return code;
+}
+
+int ctl_cmd_map(struct ctl *ctl, char **args)
+{
+	json_t *body = NULL;
+	int code = EXIT_USAGE;
+
+	if (!args[0])
+		return EXIT_USAGE;
+	if (strcmp(args[0], "get") == 0 && args[1] && !args[2])
+		return map_get(ctl, args[1]);
+	if (strcmp(args[0], "set") == 0 && args[1] && args[2] && !args[3]) {
+		code = ctl_call_for(ctl, "PUT", "/mappings", args[1], args[2], &body);
+		if (body)
+			printf("%s -> %s\n", json_string_value(json_object_get(body, "identifier")),
+				json_string_value(json_object_get(body, "destination")));
+	} else if (strcmp(args[0], "del") == 0 && args[1] && !args[2]) {
+		code = ctl_call_for(ctl, "DELETE", "/mappings", args[1], NULL, &body);
+		if (body)
+			printf("%s: %s\n", args[1],
+				json_is_true(json_object_get(body, "removed")) ? "removed"
+									       : "had no mapping");
+	} else if (strcmp(args[0], "reload") == 0 && !args[1]) {
+		code = ctl_call(ctl, "POST", "/mappings/reload", &body);
+		if (json_is_true(json_object_get(body, "reloaded")))
+			printf("reloaded: %lld entries\n",
+				json_integer_value(json_object_get(body, "entries")));
+		else if (body)
+			printf("%s\n", json_string_value(json_object_get(body, "note")));
+	}
+	json_decref(body);
+	return code;
+}
+
+int ctl_cmd_flush(struct ctl *ctl, char **args)
+{
+	json_t *body;
+	int code;
+
+	if (args[0] && args[1])
+		return EXIT_USAGE;
+	code = ctl_call_for(ctl, "POST", "/cache/invalidate", args[0], NULL, &body);
+	if (body)
+		printf("invalidated: %lld\n",
+			json_integer_value(json_object_get(body, "invalidated")));
+	json_decref(body);
+	return code;
+}
+
+static const char *or_dash(const json_t *value)
+{
+	return json_is_string(value) ? json_string_value(value) : "-";
+}
+
+/* Returns a path with the filters that were given; freed by the caller. NULL without memory. */
+static char *sessions_path(const struct ctl_options *options)
+{
+	const struct {
+		const char *name, *value;
+	} filters[] = { { "identifier", options->texts[CTL_ACCOUNT] },
+		{ "destination", options->texts[CTL_NODE] },
+		{ "limit", options->texts[CTL_LIMIT] } };
+	char *path = strdup("/sessions"), mark = '?';
+
+	for (size_t i = 0; path && i < ARRAY_SIZE(filters); i++) {
+		char *value, *longer = NULL;
+
+		if (!filters[i].value)
+			continue;
+		value = ctl_encode(filters[i].value);
+		if (!value ||
+			asprintf(&longer, "%s%c%s=%s", path, mark, filters[i].name, value) < 0)
+			longer = NULL;
+		free(value);
+		free(path);
+		path = longer;
+		mark = '&';
+	}
+	return path;
+}
+
+int ctl_cmd_sessions(struct ctl *ctl, char **args)
+{
+	char *path = sessions_path(&ctl->options);
+	json_t *body, *row;
+	size_t i;
+	int code;
+
+	(void)args;
+	if (!path)
+		return ctl_complain("out of memory", NULL);
+	code = ctl_call(ctl, "GET", path, &body);
+	free(path);
+	if (body)
+		printf("%-14s %-28s %-8s %-22s %-10s %-12s %-16s %11s %11s %6s %6s\n", "id",
+			"account", "protocol", "client", "node", "stage", "path up/down",
+			"bytes up", "bytes down", "age", "idle");
+	json_array_foreach(json_object_get(body, "sessions"), i, row)
+	{
+		char paths[40];
+
+		snprintf(paths, sizeof(paths), "%s/%s", or_dash(json_object_get(row, "path_up")),
+			or_dash(json_object_get(row, "path_down")));
+		printf("%-14s %-28s %-8s %-22s %-10s %-12s %-16s %11lld %11lld %5llds %5llds\n",
+			or_dash(json_object_get(row, "id")),
+			or_dash(json_object_get(row, "account")),
+			or_dash(json_object_get(row, "protocol")),
+			or_dash(json_object_get(row, "client")),
+			or_dash(json_object_get(row, "node")),
+			or_dash(json_object_get(row, "stage")), paths,
+			json_integer_value(json_object_get(row, "bytes_up")),
+			json_integer_value(json_object_get(row, "bytes_down")),
+			json_integer_value(json_object_get(row, "age_s")),
+			json_integer_value(json_object_get(row, "idle_s")));
+	}
+	if (body)
+		printf("%lld of %lld sessions\n",
+			json_integer_value(json_object_get(body, "shown")),
+			json_integer_value(json_object_get(body, "total")));
+	json_decref(body);
+	return code;
+}
+
+int ctl_cmd_kick(struct ctl *ctl, char **args)
+{
+	json_t *body;
+	int code;
+
+	if (!args[0] || args[1])
+		return EXIT_USAGE;
+	code = ctl_call_for(ctl, "POST", "/connections/kick", args[0], NULL, &body);
+	if (body)
+		printf("kicked: %lld\n", json_integer_value(json_object_get(body, "kicked")));
+	json_decref(body);
+	return code;
+}
+
+/* POST /connections/delay */
+static int set_delay(struct ctl *ctl, const char *account, const char *seconds, json_t **ret_body)
+{
+	char *a = ctl_encode(account), *s = ctl_encode(seconds), *path = NULL;
+	int code;
+
+	*ret_body = NULL;
+	if (!a || !s || asprintf(&path, "/connections/delay?identifier=%s&seconds=%s", a, s) < 0) {
+		path = NULL;
+		code = ctl_complain("out of memory", NULL);
+	} else {
+		code = ctl_call(ctl, "POST", path, ret_body);
+	}
+	free(path);
+	free(a);
+	free(s);
+	return code;
+}
+
+int ctl_cmd_delay(struct ctl *ctl, char **args)
+{
+	json_t *body;
+	int code;
+
+	if (!args[0] || !args[1] || args[2])
+		return EXIT_USAGE;
+	code = set_delay(ctl, args[0], args[1], &body);
+	if (body)
+		printf("%s: logins wait for %lld s\n",
+			json_string_value(json_object_get(body, "identifier")),
+			json_integer_value(json_object_get(body, "seconds")));
+	json_decref(body);
+	return code;
+}
+
+enum move_step { MOVE_HOLD, MOVE_WRITE, MOVE_DROP, MOVE_KICK, MOVE_RELEASE };
+
+static int move_step(struct ctl *ctl, enum move_step step, char **args, json_t **ret_body)
+{
+	const char *hold = ctl->options.texts[CTL_HOLD];
+
+	switch (step) {
+	case MOVE_HOLD:
+		return set_delay(ctl, args[0], hold ? hold : "10", ret_body);
+	case MOVE_WRITE:
+		return ctl_call_for(ctl, "PUT", "/mappings", args[0], args[1], ret_body);
+	case MOVE_DROP:
+		return ctl_call_for(ctl, "POST", "/cache/invalidate", args[0], NULL, ret_body);
+	case MOVE_KICK:
+		return ctl_call_for(ctl, "POST", "/connections/kick", args[0], NULL, ret_body);
+	default:
+		return set_delay(ctl, args[0], "0", ret_body);
+	}
+}
+
+/* On all routers, one after the other; the row is written once. What must not be left behind is
+ * taken back on all, whatever one of them answers. */
+static int move_step_all(struct ctl *ctl, enum move_step step, char **args, const char *line)
+{
+	unsigned count = step == MOVE_WRITE ? 1 : ctl->target_count;
+	int result = EXIT_OK;
+
+	for (unsigned i = 0; i < count && (result == EXIT_OK || step == MOVE_RELEASE); i++) {
+		json_t *body;
+		int code;
+
+		ctl->target = ctl->targets[i];
+		code = move_step(ctl, step, args, &body);
+		json_decref(body);
+		if (code != EXIT_OK)
+			result = code;
+	}
+	if (result == EXIT_OK && !ctl->options.json)
+		printf("%s\n", line);
+	return result;
+}
+
+/* The order of mapping.md section 11: no login slips to the old node, because the hold comes before
+ * the lookup and all routers hold before the row is written; whatever fails, no delay stays. */
+int ctl_cmd_move(struct ctl *ctl, char **args)
+{
+	static const char *const lines[] = { [MOVE_HOLD] = "new logins wait",
+		[MOVE_WRITE] = "the new node is written",
+		[MOVE_DROP] = "the cached one is dropped",
+		[MOVE_KICK] = "sessions on the old node are ended" };
+	int code = EXIT_OK, released;
+
+	if (!args[0] || !args[1] || args[2])
+		return EXIT_USAGE;
+	for (int step = MOVE_HOLD; code == EXIT_OK && step < MOVE_RELEASE; step++)
+		code = move_step_all(ctl, (enum move_step)step, args, lines[step]);
+	released = move_step_all(ctl, MOVE_RELEASE, args,
+		code == EXIT_OK ? "logins go on" : "logins go on, to where they went before");
+	return code == EXIT_OK ? released : code;
+}
+
+int ctl_cmd_health(struct ctl *ctl, char **args)
+{
+	json_t *body;
+	int code = ctl_call(ctl, "GET", "/healthz", &body);
+
+	(void)args;
+	if (body)
+		puts("ok");
+	json_decref(body);
+	return code;
+}
+
+int ctl_cmd_ready(struct ctl *ctl, char **args)
+{
+	json_t *body, *reason;
+	size_t i;
+	int code = ctl_call(ctl, "GET", "/readyz", &body);
+
+	(void)args;
+	if (body && code == EXIT_OK)
+		puts("ok");
+	json_array_foreach(json_object_get(body, "reasons"), i, reason)
+	{
+		printf("not ready: %s\n", json_string_value(reason));
+	}
+	json_decref(body);
+	return code;
+}
+
+int ctl_cmd_init_db(struct ctl *ctl, char **args)
+{
+	char error[STORE_ERROR_BYTES] = "";
+
+	if (ctl->options.print && !args[0]) {
+		fputs(store_pg_schema(), stdout);
+		return EXIT_OK;
+	}
+	if (!args[0] || args[1])
+		return EXIT_USAGE;
+	if (store_sqlite_create(args[0], error) < 0) {
+		ctl_complain(args[0], error);
+		return EXIT_REFUSED;
+	}
+	printf("%s: ready, table account_nodes(identifier, node)\n", args[0]);
+	return EXIT_OK;
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Private to ctl/: what the commands share. Exit codes are those of admin.md section 8. */
+#ifndef CTL_CTL_H
+#define CTL_CTL_H
+
+#include "ctl/client.h"
+#include "tls/tls.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+enum { EXIT_OK, EXIT_REFUSED, EXIT_USAGE, EXIT_CONNECT };
+
+/* Options; those before CTL_TEXTS hold a text. Above '?', which getopt returns for what it does not
+ * know. */
+enum ctl_option_code {
+	CTL_URL = 64,
+	CTL_SOCKET,
+	CTL_CONFIG,
+	CTL_TOKEN_FILE,
+	CTL_CACERT,
+	CTL_PIN,
+	CTL_ACCOUNT,
+	CTL_NODE,
+	CTL_LIMIT,
+	CTL_HOLD,
+	CTL_TEXTS,
+	CTL_INSECURE,
+	CTL_JSON,
+	CTL_PRINT,
+	CTL_TIMEOUT,
+	CTL_COMPLETION,
+	CTL_MAN,
+	CTL_HELP,
+	CTL_VERSION,
+	CTL_OPTION_CODES,
+};
+
+struct ctl_option {
+	const char *name, *arg, *help; /* arg: NULL if it takes none */
+	int code;
+};
+
+#define CTL_ROUTERS_MAX 32
+
+struct ctl_options {
+	const char *texts[CTL_TEXTS]; /* by code; NULL: not given; the last one given */
+	const char *urls[CTL_ROUTERS_MAX];
+	unsigned url_count;
+	bool insecure, json, print;
+	unsigned timeout_s;
+};
+
+struct ctl {
+	struct ctl_options options;
+	struct ctl_target target; /* of the next call */
+	struct ctl_target targets[CTL_ROUTERS_MAX];
+	unsigned target_count;
+	char *hosts[CTL_ROUTERS_MAX], *ports[CTL_ROUTERS_MAX], *token;
+	unsigned char pin[TLS_SHA256_SIZE];
+};
+
+enum {
+	CTL_LOCAL = 1, /* asks no router */
+	CTL_OPEN = 2,  /* needs no token */
+	CTL_MANY = 4,  /* --url once for each router: every step waits for all of them */
+};
+
+struct ctl_command {
+	const char *name, *args, *help;
+	int (*run)(struct ctl *ctl, char **args); /* args: NULL-terminated; returns the exit code */
+	int max_args;
+	unsigned flags; /* CTL_LOCAL ... */
+};
+
+/* help.c: the rows, ended by one without a name, and what is printed from them. */
+extern const struct ctl_command ctl_commands[];
+extern const struct ctl_option ctl_options[];
+/* Returns code. */
+int ctl_usage(FILE *out, int code);
+int ctl_man(void);
+int ctl_completion(void);
+
+/* Prints to standard error; returns EXIT_USAGE. */
+int ctl_complain(const char *what, const char *detail);
+/* Percent-encodes all but unreserved characters; freed by the caller. NULL without memory. */
+char *ctl_encode(const char *text);
+/* Sends a request; prints the error or, with --json, the answer. On success *ret_body is the
+ * parsed answer (NULL when it has been printed already). Returns the exit code. */
+int ctl_call(struct ctl *ctl, const char *method, const char *path, json_t **ret_body);
+/* ctl_call() for PATH?identifier=A&destination=N; each may be NULL. */
+int ctl_call_for(struct ctl *ctl, const char *method, const char *path, const char *account,
+	const char *node, json_t **ret_body);
+
+int ctl_cmd_stats(struct ctl *ctl, char **args);
+int ctl_cmd_probe(struct ctl *ctl, char **args);
+int ctl_cmd_nodes(struct ctl *ctl, char **args);
+int ctl_cmd_map(struct ctl *ctl, char **args);
+int ctl_cmd_flush(struct ctl *ctl, char **args);
+int ctl_cmd_sessions(struct ctl *ctl, char **args);
+int ctl_cmd_top(struct ctl *ctl, char **args); /* top.c */
+int ctl_cmd_kick(struct ctl *ctl, char **args);
+int ctl_cmd_delay(struct ctl *ctl, char **args);
+int ctl_cmd_move(struct ctl *ctl, char **args);
+int ctl_cmd_health(struct ctl *ctl, char **args);
+int ctl_cmd_ready(struct ctl *ctl, char **args);
+int ctl_cmd_init_db(struct ctl *ctl, char **args);
+
+#endif

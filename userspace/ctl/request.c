@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+/* One request of a command: path, parameters, error text. */
+#include "ctl/ctl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int ctl_complain(const char *what, const char *detail)
+{
+	fprintf(stderr, "homingctl: %s%s%s\n", what, detail ? ": " : "", detail ? detail : "");
+	return EXIT_USAGE;
+}
+
+char *ctl_encode(const char *text)
+{
+	char *out = malloc(strlen(text) * 3 + 1), *to = out;
+
+	for (; out && *text; text++) {
+		unsigned char c = (unsigned char)*text;
+
+		if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+			strchr("-._~", c))
+			*to++ = (char)c;
+		else
+			to += sprintf(to, "%%%02X", c);
+	}
+	if (out)
+		*to = '\0';
+	return out;
+}
+
+int ctl_call(struct ctl *ctl, const char *method, const char *path, json_t **ret_body)
+{
+	struct ctl_response response = { 0 };
+	char error[TLS_ERROR_SIZE];
+	json_t *body;
+	int code = EXIT_OK;
+
+	*ret_body = NULL;
+	if (ctl_request(&ctl->target, method, path, &response, error, sizeof(error)) < 0) {
+		ctl_complain(error, NULL);
+		return EXIT_CONNECT;
+	}
+	if (ctl->options.json)
+		fputs(response.body, stdout);
+	body = json_loads(response.body, 0, NULL);
+	if (response.status != 200) {
+		const char *text = json_string_value(json_object_get(body, "error"));
+
+		if (!ctl->options.json && text)
+			ctl_complain(text, NULL);
+		code = EXIT_REFUSED;
+	}
+	if (!ctl->options.json && (code == EXIT_OK || json_object_get(body, "reasons"))) {
+		*ret_body = body;
+		body = NULL;
+	}
+	json_decref(body);
+	free(response.body);
+	return code;
+}
+
+int ctl_call_for(struct ctl *ctl, const char *method, const char *path, const char *account,
+	const char *node, json_t **ret_body)
+{
+	char *a = account ? ctl_encode(account) : NULL, *n = node ? ctl_encode(node) : NULL,
+	     *full = NULL;
+	int code;
+
+	*ret_body = NULL;
+	if ((account && !a) || (node && !n) ||
+		asprintf(&full, "%s%s%s%s%s%s", path, account || node ? "?" : "",
+			account ? "identifier=" : "", account ? a : "",
+			node ? (account ? "&destination=" : "destination=") : "",
+			node ? n : "") < 0)
+		code = ctl_complain("out of memory", NULL);
+	else
+		code = ctl_call(ctl, method, full, ret_body);
+	free(full);
+	free(a);
+	free(n);
+	return code;
+}
