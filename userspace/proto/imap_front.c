@@ -5,9 +5,8 @@
  * may be cut anywhere. Every reply text is in this file. Only a credential leaves the front.
  */
 #include "base/secret.h"
-#include "proto/base64.h"
+#include "proto/front.h"
 #include "proto/imap_parse.h"
-#include "proto/sasl.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -26,18 +25,10 @@ enum front_state {
 };
 
 struct front {
+	struct front_base base;
 	enum front_state state;
-	enum front_end end;
 	struct imap_scan scan;
-	char *banner, *capabilities;
-	enum sasl_mech mechs[SASL_MECHS];
-	size_t mech_count;
-	bool offer_starttls, permit_auth;
-	unsigned max_attempts, attempts, privacy;
-	int last_mech;
 	char tag[PROTO_TAG_BYTES + 1]; /* of the attempt, or of the STARTTLS */
-	struct proto_credential credential;
-	struct buf user; /* of the mechanism LOGIN, between its two prompts */
 };
 
 /* ---- life ---- */
@@ -46,10 +37,7 @@ static void imap_front_free(struct front *front)
 {
 	if (!front)
 		return;
-	proto_credential_wipe(&front->credential);
-	buf_fini(&front->user);
-	free(front->banner);
-	free(front->capabilities);
+	front_base_fini(&front->base);
 	free(front);
 }
 
@@ -57,37 +45,15 @@ static int imap_front_create(const struct front_params *params, struct front **r
 {
 	struct front *front = calloc(1, sizeof(*front));
 
-	if (!front)
-		return -ENOMEM;
-	front->banner = view_dup(view_str(params->banner));
-	front->capabilities = view_dup(view_str(params->capabilities));
-	if (!front->banner || !front->capabilities) {
-		imap_front_free(front);
+	if (!front || front_base_init(&front->base, params) < 0) {
+		free(front);
 		return -ENOMEM;
 	}
-	front->mech_count = MIN(params->mech_count, (size_t)SASL_MECHS);
-	memcpy(front->mechs, params->mechs, front->mech_count * sizeof(front->mechs[0]));
-	front->offer_starttls = params->offer_starttls;
-	front->permit_auth = params->permit_auth;
-	front->max_attempts = params->max_attempts;
-	front->last_mech = -1;
-	buf_init(&front->credential.message, PROTO_SASL_BASE64_BYTES * 2 + 16, true);
-	buf_init(&front->user, PROTO_SASL_BASE64_BYTES, true);
 	*ret_front = front;
 	return 0;
 }
 
 /* ---- replies ---- */
-
-/* Returns PROTO_AGAIN or an error of the buffer. */
-static int say(struct buf *out, const char *line)
-{
-	int r = buf_append_str(out, line);
-
-	if (r == 0)
-		r = buf_append(out, "\r\n", 2);
-	return r < 0 ? r : PROTO_AGAIN;
-}
 
 static int say_tagged(struct buf *out, struct view tag, const char *text)
 {
@@ -95,34 +61,33 @@ static int say_tagged(struct buf *out, struct view tag, const char *text)
 
 	if (r == 0)
 		r = buf_append(out, " ", 1);
-	return r < 0 ? r : say(out, text);
+	return r < 0 ? r : proto_say(out, text);
 }
 
 static int end(struct front *front, enum front_end why, int r)
 {
 	front->state = FRONT_ENDED;
-	front->end = why;
+	front->base.end = why;
 	return r < 0 ? r : FRONT_CLOSE;
 }
 
 /* SES-16: after the reply of a failed attempt. */
 static int count(struct front *front, struct buf *out, int r)
 {
-	front->attempts++;
-	if (r < 0 || front->attempts < front->max_attempts)
+	if (!front_base_count(&front->base) || r < 0)
 		return r;
-	return end(front, FRONT_END_AUTH_LIMIT, say(out, "* BYE Too many failed attempts."));
+	return end(front, FRONT_END_AUTH_LIMIT, proto_say(out, "* BYE Too many failed attempts."));
 }
 
 static int put_capabilities(const struct front *front, struct buf *out)
 {
-	int r = buf_append_str(out, front->capabilities);
+	int r = buf_append_str(out, front->base.capabilities);
 
-	for (size_t i = 0; r == 0 && front->permit_auth && i < front->mech_count; i++)
-		r = buf_printf(out, " AUTH=%s", sasl_mech_name(front->mechs[i]));
-	if (r == 0 && !front->permit_auth)
+	for (size_t i = 0; r == 0 && front->base.permit_auth && i < front->base.mech_count; i++)
+		r = buf_printf(out, " AUTH=%s", sasl_mech_name(front->base.mechs[i]));
+	if (r == 0 && !front->base.permit_auth)
 		r = buf_append_str(out, " LOGINDISABLED");
-	if (r == 0 && front->offer_starttls)
+	if (r == 0 && front->base.offer_starttls)
 		r = buf_append_str(out, " STARTTLS");
 	return r;
 }
@@ -136,7 +101,7 @@ static int imap_front_greet(struct front *front, struct buf *out)
 	if (r == 0)
 		r = buf_append_str(out, "] ");
 	if (r == 0)
-		r = say(out, front->banner);
+		r = proto_say(out, front->base.banner);
 	return MIN(r, 0);
 }
 
@@ -144,16 +109,13 @@ static int imap_front_greet(struct front *front, struct buf *out)
 
 static int want_privacy(struct front *front, struct buf *out)
 {
-	if (front->privacy < UINT16_MAX)
-		front->privacy++;
+	front_base_count_privacy(&front->base);
 	return say_tagged(out, view_str(front->tag), PRIVACY);
 }
 
 static void forget_attempt(struct front *front)
 {
-	buf_clear(&front->credential.message);
-	buf_fini(&front->credential.message);
-	buf_fini(&front->user);
+	sasl_exchange_reset(&front->base.sasl);
 	front->state = FRONT_COMMAND;
 	front->scan = (struct imap_scan){ 0 };
 }
@@ -164,12 +126,8 @@ static int fail(struct front *front, struct buf *out, const char *text)
 	return count(front, out, say_tagged(out, view_str(front->tag), text));
 }
 
-static int have_credential(struct front *front, struct buf *out, int r)
+static int have_credential(struct front *front)
 {
-	if (r == -EINVAL)
-		return fail(front, out, AUTH_FAILED);
-	if (r < 0)
-		return r;
 	front->state = FRONT_HAS_CREDENTIAL;
 	front->scan = (struct imap_scan){ 0 };
 	return FRONT_LOGIN;
@@ -179,75 +137,46 @@ static int prompt(struct front *front, struct buf *out, const char *text)
 {
 	front->state = FRONT_RESPONSE;
 	front->scan = (struct imap_scan){ 0 };
-	return say(out, text);
+	return proto_say(out, text);
 }
 
-/* One decoded response of the mechanism LOGIN: the name first, then the password (SES-19). */
-static int login_response(struct front *front, struct buf *out)
+/* What the exchange wants next. */
+static int next_step(struct front *front, int step, struct buf *out)
 {
-	struct view response = buf_view(&front->credential.message);
-	struct buf password = front->credential.message;
-	int r;
-
-	if (!front->user.len) {
-		if (!response.len)
-			return fail(front, out, AUTH_FAILED);
-		r = buf_append_view(&front->user, response);
-		buf_clear(&front->credential.message);
-		return r < 0 ? r : prompt(front, out, "+ UGFzc3dvcmQ6");
-	}
-	buf_init(&front->credential.message, password.limit, true);
-	r = sasl_make_plain(&front->credential, buf_view(&front->user), response);
-	buf_fini(&password);
-	buf_fini(&front->user);
-	return have_credential(front, out, r);
-}
-
-/* A response, from the command line or a line of its own. */
-static int take_response(struct front *front, struct view text, struct buf *out)
-{
-	int r;
-
-	if (text.len > PROTO_SASL_BASE64_BYTES)
-		return fail(front, out, "BAD Response too long.");
-	r = base64_decode(text, &front->credential.message);
-	if (r == -EINVAL)
+	switch (step) {
+	case SASL_DONE:
+		return have_credential(front);
+	case SASL_PROMPT_USER:
+		return prompt(front, out, "+ " SASL_USER_PROMPT);
+	case SASL_PROMPT_PASSWORD:
+		return prompt(front, out, "+ " SASL_PASSWORD_PROMPT);
+	case SASL_PROMPT_EMPTY:
+		return prompt(front, out, "+ ");
+	case SASL_FAIL_AUTH:
+		return fail(front, out, AUTH_FAILED);
+	case SASL_FAIL_BASE64:
 		return fail(front, out, "BAD Invalid base64.");
-	if (r < 0)
-		return r;
-	if (front->credential.mech == SASL_LOGIN)
-		return login_response(front, out);
-	return have_credential(front, out, sasl_parse_plain(&front->credential));
-}
-
-static bool offers(const struct front *front, int mech)
-{
-	for (size_t i = 0; i < front->mech_count; i++) {
-		if ((int)front->mechs[i] == mech)
-			return true;
+	case SASL_FAIL_TOO_LONG:
+		return fail(front, out, "BAD Response too long.");
+	case SASL_FAIL_CANCELLED:
+		return fail(front, out, "BAD Authentication cancelled.");
+	default:
+		return step;
 	}
-	return false;
-}
-
-static void start_attempt(struct front *front, enum sasl_mech mech)
-{
-	front->last_mech = (int)mech;
-	front->credential.mech = mech;
-	buf_clear(&front->credential.message);
 }
 
 /* ---- commands ---- */
 
 static int syntax_error(struct front *front, struct buf *out)
 {
-	return count(front, out, say(out, "* BAD Syntax error."));
+	return count(front, out, proto_say(out, "* BAD Syntax error."));
 }
 
 static int command_authenticate(struct front *front, struct imap_cursor *args, struct buf *out)
 {
 	struct view name, response = { NULL, 0 };
 	bool initial = false;
-	int mech;
+	int mech, step;
 
 	if (!imap_take_space(args) || !imap_take_atom(args, &name))
 		return syntax_error(front, out);
@@ -258,19 +187,26 @@ static int command_authenticate(struct front *front, struct imap_cursor *args, s
 	}
 	if (!imap_at_end(args))
 		return syntax_error(front, out);
-	if (!front->permit_auth)
+	if (!front->base.permit_auth)
 		return want_privacy(front, out);
-	mech = sasl_mech_find(name);
-	if (mech >= 0)
-		front->last_mech = mech;
-	if (mech < 0 || !offers(front, mech))
+	mech = front_base_mech(&front->base, name);
+	if (mech < 0)
 		return fail(front, out, "NO Mechanism not supported.");
-	start_attempt(front, (enum sasl_mech)mech);
-	if (!initial)
-		return prompt(front, out, mech == SASL_LOGIN ? "+ VXNlcm5hbWU6" : "+ ");
-	if (view_eq(response, VIEW_LIT("=")))
-		response.len = 0;
-	return take_response(front, response, out);
+	step = sasl_exchange_start(&front->base.sasl, (enum sasl_mech)mech);
+	if (initial) {
+		if (view_eq(response, VIEW_LIT("=")))
+			response.len = 0;
+		step = sasl_exchange_response(&front->base.sasl, response);
+	}
+	return next_step(front, step, out);
+}
+
+static int login_command(
+	struct front *front, struct view user, struct view password, struct buf *out)
+{
+	int r = sasl_make_plain(&front->base.sasl.credential, user, password);
+
+	return next_step(front, r == -EINVAL ? SASL_FAIL_AUTH : r, out);
 }
 
 static int command_login(struct front *front, struct imap_cursor *args, struct buf *out)
@@ -280,12 +216,12 @@ static int command_login(struct front *front, struct imap_cursor *args, struct b
 	bool ok;
 	int r;
 
-	if (!front->permit_auth)
+	if (!front->base.permit_auth)
 		return want_privacy(front, out);
 	scratch = malloc(2 * IMAP_ARGUMENT_BYTES);
 	if (!scratch)
 		return -ENOMEM;
-	start_attempt(front, SASL_PLAIN);
+	front_base_attempt(&front->base, SASL_PLAIN);
 	if (imap_at_end(args)) {
 		r = fail(front, out, AUTH_FAILED); /* missing argument */
 	} else if (!imap_take_space(args) || !imap_take_astring(args, scratch, &user)) {
@@ -296,9 +232,7 @@ static int command_login(struct front *front, struct imap_cursor *args, struct b
 		ok = imap_take_space(args) &&
 			imap_take_astring(args, scratch + IMAP_ARGUMENT_BYTES, &password) &&
 			imap_at_end(args);
-		r = ok ? have_credential(
-				 front, out, sasl_make_plain(&front->credential, user, password))
-		       : syntax_error(front, out);
+		r = ok ? login_command(front, user, password, out) : syntax_error(front, out);
 	}
 	secret_wipe(scratch, 2 * IMAP_ARGUMENT_BYTES);
 	free(scratch);
@@ -324,17 +258,52 @@ static int command_noop(struct front *front, struct imap_cursor *args, struct bu
 	return say_tagged(out, view_str(front->tag), "OK Done.");
 }
 
+/* A trusted peer's field (SES-61); a bad value is as if it had not been given. */
+static void take_id_field(struct front *front, struct view name, struct view value)
+{
+	static const char *const fields[][2] = { { "x-originating-ip", "ADDR" },
+		{ "x-originating-port", "PORT" }, { "x-connected-ip", "DESTADDR" },
+		{ "x-connected-port", "DESTPORT" }, { "x-proxy-ttl", "TTL" },
+		{ "x-session-id", "SESSION" } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
+		if (view_eq_nocase(name, view_str(fields[i][0])) &&
+			front_peer_set(&front->base.peer, view_str(fields[i][1]), value) < 0)
+			return;
+	}
+}
+
+/* SP "(" string SP nstring ... ")": fields are taken as far as they are well formed. NIL as a value
+ * is an atom like any other, which no field takes. */
+static void take_id(struct front *front, struct imap_cursor *args)
+{
+	char *scratch = malloc(2 * IMAP_ARGUMENT_BYTES);
+	struct view name, value;
+
+	if (scratch && imap_take_space(args) && args->rest.len && args->rest.data[0] == '(') {
+		args->rest = view_skip(args->rest, 1);
+		while (imap_take_astring(args, scratch, &name) && imap_take_space(args) &&
+			imap_take_astring(args, scratch + IMAP_ARGUMENT_BYTES, &value)) {
+			take_id_field(front, name, value);
+			if (!imap_take_space(args))
+				break;
+		}
+	}
+	free(scratch);
+}
+
 static int command_id(struct front *front, struct imap_cursor *args, struct buf *out)
 {
-	int r = say(out, "* ID NIL");
+	int r = proto_say(out, "* ID NIL");
 
-	(void)args;
+	if (front->base.trusted)
+		take_id(front, args);
 	return r < 0 ? r : say_tagged(out, view_str(front->tag), "OK Done.");
 }
 
 static int command_logout(struct front *front, struct imap_cursor *args, struct buf *out)
 {
-	int r = say(out, "* BYE Closing.");
+	int r = proto_say(out, "* BYE Closing.");
 
 	(void)args;
 	if (r >= 0)
@@ -345,7 +314,7 @@ static int command_logout(struct front *front, struct imap_cursor *args, struct 
 static int command_starttls(struct front *front, struct imap_cursor *args, struct buf *out)
 {
 	(void)args;
-	if (!front->offer_starttls)
+	if (!front->base.offer_starttls)
 		return say_tagged(out, view_str(front->tag), "BAD STARTTLS not available.");
 	front->state = FRONT_WANTS_TLS;
 	return FRONT_STARTTLS;
@@ -418,19 +387,19 @@ static int permit_literal(
 		return syntax_error(front, out);
 	command = find_command(name);
 	/* The gate comes before a secret is asked for. */
-	if (command && !front->permit_auth &&
+	if (command && !front->base.permit_auth &&
 		(command->run == command_login || command->run == command_authenticate))
 		return want_privacy(front, out);
 	if (too_long)
 		return count(
 			front, out, say_tagged(out, view_str(front->tag), "BAD Literal too long."));
 	*ret_drop = false;
-	return say(out, "+ Ready.");
+	return proto_say(out, "+ Ready.");
 }
 
 static int too_long(struct front *front, struct buf *out)
 {
-	return end(front, FRONT_END_TOO_LONG, say(out, "* BYE Command too long."));
+	return end(front, FRONT_END_TOO_LONG, proto_say(out, "* BYE Command too long."));
 }
 
 static int input_command(struct front *front, struct view in, size_t *ret_consumed, struct buf *out)
@@ -485,9 +454,7 @@ static int input_response(
 			front->state = FRONT_DISCARD;
 		return r;
 	}
-	if (view_eq(line, VIEW_LIT("*")))
-		return fail(front, out, "BAD Authentication cancelled.");
-	return take_response(front, line, out);
+	return next_step(front, sasl_exchange_response(&front->base.sasl, line), out);
 }
 
 static int input_discard(struct front *front, struct view in, size_t *ret_consumed)
@@ -529,15 +496,13 @@ static int imap_front_starttls_ok(struct front *front, struct buf *out)
 static void imap_front_starttls_done(struct front *front, bool permit_auth)
 {
 	forget_attempt(front);
-	front->offer_starttls = false;
-	front->permit_auth = permit_auth;
+	front_base_starttls_done(&front->base, permit_auth);
 }
 
 static void imap_front_take_credential(struct front *front, struct proto_credential *ret_credential)
 {
-	*ret_credential = front->credential;
+	sasl_exchange_take(&front->base.sasl, ret_credential);
 	memcpy(ret_credential->tag, front->tag, sizeof(ret_credential->tag));
-	buf_init(&front->credential.message, ret_credential->message.limit, true);
 }
 
 static int imap_front_reply(struct front *front, enum front_reply reply, struct buf *out)
@@ -553,16 +518,16 @@ static int imap_front_reply(struct front *front, enum front_reply reply, struct 
 	case FRONT_REPLY_UNAVAILABLE:
 		r = say_tagged(out, tag, UNAVAILABLE);
 		if (r >= 0)
-			r = say(out, "* BYE Try again later.");
+			r = proto_say(out, "* BYE Try again later.");
 		break;
 	case FRONT_REPLY_SHUTDOWN:
-		r = say(out, "* BYE Shutting down.");
+		r = proto_say(out, "* BYE Shutting down.");
 		break;
 	case FRONT_REPLY_TIMEOUT:
-		r = say(out, "* BYE Timed out.");
+		r = proto_say(out, "* BYE Timed out.");
 		break;
 	default:
-		r = say(out, "* BYE Protocol violation.");
+		r = proto_say(out, "* BYE Protocol violation.");
 	}
 	forget_attempt(front);
 	return end(front, FRONT_END_VIOLATION, r);
@@ -576,22 +541,27 @@ static int imap_front_refused(struct front *front, struct buf *out)
 
 static enum front_end imap_front_end(const struct front *front)
 {
-	return front->end;
+	return front->base.end;
 }
 
 static unsigned imap_front_privacy(const struct front *front)
 {
-	return front->privacy;
+	return front->base.privacy;
 }
 
 static unsigned imap_front_attempts(const struct front *front)
 {
-	return front->attempts;
+	return front->base.attempts;
 }
 
 static int imap_front_last_mech(const struct front *front)
 {
-	return front->last_mech;
+	return front->base.last_mech;
+}
+
+static const struct front_peer *imap_front_peer(const struct front *front)
+{
+	return &front->base.peer;
 }
 
 const struct front_ops imap_front_ops = {
@@ -609,4 +579,5 @@ const struct front_ops imap_front_ops = {
 	.attempts = imap_front_attempts,
 	.privacy = imap_front_privacy,
 	.last_mech = imap_front_last_mech,
+	.peer = imap_front_peer,
 };

@@ -33,18 +33,27 @@ struct proto_credential {
 	struct buf
 		message; /* the decoded SASL message to replay (LOGIN turned into PLAIN); secret */
 	/* Offsets into message: */
-	size_t authcid_at, authcid_len; /* the login name */
-	size_t authzid_at, authzid_len; /* may be empty */
+	size_t authcid_at, authcid_len; /* PLAIN, XOAUTH2: the login name; XOAUTH2: may be empty */
+	size_t authzid_at, authzid_len; /* PLAIN; may be empty */
+	size_t token_at, token_len;     /* OAUTHBEARER, XOAUTH2 */
+	struct buf oauth_name;          /* OAUTHBEARER: a=, decoded; may be empty */
 	char tag[PROTO_TAG_BYTES + 1];  /* IMAP only, else "" */
 };
 void proto_credential_wipe(struct proto_credential *credential);
+/* The login name that the client gave; empty with OAuth when only the token may tell. */
+struct view proto_credential_login(const struct proto_credential *credential);
 
 /* ---- front ---- */
 
 struct front_params {
 	const char *host; /* server.hostname or the local address literal; borrowed, outlives */
 	const char *banner;
-	const char *capabilities;    /* imap: advertise, joined with blanks */
+	/* imap: advertise, joined with blanks; submission: the ehlo lines, joined with LF;
+	 * managesieve: the sieve list, joined with blanks; pop3: NULL */
+	const char *capabilities;
+	const char *implementation; /* managesieve */
+	/* submission: the client's address for the EHLO reply: "203.0.113.5", "IPv6:2001:db8::1" */
+	const char *client;
 	const enum sasl_mech *mechs; /* offered, in order */
 	size_t mech_count;
 	bool offer_starttls; /* a starttls listener before TLS */
@@ -52,6 +61,18 @@ struct front_params {
 	bool trusted;        /* peer in proxy_trusted: ID / XCLIENT fields are read */
 	unsigned max_attempts;
 };
+
+/* What a trusted peer says of its own client (SES-61), by XCLIENT or the ID fields of IMAP. */
+#define PROTO_ADDRESS_BYTES 46
+struct front_peer {
+	bool has_ttl;
+	unsigned ttl;     /* 0..255 */
+	char session[65]; /* printable ASCII without blanks; "" = not given */
+	char addr[PROTO_ADDRESS_BYTES], dest_addr[PROTO_ADDRESS_BYTES]; /* bare, valid; "" */
+	uint16_t port, dest_port;                                       /* 0 = not given */
+};
+
+#define PROTO_HELO_BYTES 255
 
 /* Why a front wants the connection closed; the final line is already in out. */
 enum front_end {
@@ -115,6 +136,12 @@ struct front_ops {
 	unsigned (*privacy)(const struct front *front); /* refused for want of TLS; at most 65535 */
 	/* Last mechanism named in an attempt, or -1. */
 	int (*last_mech)(const struct front *front);
+	/* Never NULL; zeroed while nothing was said. */
+	const struct front_peer *(*peer)(const struct front *front);
+	/* submission: the EHLO name (valid by SES-30), "" before; other protocols: NULL. */
+	const char *(*helo)(const struct front *front);
+	/* pop3: UTF8 was sent (SES-49); other protocols: NULL. */
+	bool (*utf8)(const struct front *front);
 };
 
 /* ---- back ---- */
@@ -123,6 +150,8 @@ struct back_params {
 	bool starttls;          /* leg wants STARTTLS: done before anything else */
 	const char *host;       /* EHLO name and the like; borrowed, outlives */
 	const char *client_tag; /* IMAP: our own tags differ from it; "" elsewhere; copied */
+	const char *helo; /* submission: the client's EHLO name, "" if there is none; copied */
+	bool utf8;        /* pop3: send UTF8 before the credential if the node lists it (SES-49) */
 	/* Client data to convey (xclient mode), NULL = do not convey. */
 	const struct back_forward *forward;
 };
@@ -179,5 +208,11 @@ struct back_ops {
 
 extern const struct front_ops imap_front_ops;
 extern const struct back_ops imap_back_ops;
+extern const struct front_ops pop3_front_ops;
+extern const struct back_ops pop3_back_ops;
+extern const struct front_ops sieve_front_ops;
+extern const struct back_ops sieve_back_ops;
+extern const struct front_ops smtp_front_ops;
+extern const struct back_ops smtp_back_ops;
 
 #endif
