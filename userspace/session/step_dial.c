@@ -178,6 +178,16 @@ static struct dial_fault tls_fault(int error)
 	return (struct dial_fault){ REASON_TLS_NODE, HEALTH_FAIL_CLIENT, io };
 }
 
+/* The leg stands (again, after STARTTLS): the node's dialogue goes on. */
+static void leg_ready(struct session *session)
+{
+	session->login->dial->phase = DIAL_TALK;
+	if (session_is_passthrough(session))
+		session_passthrough_ready(session);
+	else
+		session_replay_start(session);
+}
+
 static void tls_progress(struct session *session)
 {
 	struct dial *dial = session->login->dial;
@@ -193,8 +203,7 @@ static void tls_progress(struct session *session)
 	}
 	dial->secured = true;
 	dial->stream.want = 0;
-	dial->phase = DIAL_TALK;
-	session_replay_start(session);
+	leg_ready(session);
 }
 
 void dial_start_tls(struct session *session)
@@ -219,8 +228,7 @@ static void preamble_done(struct session *session)
 		dial_start_tls(session);
 		return;
 	}
-	dial->phase = DIAL_TALK;
-	session_replay_start(session);
+	leg_ready(session);
 }
 
 static void preamble_progress(struct session *session)
@@ -430,7 +438,7 @@ void session_step_dial(struct session *session, const char *destination)
 	buf_init(&dial->out, NODE_OUT_BYTES, true);
 	if (!choose_leg(session, destination) || !pass_breaker(session))
 		return;
-	if (dial->leg->forwarding == CONFIG_FORWARDING_XCLIENT && config->server.proxy_ttl <= 1) {
+	if (dial->leg->forwarding == CONFIG_FORWARDING_XCLIENT && session->login->ttl <= 1) {
 		session_unavailable(session, REASON_LOOP); /* SES-63 */
 		return;
 	}

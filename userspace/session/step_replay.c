@@ -18,16 +18,27 @@ static ssize_t read_node(struct dial *dial);
 
 static const struct dial_fault fault_internal = { REASON_INTERNAL, HEALTH_NONE, false };
 
+static const struct back_ops *const backs[] = {
+	[PROTOCOL_IMAP] = &imap_back_ops,
+	[PROTOCOL_POP3] = &pop3_back_ops,
+	[PROTOCOL_MANAGESIEVE] = &sieve_back_ops,
+	[PROTOCOL_SUBMISSION] = &smtp_back_ops,
+};
+
 static int back_create(struct session *session)
 {
 	struct dial *dial = session->login->dial;
 	const struct config *config = session->snapshot->config;
+	const struct front_ops *front_ops = session->login->front_ops;
+	const struct front *front = session->login->front;
 	struct back_params params = {
 		.starttls = dial->leg->tls == CONFIG_TLS_STARTTLS,
 		.host = config->server.hostname
 			? config->server.hostname
 			: addr_format_literal(&session->login->local, dial->host),
 		.client_tag = session->login->credential->tag,
+		.helo = front_ops->helo ? front_ops->helo(front) : "",
+		.utf8 = front_ops->utf8 && front_ops->utf8(front),
 	};
 
 	if (dial->leg->forwarding == CONFIG_FORWARDING_XCLIENT) {
@@ -37,13 +48,13 @@ static int back_create(struct session *session)
 			.local_ip = addr_format_ip(&session->login->local, dial->local_ip),
 			.client_port = addr_port(&session->client),
 			.local_port = addr_port(&session->login->local),
-			.ttl = (unsigned)config->server.proxy_ttl - 1,
+			.ttl = session->login->ttl - 1u,
 			.session_id = dial->id,
 			.client_tls = stream_is_tls(&session->login->stream),
 		};
 		params.forward = &dial->forward;
 	}
-	dial->back_ops = &imap_back_ops;
+	dial->back_ops = backs[session->settings->protocol];
 	return dial->back_ops->create(&params, &dial->back);
 }
 
