@@ -425,13 +425,13 @@ static void test_section_12_long_credentials(void **state)
 	}
 }
 
-/* head, len bytes of filler, tail, up to the verdict or the greeting's end. */
-static int play_long(bool in_replay, const char *head, size_t len, const char *tail)
+/* Plays text as greeting or verdict, cut after its first bytes. */
+static int play_cut(bool in_replay, struct view text, size_t first)
 {
-	struct buf text = { 0 }, to_node = { 0 }, to_client = { 0 };
+	struct buf to_node = { 0 }, to_client = { 0 };
 	struct back *back = make(false, false);
 	struct view left;
-	int r = 0;
+	int r;
 
 	if (in_replay) {
 		assert_int_equal(
@@ -439,17 +439,28 @@ static int play_long(bool in_replay, const char *head, size_t len, const char *t
 			BACK_READY);
 		assert_int_equal(replay(back, SASL_PLAIN, left, &to_node), PROTO_MORE);
 	}
+	r = play(back, text, first, &to_node, &to_client, &left);
+	if (r == BACK_FAILED)
+		assert_int_equal(sieve_back_ops.failure(back), BACK_FAIL_PROTOCOL);
+	buf_fini(&to_node);
+	buf_fini(&to_client);
+	sieve_back_ops.free(back);
+	return r;
+}
+
+/* head, len bytes of filler, tail; whole and with the line end cut in two. */
+static int play_long(bool in_replay, const char *head, size_t len, const char *tail)
+{
+	struct buf text = { 0 };
+	int r;
+
 	assert_int_equal(buf_append_str(&text, head), 0);
 	for (size_t i = 0; i < len; i++)
 		assert_int_equal(buf_append(&text, "x", 1), 0);
 	assert_int_equal(buf_append_str(&text, tail), 0);
-	r = play(back, buf_view(&text), SIZE_MAX, &to_node, &to_client, &left);
-	if (r == BACK_FAILED)
-		assert_int_equal(sieve_back_ops.failure(back), BACK_FAIL_PROTOCOL);
+	r = play_cut(in_replay, buf_view(&text), SIZE_MAX);
+	assert_int_equal(play_cut(in_replay, buf_view(&text), text.len - 1), r);
 	buf_fini(&text);
-	buf_fini(&to_node);
-	buf_fini(&to_client);
-	sieve_back_ops.free(back);
 	return r;
 }
 

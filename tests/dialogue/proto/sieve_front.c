@@ -113,6 +113,9 @@ static const struct script scripts[] = {
 		FRONT_CLOSE, NULL, 3 },
 	{ "literal over the limit", "NOOP {65530+}\r\n", "BYE \"Command too long.\"\r\n",
 		FRONT_CLOSE },
+	{ "literal that leaves no room for the line end", "FOO {65522+}\r\n",
+		"BYE \"Command too long.\"\r\n", FRONT_CLOSE },
+	{ "literal that leaves it", "FOO {65521+}\r\n", "" },
 	{ "literal beyond 64 bits", "NOOP {99999999999999999999999}\r\n",
 		"BYE \"Command too long.\"\r\n", FRONT_CLOSE },
 	{ "section 4 privacy",
@@ -247,7 +250,7 @@ static void check_long(const char *head, size_t len, const char *tail, int resul
 {
 	struct buf text = { 0 };
 	size_t cuts[] = { SIZE_MAX, 1, strlen(head), strlen(head) + len, strlen(head) + len + 1,
-		strlen(head) + 16384, strlen(head) + 16387, 65535 };
+		strlen(head) + len + 2, strlen(head) + 16384, strlen(head) + 16387, 65535 };
 
 	assert_int_equal(buf_append_str(&text, head), 0);
 	for (size_t i = 0; i < len; i++)
