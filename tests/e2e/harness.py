@@ -152,8 +152,12 @@ userdb {{
   driver = static
   args = uid={uid} gid={gid} home={dir}/mail/%u allow_all_users=yes
 }}
+# many users and wrong passwords from few addresses: no growing delay
 service anvil {{
   chroot =
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
 }}
 service auth {{
   unix_listener auth-client {{
@@ -161,7 +165,7 @@ service auth {{
   }}
 }}
 {services}
-submission_relay_host = {address}
+submission_relay_host = 127.0.0.1
 submission_relay_port = {relay_port}
 protocol !submission {{
   mail_plugins =

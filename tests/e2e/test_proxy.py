@@ -247,7 +247,7 @@ def test_SES_64_own_instance_in_the_header(make):
     ends_without_a_word(talk(router, v2(tlvs=tlvs)))
     other = tlvs[:7] + bytes(b ^ 1 for b in tlvs[7:23]) + tlvs[23:]
     logged_in(talk(router, v2(tlvs=other))).close()
-    assert [x["reason"] for x in router.wait_sessions(3)][1] == "loop"
+    assert [x["reason"] for x in router.wait_sessions(3)].count("loop") == 1
 
 
 # ---- metadata of trusted peers ----

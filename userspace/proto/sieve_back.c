@@ -6,7 +6,7 @@
  * a command is only written while nothing of the node is unread; otherwise an answer given too
  * early would pass for the answer to it.
  */
-#include "proto/base64.h"
+#include "base/base64.h"
 #include "proto/front.h"
 #include "proto/sieve_parse.h"
 

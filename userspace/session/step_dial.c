@@ -54,7 +54,7 @@ static void close_leg(struct dial *dial)
 	dial->back = NULL;
 	buf_fini(&dial->in);
 	buf_fini(&dial->out);
-	dial->secured = dial->connected = false;
+	dial->secured = dial->connected = dial->settled = false;
 	dial->read_want = 0;
 }
 

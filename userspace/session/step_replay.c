@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define READ_BYTES 4096
+#define SETTLE_MS 5
 
 static void run_outcome(struct session *session, int outcome);
 static ssize_t read_node(struct dial *dial);
@@ -84,6 +85,32 @@ static bool may_send_secret(const struct session *session)
 			session->destination->allow_plaintext_auth);
 }
 
+static void send_credential(struct session *session);
+
+static void on_settled(struct timer *timer)
+{
+	struct session *session = container_of(timer, struct dial, timer)->session;
+
+	send_credential(session);
+	if (session->login && session->login->dial)
+		dial_update_watch(session->login->dial);
+	session_update_watch(session);
+}
+
+/* Dovecot 2.3 overlooks a command that arrives within microseconds of its ManageSieve greeting on an
+ * implicit TLS port: it has been decrypted by then, and no event tells. */
+static bool must_settle(struct session *session)
+{
+	struct dial *dial = session->login->dial;
+
+	if (dial->settled || session->settings->protocol != PROTOCOL_MANAGESIEVE ||
+		dial->leg->tls != CONFIG_TLS_IMPLICIT)
+		return false;
+	dial->settled = true;
+	loop_timer_set(session->pool->loop, &dial->timer, SETTLE_MS, on_settled);
+	return true;
+}
+
 static void send_credential(struct session *session)
 {
 	struct dial *dial = session->login->dial;
@@ -96,6 +123,8 @@ static void send_credential(struct session *session)
 			session, (struct dial_fault){ REASON_NODE_REFUSED, HEALTH_NONE, false });
 		return;
 	}
+	if (must_settle(session))
+		return;
 	session_phase_end(session, PHASE_DIAL);
 	session_set_state(session, S_REPLAY);
 	/* What the node has sent so far was sent before it saw the credential (SES-57). */
