@@ -167,6 +167,7 @@ service auth {{
 {services}
 submission_relay_host = 127.0.0.1
 submission_relay_port = {relay_port}
+submission_max_mail_size = 1 G
 protocol !submission {{
   mail_plugins =
 }}

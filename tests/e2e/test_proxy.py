@@ -90,6 +90,13 @@ def router_node(make):
     return make.last_node
 
 
+@pytest.fixture
+def sink():
+    sink = mailnodes.MailSink()
+    yield sink
+    sink.close()
+
+
 @pytest.fixture(autouse=True)
 def remember_nodes(make):
     """make.last_node: the node made last."""
@@ -357,12 +364,13 @@ def test_SES_60_64_a_ring_of_two_routers(workspace, make):
                 router.workspace.close()
 
 
-def test_SES_61_62_xclient_on_the_line_protocols(make):
+def test_SES_61_62_xclient_on_the_line_protocols(make, sink):
     """XCLIENT of POP3, ManageSieve and submission: offered to trusted peers and obeyed, unknown to
     others; a bad value is refused; LOGIN is ignored (#14)."""
     users = {"alice@example.com": "secret-a"}
     node = make.dovecot("node1", "127.0.0.31", users,
-                        protocols=("imap", "pop3", "managesieve", "submission"))
+                        protocols=("imap", "pop3", "managesieve", "submission"),
+                        relay_port=sink.port)
     router = make.router([node.toml()], default="node1", listeners={
         p: ("implicit", TRUSTED, p) for p in ("pop3", "managesieve", "submission")})
     good = "ADDR=198.51.100.9 PORT=77 TTL=5 SESSION=Hfront-2 LOGIN=mallory"

@@ -464,6 +464,7 @@ int session_open(struct session_pool *pool, struct listener *listener, int fd,
 	session->settings = &session->snapshot->config->listeners[listener->index];
 	session->client = *peer;
 	session->number = atomic_fetch_add(&pool->server->session_numbers, 1) + 1;
+	proxyhdr_make_id(pool->server->instance, session->number, session->login->proxy_id);
 	session->accepted_ms = clock_mono_ms();
 	session->login->phase_started_ms = session->login->input_ms = session->accepted_ms;
 	session->login->preauth_at_ms =

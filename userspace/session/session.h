@@ -18,6 +18,7 @@
 #include "loop/loop.h"
 #include "mapping/mapping.h"
 #include "net/addr.h"
+#include "net/proxyhdr.h"
 #include "net/stream.h"
 #include "proto/proto.h"
 #include "relay/relay.h"
@@ -91,6 +92,9 @@ struct login {
 	bool trusted;    /* the socket's peer is in proxy_trusted (SES-61) */
 	bool proxied;    /* a PROXY header told the addresses */
 	uint8_t ttl;     /* hops left, this one included */
+	/* The unique id of the PROXY header towards the node: the first router's, passed on unchanged, so
+	 * that it knows the session when it comes round (SES-64). */
+	unsigned char proxy_id[PROXYHDR_ID_BYTES];
 	struct timer proxy_wait; /* how long a server-first leg waits for an optional header */
 	uint16_t privacy;        /* of front_ops->privacy(), already counted */
 

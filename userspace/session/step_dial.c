@@ -8,7 +8,6 @@
 #include "session/dial.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "net/proxyhdr.h"
 #include "net/sock.h"
 
 #include <errno.h>
@@ -247,15 +246,15 @@ static void preamble_progress(struct session *session)
 static void connected(struct session *session)
 {
 	struct dial *dial = session->login->dial;
-	unsigned char header[PROXYHDR_MAX_BYTES], id[PROXYHDR_ID_BYTES];
+	unsigned char header[PROXYHDR_MAX_BYTES];
 	size_t len;
 
 	loop_timer_del(session->pool->loop, &dial->timer);
 	dial->connected = true;
 	dial->phase = DIAL_PREAMBLE;
 	if (dial->leg->forwarding == CONFIG_FORWARDING_PROXY) {
-		proxyhdr_make_id(session->pool->server->instance, session->number, id);
-		len = proxyhdr_write(&session->client, &session->login->local, id, header);
+		len = proxyhdr_write(
+			&session->client, &session->login->local, session->login->proxy_id, header);
 		if (buf_append(&dial->out, header, len) < 0) {
 			dial_failed(session, fault_internal);
 			return;

@@ -6,7 +6,6 @@
  */
 #include "session/session.h"
 #include "base/log.h"
-#include "net/proxyhdr.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -48,14 +47,12 @@ static bool client_speaks_first(const struct session *session)
 		session->settings->protocol == PROTOCOL_HTTP;
 }
 
-/* SES-64: the session has been here before. */
+/* SES-64: the session has been here before. "HMG1" and the instance; its number differs. */
 static bool is_own(const struct session *session, struct view id)
 {
-	unsigned char own[PROXYHDR_ID_BYTES];
+	const unsigned char *own = session->login->proxy_id;
 
-	proxyhdr_make_id(session->pool->server->instance, 0, own);
-	/* "HMG1" and the instance; the session's number differs */
-	return id.len >= sizeof(own) - 8 && memcmp(id.data, own, sizeof(own) - 8) == 0;
+	return id.len >= PROXYHDR_ID_BYTES - 8 && memcmp(id.data, own, PROXYHDR_ID_BYTES - 8) == 0;
 }
 
 static void take_header(struct session *session, const struct proxyhdr *header)
@@ -64,6 +61,8 @@ static void take_header(struct session *session, const struct proxyhdr *header)
 		refused(session, REASON_LOOP);
 		return;
 	}
+	if (header->id.len == PROXYHDR_ID_BYTES && view_starts(header->id, VIEW_LIT("HMG1")))
+		memcpy(session->login->proxy_id, header->id.data, PROXYHDR_ID_BYTES);
 	if (header->has_addresses) {
 		session->client = header->source;
 		session->login->local = header->destination;
