@@ -50,9 +50,9 @@ MUST_USE int proto_say(struct buf *out, const char *line);
 /* Takes one attribute by its XCLIENT name (any case); value is decoded. Unknown ones are ignored.
  * "[UNAVAILABLE]", "[TEMPUNAVAIL]" count as not given. Returns 0 or -EINVAL (bad value). */
 MUST_USE int front_peer_set(struct front_peer *peer, struct view name, struct view value);
-/* NAME=VALUE words separated by blanks, values in xtext (RFC 3461 section 4). All or nothing.
- * Returns 0 or -EINVAL. */
-MUST_USE int xclient_parse(struct view words, struct front_peer *peer);
+/* NAME=VALUE words separated by blanks; xtext: values are in xtext (RFC 3461 section 4; submission), else
+ * they are plain. All or nothing. Returns 0 or -EINVAL. */
+MUST_USE int xclient_parse(struct view words, bool xtext, struct front_peer *peer);
 
 #define XCLIENT_NAMES "ADDR PORT DESTADDR DESTPORT SESSION TTL CLIENT-TRANSPORT"
 

@@ -66,8 +66,13 @@ static int fail(struct back *back, enum back_failure failure)
 
 static int command(struct back *back, enum back_state next, struct buf *to_node, const char *text)
 {
-	int r = buf_printf(to_node, "%s\r\n", text);
+	int r;
 
+	/* Replies carry no tag: one that comes before its command would pass for the answer to it,
+	 * and the real one for the answer to the credential (#7). */
+	if (back->more)
+		return fail(back, BACK_FAIL_REFUSED);
+	r = buf_printf(to_node, "%s\r\n", text);
 	back->state = next;
 	back->base.lines = 0;
 	return r < 0 ? r : PROTO_AGAIN;
@@ -75,13 +80,17 @@ static int command(struct back *back, enum back_state next, struct buf *to_node,
 
 static int send_xclient(struct back *back, struct buf *to_node)
 {
+	CLEANUP(buf_fini) struct buf line;
 	bool any;
-	int r = buf_append_str(to_node, "XCLIENT");
+	int r;
 
+	buf_init(&line, 0, false);
+	r = buf_append_str(&line, "XCLIENT");
 	if (r == 0)
-		r = xclient_write(
-			to_node, &back->base.forward, "", XCLIENT_ALL_OF_POP3, false, &any);
-	return r < 0 ? r : command(back, BACK_XCLIENT_REPLY, to_node, "");
+		r = xclient_write(&line, &back->base.forward, "", XCLIENT_ALL_OF_POP3, false, &any);
+	if (r == 0)
+		r = buf_append(&line, "", 1);
+	return r < 0 ? r : command(back, BACK_XCLIENT_REPLY, to_node, buf_view(&line).data);
 }
 
 /* What comes next, as far as it is known what the node can do. */
@@ -90,10 +99,6 @@ static int go_on(struct back *back, struct buf *to_node)
 	struct back_base *base = &back->base;
 	bool xclient = back->caps & CAP_XCLIENT || back->greeting_xclient;
 
-	/* Replies carry no tag: one that comes before its command would pass for the answer to it,
-	 * and the real one for the answer to the credential (#7). */
-	if (back->more)
-		return fail(back, BACK_FAIL_REFUSED);
 	if (!back->caps_known &&
 		(base->want_starttls || base->utf8 || (base->forwards && !xclient)))
 		return command(back, BACK_CAPA_STATUS, to_node, "CAPA");
@@ -273,7 +278,7 @@ static int pop3_back_replay(struct back *back, const struct proto_credential *cr
 	int r;
 
 	*ret_consumed = unread.len;
-	if (unread.len) /* SES-57 */
+	if (unread.len || back->state != BACK_IS_READY) /* SES-57 */
 		return fail(back, BACK_FAIL_REFUSED);
 	back->state = BACK_VERDICT;
 	r = back_base_replay(&back->base, credential, "AUTH", to_node);

@@ -279,7 +279,7 @@ static int command_xclient(struct front *front, struct view args, struct buf *ou
 {
 	if (!front->base.trusted)
 		return unknown(out);
-	if (xclient_parse(args, &front->base.peer) < 0)
+	if (xclient_parse(args, false, &front->base.peer) < 0)
 		return proto_say(out, "-ERR Bad attribute value.");
 	return proto_say(out, "+OK");
 }

@@ -255,7 +255,7 @@ static int smtp_back_replay(struct back *back, const struct proto_credential *cr
 	int r;
 
 	*ret_consumed = unread.len;
-	if (unread.len) /* SES-57 */
+	if (unread.len || back->state != BACK_IS_READY) /* SES-57 */
 		return fail(back, BACK_FAIL_REFUSED);
 	await_reply(back, BACK_VERDICT);
 	r = back_base_replay(&back->base, credential, "AUTH", to_node);

@@ -292,7 +292,7 @@ static int command_xclient(struct front *front, struct view args, struct buf *ou
 {
 	if (!front->base.trusted)
 		return fail(front, out, UNRECOGNISED);
-	if (xclient_parse(args, &front->base.peer) < 0)
+	if (xclient_parse(args, true, &front->base.peer) < 0)
 		return proto_say(out, "501 5.5.4 Bad attribute value");
 	*front->helo = '\0'; /* the session starts again */
 	front->extended = false;

@@ -1,17 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* ManageSieve conversations before login; texts from sessions.md sections 5.1 and 5.5. */
-#include "dialogue/dialogue.h"
-
-/* What the client sends, what the router answers, and what the conversation came to. */
-struct script {
-	const char *name;
-	const char *input, *output;
-	int result; /* of the last input() call: PROTO_MORE, FRONT_LOGIN, FRONT_CLOSE, FRONT_STARTTLS */
-	const char *message; /* of the credential, NULs written as | */
-	unsigned attempts;
-	bool plain; /* a leg on which credentials are not permitted, STARTTLS offered */
-	bool trusted;
-};
+#define OPS sieve_front_ops
+#define CAPABILITIES "fileinto vacation"
+#include "dialogue/front_script.h"
 
 #define CRED "AGJvYgBwdw=="
 #define BLOCK(sasl, more)                                                                      \
@@ -139,137 +130,7 @@ static const struct script scripts[] = {
 		true },
 };
 
-static struct front *make(bool plain, bool trusted)
-{
-	static const enum sasl_mech mechs[] = { SASL_PLAIN, SASL_LOGIN, SASL_OAUTHBEARER };
-	struct front_params params = { .host = "h",
-		.banner = "Hello.",
-		.implementation = "Homing ManageSieve",
-		.capabilities = "fileinto vacation",
-		.mechs = mechs,
-		.mech_count = 3,
-		.offer_starttls = plain,
-		.permit_auth = !plain,
-		.trusted = trusted,
-		.max_attempts = 3 };
-	struct front *front;
-
-	assert_int_equal(sieve_front_ops.create(&params, &front), 0);
-	return front;
-}
-
-/* Feeds the input as cut says; returns the last result. */
-static int play(struct front *front, struct view input, size_t first, struct buf *out)
-{
-	size_t given = first == SIZE_MAX ? input.len : first ? MIN(first, input.len) : 1, used = 0;
-	int r = PROTO_MORE;
-
-	for (;;) {
-		struct guarded g = guard(view_make(input.data + used, given - used));
-		size_t consumed = 0;
-
-		r = sieve_front_ops.input(front, g.view, &consumed, out);
-		guard_free(&g);
-		assert_true(consumed <= given - used);
-		used += consumed;
-		if (r != PROTO_MORE && r != PROTO_AGAIN)
-			return r;
-		if (r == PROTO_AGAIN && used < given)
-			continue;
-		if (given == input.len)
-			return r == PROTO_AGAIN ? PROTO_MORE : r;
-		given = first ? input.len : given + 1;
-	}
-}
-
-static void expect(const char *name, const struct buf *out, const char *text)
-{
-	if (out->len != strlen(text) || memcmp(buf_view(out).data, text, out->len) != 0)
-		fail_msg("%s: \"%.*s\" is not \"%s\"", name, (int)out->len, buf_view(out).data,
-			text);
-}
-
-static void check_credential(struct front *front, const struct script *script)
-{
-	struct proto_credential credential;
-
-	sieve_front_ops.take_credential(front, &credential);
-	for (size_t i = 0; i < credential.message.len; i++) {
-		char *byte = credential.message.data + credential.message.start + i;
-
-		*byte = *byte ? *byte : '|';
-	}
-	expect(script->name, &credential.message, script->message);
-	assert_string_equal(credential.tag, "");
-	proto_credential_wipe(&credential);
-}
-
-static void check(const struct script *script, size_t first)
-{
-	struct front *front = make(script->plain, script->trusted);
-	struct buf out = { 0 };
-	int r = play(front, view_str(script->input), first, &out);
-
-	if (r != script->result)
-		fail_msg("%s (cut %zd): result %d", script->name, first, r);
-	expect(script->name, &out, script->output);
-	if (sieve_front_ops.attempts(front) != script->attempts)
-		fail_msg("%s: %u attempts", script->name, sieve_front_ops.attempts(front));
-	if (r == FRONT_LOGIN)
-		check_credential(front, script);
-	buf_fini(&out);
-	sieve_front_ops.free(front);
-}
-
-static void test_section_5_5_scripts_whole(void **state)
-{
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(scripts); i++)
-		check(&scripts[i], SIZE_MAX);
-}
-
-static void test_section_5_5_scripts_byte_by_byte(void **state)
-{
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(scripts); i++)
-		check(&scripts[i], 0);
-}
-
-static void test_section_5_5_scripts_cut_everywhere(void **state)
-{
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(scripts); i++) {
-		for (size_t first = 1; first < strlen(scripts[i].input); first++)
-			check(&scripts[i], first);
-	}
-}
-
-/* Fills text with head, len bytes of filler, tail, and plays it in several cuts. */
-static void check_long(const char *head, size_t len, const char *tail, int result,
-	const char *output, unsigned attempts)
-{
-	struct buf text = { 0 };
-	size_t cuts[] = { SIZE_MAX, 1, strlen(head), strlen(head) + len, strlen(head) + len + 1,
-		strlen(head) + len + 2, strlen(head) + 16384, strlen(head) + 16387, 65535 };
-
-	assert_int_equal(buf_append_str(&text, head), 0);
-	for (size_t i = 0; i < len; i++)
-		assert_int_equal(buf_append(&text, "A", 1), 0);
-	assert_int_equal(buf_append_str(&text, tail), 0);
-	for (size_t i = 0; i < ARRAY_SIZE(cuts); i++) {
-		struct front *front = make(false, false);
-		struct buf out = { 0 };
-
-		assert_int_equal(play(front, buf_view(&text), cuts[i], &out), result);
-		expect(head, &out, output);
-		assert_int_equal(sieve_front_ops.attempts(front), attempts);
-		if (result == FRONT_CLOSE)
-			assert_int_equal(sieve_front_ops.end(front), FRONT_END_TOO_LONG);
-		buf_fini(&out);
-		sieve_front_ops.free(front);
-	}
-	buf_fini(&text);
-}
+SCRIPT_TESTS
 
 static void test_section_3_command_limit(void **state)
 {
@@ -314,11 +175,7 @@ static void test_section_3_response_limit(void **state)
 
 static void test_section_5_1_replies(void **state)
 {
-	static const struct {
-		enum front_reply reply;
-		int result;
-		const char *text;
-	} replies[] = {
+	static const struct reply_case replies[] = {
 		{ FRONT_REPLY_AUTH_FAILED, PROTO_AGAIN, FAILED },
 		{ FRONT_REPLY_HIDDEN_TEMP, PROTO_AGAIN,
 			"NO (TRYLATER) \"Service temporarily unavailable.\"\r\n" },
@@ -331,27 +188,8 @@ static void test_section_5_1_replies(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(replies); i++) {
-		struct front *front = make(false, false);
-		struct proto_credential credential;
-		struct buf out = { 0 };
-
-		assert_int_equal(play(front, VIEW_LIT("AUTHENTICATE \"PLAIN\" \"" CRED "\"\r\n"),
-					 SIZE_MAX, &out),
-			FRONT_LOGIN);
-		assert_int_equal(sieve_front_ops.last_mech(front), SASL_PLAIN);
-		sieve_front_ops.take_credential(front, &credential);
-		proto_credential_wipe(&credential);
-		assert_int_equal(
-			sieve_front_ops.reply(front, replies[i].reply, &out), replies[i].result);
-		expect("reply", &out, replies[i].text);
-		buf_clear(&out);
-		if (replies[i].result == PROTO_AGAIN)
-			play(front, VIEW_LIT("NOOP\r\n"), SIZE_MAX, &out);
-		expect("after it", &out, replies[i].result == PROTO_AGAIN ? DONE : "");
-		buf_fini(&out);
-		sieve_front_ops.free(front);
-	}
+	run_replies(replies, ARRAY_SIZE(replies), "AUTHENTICATE \"PLAIN\" \"" CRED "\"\r\n",
+		"NOOP\r\n", DONE);
 }
 
 /* The node's refusals count as well; the last one closes. */
@@ -495,9 +333,9 @@ static void test_SES_62_untrusted_peer_tells_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_section_5_5_scripts_whole),
-		cmocka_unit_test(test_section_5_5_scripts_byte_by_byte),
-		cmocka_unit_test(test_section_5_5_scripts_cut_everywhere),
+		cmocka_unit_test(test_scripts_whole),
+		cmocka_unit_test(test_scripts_byte_by_byte),
+		cmocka_unit_test(test_scripts_cut_everywhere),
 		cmocka_unit_test(test_section_3_command_limit),
 		cmocka_unit_test(test_section_3_response_limit),
 		cmocka_unit_test(test_section_5_1_replies),
