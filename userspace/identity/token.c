@@ -86,9 +86,9 @@ static int jwt_name(const char *claim, struct view payload, struct buf *ret_logi
 	struct view v;
 	int r;
 
+	buf_init(&json, 0, false);
 	if (payload.len > IDENTITY_TOKEN_JSON_BYTES / 3 * 4 + 4)
 		return IDENTITY_NO_LOGIN;
-	buf_init(&json, 0, false);
 	r = base64url_decode(payload, &json);
 	if (r < 0)
 		return r == -EINVAL ? IDENTITY_NO_LOGIN : r;
