@@ -18,7 +18,8 @@ SQL = ('[mapping]\nsource = "sql"\nnormalize = "lowercase"\npositive_ttl = "%s"\
        'query = "SELECT node FROM account_nodes WHERE identifier = $1"\n'
        'upsert_query = "INSERT INTO account_nodes (identifier, node) VALUES ($1, $2) ON CONFLICT '
        '(identifier) DO UPDATE SET node = excluded.node"\n'
-       'delete_query = "DELETE FROM account_nodes WHERE identifier = $1"\n')
+       'delete_query = "DELETE FROM account_nodes WHERE identifier = $1"\n'
+       'list_query = "' + harness.LIST_QUERY + '"\n')
 REDIS = ('[mapping]\nsource = "redis"\nnormalize = "lowercase"\npositive_ttl = "%s"\nnegative_ttl = "30s"\n'
          'lookup_timeout = "%s"\n%s\n[mapping.redis]\n%s\npool_size = %d\n')
 

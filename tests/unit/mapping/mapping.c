@@ -73,8 +73,12 @@ static void fake_free(struct store *store)
 	release_all((struct fake *)store);
 }
 
-static const struct store_ops fake_ops = { "fake", fake_submit, fake_writable, fake_reload,
-	fake_free };
+static const struct store_ops fake_ops = { .name = "fake",
+	.submit = fake_submit,
+	.writable = fake_writable,
+	.can_list = fake_writable,
+	.reload = fake_reload,
+	.free = fake_free };
 
 struct fixture {
 	struct loop loop;
