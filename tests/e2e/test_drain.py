@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: Apache-2.0
+"""homingctl drain: a node's accounts move to others, at a rate, with live sessions, on one router and
+on two, stopped and run again; what cannot be is refused. And init-db."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import threading
+import time
+
+import harness
+import pytest
+import stores
+from harness import wait_until
+from test_list import put_all_redis, put_all_sql
+from test_stores import RedisStore, SqlStore, login, postgres, where  # noqa: F401
+
+
+@pytest.fixture
+def trio(make):
+    return make, [make.node("node%d" % i) for i in (1, 2, 3)]
+
+
+def command(router, *args, urls=None):
+    words = [harness.BUILD + "/homingctl"]
+    for port in urls or [router.ports["admin"]]:
+        words += ["--url", "https://localhost:%d" % port]
+    return words + ["--cacert", router.cert, "--token-file", router.workspace.path + "/token", *args]
+
+
+def drain(router, *args, urls=None, timeout=200):
+    return subprocess.run(command(router, "drain", *args, urls=urls), capture_output=True, text=True,
+                          timeout=timeout, check=False)
+
+
+def rows_of(router):
+    with contextlib.closing(sqlite3.connect(router.db, timeout=10)) as db:
+        return dict(db.execute("SELECT identifier, node FROM account_nodes"))
+
+
+def test_a_node_is_drained(trio):
+    make, nodes = trio
+    router = make.router(nodes, default="node2")
+    router.map({"user%02d" % i: "node1" for i in range(40)})
+    router.map({"other": "node2"})
+    with contextlib.ExitStack() as clients:
+        live = []
+        for user in ("user00", "user17", "other"):
+            client = clients.enter_context(router.client())
+            client.line()
+            assert client.command("a LOGIN %s pw" % user)[-1].startswith("a OK")
+            live.append(client)
+        done = drain(router, "node1", "--rate", "200")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout == "node1: 40 moved, 0 failed, 0 left, 0 sessions left\n"
+        assert re.search(r"^node1: 40 of 40 moved, 0 failed, [\d.]+/s, about 0 s left$", done.stderr,
+                         re.M)
+        assert live[0].eof() == live[1].eof() == b""
+        assert live[2].command("n NOOP") == ["n OK NOOP"]
+    rows = rows_of(router)
+    assert rows.pop("other") == "node2"
+    moved = sorted(rows.values())
+    assert moved == ["node2"] * 20 + ["node3"] * 20 # in turn
+    assert where(router, "user00") == rows["user00"] != "node1"
+    again = drain(router, "node1")
+    assert (again.returncode, again.stdout) == (
+        0, "node1: 0 moved, 0 failed, 0 left, 0 sessions left\n")
+    as_json = drain(router, "node3", "--to", "node1", "--rate", "1000", "--json")
+    assert json.loads(as_json.stdout) == {"node": "node3", "moved": 20, "failed": [], "left": 0,
+                                          "sessions": 0, "stopped": False}
+
+
+def test_the_rate_is_kept(trio):
+    make, nodes = trio
+    router = make.router(nodes)
+    router.map({"user%02d" % i: "node2" for i in range(15)})
+    began = time.monotonic()
+    assert drain(router, "node2", "--rate", "5", "--to", "node3").returncode == 0
+    assert time.monotonic() - began > 14 / 5
+    assert set(rows_of(router).values()) == {"node3"}
+
+
+def test_refusals(trio, postgres): # noqa: F811
+    make, nodes = trio
+    router = make.router(nodes)
+    router.map({"alice": "node1"})
+
+    def refused(code, text, *args):
+        done = drain(router, *args)
+        assert done.returncode == code and text in done.stderr, (args, done)
+
+    refused(1, "node ghost is not declared", "ghost")
+    refused(1, "node ghost is not declared", "node1", "--to", "node2,ghost")
+    refused(2, "names the node that is to be drained", "node1", "--to", "node2,node1")
+    refused(2, "empty name", "node1", "--to", "node2,")
+    refused(2, "usage:")
+    for rate in ("0", "x", "1001", "-1"):
+        refused(2, "--rate", "node1", "--rate", rate)
+    for hold in ("0", "3601", "y"):
+        refused(2, "--hold", "node1", "--hold", hold)
+    assert rows_of(router) == {"alice": "node1"}
+    router.stop()
+    refused(3, "cannot connect", "node1")
+
+    def without(key):
+        store = SqlStore(postgres)
+        return make.router(nodes, mapping="\n".join(
+            line for line in store.toml().splitlines() if not line.startswith(key)))
+
+    router = without("list_query")
+    refused(1, "mapping store cannot list accounts (no mapping.sql.list_query)", "node1")
+    router = without("delete_query")
+    refused(1, "mapping store is read-only", "node1")
+
+
+def test_down_nodes_are_no_targets(make):
+    """node3 refuses connections: after a failure it is down, and gets no accounts."""
+    nodes = [make.node("node1"), make.node("node2"), make.node("node3")]
+    router = make.router(nodes)
+    nodes[2].close()
+    router.map({"probe": "node3"})
+    for _ in range(50):
+        with router.client() as client:
+            client.line()
+            client.send("a LOGIN probe pw\r\n")
+            client.line()
+        state = {row["destination"]: row["down"]
+                 for row in router.admin("GET", "/destinations")[1]["destinations"]}
+        if state["node3"]:
+            break
+    assert state == {"node1": False, "node2": False, "node3": True}
+    router.map({"user%d" % i: "node1" for i in range(10)})
+    assert drain(router, "node1", "--rate", "100").returncode == 0
+    rows = rows_of(router)
+    assert rows.pop("probe") == "node3" and set(rows.values()) == {"node2"}
+    done = drain(router, "node2")
+    assert done.returncode == 0 and "node1" in set(rows_of(router).values())
+
+
+def test_only_one_node(make):
+    router = make.router([make.node("node1")])
+    done = drain(router, "node1")
+    assert done.returncode == 1 and "no other node" in done.stderr
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_and_run_again(trio, how):
+    make, nodes = trio
+    router = make.router(nodes, default="node3")
+    router.map({"user%03d" % i: "node1" for i in range(200)})
+    with subprocess.Popen(command(router, "drain", "node1", "--rate", "40"), stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: "node1" in rows_of(router).values() and
+                   list(rows_of(router).values()).count("node1") < 190)
+        process.send_signal(how)
+        out, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    match = re.match(r"node1: (\d+) moved, 0 failed, (\d+) left, 0 sessions left\n"
+                     r"stopped: the same command goes on from here\n$", out)
+    assert match, out
+    moved, left = map(int, match.groups())
+    assert moved + left == 200 and 10 <= moved < 200
+    assert list(rows_of(router).values()).count("node1") == left
+    began = time.monotonic() # no delay is left: nobody waits, of the moved and of the others
+    for i in (0, moved - 1, moved, 199):
+        login(router, "user%03d" % i)
+    assert time.monotonic() - began < 8
+    assert router.stats()["held"] == 0
+    done = drain(router, "node1", "--rate", "1000")
+    assert done.returncode == 0 and "node1: %d moved, 0 failed, 0 left" % left in done.stdout
+    assert "node1" not in rows_of(router).values()
+
+
+def test_rows_that_cannot_be_written_are_reported(trio):
+    """The store refuses two of them; the rest moves, and nobody waits."""
+    make, nodes = trio
+    router = make.router(nodes, default="node3")
+    router.map({"user%02d" % i: "node1" for i in range(20)})
+    with contextlib.closing(sqlite3.connect(router.db, timeout=10)) as db:
+        db.execute("CREATE TRIGGER stay BEFORE UPDATE ON account_nodes WHEN OLD.identifier IN "
+                   "('user03', 'user11') BEGIN SELECT RAISE(ABORT, 'stays'); END")
+        db.commit()
+    done = drain(router, "node1", "--rate", "100")
+    assert done.returncode == 1
+    assert done.stdout == ("node1: 18 moved, 2 failed, 2 left, 0 sessions left\n"
+                           "failed: user03: store write failed\n"
+                           "failed: user11: store write failed\n")
+    began = time.monotonic()
+    assert where(router, "user03") == "node1" and where(router, "user04") != "node1"
+    assert time.monotonic() - began < 8 and router.stats()["held"] == 0
+
+
+def test_a_dead_store_stops_it(trio):
+    make, nodes = trio
+    router = make.router(nodes)
+    router.map({"user%02d" % i: "node1" for i in range(50)})
+    with contextlib.closing(sqlite3.connect(router.db, timeout=10)) as db:
+        db.execute("CREATE TRIGGER stay BEFORE UPDATE ON account_nodes "
+                   "BEGIN SELECT RAISE(ABORT, 'stays'); END")
+        db.commit()
+    done = drain(router, "node1", "--rate", "1")
+    assert done.returncode == 1
+    assert "node1: 0 moved, 5 failed, 50 left" in done.stdout
+    assert "stopped: too many failures in a row" in done.stdout
+
+
+def test_sessions_that_an_interrupted_move_left_are_ended(trio):
+    """The row is written already, the session is not gone: a run with nothing to move ends it. One of
+    an account without a row stays, and is told."""
+    make, nodes = trio
+    router = make.router(nodes, default="node1")
+    router.map({"alice": "node1"})
+    with router.client() as alice, router.client() as nobody:
+        for client, user in ((alice, "alice"), (nobody, "nobody")):
+            client.line()
+            assert client.command("a LOGIN %s pw" % user)[-1].startswith("a OK")
+        router.map({"alice": "node2"})
+        done = drain(router, "node1")
+        assert alice.readable(5)
+        assert alice.eof() == b""
+        assert nobody.command("n NOOP") == ["n OK NOOP"]
+    assert done.returncode == 1
+    assert done.stdout.startswith("node1: 0 moved, 0 failed, 0 left, 1 sessions left\n")
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "redis"])
+def test_two_routers_on_one_store(trio, request, kind):
+    make, nodes = trio
+    store = SqlStore(request.getfixturevalue("postgres")) if kind == "postgresql" else RedisStore()
+    put_all = put_all_sql if kind == "postgresql" else put_all_redis
+    space = harness.Workspace("homing-test-")
+    second = None
+    try:
+        put_all(store, {"user%03d" % i: "node1" for i in range(120)})
+        router = make.router(nodes, default="node2", mapping=store.toml())
+        second = harness.Router(space, [node.toml() for node in nodes], default="node2",
+                                mapping=store.toml())
+        second.start()
+        urls = [router.ports["admin"], second.ports["admin"]]
+        with contextlib.ExitStack() as stack:
+            cut = []
+            for i, target in ((3, router), (90, router), (3, second), (55, second)):
+                client = stack.enter_context(target.client())
+                client.line()
+                assert client.command("a LOGIN user%03d pw" % i)[-1].startswith("a OK")
+                cut.append(client)
+            words = command(router, "drain", "node1", "--rate", "300", urls=urls)
+            at = words.index("--cacert")
+            words[at:at + 2] = ["--insecure"] # each has a certificate of its own
+            done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert done.stdout == "node1: 120 moved, 0 failed, 0 left, 0 sessions left\n"
+            for client in cut:
+                assert client.eof() == b""
+        assert where(router, "user003") == where(second, "user003") == store.get("user003") != "node1"
+        second.stop()
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 3 and "cannot connect" in done.stderr
+    finally:
+        if second:
+            second.close()
+        space.close()
+        store.close()
+
+
+# ---- init-db ----
+
+def init_db(*args, **environment):
+    return subprocess.run([harness.BUILD + "/homingctl", "init-db", *args], capture_output=True,
+                          text=True, timeout=60, check=False, env=dict(os.environ, **environment))
+
+
+def test_init_db_applies_to_postgresql(postgres, make): # noqa: F811
+    name = postgres.database(schema=False)
+    url = "postgres://postgres@127.0.0.1:%d/%s" % (postgres.port, name)
+    done = init_db(url)
+    assert (done.returncode, done.stdout) == (
+        0, "table account_nodes(identifier, node) and its triggers: created\n"), done.stderr
+    again = init_db(url.replace("postgres://", "postgresql://"))
+    assert (again.returncode, again.stdout) == (
+        0, "table account_nodes(identifier, node) and its triggers: there already\n")
+    assert postgres.try_sql(name, "INSERT INTO account_nodes VALUES ('alice', 'node1')")
+    assert postgres.try_sql(name, "INSERT INTO account_nodes VALUES ('Alice', 'node1')") is None
+    assert postgres.try_sql(name, "SELECT count(*) FROM pg_trigger WHERE tgrelid = "
+                            "'account_nodes'::regclass AND NOT tgisinternal") == "2"
+
+
+def test_init_db_by_the_environment(postgres): # noqa: F811
+    name = postgres.database(schema=False)
+    environment = {"PGHOST": "127.0.0.1", "PGPORT": str(postgres.port), "PGUSER": "postgres",
+                   "PGDATABASE": name}
+    # Many at once: one creates it, the others find it.
+    results, threads = [], []
+    for _ in range(6):
+        threads.append(threading.Thread(
+            target=lambda: results.append(init_db("--apply", **environment))))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    assert [done.returncode for done in results] == [0] * 6, [done.stderr for done in results]
+    assert sum("created" in done.stdout for done in results) == 1
+
+
+def test_init_db_failures(postgres, workspace): # noqa: F811
+    name = postgres.database(schema=False)
+    url = "postgres://postgres@127.0.0.1:%d/%s" % (postgres.port, name)
+    assert postgres.try_sql(name, "CREATE TABLE account_nodes (identifier text, node text)")
+    done = init_db(url)
+    assert done.returncode == 1 and "without the triggers" in done.stderr
+    assert postgres.try_sql(name, "DROP TABLE account_nodes")
+    # A conflict in the middle: nothing stays of what came before it.
+    assert postgres.try_sql(name, "CREATE FUNCTION account_nodes_changed() RETURNS int LANGUAGE sql "
+                            "AS 'SELECT 1'")
+    done = init_db(url)
+    assert done.returncode == 1 and "account_nodes_changed" in done.stderr
+    assert postgres.try_sql(name, "SELECT to_regclass('account_nodes') IS NULL") == "t"
+    done = init_db("postgres://homing:s3cret@127.0.0.1:%d/x" % harness.free_port())
+    assert done.returncode == 1 and "s3cret" not in done.stdout + done.stderr
+    for args in ((), ("a", "b"), ("mysql://h/d",), ("--print", "--apply"), ("--print", "x")):
+        assert init_db(*args).returncode == 2, args
+    path = workspace.path + "/new.db"
+    for form in (path, "sqlite://" + path): # twice: it may be there
+        assert init_db(form).returncode == 0
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        plan = " ".join(row[3] for row in db.execute(
+            "EXPLAIN QUERY PLAN " + harness.LIST_QUERY.replace("$", "?"), ("n", "a", "10")))
+        assert "account_nodes_node" in plan, plan
+
+
+def test_help_man_and_completion_know_it():
+    tool = harness.BUILD + "/homingctl"
+    text, man, completion = (subprocess.run([tool, option], capture_output=True, text=True,
+                                            check=True).stdout
+                             for option in ("--help", "--man", "--completion"))
+    assert "drain NODE [--rate N] [--to NODE,...] [--hold SECONDS]" in text
+    assert "\\fBdrain\\fR NODE [\\-\\-rate N]" in man
+    assert " drain " in completion and "--rate" in completion and "--to" in completion
