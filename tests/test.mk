@@ -2,7 +2,7 @@
 # deps, test, demo.
 
 JOBS ?= $(shell nproc)
-TSAN_TESTS := build-tsan/tests/unit/mapping/mapping build-tsan/tests/unit/loop/loop
+TSAN_TESTS := $(addprefix build-tsan/tests/unit/,mapping/mapping loop/loop session/auth_events)
 
 deps:
 	@tests/tools/deps.sh
