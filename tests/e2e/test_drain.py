@@ -14,7 +14,6 @@ import time
 
 import harness
 import pytest
-import stores
 from harness import wait_until
 from test_list import put_all_redis, put_all_sql
 from test_stores import RedisStore, SqlStore, login, postgres, where  # noqa: F401
@@ -265,6 +264,39 @@ def test_two_routers_on_one_store(trio, request, kind):
             second.close()
         space.close()
         store.close()
+
+
+def test_a_router_that_dies_in_the_middle(trio):
+    """The other waits for it: what was under way fails, nothing more is begun, nobody waits."""
+    make, nodes = trio
+    router = make.router(nodes, default="node3")
+    router.map({"user%03d" % i: "node1" for i in range(300)})
+    space = harness.Workspace("homing-test-")
+    second = harness.Router(space, [node.toml() for node in nodes], default="node3",
+                            mapping=router.sqlite_toml()).start()
+    try:
+        words = command(router, "drain", "node1", "--rate", "50", "--hold", "3", "--timeout", "3",
+                        urls=[router.ports["admin"], second.ports["admin"]])
+        at = words.index("--cacert")
+        words[at:at + 2] = ["--insecure"]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True) as process:
+            wait_until(lambda: list(rows_of(router).values()).count("node1") < 290)
+            second.stop(expect=-signal.SIGKILL, how=signal.SIGKILL)
+            out, _ = process.communicate(timeout=60)
+        assert process.returncode != 0
+        assert "stopped: too many failures in a row" in out and "failed: user" in out, out
+        left = list(rows_of(router).values()).count("node1")
+        assert left > 200
+        began = time.monotonic()
+        login(router, "user299")
+        login(router, re.search(r"failed: (user\d+)", out).group(1))
+        assert time.monotonic() - began < 2.5 # no delay is left on the one that lives
+        done = drain(router, "node1", "--rate", "1000") # without the dead one
+        assert done.returncode == 0, done.stdout + done.stderr
+    finally:
+        second.close()
+        space.close()
 
 
 # ---- init-db ----

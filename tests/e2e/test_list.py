@@ -10,7 +10,7 @@ import harness
 import pytest
 import stores
 from harness import wait_until
-from test_stores import RedisStore, SqlStore, login, postgres  # noqa: F401
+from test_stores import RedisStore, SqlStore, login, postgres, store  # noqa: F401
 
 COUNT = 250
 
@@ -240,3 +240,60 @@ def test_a_long_mapping_file(make, workspace):
     router = make.router((make.node("node1"), make.node("node2")), mapping=store.toml())
     found, pages = everything(router, "node2")
     assert found == ["user000001", "user110000"] and pages == 3
+
+
+def test_a_connection_that_is_cut_in_the_middle_of_a_list(make, store): # noqa: F811
+    """At every few bytes of the answer: it is asked again, and comes whole and once."""
+    nodes = (make.node("node1"), make.node("node2"))
+    put_all = put_all_sql if store.kind == "postgresql" else put_all_redis
+    put_all(store, {"user%03d" % i: "node2" for i in range(30)})
+    wanted = ["user%03d" % i for i in range(30)]
+    proxy = stores.FaultProxy(store.target)
+    try:
+        router = make.router(nodes, mapping=store.toml(port=proxy.port, pool=2))
+        assert page(router, destination="node2")[0] == 200
+        for cut in (1, 2, 5, 17, 40, 100, 200, 400):
+            proxy.cut_after = cut
+            status, body = page(router, destination="node2", limit=1000)
+            assert status == 200, (cut, body)
+            assert sorted(set(body["identifiers"])) == wanted
+            assert len(body["identifiers"]) == 30 or store.kind == "redis"
+        assert router.stats()["store_errors"] == 0
+    finally:
+        proxy.close()
+
+
+def test_a_store_that_swallows_a_list(make, store): # noqa: F811
+    nodes = (make.node("node1"), make.node("node2"))
+    store.put("alice", "node2")
+    proxy = stores.FaultProxy(store.target)
+    try:
+        router = make.router(nodes, mapping=store.toml(port=proxy.port, timeout="1s"))
+        assert page(router, destination="node2")[1]["identifiers"] == ["alice"]
+        proxy.blackhole = True
+        assert page(router, destination="node2") == (504, {"error": "store timeout"})
+        proxy.blackhole = False
+        proxy.cut()
+        wait_until(lambda: page(router, destination="node2")[0] == 200)
+    finally:
+        proxy.close()
+
+
+def test_clients_that_leave_before_the_list_comes(make, store): # noqa: F811
+    nodes = (make.node("node1"), make.node("node2"))
+    store.put("alice", "node2")
+    proxy = stores.FaultProxy(store.target)
+    try:
+        router = make.router(nodes, mapping=store.toml(port=proxy.port))
+        assert page(router, destination="node2")[0] == 200
+        proxy.delay = 0.3
+        for _ in range(10):
+            sock = router.tls_context().wrap_socket(router.connect("admin"),
+                                                    server_hostname="localhost")
+            sock.sendall(("GET /mappings/list?destination=node2 HTTP/1.1\r\nHost: x\r\n"
+                          "Authorization: Bearer %s\r\n\r\n" % harness.TOKEN).encode())
+            sock.close()
+        proxy.delay = 0.0
+        assert page(router, destination="node2")[1]["identifiers"] == ["alice"]
+    finally:
+        proxy.close()

@@ -75,6 +75,8 @@ static void on_page(void *arg, const struct mapping_admin_answer *answer)
 			admin_error(conn, 504, "store timeout");
 			break;
 		default:
+			log_event(LOGL_ERROR, "mapping_list", "error",
+				answer->error ? answer->error : "", NULL);
 			admin_error(conn, 500, "store read failed");
 		}
 		admin_wake(conn);

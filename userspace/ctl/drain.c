@@ -6,6 +6,7 @@
  */
 #include "ctl/drain.h"
 
+#include <signal.h>
 #include <stdlib.h>
 
 #define RATE_DEFAULT 10
@@ -13,12 +14,12 @@
 #define PASSES 3
 #define SHOWN 20
 
-volatile sig_atomic_t drain_stop;
+atomic_bool drain_stop;
 
 static void on_signal(int number)
 {
 	(void)number;
-	drain_stop = 1;
+	atomic_store(&drain_stop, true);
 }
 
 /* ---- arguments ---- */

@@ -7,7 +7,7 @@
 #include "ctl/ctl.h"
 
 #include <pthread.h>
-#include <signal.h>
+#include <stdatomic.h>
 
 /* Names, each owned, that fit into memory: an account takes some forty bytes. */
 struct drain_names {
@@ -44,8 +44,8 @@ struct drain {
 	size_t failure_count;
 };
 
-/* Set by SIGINT and SIGTERM. */
-extern volatile sig_atomic_t drain_stop;
+/* Set by SIGINT and SIGTERM; lock-free, as a signal handler needs it. */
+extern atomic_bool drain_stop;
 
 /* ---- drain_ask.c ---- Each returns an exit code; what was wrong has been printed. */
 

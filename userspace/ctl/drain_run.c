@@ -8,7 +8,7 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdatomic.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -164,10 +164,10 @@ static void show(struct drain *drain, struct progress *progress, bool last)
 }
 
 /* Signals go to the main thread, which waits here for the workers. */
-static void watch(struct drain *drain, const atomic_uint *running)
+static void watch(struct drain *drain, const atomic_uint *running, size_t moved_before)
 {
 	struct progress progress = { .start_us = now_us(),
-		.moved_before = drain->moved,
+		.moved_before = moved_before,
 		.terminal = isatty(STDERR_FILENO) };
 
 	while (atomic_load(running)) {
@@ -200,6 +200,7 @@ int drain_run(struct drain *drain, const struct drain_names *accounts)
 	atomic_uint running = 0;
 	sigset_t set, before;
 	unsigned started = 0;
+	size_t moved_before = drain->moved;
 	int r = 0;
 
 	drain->accounts = accounts;
@@ -217,7 +218,7 @@ int drain_run(struct drain *drain, const struct drain_names *accounts)
 			atomic_fetch_sub(&running, 1);
 	}
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	watch(drain, &running);
+	watch(drain, &running, moved_before);
 	for (unsigned i = 0; i < started; i++)
 		pthread_join(workers[i].thread, NULL);
 	return started ? 0 : r;

@@ -143,9 +143,10 @@ int mapping_admin_del(
 static void on_admin_list(struct query *query)
 {
 	const struct mapping *mapping = query->mapping;
-	struct mapping_admin_answer answer = {
-		.result = MAPPING_ADMIN_FAILED, .expires_in_s = -1, .list = query->list
-	};
+	struct mapping_admin_answer answer = { .result = MAPPING_ADMIN_FAILED,
+		.expires_in_s = -1,
+		.list = query->list,
+		.error = query->request.error };
 
 	if (query->request.result == STORE_TIMEOUT)
 		answer.result = MAPPING_ADMIN_TIMEOUT;

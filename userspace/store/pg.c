@@ -296,7 +296,9 @@ static void on_conn(struct loop_watch *watch, uint32_t events)
 		return;
 	}
 	take_results(conn);
-	if (conn->conn.state == STORE_CONN_CLOSED)
+	/* Lost meanwhile, and maybe opened anew: that is not the link we looked at. */
+	if (conn->conn.state == STORE_CONN_CLOSED ||
+		(conn->conn.state == STORE_CONN_OPENING && !conn->preparing))
 		return;
 	if (PQstatus(conn->link.pg) != CONNECTION_OK || flush(conn) < 0)
 		lost(conn);

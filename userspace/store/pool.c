@@ -228,10 +228,12 @@ static void lose(struct store_conn *conn, const char *error, bool late)
 	conn->state = STORE_CONN_CLOSED;
 	loop_timer_del(pool->loop, &conn->timer);
 	pool->driver->close(conn);
-	if (!was_open)
-		note_failure(pool, error);
-	else
+	if (was_open) { /* it was there a moment ago: an attempt at once, whatever failed before */
 		snprintf(pool->error, sizeof(pool->error), "%.200s", error);
+		pool->retry_at_ms = 0;
+	} else {
+		note_failure(pool, error);
+	}
 	give_back(conn, error, late);
 	if (!pool->stopping)
 		dispatch(pool);
