@@ -15,7 +15,7 @@ import time
 import harness
 import pytest
 from harness import wait_until
-from test_list import put_all_redis, put_all_sql
+from test_list import FileStore, put_all_redis, put_all_sql
 from test_stores import RedisStore, SqlStore, login, postgres, where  # noqa: F401
 
 
@@ -297,6 +297,31 @@ def test_a_router_that_dies_in_the_middle(trio):
     finally:
         second.close()
         space.close()
+
+
+def test_a_mapping_file_over_the_unix_socket(trio, workspace):
+    make, nodes = trio
+    store = FileStore(workspace)
+    store.put_all({"user%02d" % i: "node1" for i in range(50)})
+    path = workspace.path + "/admin.sock"
+    router = make.router(nodes, start=False, default="node3", mapping=store.toml())
+    with open(router.config, encoding="utf-8") as f:
+        text = f.read()
+    with open(router.config, "w", encoding="utf-8") as f:
+        f.write(text.replace("[admin]\n", '[admin]\nsocket = "%s"\n' % path))
+    router.start()
+    with router.client() as client:
+        client.line()
+        assert client.command("a LOGIN user07 pw")[-1].startswith("a OK")
+        done = subprocess.run([harness.BUILD + "/homingctl", "--socket", path, "drain", "node1",
+                               "--rate", "500", "--to", "node2"], capture_output=True, text=True,
+                              timeout=100, check=False)
+        assert (done.returncode, done.stdout) == (
+            0, "node1: 50 moved, 0 failed, 0 left, 0 sessions left\n"), done.stderr
+        assert client.eof() == b""
+    with open(store.path, encoding="utf-8") as f:
+        assert f.read() == "".join("user%02d\tnode2\n" % i for i in range(50))
+    assert where(router, "user07") == "node2"
 
 
 # ---- init-db ----
