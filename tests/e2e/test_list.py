@@ -10,7 +10,7 @@ import harness
 import pytest
 import stores
 from harness import wait_until
-from test_stores import RedisStore, SqlStore, login, postgres, store  # noqa: F401
+from test_stores import RedisStore, SqlStore, login, postgres, store, wait_push  # noqa: F401
 
 COUNT = 250
 
@@ -250,7 +250,8 @@ def test_a_connection_that_is_cut_in_the_middle_of_a_list(make, store): # noqa: 
     wanted = ["user%03d" % i for i in range(30)]
     proxy = stores.FaultProxy(store.target)
     try:
-        router = make.router(nodes, mapping=store.toml(port=proxy.port, pool=2))
+        router = make.router(nodes, mapping=store.toml(port=proxy.port, pool=1))
+        wait_push(router)
         assert page(router, destination="node2")[0] == 200
         for cut in (1, 2, 5, 17, 40, 100, 200, 400):
             proxy.cut_after = cut
