@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import threading
@@ -322,6 +323,96 @@ def test_a_mapping_file_over_the_unix_socket(trio, workspace):
     with open(store.path, encoding="utf-8") as f:
         assert f.read() == "".join("user%02d\tnode2\n" % i for i in range(50))
     assert where(router, "user07") == "node2"
+
+
+class FakeRouter:
+    """On a unix socket; answers by path, whatever it is told to."""
+
+    def __init__(self, path, answers):
+        self.answers, self.asked = answers, []
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(path)
+        self.listener.listen(64)
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        while True:
+            try:
+                conn, _ = self.listener.accept()
+            except OSError:
+                return
+            with contextlib.suppress(OSError), conn:
+                target = conn.recv(65536).split(b" ")[1].decode()
+                self.asked.append(target)
+                answer = self.answers.get(target.split("?")[0], b"{}")
+                if not answer.startswith(b"HTTP"):
+                    answer = b"HTTP/1.1 200 OK\r\n\r\n" + answer
+                conn.sendall(answer)
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+
+GOOD = {"/destinations": b'{"destinations":[{"destination":"node1","down":false},'
+                         b'{"destination":"node2","down":false}]}',
+        "/mappings/list": b'{"identifiers":[],"next":null,"writable":true}',
+        "/sessions": b'{"total":0,"sessions":[]}'}
+
+
+@pytest.mark.parametrize("path,answer,text", [
+    ("/destinations", b"no json", "not an answer of the admin API"),
+    ("/destinations", b"[1, 2", "not an answer of the admin API"),
+    ("/destinations", b'{"destinations":[{},{"destination":7},8,null]}', "not declared"),
+    ("/destinations", b"HTTP/1.1 200", "not an answer of the admin API"),
+    ("/destinations", b"HTTP", "not an answer of the admin API"),
+    ("/destinations", b"HTTP/1.1 500 X\r\n\r\n", "not an answer of the admin API"),
+    ("/mappings/list", b'{"identifiers":{},"next":[],"writable":1}', "read-only"),
+    ("/mappings/list", b'{"identifiers":[],"next":"x","writable":true}', "does not end"),
+    ("/mappings/list", b'{"identifiers":[1,null,{}],"next":null,"writable":true}', None),
+    ("/sessions", b'{"total":"many","sessions":[1,{"account":3}]}', None),
+    ("/sessions", b'{"total":3,"sessions":[{"account":null}]}', "3 sessions left"),
+    ("/connections/delay", b"HTTP/1.1 503 X\r\n\r\n{\"error\":\"too many delays\"}", None),
+])
+def test_a_router_that_answers_nonsense(workspace, path, answer, text):
+    socket_path = workspace.path + "/fake.sock"
+    fake = FakeRouter(socket_path, dict(GOOD, **{path: answer}))
+    try:
+        done = subprocess.run([harness.BUILD + "/homingctl", "--socket", socket_path, "drain",
+                               "node1"], capture_output=True, text=True, timeout=60, check=False)
+    finally:
+        fake.close()
+    if text:
+        assert done.returncode == 1 or "not an answer" in text and done.returncode == 3, done
+        assert text in done.stdout + done.stderr, done
+    else:
+        assert (done.returncode, done.stdout) == (
+            0, "node1: 0 moved, 0 failed, 0 left, 0 sessions left\n"), done
+
+
+@pytest.mark.parametrize("path,calls", [("/connections/delay", 0), ("/mappings", 2),
+                                        ("/cache/invalidate", 4), ("/connections/kick", 4)])
+def test_a_step_that_is_refused_ends_the_account(workspace, path, calls):
+    """Whatever the step, the delay is taken back, last; what may be tried again is."""
+    socket_path = workspace.path + "/fake.sock"
+    answers = dict(GOOD, **{"/mappings/list": b'{"identifiers":["zo\xc3\xab@x","a+b%c&d"],"next":null,'
+                                              b'"writable":true}'})
+    answers[path] = b"HTTP/1.1 500 X\r\n\r\n{\"error\":\"no luck\"}"
+    fake = FakeRouter(socket_path, answers)
+    try:
+        done = subprocess.run([harness.BUILD + "/homingctl", "--socket", socket_path, "drain", "node1",
+                               "--rate", "1000"], capture_output=True, text=True, timeout=60,
+                              check=False)
+    finally:
+        fake.close()
+    assert done.returncode == 1
+    assert "node1: 0 moved, 2 failed, 2 left" in done.stdout and "a+b%c&d: " in done.stdout
+    for name in ("zo%C3%AB%40x", "a%2Bb%25c%26d"):
+        mine = [target for target in fake.asked if "identifier=" + name in target]
+        assert mine[0] == "/connections/delay?identifier=%s&seconds=10" % name
+        assert mine[-1] == "/connections/delay?identifier=%s&seconds=0" % name
+        if calls:
+            assert sum(target.split("?")[0] == path for target in mine) == calls, mine
 
 
 # ---- init-db ----

@@ -240,10 +240,26 @@ static int add_page(struct drain_names *names, const json_t *body)
 
 	json_array_foreach(json_object_get(body, "identifiers"), i, name)
 	{
-		if (drain_names_add(names, json_string_value(name)) < 0)
+		if (json_is_string(name) && drain_names_add(names, json_string_value(name)) < 0)
 			return ctl_complain("out of memory", NULL);
 	}
 	return EXIT_OK;
+}
+
+/* The token of the page after; NULL: there is none, or with *code set, it leads nowhere. */
+static char *next_page(const json_t *body, const char *after, int *code)
+{
+	const char *next = json_string_value(json_object_get(body, "next"));
+	char *copy;
+
+	if (!next || *code != EXIT_OK)
+		return NULL;
+	copy = after && strcmp(after, next) == 0 ? NULL : strdup(next);
+	if (!copy) {
+		ctl_complain("the list of accounts does not end", NULL);
+		*code = EXIT_REFUSED;
+	}
+	return copy;
 }
 
 int drain_list(struct drain *drain, struct drain_names *ret_names)
@@ -254,16 +270,16 @@ int drain_list(struct drain *drain, struct drain_names *ret_names)
 
 	do {
 		json_t *body;
-		const char *next;
+		char *next;
 
 		code = get_for_node(
 			&drain->ctl->targets[0], "/mappings/list", drain->node, PAGE, after, &body);
-		free(after);
 		if (code == EXIT_OK)
 			code = add_page(ret_names, body);
 		skipped += json_integer_value(json_object_get(body, "skipped"));
-		next = json_string_value(json_object_get(body, "next"));
-		after = next ? strdup(next) : NULL;
+		next = next_page(body, after, &code);
+		free(after);
+		after = next;
 		json_decref(body);
 	} while (code == EXIT_OK && after);
 	free(after);
