@@ -320,7 +320,8 @@ static int serve(struct server *server, char *error, size_t error_size)
 
 static int start(struct config *config, char *error, size_t error_size)
 {
-	struct server server = { .worker_count = worker_count(config) };
+	struct server server = { .worker_count = worker_count(config),
+		.auth_events = AUTH_EVENTS_INIT };
 	int r = hash_seed();
 
 	snprintf(error, error_size, "no source of random numbers");

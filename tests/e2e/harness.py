@@ -30,6 +30,8 @@ import urllib.parse
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("HOMING_BUILD", os.path.join(ROOT, "build")))
 TOKEN = "e2e-admin-token-0123456789abcdefghij"
+LIST_QUERY = ("SELECT identifier FROM account_nodes WHERE node = $1 AND identifier > $2 "
+              "ORDER BY identifier LIMIT $3")
 # Sanitizers make everything slower; deadlines of the tests are generous anyway.
 PATIENCE = 30.0
 
@@ -551,7 +553,7 @@ class Router:
                 "upsert_query = \"INSERT INTO account_nodes (identifier, node) VALUES ($1, $2) "
                 "ON CONFLICT (identifier) DO UPDATE SET node = excluded.node\"\n"
                 "delete_query = \"DELETE FROM account_nodes WHERE identifier = $1\"\n"
-                % (normalize, extra, self.db))
+                "list_query = \"%s\"\n" % (normalize, extra, self.db, LIST_QUERY))
 
     def map(self, assignments):
         """Writes rows behind the router's back."""

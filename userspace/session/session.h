@@ -209,6 +209,8 @@ void session_restart_preauth(struct session *session);
 void session_retire_login(struct session *session);
 void session_set_state(struct session *session, enum session_state state);
 void session_count_auth(struct session *session, enum session_auth result);
+/* A failed login: counts it and announces it to the subscribers of auth_events.h. */
+void session_auth_failed(struct session *session, enum session_auth result);
 void session_phase_start(struct session *session);
 void session_phase_end(struct session *session, enum session_phase phase);
 /* Sends what is in out as far as possible. Returns 0 (all or blocked), -errno (session closed). */

@@ -147,9 +147,7 @@ static void refused(struct session *session)
 	bool temporarily = dial->back_ops->refused_temporarily(dial->back);
 	int r;
 
-	atomic_fetch_add(&session->pool->server->auth_failed, 1);
-	atomic_fetch_add(&session->node->auth_failed, 1);
-	session_count_auth(session, AUTH_REFUSED);
+	session_auth_failed(session, AUTH_REFUSED);
 	dial_report(session, HEALTH_SUCCESS);
 	session_phase_end(session, PHASE_REPLAY);
 	session_wipe_credential(session);
