@@ -70,11 +70,13 @@ int back_base_replay(struct back_base *base, const struct proto_credential *cred
 	return r < 0 ? r : buf_append(to_node, "\r\n", 2);
 }
 
-int back_base_prompted(struct back_base *base, struct buf *to_node)
+int back_base_prompted(struct back_base *base, bool more, struct buf *to_node)
 {
 	const char *answer = oauth_error_answer(base->mech);
 	int r;
 
+	if (!base->sent && more)
+		return back_base_fail(base, BACK_FAIL_REFUSED);
 	if (!base->sent) {
 		r = buf_move(to_node, &base->credential);
 		base->sent = true;

@@ -35,9 +35,10 @@ const char *back_base_mech_name(const struct proto_credential *credential);
  * that would be too long; then it waits in base->credential. Returns 0 or -errno. */
 MUST_USE int back_base_replay(struct back_base *base, const struct proto_credential *credential,
 	const char *command, struct buf *to_node);
-/* The node's prompt: sends the waiting credential, or the one answer to an OAuth error (SES-71).
- * Returns PROTO_AGAIN, BACK_FAILED or -errno. */
-MUST_USE int back_base_prompted(struct back_base *base, struct buf *to_node);
+/* The node's prompt: sends the waiting credential, or the one answer to an OAuth error (SES-71). more:
+ * bytes are left behind the prompt, which may not be when the credential goes out (SES-57). Returns
+ * PROTO_AGAIN, BACK_FAILED or -errno. */
+MUST_USE int back_base_prompted(struct back_base *base, bool more, struct buf *to_node);
 
 /* Takes one line. Returns PROTO_MORE, BACK_FAILED (too long, too many) or PROTO_AGAIN with *ret_line
  * and *ret_consumed. in_replay: the line is held for the client. */

@@ -356,12 +356,15 @@ static int answer_error(struct back *back, struct buf *to_node)
 }
 
 static int on_answer(
-	struct back *back, struct view line, struct buf *to_node, struct buf *to_client)
+	struct back *back, struct view line, bool more, struct buf *to_node, struct buf *to_client)
 {
 	struct view rest;
 	int r;
 
 	if (line.len && line.data[0] == '+') {
+		/* What comes behind the prompt was sent before the credential (SES-57). */
+		if (!back->sent && more)
+			return fail(back, BACK_FAIL_REFUSED);
 		buf_clear(&back->held); /* the prompt is ours, not the client's */
 		r = back->sent ? answer_error(back, to_node) : send_credential(back, to_node);
 		return r == 0 ? PROTO_AGAIN : r;
@@ -395,7 +398,7 @@ static int on_line(
 	case BACK_ID_REPLY:
 		return on_id(back, line, to_node);
 	default:
-		return on_answer(back, line, to_node, to_client);
+		return on_answer(back, line, more, to_node, to_client);
 	}
 }
 

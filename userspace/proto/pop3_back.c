@@ -208,7 +208,7 @@ static int on_answer(
 	if (!view_eq(line, VIEW_LIT("+")) && !view_starts(line, VIEW_LIT("+ ")))
 		return verdict(back, line, to_client);
 	buf_clear(&back->base.held); /* the prompt is ours, not the client's */
-	r = back_base_prompted(&back->base, to_node);
+	r = back_base_prompted(&back->base, back->more, to_node);
 	if (r == BACK_FAILED)
 		back->state = BACK_DONE;
 	return r;

@@ -162,7 +162,7 @@ static int verdict(struct back *back, struct buf *to_node, struct buf *to_client
 	if (back->code == 334) {
 		buf_clear(&back->base.held); /* the prompt is ours, not the client's */
 		await_reply(back, BACK_VERDICT);
-		r = back_base_prompted(&back->base, to_node);
+		r = back_base_prompted(&back->base, back->more, to_node);
 		if (r == BACK_FAILED)
 			back->state = BACK_DONE;
 		return r;

@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The router's side of message submission before login (RFC 6409, RFC 5321, RFC 4954; sessions.md
- * section 5.4). A line ends with CRLF and nothing else: what two servers could read in two ways is
- * refused (SES-31). Every reply text is in this file. Only a credential leaves the front.
+ * section 5.4). A line ends with CRLF and nothing else (SES-31): a lone LF spoils the line it
+ * stands in, which is said at once, and what follows up to the CRLF is dropped, so that nobody's
+ * bytes behind an LF are ever taken for a command. Every reply text is in this file. Only a
+ * credential leaves the front; no mail is taken here.
  */
-#include "proto/line.h"
+#include "proto/front.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#define PRIVACY "538 5.7.11 Encryption required for requested authentication mechanism"
 #define AUTH_FAILED "535 5.7.8 Authentication failed"
-#define UNRECOGNISED "500 5.5.2 Command not recognised"
-#define EHLO_FIRST "503 5.5.1 Send EHLO first"
-#define XCLIENT_LIST "XCLIENT " XCLIENT_NAMES " HELO PROTO"
+#define UNKNOWN "500 5.5.2 Command not recognised"
+#define OK "250 2.0.0 OK"
+#define LOGIN_FIRST "530 5.7.0 Authentication required"
 
 enum front_state {
 	FRONT_COMMAND,
 	FRONT_RESPONSE,  /* a SASL response line is awaited */
+	FRONT_DISCARD,   /* the rest of a line that has been answered */
 	FRONT_WANTS_TLS, /* STARTTLS was asked for */
 	FRONT_HAS_CREDENTIAL,
 	FRONT_ENDED,
@@ -26,8 +28,9 @@ enum front_state {
 struct front {
 	struct front_base base;
 	enum front_state state;
-	struct line_scan scan;
-	bool extended; /* EHLO, not HELO */
+	size_t scanned;   /* bytes of the current line known to hold no LF */
+	size_t drop_left; /* FRONT_DISCARD: what the line may still take */
+	bool extended;    /* the last greeting was EHLO */
 	char helo[PROTO_HELO_BYTES + 1];
 };
 
@@ -53,12 +56,28 @@ static int smtp_front_create(const struct front_params *params, struct front **r
 	return 0;
 }
 
-static int smtp_front_greet(struct front *front, struct buf *out)
+/* ---- replies ---- */
+
+/* "CODE HOST TEXT". */
+static int say_from_host(
+	const struct front *front, struct buf *out, const char *code, const char *text)
 {
-	return buf_printf(out, "220 %s ESMTP %s\r\n", front->base.host, front->base.banner);
+	int r = buf_printf(out, "%s %s %s\r\n", code, front->base.host, text);
+
+	return r < 0 ? r : PROTO_AGAIN;
 }
 
-/* ---- replies ---- */
+static int say_greeting(const struct front *front, struct buf *out)
+{
+	int r = buf_printf(out, "220 %s ESMTP %s\r\n", front->base.host, front->base.banner);
+
+	return r < 0 ? r : PROTO_AGAIN;
+}
+
+static int smtp_front_greet(struct front *front, struct buf *out)
+{
+	return MIN(say_greeting(front, out), 0);
+}
 
 static int end(struct front *front, enum front_end why, int r)
 {
@@ -67,27 +86,27 @@ static int end(struct front *front, enum front_end why, int r)
 	return r < 0 ? r : FRONT_CLOSE;
 }
 
-/* "421 CODE HOST TEXT". */
-static int say_last(struct front *front, struct buf *out, const char *code, const char *text)
-{
-	int r = buf_printf(out, "421 %s %s %s\r\n", code, front->base.host, text);
-
-	return r < 0 ? r : PROTO_AGAIN;
-}
-
 /* SES-16: after the reply of a failed attempt. */
 static int count(struct front *front, struct buf *out, int r)
 {
 	if (!front_base_count(&front->base) || r < 0)
 		return r;
-	return end(front, FRONT_END_AUTH_LIMIT,
-		say_last(front, out, "4.7.0", "Too many failed attempts"));
+	r = say_from_host(front, out, "421 4.7.0", "Too many failed attempts");
+	return end(front, FRONT_END_AUTH_LIMIT, r);
 }
+
+static int too_long(struct front *front, struct buf *out)
+{
+	return end(front, FRONT_END_TOO_LONG, proto_say(out, "500 5.5.2 Line too long"));
+}
+
+/* ---- attempts ---- */
 
 static void forget_attempt(struct front *front)
 {
 	sasl_exchange_reset(&front->base.sasl);
 	front->state = FRONT_COMMAND;
+	front->scanned = 0;
 }
 
 static int fail(struct front *front, struct buf *out, const char *text)
@@ -96,7 +115,10 @@ static int fail(struct front *front, struct buf *out, const char *text)
 	return count(front, out, proto_say(out, text));
 }
 
-/* ---- attempts ---- */
+static int unparsable(struct front *front, struct buf *out)
+{
+	return fail(front, out, UNKNOWN);
+}
 
 static int prompt(struct front *front, struct buf *out, const char *text)
 {
@@ -132,118 +154,154 @@ static int next_step(struct front *front, int step, struct buf *out)
 
 /* ---- commands ---- */
 
-/* SES-30: 1 to 255 bytes, no blank, control character or quote. */
-static bool valid_name(struct view name)
+/* Up to the first blank; rest moves behind it. */
+static struct view take_word(struct view *rest)
+{
+	const char *blank = rest->len ? memchr(rest->data, ' ', rest->len) : NULL;
+	struct view word = view_make(rest->data, blank ? (size_t)(blank - rest->data) : rest->len);
+
+	*rest = view_skip(*rest, word.len + 1);
+	return word;
+}
+
+static int command_auth(struct front *front, struct view args, struct buf *out)
+{
+	struct view name = take_word(&args);
+	int mech, step;
+
+	if (!front->extended)
+		return proto_say(out, "503 5.5.1 Send EHLO first");
+	if (!front->base.permit_auth) {
+		front_base_count_privacy(&front->base);
+		return proto_say(out,
+			"538 5.7.11 Encryption required for requested authentication mechanism");
+	}
+	if (!name.len || memchr(args.data, ' ', args.len))
+		return unparsable(front, out);
+	mech = front_base_mech(&front->base, name);
+	if (mech < 0)
+		return fail(front, out, "504 5.5.4 Mechanism not supported");
+	step = sasl_exchange_start(&front->base.sasl, (enum sasl_mech)mech);
+	if (args.len) {
+		if (view_eq(args, VIEW_LIT("="))) /* RFC 4954 section 4: an empty response */
+			args.len = 0;
+		step = sasl_exchange_response(&front->base.sasl, args);
+	}
+	return next_step(front, step, out);
+}
+
+/* SES-30. */
+static bool is_helo_name(struct view name)
 {
 	if (!name.len || name.len > PROTO_HELO_BYTES)
 		return false;
 	for (size_t i = 0; i < name.len; i++) {
 		unsigned char c = (unsigned char)name.data[i];
 
-		if (c <= ' ' || c == '"' || c == 0x7f)
+		if (c <= ' ' || c == 0x7f || c == '"')
 			return false;
 	}
 	return true;
 }
 
-static bool take_name(struct front *front, struct view args, bool extended)
+/* Notes the name. False: it is none, and has been answered with *ret_r. */
+static bool take_helo(struct front *front, struct view name, struct buf *out, int *ret_r)
 {
-	if (!valid_name(args))
+	if (!is_helo_name(name)) {
+		*ret_r = proto_say(out, "501 5.5.4 Name required");
 		return false;
-	memcpy(front->helo, args.data, args.len);
-	front->helo[args.len] = '\0';
-	front->extended = extended;
+	}
+	memcpy(front->helo, name.data, name.len);
+	front->helo[name.len] = '\0';
 	return true;
 }
 
-/* What a trusted peer said of its client counts (SES-61). */
-static int put_hello(const struct front *front, struct buf *out)
+static void forget_helo(struct front *front)
 {
-	const char *addr = front->base.peer.addr;
-
-	if (!*addr)
-		return buf_printf(
-			out, "250-%s Hello [%s]\r\n", front->base.host, front->base.client);
-	return buf_printf(out, "250-%s Hello [%s%s]\r\n", front->base.host,
-		strchr(addr, ':') ? "IPv6:" : "", addr);
+	front->extended = false;
+	front->helo[0] = '\0';
 }
 
-/* The lines of the answer behind the first, in "250-" form. */
-static int put_extensions(const struct front *front, struct buf *out)
+/* The lines of the EHLO reply without their codes, each ended by LF. */
+static int put_extensions(const struct front *front, struct buf *text)
 {
-	struct view lines = view_str(front->base.capabilities);
+	const struct front_base *base = &front->base;
+	const char *addr = base->peer.addr;
+	const char *prefix = strchr(addr, ':') ? "IPv6:" : "";
+	int r = buf_printf(text, "%s Hello [%s%s]\n%s\n", base->host, prefix,
+		*addr ? addr : base->client, base->capabilities);
+
+	if (r == 0 && base->offer_starttls)
+		r = buf_append_str(text, "STARTTLS\n");
+	if (r == 0 && base->trusted)
+		r = buf_append_str(text, "XCLIENT " XCLIENT_NAMES " HELO PROTO\n");
+	if (r == 0 && base->permit_auth && base->mech_count) {
+		r = buf_append_str(text, "AUTH");
+		for (size_t i = 0; r == 0 && i < base->mech_count; i++)
+			r = buf_printf(text, " %s", sasl_mech_name(base->mechs[i]));
+		if (r == 0)
+			r = buf_append(text, "\n", 1);
+	}
+	return r;
+}
+
+/* The next line that is not empty; empty at the end. Moves text behind it. */
+static struct view next_line(struct view *text)
+{
+	struct view line = { "", 0 };
+
+	while (!line.len && text->len) {
+		const char *newline = memchr(text->data, '\n', text->len);
+
+		line = view_make(text->data, newline ? (size_t)(newline - text->data) : text->len);
+		*text = view_skip(*text, line.len + 1);
+	}
+	return line;
+}
+
+/* RFC 5321 section 4.2.1: "250-" before every line but the last. */
+static int say_lines(struct buf *out, struct view text)
+{
+	struct view line = next_line(&text);
 	int r = 0;
 
-	while (r == 0 && lines.len) {
-		const char *newline = memchr(lines.data, '\n', lines.len);
-		int len = newline ? (int)(newline - lines.data) : (int)lines.len;
+	while (r == 0 && line.len) {
+		struct view next = next_line(&text);
 
-		r = buf_printf(out, "250-%.*s\r\n", len, lines.data);
-		lines = view_skip(lines, (size_t)len + 1);
+		r = buf_append_str(out, next.len ? "250-" : "250 ");
+		if (r == 0)
+			r = buf_append_view(out, line);
+		if (r == 0)
+			r = buf_append(out, "\r\n", 2);
+		line = next;
 	}
-	if (r == 0 && front->base.offer_starttls)
-		r = buf_append_str(out, "250-STARTTLS\r\n");
-	if (r == 0 && front->base.trusted)
-		r = buf_append_str(out, "250-" XCLIENT_LIST "\r\n");
-	if (r < 0 || !front->base.permit_auth || !front->base.mech_count)
-		return r;
-	r = buf_append_str(out, "250-AUTH");
-	for (size_t i = 0; r == 0 && i < front->base.mech_count; i++)
-		r = buf_printf(out, " %s", sasl_mech_name(front->base.mechs[i]));
-	return r < 0 ? r : buf_append(out, "\r\n", 2);
-}
-
-/* "250-" of the last line becomes "250 ". */
-static void close_reply(struct buf *reply)
-{
-	struct view v = buf_view(reply);
-	size_t at = v.len - 2;
-
-	while (at > 0 && v.data[at - 1] != '\n')
-		at--;
-	((char *)v.data)[at + 3] = ' ';
+	return r < 0 ? r : PROTO_AGAIN;
 }
 
 static int command_ehlo(struct front *front, struct view args, struct buf *out)
 {
-	struct buf reply;
+	struct buf text = { 0 };
 	int r;
 
-	if (!take_name(front, args, true))
-		return proto_say(out, "501 5.5.4 Name required");
-	buf_init(&reply, 0, false);
-	r = put_hello(front, &reply);
+	if (!take_helo(front, args, out, &r))
+		return r;
+	front->extended = true;
+	r = put_extensions(front, &text);
 	if (r == 0)
-		r = put_extensions(front, &reply);
-	if (r == 0) {
-		close_reply(&reply);
-		r = buf_append_view(out, buf_view(&reply));
-	}
-	buf_fini(&reply);
-	return r < 0 ? r : PROTO_AGAIN;
+		r = say_lines(out, buf_view(&text));
+	buf_fini(&text);
+	return r;
 }
 
 static int command_helo(struct front *front, struct view args, struct buf *out)
 {
 	int r;
 
-	if (!take_name(front, args, false))
-		return proto_say(out, "501 5.5.4 Name required");
+	if (!take_helo(front, args, out, &r))
+		return r;
+	front->extended = false;
 	r = buf_printf(out, "250 %s\r\n", front->base.host);
 	return r < 0 ? r : PROTO_AGAIN;
-}
-
-static int command_noop(struct front *front, struct view args, struct buf *out)
-{
-	(void)front;
-	(void)args;
-	return proto_say(out, "250 2.0.0 OK");
-}
-
-static int command_quit(struct front *front, struct view args, struct buf *out)
-{
-	(void)args;
-	return end(front, FRONT_END_QUIT, proto_say(out, "221 2.0.0 Closing"));
 }
 
 static int command_starttls(struct front *front, struct view args, struct buf *out)
@@ -256,120 +314,149 @@ static int command_starttls(struct front *front, struct view args, struct buf *o
 	return FRONT_STARTTLS;
 }
 
-static int command_auth(struct front *front, struct view args, struct buf *out)
-{
-	struct view name = line_word(&args), response = line_word(&args);
-	int mech, step;
-
-	if (!front->extended)
-		return proto_say(out, EHLO_FIRST);
-	if (!front->base.permit_auth) {
-		front_base_count_privacy(&front->base);
-		return proto_say(out, PRIVACY);
-	}
-	mech = front_base_mech(&front->base, name);
-	if (mech < 0)
-		return fail(front, out, "504 5.5.4 Mechanism not supported");
-	step = sasl_exchange_start(&front->base.sasl, (enum sasl_mech)mech);
-	if (response.len) {
-		if (args.len) /* more words */
-			return next_step(front, SASL_FAIL_BASE64, out);
-		if (view_eq(response, VIEW_LIT("="))) /* RFC 4954 section 4 */
-			response.len = 0;
-		step = sasl_exchange_response(&front->base.sasl, response);
-	}
-	return next_step(front, step, out);
-}
-
-static int command_mail(struct front *front, struct view args, struct buf *out)
-{
-	(void)front;
-	(void)args;
-	return proto_say(out, "530 5.7.0 Authentication required");
-}
-
+/* SES-61: the dialogue starts again, as a node would do it. SES-62: unknown to everyone else. */
 static int command_xclient(struct front *front, struct view args, struct buf *out)
 {
 	if (!front->base.trusted)
-		return fail(front, out, UNRECOGNISED);
-	if (xclient_parse(args, true, &front->base.peer) < 0)
-		return proto_say(out, "501 5.5.4 Bad attribute value");
-	*front->helo = '\0'; /* the session starts again */
-	front->extended = false;
-	return smtp_front_greet(front, out) < 0 ? -ENOMEM : PROTO_AGAIN;
+		return unparsable(front, out);
+	if (!args.len || xclient_parse(args, true, &front->base.peer) < 0)
+		return proto_say(out, "501 5.5.4 Bad XCLIENT value");
+	forget_helo(front);
+	return say_greeting(front, out);
+}
+
+static int command_quit(struct front *front, struct view args, struct buf *out)
+{
+	(void)args;
+	return end(front, FRONT_END_QUIT, proto_say(out, "221 2.0.0 Closing"));
 }
 
 static const struct command {
 	const char *name;
 	int (*run)(struct front *front, struct view args, struct buf *out);
+	const char *answer; /* without run */
 } commands[] = {
-	{ "EHLO", command_ehlo },
-	{ "HELO", command_helo },
-	{ "NOOP", command_noop },
-	{ "RSET", command_noop },
-	{ "QUIT", command_quit },
-	{ "STARTTLS", command_starttls },
-	{ "AUTH", command_auth },
-	{ "MAIL", command_mail },
-	{ "RCPT", command_mail },
-	{ "DATA", command_mail },
-	{ "BDAT", command_mail },
-	{ "VRFY", command_mail },
-	{ "EXPN", command_mail },
-	{ "ETRN", command_mail },
-	{ "HELP", command_mail },
-	{ "XCLIENT", command_xclient },
+	{ "EHLO", command_ehlo, NULL },
+	{ "HELO", command_helo, NULL },
+	{ "AUTH", command_auth, NULL },
+	{ "STARTTLS", command_starttls, NULL },
+	{ "XCLIENT", command_xclient, NULL },
+	{ "QUIT", command_quit, NULL },
+	{ "NOOP", NULL, OK },
+	{ "RSET", NULL, OK },
+	{ "MAIL", NULL, LOGIN_FIRST },
+	{ "RCPT", NULL, LOGIN_FIRST },
+	{ "DATA", NULL, LOGIN_FIRST },
+	{ "BDAT", NULL, LOGIN_FIRST },
+	{ "VRFY", NULL, LOGIN_FIRST },
+	{ "EXPN", NULL, LOGIN_FIRST },
+	{ "ETRN", NULL, LOGIN_FIRST },
+	{ "HELP", NULL, LOGIN_FIRST },
 };
-
-/* SES-31: no CR, LF or NUL inside; line still has its CR. */
-static bool is_whole(struct view line)
-{
-	return line.len && line.data[line.len - 1] == '\r' && !memchr(line.data, 0, line.len) &&
-		!memchr(line.data, '\r', line.len - 1);
-}
 
 static int run_command(struct front *front, struct view line, struct buf *out)
 {
-	struct view args = line, word = line_word(&args);
+	struct view name;
 
-	while (args.len && args.data[args.len - 1] == ' ')
-		args.len--;
+	/* RFC 5321 section 4.1.1: blanks before the line end are tolerated. */
+	while (line.len && (line.data[line.len - 1] == ' ' || line.data[line.len - 1] == '\t'))
+		line.len--;
+	name = take_word(&line);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
-		if (view_eq_nocase(word, view_str(commands[i].name)))
-			return commands[i].run(front, args, out);
+		if (!view_eq_nocase(name, view_str(commands[i].name)))
+			continue;
+		return commands[i].run ? commands[i].run(front, line, out)
+				       : proto_say(out, commands[i].answer);
 	}
-	return fail(front, out, UNRECOGNISED);
+	return unparsable(front, out);
 }
 
-/* ---- input ---- */
+/* ---- lines ---- */
 
-static int input_command(struct front *front, struct view in, size_t *ret_consumed, struct buf *out)
+enum line_result {
+	LINE_MORE,
+	LINE_WHOLE,
+	LINE_BAD,      /* a bare CR or a NUL inside */
+	LINE_SPOILT,   /* a lone LF so far; the rest is to be dropped */
+	LINE_TOO_LONG, /* the rest is to be dropped */
+};
+
+/* The first line of in, at most limit bytes with its CRLF. Which result it is does not depend on
+ * how the input was cut. */
+static enum line_result take_line(struct front *front, struct view in, size_t limit,
+	struct view *ret_line, size_t *ret_consumed)
 {
-	struct view line;
-	int r = line_take(&front->scan, in, PROTO_INPUT_BYTES - 2, ret_consumed, &line);
+	size_t most = MIN(in.len, limit), from = MIN(front->scanned, most);
+	const char *newline = memchr(in.data + from, '\n', most - from);
 
-	if (r == LINE_TOO_LONG)
-		return end(front, FRONT_END_TOO_LONG, proto_say(out, "500 5.5.2 Line too long"));
-	if (r != LINE_DONE)
-		return r == LINE_DROPPED ? PROTO_AGAIN : PROTO_MORE;
-	if (!is_whole(line))
-		return fail(front, out, UNRECOGNISED);
-	return run_command(front, line_chomp(line), out);
+	if (!newline && in.len < limit) {
+		front->scanned = in.len;
+		return LINE_MORE;
+	}
+	front->scanned = 0;
+	if (!newline) { /* a CR may belong to the line end */
+		*ret_consumed = limit - (in.data[limit - 1] == '\r');
+		return LINE_TOO_LONG;
+	}
+	*ret_consumed = (size_t)(newline - in.data) + 1;
+	if (*ret_consumed < 2 || newline[-1] != '\r')
+		return LINE_SPOILT;
+	*ret_line = view_make(in.data, *ret_consumed - 2);
+	if (memchr(in.data, '\r', ret_line->len) || memchr(in.data, '\0', ret_line->len))
+		return LINE_BAD;
+	return LINE_WHOLE;
 }
 
-static int input_response(
-	struct front *front, struct view in, size_t *ret_consumed, struct buf *out)
+/* The line has been answered with r; what is left of it may have this many bytes. */
+static int discard(struct front *front, size_t bytes, int r)
 {
-	struct view line;
-	int r = line_take(&front->scan, in, PROTO_SASL_BASE64_BYTES, ret_consumed, &line);
+	if (r == PROTO_AGAIN) {
+		front->state = FRONT_DISCARD;
+		front->drop_left = bytes;
+	}
+	return r;
+}
 
-	if (r == LINE_TOO_LONG)
-		return next_step(front, SASL_FAIL_TOO_LONG, out);
-	if (r != LINE_DONE)
-		return r == LINE_DROPPED ? PROTO_AGAIN : PROTO_MORE;
-	if (!is_whole(line))
-		return fail(front, out, UNRECOGNISED);
-	return next_step(front, sasl_exchange_response(&front->base.sasl, line_chomp(line)), out);
+static int input_line(struct front *front, struct view in, size_t *ret_consumed, struct buf *out)
+{
+	bool response = front->state == FRONT_RESPONSE;
+	size_t limit = response ? PROTO_SASL_BASE64_BYTES + 2 : PROTO_INPUT_BYTES;
+	struct view line;
+
+	switch (take_line(front, in, limit, &line, ret_consumed)) {
+	case LINE_MORE:
+		return PROTO_MORE;
+	case LINE_BAD:
+		return unparsable(front, out);
+	case LINE_SPOILT:
+		return discard(front, PROTO_INPUT_BYTES - *ret_consumed, unparsable(front, out));
+	case LINE_TOO_LONG:
+		if (response)
+			return discard(front, SIZE_MAX, next_step(front, SASL_FAIL_TOO_LONG, out));
+		*ret_consumed = in.len;
+		return too_long(front, out);
+	default:
+		return response
+			? next_step(front, sasl_exchange_response(&front->base.sasl, line), out)
+			: run_command(front, line, out);
+	}
+}
+
+static int input_discard(struct front *front, struct view in, size_t *ret_consumed, struct buf *out)
+{
+	const char *newline = memmem(in.data, in.len, "\r\n", 2);
+	size_t n = in.len - (in.data[in.len - 1] == '\r'); /* it may belong to the line end */
+
+	if (newline)
+		n = (size_t)(newline - in.data) + 2;
+	*ret_consumed = n;
+	if (n > front->drop_left)
+		return too_long(front, out);
+	front->drop_left -= n;
+	if (!newline)
+		return PROTO_MORE;
+	front->state = FRONT_COMMAND;
+	return PROTO_AGAIN;
 }
 
 static int smtp_front_input(
@@ -380,9 +467,10 @@ static int smtp_front_input(
 		return PROTO_MORE;
 	switch (front->state) {
 	case FRONT_COMMAND:
-		return input_command(front, in, ret_consumed, out);
 	case FRONT_RESPONSE:
-		return input_response(front, in, ret_consumed, out);
+		return input_line(front, in, ret_consumed, out);
+	case FRONT_DISCARD:
+		return input_discard(front, in, ret_consumed, out);
 	default: /* the caller answers what it was told first */
 		return PROTO_MORE;
 	}
@@ -399,15 +487,13 @@ static int smtp_front_starttls_ok(struct front *front, struct buf *out)
 static void smtp_front_starttls_done(struct front *front, bool permit_auth)
 {
 	forget_attempt(front);
-	front->extended = false;
-	*front->helo = '\0';
+	forget_helo(front);
 	front_base_starttls_done(&front->base, permit_auth);
 }
 
 static void smtp_front_take_credential(struct front *front, struct proto_credential *ret_credential)
 {
 	sasl_exchange_take(&front->base.sasl, ret_credential);
-	ret_credential->tag[0] = '\0';
 }
 
 static int smtp_front_reply(struct front *front, enum front_reply reply, struct buf *out)
@@ -420,16 +506,16 @@ static int smtp_front_reply(struct front *front, enum front_reply reply, struct 
 	case FRONT_REPLY_HIDDEN_TEMP:
 		return fail(front, out, "454 4.7.0 Temporary authentication failure");
 	case FRONT_REPLY_UNAVAILABLE:
-		r = say_last(front, out, "4.3.0", "Service temporarily unavailable");
+		r = say_from_host(front, out, "421 4.3.0", "Service temporarily unavailable");
 		break;
 	case FRONT_REPLY_SHUTDOWN:
-		r = say_last(front, out, "4.3.2", "Shutting down");
+		r = say_from_host(front, out, "421 4.3.2", "Shutting down");
 		break;
 	case FRONT_REPLY_TIMEOUT:
-		r = say_last(front, out, "4.4.2", "Timed out");
+		r = say_from_host(front, out, "421 4.4.2", "Timed out");
 		break;
 	default:
-		r = say_last(front, out, "4.7.0", "Protocol violation");
+		r = say_from_host(front, out, "421 4.7.0", "Protocol violation");
 	}
 	forget_attempt(front);
 	return end(front, FRONT_END_VIOLATION, r);
@@ -439,6 +525,31 @@ static int smtp_front_refused(struct front *front, struct buf *out)
 {
 	forget_attempt(front);
 	return count(front, out, PROTO_AGAIN);
+}
+
+static enum front_end smtp_front_end(const struct front *front)
+{
+	return front->base.end;
+}
+
+static unsigned smtp_front_attempts(const struct front *front)
+{
+	return front->base.attempts;
+}
+
+static unsigned smtp_front_privacy(const struct front *front)
+{
+	return front->base.privacy;
+}
+
+static int smtp_front_last_mech(const struct front *front)
+{
+	return front->base.last_mech;
+}
+
+static const struct front_peer *smtp_front_peer(const struct front *front)
+{
+	return &front->base.peer;
 }
 
 static const char *smtp_front_helo(const struct front *front)
@@ -457,6 +568,10 @@ const struct front_ops smtp_front_ops = {
 	.take_credential = smtp_front_take_credential,
 	.reply = smtp_front_reply,
 	.refused = smtp_front_refused,
+	.end = smtp_front_end,
+	.attempts = smtp_front_attempts,
+	.privacy = smtp_front_privacy,
+	.last_mech = smtp_front_last_mech,
+	.peer = smtp_front_peer,
 	.helo = smtp_front_helo,
-	FRONT_BASE_OPS,
 };

@@ -29,9 +29,6 @@ static const struct script scripts[] = {
 		"* OK hi\r\n* CAPABILITY IMAP4rev2\r\nH1 OK done\r\n", "H1 CAPABILITY\r\n",
 		BACK_READY, "a NO [AUTHENTICATIONFAILED] no\r\n", CRED, BACK_REFUSED,
 		"a NO [AUTHENTICATIONFAILED] no\r\n", "" },
-	{ "no SASL-IR", false, false, "* OK [CAPABILITY IMAP4rev1] hi\r\n", "", BACK_READY,
-		"+ \r\na OK in\r\n", "a AUTHENTICATE PLAIN\r\nAGJvYgBwdw==\r\n", BACK_ACCEPTED,
-		"a OK in\r\n", "" },
 	{ "refused before the credential was asked for", false, false,
 		"* OK [CAPABILITY IMAP4rev1] hi\r\n", "", BACK_READY, "a NO not here\r\n",
 		"a AUTHENTICATE PLAIN\r\n", BACK_REFUSED, "a NO not here\r\n", "" },
@@ -243,6 +240,92 @@ static void test_SES_57_left_over(void **state)
 	}
 }
 
+/* Without SASL-IR the credential waits for the prompt; what is there behind the prompt was sent before
+ * the node saw it. */
+static void test_SES_57_prompt(void **state)
+{
+	static const struct {
+		const char *first, *second;
+		int result;
+		const char *sent;
+	} cases[] = { { "+ \r\n", "a OK in\r\n", BACK_ACCEPTED, "AGJvYgBwdw==\r\n" },
+		{ "+ \r\na OK in\r\n", "", BACK_FAILED, "" },
+		{ "+ \r\n* x", "", BACK_FAILED, "" } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct back *back = make(false, false, "a");
+		struct buf to_node = { 0 }, to_client = { 0 };
+		struct proto_credential credential;
+		struct view left;
+		size_t consumed;
+		int r;
+
+		assert_int_equal(play(back, VIEW_LIT("* OK [CAPABILITY IMAP4rev1] hi\r\n"),
+					 SIZE_MAX, &to_node, &to_client, &left),
+			BACK_READY);
+		make_credential(&credential, "a");
+		assert_int_equal(imap_back_ops.replay(back, &credential, left, &consumed, &to_node),
+			PROTO_MORE);
+		proto_credential_wipe(&credential);
+		expect("command", &to_node, "a AUTHENTICATE PLAIN\r\n");
+		buf_clear(&to_node);
+		r = play(back, view_str(cases[i].first), SIZE_MAX, &to_node, &to_client, &left);
+		if (r == PROTO_MORE)
+			r = play(back, view_str(cases[i].second), SIZE_MAX, &to_node, &to_client,
+				&left);
+		assert_int_equal(r, cases[i].result);
+		expect("credential", &to_node, cases[i].sent);
+		buf_fini(&to_node);
+		buf_fini(&to_client);
+		imap_back_ops.free(back);
+	}
+}
+
+/* SES-71: the detail of an OAuth failure is answered once. */
+static void test_SES_71_oauth_error(void **state)
+{
+	static const struct {
+		enum sasl_mech mech;
+		const char *answer;
+	} cases[] = { { SASL_OAUTHBEARER, "AQ==\r\n" }, { SASL_XOAUTH2, "\r\n" } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct back *back = make(false, false, "a");
+		struct buf to_node = { 0 }, to_client = { 0 };
+		struct proto_credential credential;
+		struct view left;
+		size_t consumed;
+
+		assert_int_equal(play(back, VIEW_LIT(IR), SIZE_MAX, &to_node, &to_client, &left),
+			BACK_READY);
+		make_credential(&credential, "a");
+		credential.mech = cases[i].mech;
+		assert_int_equal(imap_back_ops.replay(back, &credential, left, &consumed, &to_node),
+			PROTO_MORE);
+		proto_credential_wipe(&credential);
+		buf_clear(&to_node);
+		assert_int_equal(play(back, VIEW_LIT("+ e30=\r\n"), 0, &to_node, &to_client, &left),
+			PROTO_MORE);
+		expect("answer", &to_node, cases[i].answer);
+		buf_clear(&to_node);
+		if (i == 0) {
+			assert_int_equal(
+				play(back, VIEW_LIT("a NO no\r\n"), 0, &to_node, &to_client, &left),
+				BACK_REFUSED);
+			expect("refusal", &to_client, "a NO no\r\n");
+		} else {
+			assert_int_equal(
+				play(back, VIEW_LIT("+ e30=\r\n"), 0, &to_node, &to_client, &left),
+				BACK_FAILED);
+		}
+		buf_fini(&to_node);
+		buf_fini(&to_client);
+		imap_back_ops.free(back);
+	}
+}
+
 static void test_own_tags_differ_from_the_clients(void **state)
 {
 	struct back *back = make(false, false, "H1");
@@ -324,6 +407,8 @@ int main(void)
 		cmocka_unit_test(test_section_9_starttls),
 		cmocka_unit_test(test_section_9_injection),
 		cmocka_unit_test(test_SES_57_left_over),
+		cmocka_unit_test(test_SES_57_prompt),
+		cmocka_unit_test(test_SES_71_oauth_error),
 		cmocka_unit_test(test_own_tags_differ_from_the_clients),
 		cmocka_unit_test(test_SES_74_classes),
 		cmocka_unit_test(test_section_3_limits),
