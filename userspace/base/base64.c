@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Base64, strict on input and canonical on output. */
-#include "proto/base64.h"
+#include "base/base64.h"
 
 #include <errno.h>
 
-static int value_of(char c)
+struct alphabet {
+	char c62, c63;
+};
+
+static int value_of(char c, struct alphabet alphabet)
 {
 	if (c >= 'A' && c <= 'Z')
 		return c - 'A';
@@ -12,7 +16,7 @@ static int value_of(char c)
 		return c - 'a' + 26;
 	if (c >= '0' && c <= '9')
 		return c - '0' + 52;
-	return c == '+' ? 62 : c == '/' ? 63 : -1;
+	return c == alphabet.c62 ? 62 : c == alphabet.c63 ? 63 : -1;
 }
 
 /* Drops the padding. Returns false if there is more of it than the length allows. */
@@ -29,22 +33,20 @@ static bool strip_padding(struct view *text)
 	return padding == 0 || padding == (4 - text->len % 4) % 4;
 }
 
-int base64_decode(struct view text, struct buf *out)
+/* text without its padding; its length is not 1 over a multiple of 4. */
+static int decode(struct view text, struct alphabet alphabet, struct buf *out)
 {
 	uint32_t bits = 0;
 	unsigned count = 0;
 	unsigned char *to;
 	size_t n = 0;
-	int r;
+	int r = buf_reserve(out, text.len / 4 * 3 + 3);
 
-	if (!strip_padding(&text))
-		return -EINVAL;
-	r = buf_reserve(out, text.len / 4 * 3 + 3);
 	if (r < 0)
 		return r;
 	to = (unsigned char *)buf_tail(out);
 	for (size_t i = 0; i < text.len; i++) {
-		int value = value_of(text.data[i]);
+		int value = value_of(text.data[i], alphabet);
 
 		if (value < 0)
 			return -EINVAL;
@@ -59,6 +61,20 @@ int base64_decode(struct view text, struct buf *out)
 		return -EINVAL; /* unused bits must be zero */
 	buf_commit(out, n);
 	return 0;
+}
+
+int base64_decode(struct view text, struct buf *out)
+{
+	if (!strip_padding(&text))
+		return -EINVAL;
+	return decode(text, (struct alphabet){ '+', '/' }, out);
+}
+
+int base64url_decode(struct view text, struct buf *out)
+{
+	if (text.len % 4 == 1)
+		return -EINVAL;
+	return decode(text, (struct alphabet){ '-', '_' }, out);
 }
 
 int base64_encode(struct view bytes, struct buf *out)
