@@ -8,6 +8,16 @@ $(BENCH_PROGRAMS): $(BUILD)/bench/%: tests/bench/%.c \
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< $(call link_libs,$(MODS_tls))
 
+STORE_BENCH := $(addprefix $(BUILD)/bench/,cache lookups)
+$(STORE_BENCH): $(BUILD)/bench/%: tests/bench/%.c $(call mod_libs,$(MODS_mapping))
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< $(call link_libs,$(MODS_mapping))
+
+# The cache, and stores beside their own benchmark programs.
+bench-stores: all $(STORE_BENCH)
+	@$(BUILD)/bench/cache
+	@/usr/bin/python3 tests/bench/stores.py
+
 bench: all $(BENCH_PROGRAMS)
 	@/usr/bin/python3 tests/bench/idle.py 5000
 	@/usr/bin/python3 tests/bench/idle.py 9000 plain
@@ -15,4 +25,4 @@ bench: all $(BENCH_PROGRAMS)
 # Needs haproxy and network namespaces.
 bench-relay: all $(BENCH_PROGRAMS)
 	@/usr/bin/python3 tests/bench/relay.py
-.PHONY: bench bench-relay
+.PHONY: bench bench-relay bench-stores

@@ -2,7 +2,7 @@
 # deps, test, demo.
 
 JOBS ?= $(shell nproc)
-TSAN_TESTS := build-tsan/tests/unit/mapping/mapping build-tsan/tests/unit/loop/loop
+TSAN_TESTS := $(addprefix build-tsan/tests/unit/,mapping/mapping loop/loop session/auth_events)
 
 deps:
 	@tests/tools/deps.sh
@@ -10,7 +10,7 @@ deps:
 test: deps
 	@echo "building (optimised, sanitizers, ThreadSanitizer, fuzzers)"
 	@$(MAKE) -s --no-print-directory -j$(JOBS) all build/tests/toml-decoder build/tests/schema-doc \
-		$(addprefix build/bench/,lightnode idleload relayload) relay-tests store-tests build/tests/unit/relay/relay build/tests/unit/relay/stall
+		$(addprefix build/bench/,lightnode idleload relayload cache lookups) relay-tests store-tests build/tests/unit/relay/relay build/tests/unit/relay/stall
 	@$(MAKE) -s --no-print-directory -j$(JOBS) SAN=1 all unit-build relay-tests store-tests \
 		$(addprefix build-san/bench/,lightnode idleload relayload)
 	@$(MAKE) -s --no-print-directory -j$(JOBS) TSAN=1 all store-tests $(TSAN_TESTS)

@@ -31,50 +31,18 @@ static unsigned complain(const char *key, const char *name, const char *text)
 	return 1;
 }
 
-static unsigned check_listener(const struct config_listener *listener)
-{
-	char key[128];
-	unsigned errors = 0;
-
-	snprintf(key, sizeof(key), "listener.%s.", listener->name);
-	if (listener->protocol != PROTOCOL_IMAP) {
-		char text[64];
-
-		snprintf(text, sizeof(text), "protocol \"%s\"", protocol_name(listener->protocol));
-		errors += complain(key, "protocol", text);
-	}
-	if (listener->proxy_protocol != CONFIG_PROXY_OFF)
-		errors += complain(key, "proxy_protocol", "an inbound PROXY header");
-	if (listener->proxy_trusted_count)
-		errors += complain(key, "proxy_trusted", "taking client data from trusted peers");
-	return errors;
-}
-
-static unsigned check_mechs(const struct config *config)
-{
-	const struct config_capabilities *caps = &config->capabilities[PROTOCOL_IMAP];
-	unsigned errors = 0;
-
-	for (size_t i = 0; i < caps->mech_count; i++) {
-		if (caps->mechs[i] != CONFIG_SASL_OAUTHBEARER &&
-			caps->mechs[i] != CONFIG_SASL_XOAUTH2)
-			continue;
-		if (caps->mechs_set)
-			errors += complain("capabilities.imap.sasl", "",
-				caps->mechs[i] == CONFIG_SASL_XOAUTH2 ? "XOAUTH2" : "OAUTHBEARER");
-	}
-	if (!caps->mechs_set)
-		log_event(LOGL_WARN, "mechanisms_not_offered", "protocol", "imap", "mechanisms",
-			"OAUTHBEARER XOAUTH2", "reason", "not supported by this build", NULL);
-	return errors;
-}
-
 static unsigned check_supported(const struct config *config)
 {
-	unsigned errors = check_mechs(config);
+	unsigned errors = 0;
 
-	for (size_t i = 0; i < config->listener_count; i++)
-		errors += check_listener(&config->listeners[i]);
+	for (size_t i = 0; i < config->listener_count; i++) {
+		const struct config_listener *listener = &config->listeners[i];
+		char key[128];
+
+		snprintf(key, sizeof(key), "listener.%s.", listener->name);
+		if (listener->protocol == PROTOCOL_HTTP)
+			errors += complain(key, "protocol", "protocol \"http\"");
+	}
 	return errors;
 }
 
@@ -352,7 +320,8 @@ static int serve(struct server *server, char *error, size_t error_size)
 
 static int start(struct config *config, char *error, size_t error_size)
 {
-	struct server server = { .worker_count = worker_count(config) };
+	struct server server = { .worker_count = worker_count(config),
+		.auth_events = AUTH_EVENTS_INIT };
 	int r = hash_seed();
 
 	snprintf(error, error_size, "no source of random numbers");

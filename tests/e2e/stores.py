@@ -181,9 +181,12 @@ class FaultProxy:
                     time.sleep(self.delay)
                 if self.blackhole:
                     continue
-                if is_reply and self.cut_after is not None:
-                    target.sendall(data[:self.cut_after]) # in the middle of a reply
-                    self.cut_after = None
+                with self.lock: # one reply, whatever else is on its way
+                    cut = self.cut_after if is_reply else None
+                    if cut is not None:
+                        self.cut_after = None
+                if cut is not None:
+                    target.sendall(data[:cut]) # in the middle of it
                     break
                 target.sendall(data)
         for sock in pair:

@@ -211,6 +211,11 @@ source = "sql"
     ('url = "oracle://h/d"\nquery = "$1"', "sqlite://"),
     ('url = "sqlite://relative.db"\nquery = "$1"', "absolute path"),
     ('url = "postgres://h/d"', "required key is missing"),
+    ('query = "$1"\nlist_query = "SELECT i FROM t WHERE n = $1 AND i > $2 LIMIT $3"', None),
+    ('query = "$1"\nlist_query = "SELECT i FROM t WHERE n = $1 LIMIT $3"', "no parameter $2"),
+    ('query = "$1"\nlist_query = "SELECT i FROM t WHERE n = $1 AND i > $2"', "no parameter $3"),
+    ('query = "$1"\nlist_query = "SELECT i FROM t WHERE i > $2 LIMIT $3"', "no parameter $1"),
+    ('url = "sqlite:///x.db"\nquery = "?"\nlist_query = "n = ? AND i > ? LIMIT ?"', None),
 ])
 def test_CFG_30_31_sql(check, sql, wanted):
     if wanted:

@@ -107,18 +107,47 @@ def test_metrics_of_a_live_session_and_a_lockout(make):
     wait_until(lambda: values(fetch(router)[1])["homing_admin_locked"] == 1)
 
 
-def test_dashboard_and_alerts_ask_for_what_there_is():
-    packaging = os.path.join(harness.ROOT, "packaging")
-    done = subprocess.run(["promtool", "check", "rules", packaging + "/alerts.yml"],
-                          capture_output=True, text=True, check=False)
+def check_rules(path):
+    done = subprocess.run(["promtool", "check", "rules", path], capture_output=True, text=True,
+                          check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def labels_of(text):
+    """Metric: the labels it has, and those that a scrape adds."""
+    found = {}
+    for name, labels in re.findall(r"^(homing\w+)(\{.*\})? \S+$", text, re.M):
+        found.setdefault(name, {"instance", "job"}).update(re.findall(r'(\w+)="', labels))
+    return found
+
+
+def test_dashboard_and_alerts_ask_for_what_there_is(make):
+    """Their queries are PromQL, and name metrics and labels that a router that has had a login has."""
+    packaging = os.path.join(harness.ROOT, "packaging")
+    check_rules(packaging + "/alerts.yml")
     with open(packaging + "/grafana.json", encoding="utf-8") as f:
         board = json.load(f)
-    with open(packaging + "/alerts.yml", encoding="utf-8") as f:
-        texts = re.findall(r"homing_\w+", f.read())
-    for panel in board["panels"]:
-        for target in panel["targets"]:
-            texts += re.findall(r"homing_\w+", target["expr"])
-    for name in texts:
-        assert re.sub("_(bucket|sum|count)$", "", name) in NAMES, name
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"]) >= 12
+    queries = [target["expr"].replace("$__rate_interval", "5m")
+               for panel in board["panels"] for target in panel["targets"]]
+    router = make.router([make.node("node1")])
+    rules = {"groups": [{"name": "board", "rules": [
+        {"record": "query%d" % i, "expr": query} for i, query in enumerate(queries)]}]}
+    check_rules(router.workspace.write("board.yml", json.dumps(rules))) # JSON is YAML
+    with open(packaging + "/alerts.yml", encoding="utf-8") as f:
+        queries += [line for line in f.read().splitlines() if "homing_" in line]
+    with router.client() as client:
+        client.line()
+        client.command("a LOGIN alice pw")
+    router.wait_idle()
+    there = labels_of(fetch(router)[1])
+    assert sum(len(re.findall("homing_", query)) for query in queries) > 30
+    for query in queries:
+        grouped = set(re.findall(r"\w+", " ".join(re.findall(r"by \(([^)]*)\)", query))))
+        known = set()
+        for name, selector in re.findall(r"(homing_\w+)(\{[^}]*\})?", query):
+            assert name in there, name
+            known |= there[name]
+            wanted = set(re.findall(r"(\w+)=", selector))
+            assert wanted <= there[name], (name, wanted)
+        assert grouped <= known, (query, grouped - known)

@@ -25,22 +25,22 @@ static void on_sessions(void *arg, json_t *answer)
 	free(pending);
 }
 
-/* Decimal, 1 to LIMIT_MAX; 0 when it is not. */
-static uint32_t parse_limit(const struct admin_param *param)
+unsigned admin_parse_limit(const struct admin_param *param, unsigned standard, unsigned most)
 {
 	uint64_t limit;
 
 	if (!param->given)
-		return LIMIT_DEFAULT;
-	if (view_to_u64(view_make(param->value, param->len), &limit) < 0 || limit > LIMIT_MAX)
+		return standard;
+	if (view_to_u64(view_make(param->value, param->len), &limit) < 0 || limit > most)
 		return 0;
-	return (uint32_t)limit;
+	return (unsigned)limit;
 }
 
 void admin_answer_sessions(struct admin_request *request)
 {
 	const struct admin_param *destination = &request->params[1];
-	struct session_filter filter = { .limit = parse_limit(&request->params[2]) };
+	struct session_filter filter = { .limit = admin_parse_limit(
+						 &request->params[2], LIMIT_DEFAULT, LIMIT_MAX) };
 	struct admin_pending *pending;
 	int r;
 

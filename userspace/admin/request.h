@@ -53,6 +53,8 @@ struct admin_conn *admin_take_conn(struct admin_pending *pending);
 void admin_wake(struct admin_conn *conn);
 /* A late answer that cannot be had. */
 void admin_out_of_memory(struct admin_pending *pending);
+/* A limit parameter: decimal, 1 to most; `standard` if it is not given, 0 if it is not valid. */
+unsigned admin_parse_limit(const struct admin_param *param, unsigned standard, unsigned most);
 
 void admin_answer_healthz(struct admin_request *request);
 void admin_answer_readyz(struct admin_request *request);
@@ -61,6 +63,7 @@ void admin_answer_metrics(struct admin_request *request);
 void admin_answer_destinations(struct admin_request *request);
 void admin_answer_reset(struct admin_request *request);
 void admin_answer_mappings(struct admin_request *request);
+void admin_answer_mappings_list(struct admin_request *request);
 void admin_answer_mappings_reload(struct admin_request *request);
 void admin_answer_invalidate(struct admin_request *request);
 void admin_answer_sessions(struct admin_request *request);

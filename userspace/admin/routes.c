@@ -30,6 +30,8 @@ static const struct route {
 	{ "/destinations/reset", METHOD_POST, { "destination" }, admin_answer_reset, false },
 	{ "/mappings", METHOD_GET | METHOD_PUT | METHOD_DELETE, { "identifier", "destination" },
 		admin_answer_mappings, false },
+	{ "/mappings/list", METHOD_GET, { "destination", "after", "limit" },
+		admin_answer_mappings_list, false },
 	{ "/mappings/reload", METHOD_POST, { NULL }, admin_answer_mappings_reload, false },
 	{ "/cache/invalidate", METHOD_POST, { "identifier" }, admin_answer_invalidate, false },
 	{ "/connections/kick", METHOD_POST, { "identifier" }, admin_answer_kick, false },

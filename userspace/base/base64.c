@@ -4,11 +4,8 @@
 
 #include <errno.h>
 
-struct alphabet {
-	char c62, c63;
-};
-
-static int value_of(char c, struct alphabet alphabet)
+/* extra: the last two characters of the alphabet. */
+static int value_of(char c, const char extra[2])
 {
 	if (c >= 'A' && c <= 'Z')
 		return c - 'A';
@@ -16,7 +13,7 @@ static int value_of(char c, struct alphabet alphabet)
 		return c - 'a' + 26;
 	if (c >= '0' && c <= '9')
 		return c - '0' + 52;
-	return c == alphabet.c62 ? 62 : c == alphabet.c63 ? 63 : -1;
+	return c == extra[0] ? 62 : c == extra[1] ? 63 : -1;
 }
 
 /* Drops the padding. Returns false if there is more of it than the length allows. */
@@ -33,20 +30,20 @@ static bool strip_padding(struct view *text)
 	return padding == 0 || padding == (4 - text->len % 4) % 4;
 }
 
-/* text without its padding; its length is not 1 over a multiple of 4. */
-static int decode(struct view text, struct alphabet alphabet, struct buf *out)
+static int decode(struct view text, const char extra[2], struct buf *out)
 {
 	uint32_t bits = 0;
 	unsigned count = 0;
 	unsigned char *to;
 	size_t n = 0;
-	int r = buf_reserve(out, text.len / 4 * 3 + 3);
+	int r;
 
+	r = buf_reserve(out, text.len / 4 * 3 + 3);
 	if (r < 0)
 		return r;
 	to = (unsigned char *)buf_tail(out);
 	for (size_t i = 0; i < text.len; i++) {
-		int value = value_of(text.data[i], alphabet);
+		int value = value_of(text.data[i], extra);
 
 		if (value < 0)
 			return -EINVAL;
@@ -65,16 +62,12 @@ static int decode(struct view text, struct alphabet alphabet, struct buf *out)
 
 int base64_decode(struct view text, struct buf *out)
 {
-	if (!strip_padding(&text))
-		return -EINVAL;
-	return decode(text, (struct alphabet){ '+', '/' }, out);
+	return strip_padding(&text) ? decode(text, "+/", out) : -EINVAL;
 }
 
 int base64url_decode(struct view text, struct buf *out)
 {
-	if (text.len % 4 == 1)
-		return -EINVAL;
-	return decode(text, (struct alphabet){ '-', '_' }, out);
+	return text.len % 4 == 1 ? -EINVAL : decode(text, "-_", out);
 }
 
 int base64_encode(struct view bytes, struct buf *out)

@@ -127,6 +127,7 @@ static void check_sql(struct loader *loader)
 	check_query(loader, "query", mapping->sql_query, 1);
 	check_query(loader, "upsert_query", mapping->sql_upsert_query, 2);
 	check_query(loader, "delete_query", mapping->sql_delete_query, 1);
+	check_query(loader, "list_query", mapping->sql_list_query, 3);
 	if (!mapping->sql_upsert_query != !mapping->sql_delete_query) /* 20 */
 		check_find(loader, false, "mapping.sql",
 			mapping->sql_upsert_query ? "upsert_query" : "delete_query",

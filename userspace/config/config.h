@@ -127,7 +127,7 @@ struct config_mapping {
 	const char *sql_url;     /* NULL = PostgreSQL with libpq's environment */
 	const char *sqlite_path; /* absolute; set when sql_kind is SQLITE */
 	bool sqlite_read_only;
-	const char *sql_query, *sql_upsert_query, *sql_delete_query;
+	const char *sql_query, *sql_upsert_query, *sql_delete_query, *sql_list_query;
 	int64_t sql_pool_size;
 };
 

@@ -221,6 +221,9 @@ static const struct schema_row mapping_sql_rows[] = {
 		"parameters: identifier, node" },
 	{ "delete_query", KIND_STRING, AT(mapping.sql_delete_query), NULL, 1, 65536, NULL, 0,
 		"parameter: identifier" },
+	{ "list_query", KIND_STRING, AT(mapping.sql_list_query), NULL, 1, 65536, NULL, 0,
+		"parameters: node, last identifier seen, page size; a node's identifiers in order, "
+		"for `homingctl drain`" },
 	END,
 };
 

@@ -95,18 +95,43 @@ static int dial(struct call *call, const struct ctl_target *target)
 	return r;
 }
 
-static int start_tls(struct call *call, const struct ctl_target *target)
+static int new_client(
+	const struct ctl_target *target, struct tls_client **ret_client, char error[TLS_ERROR_SIZE])
 {
 	struct tls_client_params params = { .server_name = target->host,
 		.allow_invalid = target->insecure,
 		.pin = target->pin,
 		.ca_path = target->ca_path,
 		.alpn = "http/1.1" };
+
+	return tls_client_new(&params, ret_client, error);
+}
+
+int ctl_target_prepare(struct ctl_target *target, char *error, size_t error_size)
+{
+	char text[TLS_ERROR_SIZE];
+
+	if (target->socket || target->tls || new_client(target, &target->tls, text) == 0)
+		return 0;
+	snprintf(error, error_size, "TLS: %s", text);
+	return -1;
+}
+
+void ctl_target_release(struct ctl_target *target)
+{
+	tls_client_unref(target->tls);
+	target->tls = NULL;
+}
+
+static int start_tls(struct call *call, const struct ctl_target *target)
+{
 	char error[TLS_ERROR_SIZE];
 	struct tls_client *client;
 	int r;
 
-	if (tls_client_new(&params, &client, error) < 0)
+	if (target->tls)
+		client = tls_client_ref(target->tls);
+	else if (new_client(target, &client, error) < 0)
 		return fail(call, "TLS", error);
 	r = tls_stream_connect(&call->stream, client);
 	tls_client_unref(client);

@@ -5,6 +5,8 @@
 
 #include "base/view.h"
 
+struct tls_client;
+
 struct ctl_target {
 	const char *socket; /* a unix socket instead of all that follows; NULL: HTTPS */
 	const char *host;   /* name or IP literal, without brackets */
@@ -14,12 +16,18 @@ struct ctl_target {
 	bool insecure;
 	const char *token; /* NULL = none is sent */
 	unsigned timeout_s;
+	struct tls_client *tls; /* of ctl_target_prepare(); NULL: made for each request */
 };
 
 struct ctl_response {
 	int status;
 	char *body; /* NUL-terminated, freed by the caller */
 };
+
+/* For many requests, from any thread: reads the trust once, resumes TLS sessions. Released with
+ * ctl_target_release(). Returns 0, or -1 with a message in error. */
+MUST_USE int ctl_target_prepare(struct ctl_target *target, char *error, size_t error_size);
+void ctl_target_release(struct ctl_target *target);
 
 /* Returns 0, or -1 with a message in error (could not connect, TLS, time-out, nonsense). */
 MUST_USE int ctl_request(const struct ctl_target *target, const char *method, const char *path,

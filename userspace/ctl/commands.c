@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The commands that ask the router one thing and print its answer as a table or a line. */
 #include "ctl/ctl.h"
-#include "store/store.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -318,67 +317,6 @@ int ctl_cmd_delay(struct ctl *ctl, char **args)
 	return code;
 }
 
-enum move_step { MOVE_HOLD, MOVE_WRITE, MOVE_DROP, MOVE_KICK, MOVE_RELEASE };
-
-static int move_step(struct ctl *ctl, enum move_step step, char **args, json_t **ret_body)
-{
-	const char *hold = ctl->options.texts[CTL_HOLD];
-
-	switch (step) {
-	case MOVE_HOLD:
-		return set_delay(ctl, args[0], hold ? hold : "10", ret_body);
-	case MOVE_WRITE:
-		return ctl_call_for(ctl, "PUT", "/mappings", args[0], args[1], ret_body);
-	case MOVE_DROP:
-		return ctl_call_for(ctl, "POST", "/cache/invalidate", args[0], NULL, ret_body);
-	case MOVE_KICK:
-		return ctl_call_for(ctl, "POST", "/connections/kick", args[0], NULL, ret_body);
-	default:
-		return set_delay(ctl, args[0], "0", ret_body);
-	}
-}
-
-/* On all routers, one after the other; the row is written once. What must not be left behind is
- * taken back on all, whatever one of them answers. */
-static int move_step_all(struct ctl *ctl, enum move_step step, char **args, const char *line)
-{
-	unsigned count = step == MOVE_WRITE ? 1 : ctl->target_count;
-	int result = EXIT_OK;
-
-	for (unsigned i = 0; i < count && (result == EXIT_OK || step == MOVE_RELEASE); i++) {
-		json_t *body;
-		int code;
-
-		ctl->target = ctl->targets[i];
-		code = move_step(ctl, step, args, &body);
-		json_decref(body);
-		if (code != EXIT_OK)
-			result = code;
-	}
-	if (result == EXIT_OK && !ctl->options.json)
-		printf("%s\n", line);
-	return result;
-}
-
-/* The order of mapping.md section 11: no login slips to the old node, because the hold comes before
- * the lookup and all routers hold before the row is written; whatever fails, no delay stays. */
-int ctl_cmd_move(struct ctl *ctl, char **args)
-{
-	static const char *const lines[] = { [MOVE_HOLD] = "new logins wait",
-		[MOVE_WRITE] = "the new node is written",
-		[MOVE_DROP] = "the cached one is dropped",
-		[MOVE_KICK] = "sessions on the old node are ended" };
-	int code = EXIT_OK, released;
-
-	if (!args[0] || !args[1] || args[2])
-		return EXIT_USAGE;
-	for (int step = MOVE_HOLD; code == EXIT_OK && step < MOVE_RELEASE; step++)
-		code = move_step_all(ctl, (enum move_step)step, args, lines[step]);
-	released = move_step_all(ctl, MOVE_RELEASE, args,
-		code == EXIT_OK ? "logins go on" : "logins go on, to where they went before");
-	return code == EXIT_OK ? released : code;
-}
-
 int ctl_cmd_health(struct ctl *ctl, char **args)
 {
 	json_t *body;
@@ -406,22 +344,4 @@ int ctl_cmd_ready(struct ctl *ctl, char **args)
 	}
 	json_decref(body);
 	return code;
-}
-
-int ctl_cmd_init_db(struct ctl *ctl, char **args)
-{
-	char error[STORE_ERROR_BYTES] = "";
-
-	if (ctl->options.print && !args[0]) {
-		fputs(store_pg_schema(), stdout);
-		return EXIT_OK;
-	}
-	if (!args[0] || args[1])
-		return EXIT_USAGE;
-	if (store_sqlite_create(args[0], error) < 0) {
-		ctl_complain(args[0], error);
-		return EXIT_REFUSED;
-	}
-	printf("%s: ready, table account_nodes(identifier, node)\n", args[0]);
-	return EXIT_OK;
 }

@@ -24,10 +24,13 @@ enum ctl_option_code {
 	CTL_NODE,
 	CTL_LIMIT,
 	CTL_HOLD,
+	CTL_RATE,
+	CTL_TO,
 	CTL_TEXTS,
 	CTL_INSECURE,
 	CTL_JSON,
 	CTL_PRINT,
+	CTL_APPLY,
 	CTL_TIMEOUT,
 	CTL_COMPLETION,
 	CTL_MAN,
@@ -35,6 +38,8 @@ enum ctl_option_code {
 	CTL_VERSION,
 	CTL_OPTION_CODES,
 };
+
+#define CTL_ERROR_BYTES 300
 
 struct ctl_option {
 	const char *name, *arg, *help; /* arg: NULL if it takes none */
@@ -47,7 +52,7 @@ struct ctl_options {
 	const char *texts[CTL_TEXTS]; /* by code; NULL: not given; the last one given */
 	const char *urls[CTL_ROUTERS_MAX];
 	unsigned url_count;
-	bool insecure, json, print;
+	bool insecure, json, print, apply;
 	unsigned timeout_s;
 };
 
@@ -85,12 +90,23 @@ int ctl_completion(void);
 int ctl_complain(const char *what, const char *detail);
 /* Percent-encodes all but unreserved characters; freed by the caller. NULL without memory. */
 char *ctl_encode(const char *text);
+/* Sends a request and prints nothing. On EXIT_OK *ret_body is the answer, for the caller to drop;
+ * else error says why. Any thread. */
+int ctl_ask(const struct ctl_target *target, const char *method, const char *path,
+	json_t **ret_body, char error[CTL_ERROR_BYTES]);
 /* Sends a request; prints the error or, with --json, the answer. On success *ret_body is the
  * parsed answer (NULL when it has been printed already). Returns the exit code. */
 int ctl_call(struct ctl *ctl, const char *method, const char *path, json_t **ret_body);
 /* ctl_call() for PATH?identifier=A&destination=N; each may be NULL. */
 int ctl_call_for(struct ctl *ctl, const char *method, const char *path, const char *account,
 	const char *node, json_t **ret_body);
+
+/* The steps that move an account, in their order (mapping.md section 11). */
+enum ctl_move_step { MOVE_HOLD, MOVE_WRITE, MOVE_DROP, MOVE_KICK, MOVE_RELEASE };
+#define CTL_HOLD_DEFAULT "10"
+/* The request of a step: a path, freed by the caller, and the method. NULL without memory. */
+char *ctl_move_path(enum ctl_move_step step, const char *account, const char *node,
+	const char *hold, const char **ret_method);
 
 int ctl_cmd_stats(struct ctl *ctl, char **args);
 int ctl_cmd_probe(struct ctl *ctl, char **args);
@@ -101,9 +117,10 @@ int ctl_cmd_sessions(struct ctl *ctl, char **args);
 int ctl_cmd_top(struct ctl *ctl, char **args); /* top.c */
 int ctl_cmd_kick(struct ctl *ctl, char **args);
 int ctl_cmd_delay(struct ctl *ctl, char **args);
-int ctl_cmd_move(struct ctl *ctl, char **args);
+int ctl_cmd_move(struct ctl *ctl, char **args);  /* move.c */
+int ctl_cmd_drain(struct ctl *ctl, char **args); /* drain.c */
 int ctl_cmd_health(struct ctl *ctl, char **args);
 int ctl_cmd_ready(struct ctl *ctl, char **args);
-int ctl_cmd_init_db(struct ctl *ctl, char **args);
+int ctl_cmd_init_db(struct ctl *ctl, char **args); /* init_db.c */
 
 #endif

@@ -26,8 +26,14 @@ const struct ctl_command ctl_commands[] = {
 	{ "move", "ACCOUNT NODE [--hold SECONDS]",
 		"assign another node and end the sessions on the old one", ctl_cmd_move, 2,
 		CTL_MANY },
-	{ "init-db", "FILE | --print",
-		"create an SQLite database for mapping.sql; print the schema for PostgreSQL",
+	{ "drain", "NODE [--rate N] [--to NODE,...] [--hold SECONDS]",
+		"move all accounts that are assigned to the node to others; ^C stops it, a second "
+		"run goes on",
+		ctl_cmd_drain, 1, CTL_MANY },
+	{ "init-db", "FILE | postgres://... | --apply | --print",
+		"create the table for mapping.sql: in an SQLite file, in a PostgreSQL database "
+		"(with "
+		"--apply that of the PG* environment), or print the schema for PostgreSQL",
 		ctl_cmd_init_db, 1, CTL_LOCAL | CTL_OPEN },
 	{ NULL, NULL, NULL, NULL, 0, 0 },
 };
@@ -35,8 +41,7 @@ const struct ctl_command ctl_commands[] = {
 const struct ctl_option ctl_options[] = {
 	{ "url", "URL",
 		"the router's admin API; default https://127.0.0.1:9443, or from --config; for "
-		"move once "
-		"for each router",
+		"move and drain once for each router",
 		CTL_URL },
 	{ "socket", "PATH", "the router's own socket on this host (admin.socket): no token",
 		CTL_SOCKET },
@@ -50,8 +55,14 @@ const struct ctl_option ctl_options[] = {
 	{ "account", "ACCOUNT", "sessions: only this account's", CTL_ACCOUNT },
 	{ "node", "NODE", "sessions: only this node's", CTL_NODE },
 	{ "limit", "N", "sessions: at most that many, the oldest; default 100", CTL_LIMIT },
-	{ "hold", "SECONDS", "move: the longest that new logins wait; default 10", CTL_HOLD },
+	{ "hold", "SECONDS", "move, drain: the longest that new logins wait; default 10",
+		CTL_HOLD },
+	{ "rate", "N", "drain: accounts per second, 1 to 1000; default 10", CTL_RATE },
+	{ "to", "NODE,...", "drain: the new nodes, in turn; default: all others that are not down",
+		CTL_TO },
 	{ "print", NULL, "init-db: print the schema for PostgreSQL", CTL_PRINT },
+	{ "apply", NULL, "init-db: apply it to the PostgreSQL database of the PG* environment",
+		CTL_APPLY },
 	{ "completion", NULL, "print a completion script for bash", CTL_COMPLETION },
 	{ "man", NULL, "print the manual page", CTL_MAN },
 	{ "help", NULL, "print this", CTL_HELP },

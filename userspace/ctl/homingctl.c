@@ -190,6 +190,9 @@ static int take_option(struct ctl_options *options, int code)
 	case CTL_PRINT:
 		options->print = true;
 		return 0;
+	case CTL_APPLY:
+		options->apply = true;
+		return 0;
 	case CTL_TIMEOUT:
 		return parse_timeout(options, optarg);
 	case CTL_URL:

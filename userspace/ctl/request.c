@@ -30,6 +30,28 @@ char *ctl_encode(const char *text)
 	return out;
 }
 
+int ctl_ask(const struct ctl_target *target, const char *method, const char *path,
+	json_t **ret_body, char error[CTL_ERROR_BYTES])
+{
+	struct ctl_response response = { 0 };
+	const char *text;
+	json_t *body;
+
+	*ret_body = NULL;
+	if (ctl_request(target, method, path, &response, error, CTL_ERROR_BYTES) < 0)
+		return EXIT_CONNECT;
+	body = json_loads(response.body, 0, NULL);
+	free(response.body);
+	if (response.status == 200 && body) {
+		*ret_body = body;
+		return EXIT_OK;
+	}
+	text = json_string_value(json_object_get(body, "error"));
+	snprintf(error, CTL_ERROR_BYTES, "%.200s", text ? text : "not an answer of the admin API");
+	json_decref(body);
+	return EXIT_REFUSED;
+}
+
 int ctl_call(struct ctl *ctl, const char *method, const char *path, json_t **ret_body)
 {
 	struct ctl_response response = { 0 };

@@ -1,143 +1,117 @@
 // SPDX-License-Identifier: Apache-2.0
-/*
- * Login names from bearer tokens: the footer of "sw1" tokens, the claims of JWTs (RFC 7519). The
- * JSON reader recurses, so nesting is measured before it sees a byte. What is decoded is wiped.
- */
+/* Names out of tokens. What a peer sends is bounded before it is parsed: length, depth. */
 #include "identity/token.h"
 #include "base/base64.h"
 
 #include <errno.h>
 #include <jansson.h>
 
-#define PARTS 3
-
-/* Splits at the dots. Returns the number of parts, or 0 if there are more than PARTS. */
-static size_t split(struct view token, struct view ret_parts[PARTS])
+/* The part in front of the next dot; false if there is no dot. */
+static bool take_part(struct view *rest, struct view *ret_part)
 {
-	for (size_t n = 1; n <= PARTS; n++) {
-		const char *dot = token.len ? memchr(token.data, '.', token.len) : NULL;
+	const char *dot = rest->len ? memchr(rest->data, '.', rest->len) : NULL;
 
-		if (!dot) {
-			ret_parts[n - 1] = token;
-			return n;
-		}
-		ret_parts[n - 1] = view_make(token.data, (size_t)(dot - token.data));
-		token = view_skip(token, ret_parts[n - 1].len + 1);
-	}
-	return 0;
-}
-
-static int from_footer(struct view footer, struct buf *ret_login)
-{
-	CLEANUP(buf_fini) struct buf text = { .secret = true };
-	int r = base64url_decode(footer, &text);
-
-	if (r == -EINVAL)
-		return IDENTITY_NO_LOGIN;
-	if (r < 0)
-		return r;
-	if (!text.len || memchr(buf_view(&text).data, 0, text.len) ||
-		!view_is_utf8(buf_view(&text)))
-		return IDENTITY_NO_LOGIN;
-	return buf_append_view(ret_login, buf_view(&text));
-}
-
-/* ---- claims ---- */
-
-/* How deep brackets nest outside of strings, for text that may be anything: of well-formed JSON this
- * is the depth, and of other text the reader gets no deeper. */
-static size_t json_depth(struct view text)
-{
-	size_t depth = 0, deepest = 0;
-	bool quoted = false;
-
-	for (size_t i = 0; i < text.len; i++) {
-		char c = text.data[i];
-
-		if (c == '"')
-			quoted = !quoted;
-		else if (quoted && c == '\\')
-			i++;
-		else if (!quoted && (c == '{' || c == '['))
-			deepest = MAX(deepest, ++depth);
-		else if (!quoted && (c == '}' || c == ']') && depth)
-			depth--;
-	}
-	return deepest;
-}
-
-/* True if the claim is usable. */
-static bool take_claim(const json_t *claims, const char *name, struct view *ret_value)
-{
-	const json_t *value = json_object_get(claims, name);
-	struct view text;
-
-	if (!json_is_string(value))
+	if (!dot)
 		return false;
-	text = view_make(json_string_value(value), json_string_length(value));
-	if (!text.len || !memchr(text.data, '@', text.len) || memchr(text.data, 0, text.len))
-		return false;
-	*ret_value = text;
+	*ret_part = view_make(rest->data, (size_t)(dot - rest->data));
+	*rest = view_skip(*rest, ret_part->len + 1);
 	return true;
 }
 
-static int from_claims(const char *claim, const json_t *claims, struct buf *ret_login)
+static int footer_name(struct view footer, struct buf *ret_login)
 {
-	static const char *const names[] = { "email", "preferred_username", "upn", "unique_name",
-		"sub" };
-	struct view value;
+	CLEANUP(buf_fini) struct buf name;
+	struct view v;
+	int r;
 
-	if (claim && *claim && take_claim(claims, claim, &value))
-		return buf_append_view(ret_login, value);
+	buf_init(&name, 0, false);
+	r = base64url_decode(footer, &name);
+	if (r < 0)
+		return r == -EINVAL ? IDENTITY_NO_LOGIN : r;
+	v = buf_view(&name);
+	if (!v.len || !view_is_utf8(v))
+		return IDENTITY_NO_LOGIN;
+	return buf_append_view(ret_login, v);
+}
+
+/* Brackets outside strings: the parser recurses, so they are counted first. */
+static bool too_deep(struct view json)
+{
+	size_t depth = 0;
+	bool quoted = false;
+
+	for (size_t i = 0; i < json.len; i++) {
+		char c = json.data[i];
+
+		if (quoted && c == '\\') {
+			i++;
+		} else if (c == '"') {
+			quoted = !quoted;
+		} else if (!quoted && (c == '{' || c == '[')) {
+			if (++depth > IDENTITY_TOKEN_DEPTH)
+				return true;
+		} else if (!quoted && (c == '}' || c == ']') && depth) {
+			depth--;
+		}
+	}
+	return false;
+}
+
+/* A string that holds an "@"; jansson refuses NUL in strings. */
+static const char *usable(json_t *claims, const char *name)
+{
+	const char *value = json_string_value(json_object_get(claims, name));
+
+	return value && strchr(value, '@') ? value : NULL;
+}
+
+static int claimed_name(const char *claim, json_t *claims, struct buf *ret_login)
+{
+	const char *const names[] = { claim, "email", "preferred_username", "upn", "unique_name",
+		"sub" };
+
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		if (take_claim(claims, names[i], &value))
-			return buf_append_view(ret_login, value);
+		const char *value = usable(claims, names[i]);
+
+		if (value)
+			return buf_append_str(ret_login, value);
 	}
 	return IDENTITY_NO_LOGIN;
 }
 
-/* A name that is there twice makes the claims ambiguous: no login (RFC 7519 section 4). Numbers are
- * of no interest; as reals they may pass 64 bits. NUL is allowed so that it spoils only the claim it
- * is in. */
-static int from_json(const char *claim, struct view text, struct buf *ret_login)
+static int jwt_name(const char *claim, struct view payload, struct buf *ret_login)
 {
+	CLEANUP(buf_fini) struct buf json;
 	json_t *claims;
+	struct view v;
 	int r;
 
-	if (text.len > IDENTITY_JSON_BYTES || json_depth(text) > IDENTITY_JSON_DEPTH)
+	buf_init(&json, 0, false);
+	if (payload.len > IDENTITY_TOKEN_JSON_BYTES / 3 * 4 + 4)
 		return IDENTITY_NO_LOGIN;
-	errno = 0;
-	claims = json_loadb(text.data, text.len,
-		JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, NULL);
-	if (!claims)
-		return errno == ENOMEM ? -ENOMEM : IDENTITY_NO_LOGIN;
-	r = json_is_object(claims) ? from_claims(claim, claims, ret_login) : IDENTITY_NO_LOGIN;
+	r = base64url_decode(payload, &json);
+	if (r < 0)
+		return r == -EINVAL ? IDENTITY_NO_LOGIN : r;
+	v = buf_view(&json);
+	if (!v.len || v.len > IDENTITY_TOKEN_JSON_BYTES || too_deep(v))
+		return IDENTITY_NO_LOGIN;
+	claims = json_loadb(v.data, v.len, JSON_REJECT_DUPLICATES, NULL);
+	r = json_is_object(claims) ? claimed_name(claim, claims, ret_login) : IDENTITY_NO_LOGIN;
 	json_decref(claims);
 	return r;
 }
 
-static int from_jwt(const char *claim, struct view part, struct buf *ret_login)
-{
-	CLEANUP(buf_fini) struct buf text = { .secret = true };
-	int r;
-
-	if (part.len > (IDENTITY_JSON_BYTES + 2) / 3 * 4)
-		return IDENTITY_NO_LOGIN;
-	r = base64url_decode(part, &text);
-	if (r == -EINVAL)
-		return IDENTITY_NO_LOGIN;
-	return r < 0 ? r : from_json(claim, buf_view(&text), ret_login);
-}
-
 int identity_token(const char *claim, struct view token, struct buf *ret_login)
 {
-	struct view parts[PARTS];
-	size_t count = split(token, parts);
+	struct view rest = token, first, second;
 
-	if (count < 2)
+	if (!take_part(&rest, &first))
 		return IDENTITY_NO_LOGIN;
-	if (view_eq(parts[0], VIEW_LIT("sw1")))
-		return count == 3 && parts[1].len ? from_footer(parts[2], ret_login)
-						  : IDENTITY_NO_LOGIN;
-	return from_jwt(claim, parts[1], ret_login);
+	if (!take_part(&rest, &second)) /* two parts: a token without a signature */
+		return jwt_name(claim, rest, ret_login);
+	if (rest.len && memchr(rest.data, '.', rest.len))
+		return IDENTITY_NO_LOGIN;
+	if (view_eq(first, VIEW_LIT("sw1")))
+		return footer_name(rest, ret_login);
+	return jwt_name(claim, second, ret_login);
 }

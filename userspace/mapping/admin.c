@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 const char *mapping_source_name(enum mapping_source source)
 {
@@ -137,6 +138,52 @@ int mapping_admin_del(
 	struct mapping *mapping, struct view account, mapping_admin_fn *done, void *arg)
 {
 	return admin_write(mapping, STORE_DELETE, account, view_make("", 0), done, arg);
+}
+
+static void on_admin_list(struct query *query)
+{
+	const struct mapping *mapping = query->mapping;
+	struct mapping_admin_answer answer = { .result = MAPPING_ADMIN_FAILED,
+		.expires_in_s = -1,
+		.list = query->list,
+		.error = query->request.error };
+
+	if (query->request.result == STORE_TIMEOUT)
+		answer.result = MAPPING_ADMIN_TIMEOUT;
+	else if (query->request.result == STORE_DONE)
+		answer.result = MAPPING_ADMIN_OK;
+	answer.writable = mapping->store->ops->writable(mapping->store);
+	admin_answer(query, &answer);
+}
+
+int mapping_admin_list(struct mapping *mapping, struct view destination, struct view after,
+	unsigned limit, mapping_admin_fn *done, void *arg)
+{
+	struct mapping_admin_answer answer = { .result = MAPPING_ADMIN_CANNOT_LIST };
+	struct query *query;
+
+	if (!mapping->store->ops->can_list(mapping->store)) {
+		done(arg, &answer);
+		return 0;
+	}
+	query = mapping_query_new(mapping, STORE_LIST, view_make("", 0));
+	if (query)
+		query->list = calloc(1, sizeof(*query->list));
+	if (!query || !query->list) {
+		free(query);
+		return -ENOMEM;
+	}
+	memcpy(query->list->after, after.data, MIN(after.len, (size_t)STORE_TOKEN_BYTES));
+	query->list->limit = limit;
+	query->request.list = query->list;
+	memcpy(query->destination, destination.data,
+		MIN(destination.len, (size_t)MAPPING_NAME_BYTES));
+	query->request.destination = view_str(query->destination);
+	query->admin_done = done;
+	query->admin_arg = arg;
+	query->done = on_admin_list;
+	mapping_query_start(query);
+	return 0;
 }
 
 static void on_probed(struct query *query)

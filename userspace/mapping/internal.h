@@ -50,12 +50,14 @@ struct query {
 	query_fn *done; /* administration; NULL when abandoned */
 	mapping_admin_fn *admin_done;
 	void *admin_arg;
+	struct store_list *list; /* owned; NULL unless STORE_LIST */
 	char account[ACCOUNT_BYTES + 1];
 	char destination[MAPPING_NAME_BYTES + 1];
 };
 
 /* NULL without memory. */
 struct query *mapping_query_new(struct mapping *mapping, enum store_op op, struct view account);
+void mapping_query_free(struct query *query);
 /* Hands it to the store; whoever waits is told within lookup_timeout. */
 void mapping_query_start(struct query *query);
 /* Index of a declared destination, or -1. */

@@ -121,7 +121,8 @@ static void settle(struct query *query)
 		return;
 	if (query->request.op == STORE_LOOKUP)
 		histogram_observe(&query->mapping->latency, clock_mono_ms() - query->started_ms);
-	note_outcome(query->mapping, &query->request);
+	if (query->request.op != STORE_LIST) /* one statement more, which may fail alone */
+		note_outcome(query->mapping, &query->request);
 	if (flight)
 		flight_done(flight, &query->request);
 	else
@@ -134,7 +135,7 @@ static void on_query_done(struct post *post)
 
 	query->mapping->queries_out--;
 	settle(query);
-	free(query);
+	mapping_query_free(query);
 }
 
 /* Any thread. The control loop lives longer than the store. */
@@ -181,6 +182,14 @@ struct query *mapping_query_new(struct mapping *mapping, enum store_op op, struc
 		view_make(query->account, MIN(account.len, (size_t)ACCOUNT_BYTES));
 	query->request.done = on_store_done;
 	return query;
+}
+
+void mapping_query_free(struct query *query)
+{
+	if (query->list)
+		store_list_fini(query->list);
+	free(query->list);
+	free(query);
 }
 
 void mapping_query_start(struct query *query)

@@ -85,6 +85,7 @@ enum mapping_admin_result {
 	MAPPING_ADMIN_READ_ONLY,
 	MAPPING_ADMIN_FAILED,
 	MAPPING_ADMIN_TIMEOUT,
+	MAPPING_ADMIN_CANNOT_LIST,
 };
 
 struct mapping_admin_answer {
@@ -95,6 +96,10 @@ struct mapping_admin_answer {
 	char stored[STORE_VALUE_BYTES]; /* for undeclared */
 	bool routed_to_default, cached;
 	int64_t expires_in_s; /* -1 = null */
+	/* list, MAPPING_ADMIN_OK: valid during the call */
+	const struct store_list *list;
+	bool writable;
+	const char *error; /* list, MAPPING_ADMIN_FAILED, for the log; valid during the call */
 };
 /* Called on the control thread, exactly once, maybe before the call returns. */
 typedef void mapping_admin_fn(void *arg, const struct mapping_admin_answer *answer);
@@ -108,6 +113,10 @@ MUST_USE int mapping_admin_set(struct mapping *mapping, struct view account,
 	struct view destination, mapping_admin_fn *done, void *arg);
 MUST_USE int mapping_admin_del(
 	struct mapping *mapping, struct view account, mapping_admin_fn *done, void *arg);
+/* One page of the accounts that the store assigns to a destination: after is "" or what the page
+ * before gave as next. */
+MUST_USE int mapping_admin_list(struct mapping *mapping, struct view destination, struct view after,
+	unsigned limit, mapping_admin_fn *done, void *arg);
 bool mapping_declared(const struct mapping *mapping, struct view destination);
 
 /* Store failures and changes that should be logged (mapping/ itself stays silent). Set before the

@@ -227,14 +227,24 @@ int cidr_parse(struct view text, struct cidr *ret_cidr)
 	return 0;
 }
 
+static void unmap(const struct addr *addr, struct addr *ret_plain)
+{
+	*ret_plain = *addr;
+	if (addr->sa.sa_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&addr->in6.sin6_addr))
+		return;
+	*ret_plain = (struct addr){ 0 };
+	ret_plain->in.sin_family = AF_INET;
+	ret_plain->in.sin_port = addr->in6.sin6_port;
+	memcpy(&ret_plain->in.sin_addr, addr->in6.sin6_addr.s6_addr + 12, 4);
+}
+
 bool cidr_match(const struct cidr *cidr, const struct addr *addr)
 {
 	const unsigned char *net, *ip;
 	struct addr plain;
 	size_t len, whole = cidr->bits / 8, rest = cidr->bits % 8;
 
-	plain = *addr;
-	addr_unmap(&plain);
+	unmap(addr, &plain);
 	if (plain.sa.sa_family != cidr->net.sa.sa_family)
 		return false;
 	net = ip_bytes(&cidr->net, &len);

@@ -1,19 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/*
- * The PROXY protocol: version 2 written, versions 1 and 2 read (proxy-protocol.txt, sections 2.1 and
- * 2.2). The reader decides as early as the bytes allow and keeps nothing between calls: a header is
- * short enough to be looked at anew.
- */
+/* PROXY protocol: version 2 is written, versions 1 and 2 are read. Layout: haproxy's
+ * proxy-protocol.txt, sections 2.1 and 2.2. */
 #include "net/proxyhdr.h"
 
 #include <string.h>
 
 #define TLV_UNIQUE_ID 0x05
-#define FIXED_BYTES 16 /* signature, version and command, family, length */
-#define COMMAND_LOCAL 0x20
-#define COMMAND_PROXY 0x21
-#define FAMILY_INET 0x11 /* STREAM both */
-#define FAMILY_INET6 0x21
 
 static const unsigned char signature[12] = "\r\n\r\n\0\r\nQUIT\n";
 
@@ -55,59 +47,44 @@ size_t proxyhdr_write(const struct addr *client, const struct addr *local,
 	const unsigned char id[PROXYHDR_ID_BYTES], unsigned char ret_header[PROXYHDR_MAX_BYTES])
 {
 	static const char unknown[] = "PROXY UNKNOWN\r\n";
-	size_t n = FIXED_BYTES;
+	size_t n = 16;
 
 	if (client->sa.sa_family != local->sa.sa_family ||
 		(client->sa.sa_family != AF_INET && client->sa.sa_family != AF_INET6))
 		return put(ret_header, unknown, sizeof(unknown) - 1);
 	memcpy(ret_header, signature, sizeof(signature));
-	ret_header[12] = COMMAND_PROXY;
-	ret_header[13] = client->sa.sa_family == AF_INET ? FAMILY_INET : FAMILY_INET6;
+	ret_header[12] = 0x21; /* version 2, command PROXY */
+	ret_header[13] = client->sa.sa_family == AF_INET ? 0x11 : 0x21; /* STREAM */
 	n += put_addresses(ret_header + n, client, local);
 	ret_header[n++] = TLV_UNIQUE_ID;
 	ret_header[n++] = 0;
 	ret_header[n++] = PROXYHDR_ID_BYTES;
 	n += put(ret_header + n, id, PROXYHDR_ID_BYTES);
-	ret_header[14] = (unsigned char)((n - FIXED_BYTES) >> 8);
-	ret_header[15] = (unsigned char)(n - FIXED_BYTES);
+	ret_header[14] = (unsigned char)((n - 16) >> 8);
+	ret_header[15] = (unsigned char)(n - 16);
 	return n;
 }
 
-/* ---- reading: version 1 ---- */
+/* ---- version 1: one line ---- */
 
-static const struct view v1_start = { "PROXY ", 6 };
+#define V1_BYTES 107
 
-/* The line without its CRLF. A CR or LF that is not part of the first CRLF is an error. */
-static enum proxyhdr_result take_line(struct view in, struct view *ret_line)
+/* The next word of a line; exactly one blank in front of it. */
+static bool next_word(struct view *line, struct view *ret_word)
 {
-	for (size_t i = v1_start.len; i < in.len && i < PROXYHDR_V1_BYTES; i++) {
-		if (in.data[i] == '\n')
-			return PROXYHDR_INVALID;
-		if (in.data[i] != '\r')
-			continue;
-		if (i + 1 == PROXYHDR_V1_BYTES)
-			return PROXYHDR_INVALID;
-		if (i + 1 == in.len)
-			return PROXYHDR_MORE;
-		*ret_line = view_make(in.data, i);
-		return in.data[i + 1] == '\n' ? PROXYHDR_DONE : PROXYHDR_INVALID;
-	}
-	return in.len < PROXYHDR_V1_BYTES ? PROXYHDR_MORE : PROXYHDR_INVALID;
-}
+	const char *end;
 
-/* The field up to the next blank, or up to the end if it is the last one. */
-static bool take_field(struct view *rest, bool last, struct view *ret_field)
-{
-	const char *blank = rest->len ? memchr(rest->data, ' ', rest->len) : NULL;
-
-	if (last != !blank)
+	if (!line->len || line->data[0] != ' ')
 		return false;
-	*ret_field = blank ? view_make(rest->data, (size_t)(blank - rest->data)) : *rest;
-	*rest = view_skip(*rest, ret_field->len + 1);
-	return true;
+	*line = view_skip(*line, 1);
+	end = line->len ? memchr(line->data, ' ', line->len) : NULL;
+	*ret_word = view_make(line->data, end ? (size_t)(end - line->data) : line->len);
+	*line = view_skip(*line, ret_word->len);
+	return ret_word->len > 0;
 }
 
-static bool parse_port(struct view text, uint16_t *ret_port)
+/* 0..65535, without leading zeros. */
+static bool take_port(struct view text, uint16_t *ret_port)
 {
 	uint64_t port;
 
@@ -118,153 +95,171 @@ static bool parse_port(struct view text, uint16_t *ret_port)
 	return true;
 }
 
-static bool parse_address(struct view ip, struct view port_text, int family, struct addr *ret_addr)
+/* "TCP4" or "TCP6" is in front: two addresses, two ports. */
+static bool take_v1_address(
+	struct view text, sa_family_t family, uint16_t port, struct addr *ret_addr)
 {
-	uint16_t port;
-
-	if (!parse_port(port_text, &port) || addr_parse_ip(ip, port, ret_addr) < 0 ||
-		ret_addr->sa.sa_family != family)
+	if (addr_parse_ip(text, port, ret_addr) < 0 || ret_addr->sa.sa_family != family)
 		return false;
 	addr_unmap(ret_addr);
 	return true;
 }
 
-static enum proxyhdr_result parse_v1(struct view in, struct proxyhdr *ret_header)
+static bool take_v1_addresses(struct view line, sa_family_t family, struct proxyhdr *header)
 {
-	struct view line, rest, source, destination, source_port, destination_port;
-	struct proxyhdr header = { 0 };
-	enum proxyhdr_result result = take_line(in, &line);
-	int family = AF_INET;
+	struct view words[4];
+	uint16_t ports[2];
 
-	if (result != PROXYHDR_DONE)
-		return result;
-	header.length = line.len + 2;
-	rest = view_skip(line, v1_start.len);
-	if (view_eq(rest, VIEW_LIT("UNKNOWN")) || view_starts(rest, VIEW_LIT("UNKNOWN "))) {
-		*ret_header = header;
-		return PROXYHDR_DONE;
+	for (int i = 0; i < 4; i++) {
+		if (!next_word(&line, &words[i]))
+			return false;
 	}
-	if (view_starts(rest, VIEW_LIT("TCP6 ")))
-		family = AF_INET6;
-	else if (!view_starts(rest, VIEW_LIT("TCP4 ")))
-		return PROXYHDR_INVALID;
-	rest = view_skip(rest, 5);
-	if (!take_field(&rest, false, &source) || !take_field(&rest, false, &destination) ||
-		!take_field(&rest, false, &source_port) ||
-		!take_field(&rest, true, &destination_port) ||
-		!parse_address(source, source_port, family, &header.source) ||
-		!parse_address(destination, destination_port, family, &header.destination))
-		return PROXYHDR_INVALID;
-	*ret_header = header;
-	return PROXYHDR_DONE;
+	header->has_addresses = !line.len && take_port(words[2], &ports[0]) &&
+		take_port(words[3], &ports[1]) &&
+		take_v1_address(words[0], family, ports[0], &header->source) &&
+		take_v1_address(words[1], family, ports[1], &header->destination);
+	return header->has_addresses;
 }
 
-/* ---- reading: version 2 ---- */
-
-/* Type, length, value, up to the end of the header. */
-static bool parse_tlvs(struct view rest, struct view *ret_unique_id)
+static int parse_v1(struct view bytes, struct proxyhdr *header)
 {
-	bool seen = false;
+	size_t most = bytes.len < V1_BYTES ? bytes.len : V1_BYTES;
+	const char *newline = memchr(bytes.data, '\n', most);
+	struct view line, word;
 
-	while (rest.len) {
-		const unsigned char *head = (const unsigned char *)rest.data;
-		size_t length;
+	if (!newline)
+		return bytes.len < V1_BYTES ? PROXYHDR_MORE : PROXYHDR_INVALID;
+	line = view_make(bytes.data, (size_t)(newline - bytes.data));
+	header->len = line.len + 1;
+	if (!line.len || line.data[line.len - 1] != '\r')
+		return PROXYHDR_INVALID;
+	line = view_skip(view_make(line.data, line.len - 1), 5);
+	if (!next_word(&line, &word))
+		return PROXYHDR_INVALID;
+	if (view_eq(word, VIEW_LIT("UNKNOWN"))) /* what follows is of no interest */
+		return PROXYHDR_DONE;
+	if (view_eq(word, VIEW_LIT("TCP4")))
+		return take_v1_addresses(line, AF_INET, header) ? PROXYHDR_DONE : PROXYHDR_INVALID;
+	if (view_eq(word, VIEW_LIT("TCP6")))
+		return take_v1_addresses(line, AF_INET6, header) ? PROXYHDR_DONE : PROXYHDR_INVALID;
+	return PROXYHDR_INVALID;
+}
 
-		if (rest.len < 3)
+/* ---- version 2 ---- */
+
+enum { V2_LOCAL = 0, V2_PROXY = 1, V2_UNSPEC = 0x00, V2_TCP4 = 0x11, V2_TCP6 = 0x21 };
+
+static size_t get_u16(const char *at)
+{
+	return (size_t)(unsigned char)at[0] << 8 | (unsigned char)at[1];
+}
+
+/* Unknown ones are skipped, but must fit. */
+static bool take_tlvs(struct view tlvs, struct view *ret_id)
+{
+	while (tlvs.len) {
+		size_t len;
+
+		if (tlvs.len < 3)
 			return false;
-		length = (size_t)head[1] << 8 | head[2];
-		if (length > rest.len - 3)
+		len = get_u16(tlvs.data + 1);
+		if (len > tlvs.len - 3)
 			return false;
-		if (head[0] == TLV_UNIQUE_ID) {
-			if (seen) /* which one counts is open */
-				return false;
-			seen = true;
-			*ret_unique_id = view_make(rest.data + 3, length);
-		}
-		rest = view_skip(rest, 3 + length);
+		if (tlvs.data[0] == TLV_UNIQUE_ID)
+			*ret_id = view_make(tlvs.data + 3, len);
+		tlvs = view_skip(tlvs, 3 + len);
 	}
 	return true;
 }
 
-static void get_address(
-	int family, const unsigned char *ip, const unsigned char *port, struct addr *ret_addr)
+static void take_v2_ip4(const char *at, const char *port, struct addr *ret_addr)
 {
-	*ret_addr = (struct addr){ 0 };
-	ret_addr->sa.sa_family = (sa_family_t)family;
-	if (family == AF_INET)
-		memcpy(&ret_addr->in.sin_addr, ip, 4);
-	else
-		memcpy(&ret_addr->in6.sin6_addr, ip, 16);
-	addr_set_port(ret_addr, (uint16_t)(port[0] << 8 | port[1]));
+	*ret_addr = (struct addr){ .in = { .sin_family = AF_INET } };
+	memcpy(&ret_addr->in.sin_addr, at, 4);
+	memcpy(&ret_addr->in.sin_port, port, 2);
+}
+
+static void take_v2_ip6(const char *at, const char *port, struct addr *ret_addr)
+{
+	*ret_addr = (struct addr){ .in6 = { .sin6_family = AF_INET6 } };
+	memcpy(&ret_addr->in6.sin6_addr, at, 16);
+	memcpy(&ret_addr->in6.sin6_port, port, 2);
 	addr_unmap(ret_addr);
 }
 
-/* Addresses and TLVs of a complete header. */
-static bool parse_v2_block(struct view in, size_t addresses, struct proxyhdr *header)
+/* Returns the length of the addresses, or 0 if they do not fit. */
+static size_t take_v2_addresses(struct view body, int family, struct proxyhdr *header)
 {
-	const unsigned char *block = (const unsigned char *)in.data + FIXED_BYTES;
-	size_t ip = addresses / 2 - 2;
-	int family = ip == 4 ? AF_INET : AF_INET6;
-
-	get_address(family, block, block + 2 * ip, &header->source);
-	get_address(family, block + ip, block + 2 * ip + 2, &header->destination);
-	return parse_tlvs(view_skip(in, FIXED_BYTES + addresses), &header->unique_id);
-}
-
-/* Bytes of the two addresses and ports: 0 = they are not looked at, -1 = not valid. */
-static int v2_address_bytes(unsigned char command, unsigned char family)
-{
-	if (command == COMMAND_LOCAL)
-		return 0; /* "including the family which is ignored" */
-	switch (family) {
-	case FAMILY_INET:
-		return 2 * (4 + 2);
-	case FAMILY_INET6:
-		return 2 * (16 + 2);
-	case 0x00: /* UNSPEC, whatever the transport */
-	case 0x01:
-	case 0x02:
-		return 0;
-	default: /* datagrams, UNIX sockets, not assigned */
-		return -1;
+	if (family == V2_TCP4 && body.len >= 12) {
+		take_v2_ip4(body.data, body.data + 8, &header->source);
+		take_v2_ip4(body.data + 4, body.data + 10, &header->destination);
+		return 12;
 	}
+	if (family == V2_TCP6 && body.len >= 36) {
+		take_v2_ip6(body.data, body.data + 32, &header->source);
+		take_v2_ip6(body.data + 16, body.data + 34, &header->destination);
+		return 36;
+	}
+	return 0;
 }
 
-static enum proxyhdr_result parse_v2(struct view in, struct proxyhdr *ret_header)
+static int parse_v2(struct view bytes, struct proxyhdr *header)
 {
-	const unsigned char *byte = (const unsigned char *)in.data;
-	struct proxyhdr header = { 0 };
-	int addresses;
+	int command, family;
+	struct view body;
+	size_t len;
 
-	if (in.len > 12 && byte[12] != COMMAND_LOCAL && byte[12] != COMMAND_PROXY)
+	/* What is there is judged as soon as it is there. */
+	if (bytes.len > 12 && (unsigned char)bytes.data[12] >> 4 != 2)
 		return PROXYHDR_INVALID;
-	if (in.len < 14)
+	if (bytes.len > 12 && (bytes.data[12] & 15) > V2_PROXY)
+		return PROXYHDR_INVALID;
+	if (bytes.len < 16)
 		return PROXYHDR_MORE;
-	addresses = v2_address_bytes(byte[12], byte[13]);
-	if (addresses < 0)
+	len = get_u16(bytes.data + 14);
+	if (16 + len > PROXYHDR_LONGEST_BYTES)
 		return PROXYHDR_INVALID;
-	if (in.len < FIXED_BYTES)
+	if (bytes.len < 16 + len)
 		return PROXYHDR_MORE;
-	header.length = FIXED_BYTES + ((size_t)byte[14] << 8 | byte[15]);
-	if (header.length > PROXYHDR_V2_BYTES || header.length < FIXED_BYTES + (size_t)addresses)
+	header->len = 16 + len;
+	command = bytes.data[12] & 15;
+	family = (unsigned char)bytes.data[13];
+	body = view_make(bytes.data + 16, len);
+	if (command == V2_LOCAL) /* the receiver must ignore the rest */
+		return PROXYHDR_DONE;
+	if (family == V2_UNSPEC) /* and here it may */
+		return PROXYHDR_DONE;
+	len = take_v2_addresses(body, family, header);
+	if (!len || !take_tlvs(view_skip(body, len), &header->id))
 		return PROXYHDR_INVALID;
-	if (in.len < header.length)
-		return PROXYHDR_MORE;
-	in.len = header.length;
-	if (addresses && !parse_v2_block(in, (size_t)addresses, &header))
-		return PROXYHDR_INVALID;
-	*ret_header = header;
+	header->has_addresses = true;
 	return PROXYHDR_DONE;
 }
 
-enum proxyhdr_result proxyhdr_parse(struct view in, struct proxyhdr *ret_header)
-{
-	const struct view v2_start = { (const char *)signature, sizeof(signature) };
+/* ---- which of them ---- */
 
-	if (view_starts(in, v1_start))
-		return parse_v1(in, ret_header);
-	if (view_starts(in, v2_start))
-		return parse_v2(in, ret_header);
-	return view_starts(v1_start, in) || view_starts(v2_start, in) ? PROXYHDR_MORE
-								      : PROXYHDR_NONE;
+/* 1: the bytes begin with it; 0: they may yet; -1: they do not. */
+static int begins(struct view bytes, const void *with, size_t len)
+{
+	size_t n = bytes.len < len ? bytes.len : len;
+
+	if (memcmp(bytes.data, with, n) != 0)
+		return -1;
+	return bytes.len >= len;
+}
+
+int proxyhdr_parse(struct view bytes, struct proxyhdr *ret_header)
+{
+	struct proxyhdr header = { 0 };
+	int v1 = begins(bytes, "PROXY ", 6), v2 = begins(bytes, signature, sizeof(signature));
+	int r;
+
+	if (v1 < 0 && v2 < 0)
+		return PROXYHDR_NONE;
+	if (v1 <= 0 && v2 <= 0)
+		return PROXYHDR_MORE;
+	r = v1 > 0 ? parse_v1(bytes, &header) : parse_v2(bytes, &header);
+	if (r == PROXYHDR_DONE)
+		*ret_header = header;
+	return r;
 }

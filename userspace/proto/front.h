@@ -32,6 +32,16 @@ bool front_base_count(struct front_base *base);
 /* After STARTTLS (SES-14). */
 void front_base_starttls_done(struct front_base *base, bool permit_auth);
 
+/* The questions of front_ops that the base answers; struct front begins with its base. */
+enum front_end front_base_end(const struct front *front);
+unsigned front_base_attempts(const struct front *front);
+unsigned front_base_privacy(const struct front *front);
+int front_base_last_mech(const struct front *front);
+const struct front_peer *front_base_peer(const struct front *front);
+#define FRONT_BASE_OPS                                                                         \
+	.end = front_base_end, .attempts = front_base_attempts, .privacy = front_base_privacy, \
+	.last_mech = front_base_last_mech, .peer = front_base_peer
+
 /* A line and CRLF. Returns PROTO_AGAIN or an error of the buffer. */
 MUST_USE int proto_say(struct buf *out, const char *line);
 
@@ -40,9 +50,9 @@ MUST_USE int proto_say(struct buf *out, const char *line);
 /* Takes one attribute by its XCLIENT name (any case); value is decoded. Unknown ones are ignored.
  * "[UNAVAILABLE]", "[TEMPUNAVAIL]" count as not given. Returns 0 or -EINVAL (bad value). */
 MUST_USE int front_peer_set(struct front_peer *peer, struct view name, struct view value);
-/* NAME=VALUE words separated by blanks, values in xtext (RFC 3461 section 4). All or nothing.
- * Returns 0 or -EINVAL. */
-MUST_USE int xclient_parse(struct view words, struct front_peer *peer);
+/* NAME=VALUE words separated by blanks; xtext: values are in xtext (RFC 3461 section 4; submission), else
+ * they are plain. All or nothing. Returns 0 or -EINVAL. */
+MUST_USE int xclient_parse(struct view words, bool xtext, struct front_peer *peer);
 
 #define XCLIENT_NAMES "ADDR PORT DESTADDR DESTPORT SESSION TTL CLIENT-TRANSPORT"
 

@@ -6,7 +6,7 @@
  * (SES-72). What the node says to the credential is held back until the final reply is known.
  */
 #include "base/base64.h"
-#include "proto/proto.h"
+#include "proto/line.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -37,6 +37,8 @@ struct back {
 	enum back_state state;
 	enum back_failure failure;
 	bool want_starttls, forwards, temporarily, said_bye, sent;
+	bool answered; /* an OAuth error's detail has been answered (SES-71) */
+	enum sasl_mech mech;
 	struct back_forward forward;
 	char session_id[32], client_ip[64], local_ip[64];
 	unsigned caps;
@@ -302,6 +304,7 @@ static int imap_back_replay(struct back *back, const struct proto_credential *cr
 	bool initial = back->caps & CAP_SASL_IR;
 	int r;
 
+	back->mech = mech;
 	*ret_consumed = unread.len;
 	if (back->literal_left || back->continuing || !only_untagged(unread))
 		return fail(back, BACK_FAIL_REFUSED);
@@ -341,6 +344,17 @@ static int verdict(struct back *back, struct view rest, struct buf *to_client)
 	return buf_move(to_client, &back->held) < 0 ? -ENOBUFS : r;
 }
 
+/* SES-71: the detail of an OAuth failure is answered once; PLAIN knows no second step. */
+static int answer_error(struct back *back, struct buf *to_node)
+{
+	const char *answer = oauth_error_answer(back->mech);
+
+	if (!answer || back->answered)
+		return fail(back, BACK_FAIL_PROTOCOL);
+	back->answered = true;
+	return buf_printf(to_node, "%s\r\n", answer);
+}
+
 static int on_answer(
 	struct back *back, struct view line, struct buf *to_node, struct buf *to_client)
 {
@@ -348,11 +362,9 @@ static int on_answer(
 	int r;
 
 	if (line.len && line.data[0] == '+') {
-		if (back->sent) /* SES-71: PLAIN knows no second step */
-			return fail(back, BACK_FAIL_PROTOCOL);
 		buf_clear(&back->held); /* the prompt is ours, not the client's */
-		r = send_credential(back, to_node);
-		return r < 0 ? r : PROTO_AGAIN;
+		r = back->sent ? answer_error(back, to_node) : send_credential(back, to_node);
+		return r == 0 ? PROTO_AGAIN : r;
 	}
 	if (behind_tag(line, back->client_tag, &rest))
 		return verdict(back, rest, to_client);

@@ -125,19 +125,24 @@ static int decode_xtext(struct view text, char *ret, size_t size)
 	return (int)n;
 }
 
-static int take_word(struct view word, struct front_peer *peer)
+static int take_word(struct view word, bool xtext, struct front_peer *peer)
 {
 	const char *equals = memchr(word.data, '=', word.len);
-	char value[512];
-	int n;
+	struct view name, value;
+	char decoded[512];
 
 	if (!equals || equals == word.data)
 		return -EINVAL;
-	n = decode_xtext(view_skip(word, (size_t)(equals - word.data) + 1), value, sizeof(value));
-	if (n < 0)
-		return n;
-	return front_peer_set(peer, view_make(word.data, (size_t)(equals - word.data)),
-		view_make(value, (size_t)n));
+	name = view_make(word.data, (size_t)(equals - word.data));
+	value = view_skip(word, name.len + 1);
+	if (xtext) {
+		int n = decode_xtext(value, decoded, sizeof(decoded));
+
+		if (n < 0)
+			return n;
+		value = view_make(decoded, (size_t)n);
+	}
+	return front_peer_set(peer, name, value);
 }
 
 /* The first word; rest moves behind it. Empty at the end. */
@@ -155,13 +160,13 @@ static struct view next_word(struct view *rest)
 	return word;
 }
 
-int xclient_parse(struct view words, struct front_peer *peer)
+int xclient_parse(struct view words, bool xtext, struct front_peer *peer)
 {
 	struct front_peer new = *peer;
 	struct view word;
 
 	while ((word = next_word(&words)).len) {
-		if (take_word(word, &new) < 0)
+		if (take_word(word, xtext, &new) < 0)
 			return -EINVAL;
 	}
 	*peer = new;
@@ -197,11 +202,16 @@ static int put_xtext(struct buf *out, const char *text)
 	return r;
 }
 
+static int put_text(struct buf *out, const char *text, bool smtp)
+{
+	return smtp ? put_xtext(out, text) : buf_append_str(out, text);
+}
+
 static int put_address(struct buf *out, const char *addr, bool smtp)
 {
 	int r = smtp && strchr(addr, ':') ? buf_append_str(out, "IPV6:") : 0;
 
-	return r < 0 ? r : put_xtext(out, addr);
+	return r < 0 ? r : put_text(out, addr, smtp);
 }
 
 static int put_value(struct buf *out, enum xclient_attribute attribute,
@@ -217,7 +227,7 @@ static int put_value(struct buf *out, enum xclient_attribute attribute,
 	case XCLIENT_DESTPORT:
 		return buf_printf(out, "%u", forward->local_port);
 	case XCLIENT_SESSION:
-		return put_xtext(out, forward->session_id);
+		return put_text(out, forward->session_id, smtp);
 	case XCLIENT_TTL:
 		return buf_printf(out, "%u", forward->ttl);
 	case XCLIENT_CLIENT_TRANSPORT:

@@ -13,6 +13,7 @@
 #include "node/node.h"
 #include "relay/probe.h"
 #include "relay/relay.h"
+#include "session/auth_events.h"
 #include "session/holds.h"
 #include "session/metrics.h"
 #include "tls/tls.h"
@@ -74,6 +75,7 @@ struct server {
 	atomic_uint_fast64_t active, rejected_limit, auth_failed, held;
 	struct path_counters paths[RELAY_PATHS][2]; /* by enum relay_direction */
 	struct session_metrics metrics;
+	struct auth_events auth_events;
 	struct bpfctl *bpfctl; /* owned; NULL: not usable */
 	struct relay_kernel kernel;
 	struct relay_probe probe;

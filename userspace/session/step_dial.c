@@ -8,7 +8,6 @@
 #include "session/dial.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "net/proxyhdr.h"
 #include "net/sock.h"
 
 #include <errno.h>
@@ -54,7 +53,7 @@ static void close_leg(struct dial *dial)
 	dial->back = NULL;
 	buf_fini(&dial->in);
 	buf_fini(&dial->out);
-	dial->secured = dial->connected = false;
+	dial->secured = dial->connected = dial->settled = false;
 	dial->read_want = 0;
 }
 
@@ -178,6 +177,16 @@ static struct dial_fault tls_fault(int error)
 	return (struct dial_fault){ REASON_TLS_NODE, HEALTH_FAIL_CLIENT, io };
 }
 
+/* The leg stands (again, after STARTTLS): the node's dialogue goes on. */
+static void leg_ready(struct session *session)
+{
+	session->login->dial->phase = DIAL_TALK;
+	if (session_is_passthrough(session))
+		session_passthrough_ready(session);
+	else
+		session_replay_start(session);
+}
+
 static void tls_progress(struct session *session)
 {
 	struct dial *dial = session->login->dial;
@@ -193,8 +202,7 @@ static void tls_progress(struct session *session)
 	}
 	dial->secured = true;
 	dial->stream.want = 0;
-	dial->phase = DIAL_TALK;
-	session_replay_start(session);
+	leg_ready(session);
 }
 
 void dial_start_tls(struct session *session)
@@ -219,8 +227,7 @@ static void preamble_done(struct session *session)
 		dial_start_tls(session);
 		return;
 	}
-	dial->phase = DIAL_TALK;
-	session_replay_start(session);
+	leg_ready(session);
 }
 
 static void preamble_progress(struct session *session)
@@ -239,15 +246,15 @@ static void preamble_progress(struct session *session)
 static void connected(struct session *session)
 {
 	struct dial *dial = session->login->dial;
-	unsigned char header[PROXYHDR_MAX_BYTES], id[PROXYHDR_ID_BYTES];
+	unsigned char header[PROXYHDR_MAX_BYTES];
 	size_t len;
 
 	loop_timer_del(session->pool->loop, &dial->timer);
 	dial->connected = true;
 	dial->phase = DIAL_PREAMBLE;
 	if (dial->leg->forwarding == CONFIG_FORWARDING_PROXY) {
-		proxyhdr_make_id(session->pool->server->instance, session->number, id);
-		len = proxyhdr_write(&session->client, &session->login->local, id, header);
+		len = proxyhdr_write(
+			&session->client, &session->login->local, session->login->proxy_id, header);
 		if (buf_append(&dial->out, header, len) < 0) {
 			dial_failed(session, fault_internal);
 			return;
@@ -430,7 +437,7 @@ void session_step_dial(struct session *session, const char *destination)
 	buf_init(&dial->out, NODE_OUT_BYTES, true);
 	if (!choose_leg(session, destination) || !pass_breaker(session))
 		return;
-	if (dial->leg->forwarding == CONFIG_FORWARDING_XCLIENT && config->server.proxy_ttl <= 1) {
+	if (dial->leg->forwarding == CONFIG_FORWARDING_XCLIENT && session->login->ttl <= 1) {
 		session_unavailable(session, REASON_LOOP); /* SES-63 */
 		return;
 	}

@@ -114,7 +114,8 @@ void session_step_splice(struct session *session)
 		return;
 	}
 	session_drop_dial(session);
-	session->login->front_ops->free(session->login->front);
+	if (session->login->front)
+		session->login->front_ops->free(session->login->front);
 	session->login->front = NULL;
 	buf_fini(&session->login->in);
 	buf_fini(&session->login->out);

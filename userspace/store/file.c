@@ -19,6 +19,7 @@
 
 #define FILE_LIMIT_BYTES (1024u * 1024 * 1024)
 #define ACCOUNT_BYTES 320
+#define LIST_LINES 50000
 
 struct line {
 	char *account, *destination; /* one allocation: account NUL destination NUL */
@@ -376,12 +377,39 @@ static int change(struct store_file *store, struct store_request *request, bool 
 
 /* ---- operations ---- */
 
+/* Looks at LIST_LINES at most, so that nobody waits for a long table: the page is short then. */
+static void list(struct store_file *store, struct store_request *request)
+{
+	const struct table *table = &store->table;
+	struct store_list *list = request->list;
+	bool found;
+	size_t at = table_search(table, view_str(list->after), &found), end;
+	int r = 0;
+
+	at += found;
+	end = MIN(at + LIST_LINES, table->count);
+	for (; r == 0 && at < end && list->count < list->limit; at++) {
+		if (view_eq(view_str(table->lines[at].destination), request->destination))
+			r = store_list_add(list, view_str(table->lines[at].account));
+	}
+	if (r == 0 && at < table->count)
+		r = store_list_set_next(list, view_str(table->lines[at - 1].account));
+	request->result = r == 0 ? STORE_DONE : STORE_ERROR;
+	if (r < 0)
+		snprintf(request->error, sizeof(request->error), "cannot list: %s", strerror(-r));
+}
+
 static void run_request(struct store_file *store, struct store_request *request)
 {
 	bool found;
-	size_t at = table_search(&store->table, request->identifier, &found);
+	size_t at;
 	int r;
 
+	if (request->op == STORE_LIST) {
+		list(store, request);
+		return;
+	}
+	at = table_search(&store->table, request->identifier, &found);
 	request->result = STORE_NONE;
 	if (request->op == STORE_LOOKUP) {
 		if (!found)
@@ -452,6 +480,7 @@ static const struct store_ops file_ops = {
 	.name = "file",
 	.submit = file_submit,
 	.writable = file_writable,
+	.can_list = file_writable, /* both always */
 	.reload = file_reload,
 	.free = file_free,
 };

@@ -13,8 +13,6 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
-#define CHANNEL "homing_invalidate"
-
 enum statement { STATEMENT_LOOKUP, STATEMENT_UPSERT, STATEMENT_DELETE, STATEMENTS };
 static const char *const names[STATEMENTS] = { "homing_lookup", "homing_upsert", "homing_delete" };
 
@@ -36,6 +34,7 @@ struct store_pg {
 	struct store store;
 	char *url;             /* NULL: environment */
 	char *sql[STATEMENTS]; /* NULL: none */
+	char *list_sql;        /* not prepared: rare, and one that is wrong spoils nothing else */
 	struct store_thread thread;
 	struct store_pool pool;
 	struct store_push push;
@@ -99,6 +98,23 @@ static void set_error(struct store_request *request, const char *sqlstate)
 		sqlstate && *sqlstate ? sqlstate : "unknown");
 }
 
+static void take_list(struct store_request *request, const PGresult *result)
+{
+	struct store_list *list = request->list;
+	struct view last = view_make("", 0);
+	int r = 0, rows = PQnfields(result) ? PQntuples(result) : 0;
+
+	rows = MIN(rows, (int)list->limit);
+	for (int i = 0; r == 0 && i < rows; i++) {
+		last = view_make(PQgetvalue(result, i, 0), (size_t)PQgetlength(result, i, 0));
+		if (!PQgetisnull(result, i, 0))
+			r = store_list_add(list, last);
+	}
+	if (r == 0 && rows == (int)list->limit)
+		r = store_list_set_next(list, last);
+	request->result = r == 0 ? STORE_DONE : STORE_ERROR;
+}
+
 static void take_result(struct store_request *request, const PGresult *result)
 {
 	ExecStatusType status = PQresultStatus(result);
@@ -108,6 +124,9 @@ static void take_result(struct store_request *request, const PGresult *result)
 		return;
 	}
 	switch (request->op) {
+	case STORE_LIST:
+		take_list(request, result);
+		break;
 	case STORE_LOOKUP:
 		request->result = STORE_NONE;
 		if (PQntuples(result) > 0 && PQnfields(result) > 0 && !PQgetisnull(result, 0, 0))
@@ -277,7 +296,9 @@ static void on_conn(struct loop_watch *watch, uint32_t events)
 		return;
 	}
 	take_results(conn);
-	if (conn->conn.state == STORE_CONN_CLOSED)
+	/* Lost meanwhile, and maybe opened anew: that is not the link we looked at. */
+	if (conn->conn.state == STORE_CONN_CLOSED ||
+		(conn->conn.state == STORE_CONN_OPENING && !conn->preparing))
 		return;
 	if (PQstatus(conn->link.pg) != CONNECTION_OK || flush(conn) < 0)
 		lost(conn);
@@ -295,6 +316,19 @@ static void pg_open(struct store_conn *base)
 		lost(conn);
 }
 
+static int send_list(struct pg_conn *conn, const struct store_request *request)
+{
+	char node[STORE_VALUE_BYTES], limit[16];
+	const char *values[] = { node, request->list->after, limit };
+
+	snprintf(node, sizeof(node), "%.*s", (int)request->destination.len,
+		request->destination.data);
+	snprintf(limit, sizeof(limit), "%u", request->list->limit);
+	store_list_clear(request->list);
+	return PQsendQueryParams(
+		conn->link.pg, store_of(conn)->list_sql, 3, NULL, values, NULL, NULL, 0);
+}
+
 static int pg_send(struct store_conn *base, struct store_request *request)
 {
 	static const enum statement statements[] = { [STORE_LOOKUP] = STATEMENT_LOOKUP,
@@ -310,6 +344,8 @@ static int pg_send(struct store_conn *base, struct store_request *request)
 		request->identifier.data);
 	if (request->op == STORE_PING) {
 		ok = PQsendQueryParams(pg, "SELECT 1", 0, NULL, NULL, NULL, NULL, 0);
+	} else if (request->op == STORE_LIST) {
+		ok = send_list(conn, request);
 	} else {
 		snprintf(destination, sizeof(destination), "%.*s", (int)request->destination.len,
 			request->destination.data ? request->destination.data : "");
@@ -385,7 +421,7 @@ static bool connect_listener(struct store_pg *store)
 	switch (PQconnectPoll(link->pg)) {
 	case PGRES_POLLING_OK:
 		return watch_link(store, link, EPOLLIN, on_listener) == 0 &&
-			PQsendQuery(link->pg, "LISTEN " CHANNEL);
+			PQsendQuery(link->pg, "LISTEN " STORE_PG_CHANNEL);
 	case PGRES_POLLING_READING:
 		return watch_link(store, link, EPOLLIN, on_listener) == 0;
 	case PGRES_POLLING_WRITING:
@@ -449,7 +485,12 @@ static void on_submit(struct post *post)
 	struct store_request *request = container_of(post, struct store_request, post);
 	struct store_pg *store = (struct store_pg *)request->store;
 
-	if (request->op != STORE_LOOKUP && request->op != STORE_PING && !writable(store)) {
+	if (request->op == STORE_LIST && !store->list_sql) {
+		store_cannot_list(request);
+		request->done(request);
+		return;
+	}
+	if ((request->op == STORE_UPSERT || request->op == STORE_DELETE) && !writable(store)) {
 		request->result = STORE_READ_ONLY;
 		request->done(request);
 		return;
@@ -467,6 +508,11 @@ static bool pg_writable(const struct store *base)
 	return writable((const struct store_pg *)base);
 }
 
+static bool pg_can_list(const struct store *base)
+{
+	return ((const struct store_pg *)base)->list_sql;
+}
+
 static void finish(void *arg)
 {
 	struct store_pg *store = arg;
@@ -479,6 +525,7 @@ static void release(struct store_pg *store)
 {
 	for (int i = 0; i < STATEMENTS; i++)
 		free(store->sql[i]);
+	free(store->list_sql);
 	free(store->url);
 	free(store);
 }
@@ -495,6 +542,7 @@ static const struct store_ops pg_ops = {
 	.name = "postgresql",
 	.submit = pg_submit,
 	.writable = pg_writable,
+	.can_list = pg_can_list,
 	.reload = store_no_reload,
 	.free = pg_free,
 };
@@ -514,6 +562,7 @@ int store_pg_new(const struct store_pg_params *params, struct store **ret_store,
 	store->sql[STATEMENT_LOOKUP] = store_copy_text(params->query, &ok);
 	store->sql[STATEMENT_UPSERT] = store_copy_text(params->upsert_query, &ok);
 	store->sql[STATEMENT_DELETE] = store_copy_text(params->delete_query, &ok);
+	store->list_sql = store_copy_text(params->list_query, &ok);
 	r = ok ? store_thread_init(&store->thread) : -ENOMEM;
 	if (r < 0) {
 		release(store);
@@ -538,32 +587,4 @@ int store_pg_new(const struct store_pg_params *params, struct store **ret_store,
 	}
 	*ret_store = &store->store;
 	return 0;
-}
-
-const char *store_pg_schema(void)
-{
-	return "CREATE TABLE account_nodes (\n"
-	       "  identifier text PRIMARY KEY,          -- stored in normalised form\n"
-	       "  node       text NOT NULL,\n"
-	       "  CHECK (identifier = lower(identifier) AND length(identifier) BETWEEN 1 AND 320)\n"
-	       ");\n"
-	       "CREATE INDEX account_nodes_node ON account_nodes (node, identifier); -- for drain\n"
-	       "CREATE FUNCTION account_nodes_changed() RETURNS trigger LANGUAGE plpgsql AS "
-	       "$body$\n"
-	       "BEGIN\n"
-	       "  IF TG_OP = 'TRUNCATE' THEN\n"
-	       "    PERFORM pg_notify('" CHANNEL "', '');\n"
-	       "  ELSE\n"
-	       "    IF TG_OP <> 'INSERT' THEN PERFORM pg_notify('" CHANNEL
-	       "', OLD.identifier); END IF;\n"
-	       "    IF TG_OP <> 'DELETE' THEN PERFORM pg_notify('" CHANNEL
-	       "', NEW.identifier); END IF;\n"
-	       "  END IF;\n"
-	       "  RETURN NULL;\n"
-	       "END $body$;\n"
-	       "CREATE TRIGGER account_nodes_row AFTER INSERT OR UPDATE OR DELETE ON "
-	       "account_nodes\n"
-	       "  FOR EACH ROW EXECUTE FUNCTION account_nodes_changed();\n"
-	       "CREATE TRIGGER account_nodes_all AFTER TRUNCATE ON account_nodes\n"
-	       "  FOR EACH STATEMENT EXECUTE FUNCTION account_nodes_changed();\n";
 }

@@ -70,13 +70,61 @@ static void fail_waiting(struct store_pool *pool)
 	arm_waiting(pool);
 }
 
-void store_take_value(struct store_request *request, struct view v)
+void store_cannot_list(struct store_request *request)
 {
-	request->result = STORE_NONE;
+	request->result = STORE_ERROR;
+	snprintf(request->error, sizeof(request->error), "cannot list accounts");
+}
+
+void store_list_fini(struct store_list *list)
+{
+	buf_fini(&list->names);
+}
+
+void store_list_clear(struct store_list *list)
+{
+	buf_clear(&list->names);
+	list->count = 0;
+	list->next[0] = '\0';
+	list->scanned = false;
+}
+
+int store_list_add(struct store_list *list, struct view identifier)
+{
+	int r = buf_reserve(&list->names, identifier.len + 1);
+
+	if (r < 0 || memchr(identifier.data, '\0', identifier.len))
+		return r;
+	r = buf_append_view(&list->names, identifier);
+	if (r == 0)
+		r = buf_append(&list->names, "", 1);
+	list->count += r == 0;
+	return r;
+}
+
+int store_list_set_next(struct store_list *list, struct view token)
+{
+	if (token.len > STORE_TOKEN_BYTES)
+		return -ENAMETOOLONG;
+	memcpy(list->next, token.data, token.len);
+	list->next[token.len] = '\0';
+	return 0;
+}
+
+struct view store_trim(struct view v)
+{
 	while (v.len && strchr(" \t\r\n", v.data[0]))
 		v = view_skip(v, 1);
 	while (v.len && strchr(" \t\r\n", v.data[v.len - 1]))
 		v.len--;
+	return v;
+}
+
+void store_take_value(struct store_request *request, struct view value)
+{
+	struct view v = store_trim(value);
+
+	request->result = STORE_NONE;
 	if (!v.len)
 		return;
 	snprintf(request->value, sizeof(request->value), "%.*s",
@@ -109,12 +157,29 @@ struct store_request *store_conn_head(struct store_conn *conn)
 					: list_entry(conn->items.next, struct store_request, link);
 }
 
+static void take_item(struct store_conn *conn, struct store_request *request)
+{
+	list_del(&request->link);
+	conn->count--;
+	conn->lists -= request->op == STORE_LIST;
+}
+
+void store_conn_again(struct store_conn *conn)
+{
+	struct store_request *request = store_conn_head(conn);
+
+	take_item(conn, request);
+	arm_conn(conn);
+	list_add_head(&conn->pool->waiting, &request->link);
+	conn->pool->waiting_count++;
+	dispatch(conn->pool);
+}
+
 void store_conn_answered(struct store_conn *conn)
 {
 	struct store_request *request = store_conn_head(conn);
 
-	list_del(&request->link);
-	conn->count--;
+	take_item(conn, request);
 	arm_conn(conn);
 	request->done(request);
 	dispatch(conn->pool);
@@ -139,8 +204,7 @@ static void give_back(struct store_conn *conn, const char *error, bool late)
 		struct store_request *request =
 			list_entry(conn->items.prev, struct store_request, link);
 
-		list_del(&request->link);
-		conn->count--;
+		take_item(conn, request);
 		if (request->deadline_ms <= now) {
 			finish(pool, request, STORE_TIMEOUT, "no answer in time");
 		} else if (!late && (request->repeated || pool->stopping)) {
@@ -164,10 +228,12 @@ static void lose(struct store_conn *conn, const char *error, bool late)
 	conn->state = STORE_CONN_CLOSED;
 	loop_timer_del(pool->loop, &conn->timer);
 	pool->driver->close(conn);
-	if (!was_open)
-		note_failure(pool, error);
-	else
+	if (was_open) { /* it was there a moment ago: an attempt at once, whatever failed before */
 		snprintf(pool->error, sizeof(pool->error), "%.200s", error);
+		pool->retry_at_ms = 0;
+	} else {
+		note_failure(pool, error);
+	}
 	give_back(conn, error, late);
 	if (!pool->stopping)
 		dispatch(pool);
@@ -210,7 +276,7 @@ static void count_conns(struct store_pool *pool, unsigned *ret_opening,
 			(*ret_opening)++;
 		else if (conn->state == STORE_CONN_CLOSED && !*ret_closed)
 			*ret_closed = conn;
-		else if (conn->state == STORE_CONN_READY && conn->count < DEPTH &&
+		else if (conn->state == STORE_CONN_READY && conn->count < DEPTH && !conn->lists &&
 			(!*ret_best || conn->count < (*ret_best)->count))
 			*ret_best = conn;
 	}
@@ -229,6 +295,7 @@ static void send_one(struct store_pool *pool, struct store_conn *conn)
 
 	list_add_tail(&conn->items, &request->link);
 	conn->count++;
+	conn->lists += request->op == STORE_LIST;
 	if (conn->count == 1)
 		arm_conn(conn);
 	if (pool->driver->send(conn, request) < 0)

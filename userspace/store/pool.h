@@ -13,6 +13,9 @@
 
 #include <pthread.h>
 
+/* Where PostgreSQL announces changes (MAP-100). */
+#define STORE_PG_CHANNEL "homing_invalidate"
+
 enum store_conn_state { STORE_CONN_CLOSED, STORE_CONN_OPENING, STORE_CONN_READY };
 
 struct store_pool;
@@ -23,6 +26,7 @@ struct store_conn {
 	enum store_conn_state state;
 	struct list_node items; /* requests sent, in order */
 	unsigned count;
+	unsigned lists;     /* of those, STORE_LIST: slow ones, behind which no others are sent */
 	struct timer timer; /* opening, or the oldest request's deadline */
 };
 
@@ -67,6 +71,12 @@ void store_conn_lost(struct store_conn *conn, const char *error);
 struct store_request *store_conn_head(struct store_conn *conn);
 /* The head's result has been filled in. */
 void store_conn_answered(struct store_conn *conn);
+/* The head's answer was one step of several: it waits again, for any connection. */
+void store_conn_again(struct store_conn *conn);
+/* Answers a STORE_LIST (without calling done) that the store is not set up for. */
+void store_cannot_list(struct store_request *request);
+/* Without ASCII blanks at both ends (MAP-33). */
+struct view store_trim(struct view v);
 /* Takes a value as a store may hold it: trimmed (MAP-33). */
 void store_take_value(struct store_request *request, struct view value);
 

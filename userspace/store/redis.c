@@ -94,7 +94,16 @@ static void on_reply(struct redis_link *link, const redisReply *reply)
 		store_conn_lost(&conn->conn, "an answer that nobody asked for");
 		return;
 	}
-	take_reply(head, reply);
+	if (head->op == STORE_LIST && reply->type != REDIS_REPLY_ERROR) {
+		struct store_redis *store = conn->conn.pool->owner;
+
+		if (redis_list_reply(head, store->prefix, reply)) {
+			store_conn_again(&conn->conn);
+			return;
+		}
+	} else {
+		take_reply(head, reply);
+	}
 	store_conn_answered(&conn->conn);
 }
 
@@ -122,14 +131,18 @@ static int redis_send(struct store_conn *base, struct store_request *request)
 		[STORE_LOOKUP] = 2, [STORE_UPSERT] = 3, [STORE_DELETE] = 2, [STORE_PING] = 1
 	};
 	const struct store_redis *store = base->pool->owner;
+	struct redis_link *link = &((struct redis_conn *)base)->link;
 	char key[128 + 320 + 1];
 	int n = snprintf(key, sizeof(key), "%s%.*s", store->prefix, (int)request->identifier.len,
 		request->identifier.data);
-	const char *argv[] = { verbs[request->op], key, request->destination.data };
-	const size_t lens[] = { strlen(argv[0]), MIN((size_t)n, sizeof(key) - 1),
-		request->destination.len };
+	const char *argv[] = { NULL, key, request->destination.data };
+	size_t lens[] = { 0, MIN((size_t)n, sizeof(key) - 1), request->destination.len };
 
-	return redis_link_send(&((struct redis_conn *)base)->link, counts[request->op], argv, lens);
+	if (request->op == STORE_LIST)
+		return redis_list_send(link, store->prefix, request->list);
+	argv[0] = verbs[request->op];
+	lens[0] = strlen(argv[0]);
+	return redis_link_send(link, counts[request->op], argv, lens);
 }
 
 static void redis_close(struct store_conn *base)
@@ -172,12 +185,6 @@ static void changed(struct store_redis *store, struct view key)
 		store->push.fn(store->push.arg, STORE_PUSH_KEY, view_skip(key, prefix.len));
 }
 
-static struct view text_of(const redisReply *reply)
-{
-	return reply->type == REDIS_REPLY_STRING ? view_make(reply->str, reply->len)
-						 : view_make("", 0);
-}
-
 /* ["message", channel, keys or nil] */
 static void take_invalidation(struct store_redis *store, const redisReply *keys)
 {
@@ -187,7 +194,7 @@ static void take_invalidation(struct store_redis *store, const redisReply *keys)
 		return;
 	}
 	for (size_t i = 0; i < keys->elements; i++)
-		changed(store, text_of(keys->element[i]));
+		changed(store, redis_text(keys->element[i]));
 }
 
 /* ["pmessage", pattern, "__keyspace@0__:key", event] */
@@ -199,7 +206,7 @@ static void take_event(struct store_redis *store, struct view channel)
 		changed(store, view_skip(channel, (size_t)(colon + 1 - channel.data)));
 }
 
-/* MAP-102: everything that means something in a pattern is taken literally. */
+/* MAP-102 */
 static int psubscribe(struct store_redis *store)
 {
 	char pattern[400];
@@ -207,13 +214,9 @@ static int psubscribe(struct store_redis *store)
 	const char *ask[] = { "CONFIG", "GET", "notify-keyspace-events" };
 	size_t n = (size_t)snprintf(pattern, sizeof(pattern), "__keyspace@%u__:", store->url.db);
 
-	for (const char *p = store->prefix; *p && n < sizeof(pattern) - 4; p++) {
-		if (strchr("*?[]\\^", *p))
-			pattern[n++] = '\\';
-		pattern[n++] = *p;
-	}
-	pattern[n++] = '*';
-	pattern[n] = '\0';
+	n += redis_escape_pattern(store->prefix, pattern + n, sizeof(pattern) - n - 1);
+	pattern[n] = '*';
+	pattern[n + 1] = '\0';
 	store->step = STEP_PSUBSCRIBE;
 	return command(&store->subscriber, 2, argv) < 0 ? -EIO : command(&store->tracker, 3, ask);
 }
@@ -247,14 +250,14 @@ static void on_tracker_ready(struct redis_link *link)
 
 static void subscriber_message(struct store_redis *store, const redisReply *reply)
 {
-	struct view kind = reply->elements ? text_of(reply->element[0]) : view_make("", 0);
+	struct view kind = reply->elements ? redis_text(reply->element[0]) : view_make("", 0);
 	int r = 0;
 
 	store_push_heard(&store->push);
 	if (view_eq(kind, VIEW_LIT("message")) && reply->elements == 3)
 		take_invalidation(store, reply->element[2]);
 	else if (view_eq(kind, VIEW_LIT("pmessage")) && reply->elements == 4)
-		take_event(store, text_of(reply->element[2]));
+		take_event(store, redis_text(reply->element[2]));
 	else if (view_eq(kind, VIEW_LIT("subscribe")) && store->step == STEP_SUBSCRIBE)
 		r = track(store, store->subscriber_id);
 	else if (view_eq(kind, VIEW_LIT("psubscribe")) && store->step == STEP_PSUBSCRIBE) {
@@ -291,7 +294,7 @@ static void on_subscriber_reply(struct redis_link *link, const redisReply *reply
 
 static void check_events(struct store_redis *store, const redisReply *reply)
 {
-	struct view flags = reply->elements == 2 ? text_of(reply->element[1]) : view_make("", 0);
+	struct view flags = reply->elements == 2 ? redis_text(reply->element[1]) : view_make("", 0);
 	bool all = flags.len && memchr(flags.data, 'A', flags.len);
 
 	if (reply->elements != 2 || store->warned)
@@ -417,6 +420,7 @@ static const struct store_ops redis_ops = {
 	.name = "redis",
 	.submit = redis_submit,
 	.writable = redis_writable,
+	.can_list = redis_writable, /* both always */
 	.reload = store_no_reload,
 	.free = redis_free,
 };

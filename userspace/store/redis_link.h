@@ -68,6 +68,19 @@ void redis_link_close(struct redis_link *link);
 /* Returns 0, or -errno: the link is of no more use (the caller closes it). */
 MUST_USE int redis_link_send(
 	struct redis_link *link, int argc, const char *const argv[], const size_t lens[]);
+/* A string's bytes; empty for anything else. */
+static inline struct view redis_text(const redisReply *reply)
+{
+	return reply->type == REDIS_REPLY_STRING ? view_make(reply->str, reply->len)
+						 : view_make("", 0);
+}
+
+/* redis_list.c: STORE_LIST. Sends its next step. */
+MUST_USE int redis_list_send(struct redis_link *link, const char *prefix, struct store_list *list);
+/* Takes an answer that is no error; true: another step is to be sent. */
+bool redis_list_reply(struct store_request *request, const char *prefix, const redisReply *reply);
+/* At most size - 1 bytes and a NUL; returns their number. */
+size_t redis_escape_pattern(const char *text, char *to, size_t size);
 /* An error reply's first word, the only part that quotes nothing. */
 const char *redis_error_word(const redisReply *reply, char word[32]);
 

@@ -18,7 +18,7 @@
 
 #define POLL_MS 1000
 
-enum statement { STATEMENT_QUERY, STATEMENT_UPSERT, STATEMENT_DELETE, STATEMENTS };
+enum statement { STATEMENT_QUERY, STATEMENT_UPSERT, STATEMENT_DELETE, STATEMENT_LIST, STATEMENTS };
 
 struct store_sqlite {
 	struct store store;
@@ -198,6 +198,53 @@ static void run_statement(
 		set_error(store, request, r);
 }
 
+/* The caller has checked that there is a statement. */
+static int list_rows(struct store_sqlite *store, struct store_request *request)
+{
+	struct store_list *list = request->list;
+	sqlite3_stmt *statement;
+	char limit[16];
+	int r = prepare(store, STATEMENT_LIST), failed = 0;
+	unsigned rows = 0;
+
+	snprintf(limit, sizeof(limit), "%u", list->limit);
+	statement = store->statements[STATEMENT_LIST];
+	if (r == SQLITE_OK)
+		r = bind_text(statement, 1, request->destination);
+	if (r == SQLITE_OK)
+		r = bind_text(statement, 2, view_str(list->after));
+	if (r == SQLITE_OK)
+		r = bind_text(statement, 3, view_str(limit));
+	if (r == SQLITE_OK)
+		r = sqlite3_step(statement);
+	while (r == SQLITE_ROW && !failed && rows < list->limit) {
+		const char *text = (const char *)sqlite3_column_text(statement, 0);
+		struct view name = view_make(text, (size_t)sqlite3_column_bytes(statement, 0));
+
+		failed = text ? store_list_add(list, name) : 0;
+		if (!failed && ++rows == list->limit)
+			failed = store_list_set_next(list, text ? name : view_make("", 0));
+		else if (!failed)
+			r = sqlite3_step(statement);
+	}
+	if (r == SQLITE_ROW)
+		r = failed ? SQLITE_ERROR : SQLITE_DONE;
+	if (statement) {
+		sqlite3_reset(statement);
+		sqlite3_clear_bindings(statement);
+	}
+	return r;
+}
+
+static void run_list(struct store_sqlite *store, struct store_request *request)
+{
+	int r = list_rows(store, request);
+
+	request->result = STORE_DONE;
+	if (r != SQLITE_DONE)
+		set_error(store, request, r);
+}
+
 static bool writable(const struct store_sqlite *store)
 {
 	return store->sql[STATEMENT_UPSERT] && store->sql[STATEMENT_DELETE] && !store->read_only;
@@ -216,6 +263,12 @@ static void run_request(struct store_sqlite *store, struct store_request *reques
 	switch (request->op) {
 	case STORE_LOOKUP:
 		run_statement(store, request, STATEMENT_QUERY);
+		break;
+	case STORE_LIST:
+		if (store->sql[STATEMENT_LIST])
+			run_list(store, request);
+		else
+			store_cannot_list(request);
 		break;
 	case STORE_PING:
 		r = prepare(store, STATEMENT_QUERY);
@@ -334,6 +387,11 @@ static bool sqlite_writable(const struct store *base)
 	return writable((const struct store_sqlite *)base);
 }
 
+static bool sqlite_can_list(const struct store *base)
+{
+	return ((const struct store_sqlite *)base)->sql[STATEMENT_LIST];
+}
+
 static void release(struct store_sqlite *store)
 {
 	pthread_mutex_destroy(&store->lock);
@@ -360,6 +418,7 @@ static const struct store_ops sqlite_ops = {
 	.name = "sqlite",
 	.submit = sqlite_submit,
 	.writable = sqlite_writable,
+	.can_list = sqlite_can_list,
 	.reload = store_no_reload,
 	.free = sqlite_free,
 };
@@ -380,6 +439,7 @@ int store_sqlite_new(const struct store_sqlite_params *params, struct store **re
 	store->sql[STATEMENT_QUERY] = store_copy_text(params->query, &ok);
 	store->sql[STATEMENT_UPSERT] = store_copy_text(params->upsert_query, &ok);
 	store->sql[STATEMENT_DELETE] = store_copy_text(params->delete_query, &ok);
+	store->sql[STATEMENT_LIST] = store_copy_text(params->list_query, &ok);
 	store->read_only = params->read_only;
 	store->push = params->push;
 	store->push_arg = params->push_arg;
@@ -407,7 +467,9 @@ int store_sqlite_create(const char *path, char error[STORE_ERROR_BYTES])
 				     "  identifier TEXT PRIMARY KEY NOT NULL"
 				     "    CHECK (identifier = lower(identifier)),"
 				     "  node TEXT NOT NULL"
-				     ") WITHOUT ROWID;";
+				     ") WITHOUT ROWID;"
+				     "CREATE INDEX IF NOT EXISTS account_nodes_node"
+				     "  ON account_nodes (node, identifier);"; /* for drain */
 	sqlite3 *db = NULL;
 	int r = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
 

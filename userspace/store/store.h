@@ -20,16 +20,43 @@ enum store_op {
 	STORE_UPSERT,
 	STORE_DELETE,
 	STORE_PING, /* does it answer? Runs no statement: a query may assign nodes (MAP-54) */
+	STORE_LIST, /* identifiers of one destination, a page at a time */
 };
 
 enum store_result {
 	STORE_FOUND, /* value holds the destination, trimmed, not empty */
 	STORE_NONE,  /* no row, NULL, empty, blank; delete: nothing was there */
-	STORE_DONE,  /* upsert done; delete removed a row; ping answered */
+	STORE_DONE,  /* upsert done; delete removed a row; ping answered; list filled */
 	STORE_ERROR, /* error holds why (no secret, no identifier) */
 	STORE_TIMEOUT,
 	STORE_READ_ONLY,
 };
+
+#define STORE_TOKEN_BYTES 1024
+
+/*
+ * One page of STORE_LIST. A page may be short, even empty, and not be the last: `next` alone tells.
+ * Ordered by identifier and without repetition, but for Redis, whose SCAN gives no order and may
+ * give a key twice. What is there from the first page to the last is on one of them.
+ */
+struct store_list {
+	char after[STORE_TOKEN_BYTES + 1]; /* `next` of the page before; "" for the first */
+	unsigned limit;                    /* identifiers wanted, > 0; Redis takes it as a hint */
+	/* filled: */
+	struct buf names; /* identifiers as the store spells them, each followed by NUL */
+	unsigned count;
+	char next[STORE_TOKEN_BYTES + 1]; /* "": this was the last page */
+	/* the store's: */
+	bool scanned; /* Redis: names are keys whose values are still to be read */
+};
+
+void store_list_fini(struct store_list *list);
+/* For stores. What an interrupted attempt left is forgotten. */
+void store_list_clear(struct store_list *list);
+/* Returns 0, or -errno: the list is of no use. */
+MUST_USE int store_list_add(struct store_list *list, struct view identifier);
+/* Returns 0, or -ENAMETOOLONG for what no identifier can be. */
+MUST_USE int store_list_set_next(struct store_list *list, struct view token);
 
 struct store_request;
 typedef void store_done_fn(struct store_request *request);
@@ -38,7 +65,8 @@ typedef void store_done_fn(struct store_request *request);
 struct store_request {
 	enum store_op op;
 	struct view identifier;  /* must stay valid until done */
-	struct view destination; /* STORE_UPSERT; likewise */
+	struct view destination; /* STORE_UPSERT, STORE_LIST; likewise */
+	struct store_list *list; /* STORE_LIST; likewise */
 	uint64_t deadline_ms;    /* monotonic; over: STORE_TIMEOUT, soon after */
 	store_done_fn *done;
 	/* filled before done: */
@@ -68,6 +96,8 @@ struct store_ops {
 	const char *name; /* "file" "sqlite" ... */
 	void (*submit)(struct store *store, struct store_request *request);
 	bool (*writable)(const struct store *store);
+	bool (*can_list)(
+		const struct store *store); /* STORE_LIST to one that cannot: STORE_ERROR */
 	/* Reads its source again where it keeps a copy (file). Returns the number of entries, -ENOTSUP
 	 * where every lookup reads the source, or -errno with error = "FILE:LINE: text". */
 	MUST_USE int (*reload)(struct store *store, char error[STORE_ERROR_BYTES]);
@@ -119,8 +149,9 @@ struct store_sqlite_params {
 	bool read_only;   /* ?mode=ro */
 	const char *query;
 	const char *upsert_query, *delete_query; /* both or neither, else the store is read-only */
-	uint64_t busy_ms;                        /* = lookup_timeout */
-	store_push_fn *push; /* STORE_PUSH_ALL: data_version moved (MAP-63); may be NULL */
+	const char *list_query; /* $1 node, $2 last identifier, $3 page size; NULL: cannot list */
+	uint64_t busy_ms;       /* = lookup_timeout */
+	store_push_fn *push;    /* STORE_PUSH_ALL: data_version moved (MAP-63); may be NULL */
 	void *push_arg;
 };
 
@@ -132,6 +163,7 @@ struct store_pg_params {
 	const char *url; /* NULL: libpq's environment and defaults (MAP-50) */
 	const char *query;
 	const char *upsert_query, *delete_query; /* both or neither, else the store is read-only */
+	const char *list_query;                  /* as for SQLite */
 	unsigned pool_size;
 	uint64_t timeout_ms; /* = lookup_timeout */
 	store_push_fn *push; /* NULL: no LISTEN */
@@ -143,6 +175,10 @@ MUST_USE int store_pg_new(const struct store_pg_params *params, struct store **r
 	char error[STORE_ERROR_BYTES]);
 /* The documented schema with its triggers (mapping.md section 6), as one SQL text. */
 const char *store_pg_schema(void);
+enum { STORE_PG_CREATED = 0, STORE_PG_EXISTS = 1 };
+/* Applies it in one transaction; url NULL: libpq's environment. Blocks. Returns STORE_PG_CREATED,
+ * STORE_PG_EXISTS (table and triggers are there, nothing is changed), or -errno with error. */
+MUST_USE int store_pg_create(const char *url, char error[STORE_ERROR_BYTES]);
 
 struct store_redis_params {
 	const char *url; /* redis:// rediss:// redis+unix:// (MAP-70) */

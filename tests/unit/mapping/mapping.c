@@ -32,6 +32,10 @@ static void answer(struct fake *fake, struct store_request *request)
 		request->result = STORE_NONE;
 	if (request->op != STORE_LOOKUP && !fake->fail)
 		request->result = STORE_DONE;
+	if (request->op == STORE_LIST && !fake->fail) {
+		assert_int_equal(store_list_add(request->list, VIEW_LIT("alice")), 0);
+		assert_int_equal(store_list_set_next(request->list, VIEW_LIT("alice")), 0);
+	}
 	request->done(request);
 }
 
@@ -73,8 +77,12 @@ static void fake_free(struct store *store)
 	release_all((struct fake *)store);
 }
 
-static const struct store_ops fake_ops = { "fake", fake_submit, fake_writable, fake_reload,
-	fake_free };
+static const struct store_ops fake_ops = { .name = "fake",
+	.submit = fake_submit,
+	.writable = fake_writable,
+	.can_list = fake_writable,
+	.reload = fake_reload,
+	.free = fake_free };
 
 struct fixture {
 	struct loop loop;
@@ -273,6 +281,68 @@ static void test_MAP_83_ttl_zero(void **state)
 	teardown(&f);
 }
 
+struct listed {
+	unsigned calls, count;
+	enum mapping_admin_result result;
+	char next[16];
+};
+
+static void on_listed(void *arg, const struct mapping_admin_answer *got)
+{
+	struct listed *listed = arg;
+
+	listed->calls++;
+	listed->result = got->result;
+	if (got->result != MAPPING_ADMIN_OK)
+		return;
+	listed->count = got->list->count;
+	snprintf(listed->next, sizeof(listed->next), "%.15s", got->list->next);
+	assert_string_equal(buf_view(&got->list->names).data, "alice");
+	assert_true(got->writable);
+}
+
+static void test_list_answers_late_and_fails_alone(void **state)
+{
+	static struct fixture f;
+	struct listed got = { 0 };
+	uint64_t end = clock_mono_ms() + 20000;
+
+	(void)state;
+	setup(&f, 60000, 60000, 50);
+	assert_int_equal(
+		mapping_admin_list(f.mapping, VIEW_LIT("node2"), VIEW_LIT(""), 10, on_listed, &got),
+		0);
+	run(&f);
+	assert_int_equal(got.calls, 1);
+	assert_int_equal(got.count, 1);
+	assert_string_equal(got.next, "alice");
+	f.fake.fail = true;
+	assert_int_equal(mapping_admin_list(f.mapping, VIEW_LIT("node2"), VIEW_LIT("alice"), 10,
+				 on_listed, &got),
+		0);
+	run(&f);
+	assert_int_equal(got.result, MAPPING_ADMIN_FAILED);
+	assert_int_equal(
+		stats_of(&f).store_state, MAPPING_STORE_UNKNOWN); /* no outage, no contact */
+	f.fake.fail = false;
+	f.fake.hold = true;
+	assert_int_equal(
+		mapping_admin_list(f.mapping, VIEW_LIT("node2"), VIEW_LIT(""), 10, on_listed, &got),
+		0);
+	while (got.calls < 3 && clock_mono_ms() < end)
+		assert_int_equal(loop_run_once(&f.loop, 10), 0);
+	assert_int_equal(got.result, MAPPING_ADMIN_TIMEOUT);
+	release_all(&f.fake); /* too late: filled, and freed with nobody to tell */
+	run(&f);
+	assert_int_equal(got.calls, 3);
+	f.fake.hold = true;
+	assert_int_equal(
+		mapping_admin_list(f.mapping, VIEW_LIT("node2"), VIEW_LIT(""), 10, on_listed, &got),
+		0);
+	teardown(&f); /* with one under way */
+	assert_int_equal(got.calls, 4);
+}
+
 static void test_free_with_flights_under_way(void **state)
 {
 	static struct fixture f;
@@ -316,6 +386,29 @@ static void test_MAP_84_bound_and_order_of_eviction(void **state)
 	assert_true(cache_get(cache, VIEW_LIT("u39"), 2000, &got));
 	assert_false(cache_get(cache, VIEW_LIT("u1"), 2000, &got));
 	assert_int_equal(cache_drop_all(cache), 10);
+	cache_free(cache);
+}
+
+/* Where everything has been used since, the oldest goes after a bounded search. */
+static void test_MAP_84_all_used(void **state)
+{
+	struct cache_answer got;
+	struct cache *cache;
+	uint64_t fresh, stale;
+	char account[16];
+
+	(void)state;
+	assert_int_equal(cache_new(200, 100000, &cache), 0);
+	for (int i = 0; i < 1000; i++) {
+		snprintf(account, sizeof(account), "u%d", i);
+		cache_put(cache, view_str(account), 0, CACHE_POSITIVE, 1, 100000, 1000);
+		for (int k = 0; k < 1000; k++) {
+			snprintf(account, sizeof(account), "u%d", k);
+			(void)cache_get(cache, view_str(account), 1000, &got);
+		}
+		cache_count(cache, 1000, &fresh, &stale);
+		assert_int_equal(fresh, i < 200 ? i + 1 : 200);
+	}
 	cache_free(cache);
 }
 
@@ -446,8 +539,10 @@ int main(void)
 		cmocka_unit_test(test_MAP_31_store_that_never_answers),
 		cmocka_unit_test(test_MAP_91_93_stale),
 		cmocka_unit_test(test_MAP_83_ttl_zero),
+		cmocka_unit_test(test_list_answers_late_and_fails_alone),
 		cmocka_unit_test(test_free_with_flights_under_way),
 		cmocka_unit_test(test_MAP_84_bound_and_order_of_eviction),
+		cmocka_unit_test(test_MAP_84_all_used),
 		cmocka_unit_test(test_MAP_104_expire_all),
 		cmocka_unit_test(test_threads),
 	};

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+/* homingctl init-db: the example schema, printed or applied. Asks no router. */
+#include "ctl/ctl.h"
+#include "store/store.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* url: NULL for the PG environment. */
+static int apply_pg(const char *url)
+{
+	char error[STORE_ERROR_BYTES] = "cannot connect";
+	int r = store_pg_create(url, error);
+
+	if (r < 0) { /* the url may hold a password */
+		ctl_complain("init-db", error);
+		return EXIT_REFUSED;
+	}
+	printf("table account_nodes(identifier, node) and its triggers: %s\n",
+		r == STORE_PG_EXISTS ? "there already" : "created");
+	return EXIT_OK;
+}
+
+static int apply_sqlite(const char *path)
+{
+	char error[STORE_ERROR_BYTES] = "";
+
+	if (store_sqlite_create(path, error) < 0) {
+		ctl_complain(path, error);
+		return EXIT_REFUSED;
+	}
+	printf("%s: ready, table account_nodes(identifier, node)\n", path);
+	return EXIT_OK;
+}
+
+int ctl_cmd_init_db(struct ctl *ctl, char **args)
+{
+	const struct ctl_options *options = &ctl->options;
+
+	if (options->print && !args[0] && !options->apply) {
+		fputs(store_pg_schema(), stdout);
+		return EXIT_OK;
+	}
+	if (options->print || (!args[0] && !options->apply) || (args[0] && args[1]))
+		return EXIT_USAGE;
+	if (!args[0] || strncmp(args[0], "postgres://", 11) == 0 ||
+		strncmp(args[0], "postgresql://", 13) == 0)
+		return apply_pg(args[0]);
+	if (strncmp(args[0], "sqlite://", 9) == 0)
+		return apply_sqlite(args[0] + 9);
+	return strstr(args[0], "://") ? EXIT_USAGE : apply_sqlite(args[0]);
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The documented schema for PostgreSQL with the triggers that announce changes (mapping.md section 6),
+ * and its application for homingctl init-db: blocking, one transaction, nothing changed where it is
+ * there already. No part of the running router.
+ */
+#include "store/pool.h"
+
+#include <errno.h>
+#include <libpq-fe.h>
+#include <stdio.h>
+
+const char *store_pg_schema(void)
+{
+	return "CREATE TABLE account_nodes (\n"
+	       "  identifier text PRIMARY KEY,          -- stored in normalised form\n"
+	       "  node       text NOT NULL,\n"
+	       "  CHECK (identifier = lower(identifier) AND length(identifier) BETWEEN 1 AND 320)\n"
+	       ");\n"
+	       "CREATE INDEX account_nodes_node ON account_nodes (node, identifier); -- for drain\n"
+	       "CREATE FUNCTION account_nodes_changed() RETURNS trigger LANGUAGE plpgsql AS "
+	       "$body$\n"
+	       "BEGIN\n"
+	       "  IF TG_OP = 'TRUNCATE' THEN\n"
+	       "    PERFORM pg_notify('" STORE_PG_CHANNEL "', '');\n"
+	       "  ELSE\n"
+	       "    IF TG_OP <> 'INSERT' THEN PERFORM pg_notify('" STORE_PG_CHANNEL
+	       "', OLD.identifier); END IF;\n"
+	       "    IF TG_OP <> 'DELETE' THEN PERFORM pg_notify('" STORE_PG_CHANNEL
+	       "', NEW.identifier); END IF;\n"
+	       "  END IF;\n"
+	       "  RETURN NULL;\n"
+	       "END $body$;\n"
+	       "CREATE TRIGGER account_nodes_row AFTER INSERT OR UPDATE OR DELETE ON "
+	       "account_nodes\n"
+	       "  FOR EACH ROW EXECUTE FUNCTION account_nodes_changed();\n"
+	       "CREATE TRIGGER account_nodes_all AFTER TRUNCATE ON account_nodes\n"
+	       "  FOR EACH STATEMENT EXECUTE FUNCTION account_nodes_changed();\n";
+}
+
+static int fail(PGconn *pg, char error[STORE_ERROR_BYTES])
+{
+	snprintf(error, STORE_ERROR_BYTES, "%.200s", PQerrorMessage(pg));
+	error[strcspn(error, "\r\n")] = '\0';
+	return -EIO;
+}
+
+/* Returns 0 or -EIO; *ret_result, for the caller to clear, only on success. */
+static int run(PGconn *pg, const char *sql, PGresult **ret_result, char error[STORE_ERROR_BYTES])
+{
+	PGresult *result = PQexec(pg, sql);
+	ExecStatusType status = PQresultStatus(result);
+
+	if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK) {
+		if (ret_result)
+			*ret_result = result;
+		else
+			PQclear(result);
+		return 0;
+	}
+	PQclear(result);
+	return fail(pg, error);
+}
+
+/* 0: nothing is there; STORE_PG_EXISTS; -EEXIST: a part of it. */
+static int find_schema(PGconn *pg, char error[STORE_ERROR_BYTES])
+{
+	static const char sql[] =
+		"SELECT to_regclass('account_nodes') IS NOT NULL, (SELECT count(*) FROM pg_trigger "
+		"WHERE tgrelid = to_regclass('account_nodes') AND tgname IN ('account_nodes_row', "
+		"'account_nodes_all'))";
+	PGresult *result;
+	bool table, triggers;
+	int r = run(pg, sql, &result, error);
+
+	if (r < 0)
+		return r;
+	table = PQgetvalue(result, 0, 0)[0] == 't';
+	triggers = PQgetvalue(result, 0, 1)[0] == '2';
+	PQclear(result);
+	if (!table || triggers)
+		return table ? STORE_PG_EXISTS : 0;
+	snprintf(error, STORE_ERROR_BYTES,
+		"a table account_nodes exists, but without the triggers that announce changes; "
+		"nothing was changed (see init-db --print)");
+	return -EEXIST;
+}
+
+static int create(PGconn *pg, char error[STORE_ERROR_BYTES])
+{
+	/* Two who do this at once: the second finds it done. */
+	int r = run(pg, "BEGIN; SELECT pg_advisory_xact_lock(4803117)", NULL, error);
+
+	if (r == 0)
+		r = find_schema(pg, error);
+	if (r == 0) {
+		r = run(pg, store_pg_schema(), NULL, error);
+		return r == 0 ? run(pg, "COMMIT", NULL, error) : r;
+	}
+	return r;
+}
+
+static void drop_notice(void *arg, const PGresult *result)
+{
+	(void)arg;
+	(void)result;
+}
+
+int store_pg_create(const char *url, char error[STORE_ERROR_BYTES])
+{
+	/* As store_pg_new(): the url wins over the limit, the environment over the name. */
+	const char *keys[] = { "fallback_application_name", "connect_timeout", "dbname", NULL };
+	const char *values[] = { "homingctl", "10", url ? url : "", NULL };
+	PGconn *pg = PQconnectdbParams(keys, values, 1);
+	int r;
+
+	if (!pg)
+		return -ENOMEM;
+	PQsetNoticeReceiver(pg, drop_notice, NULL);
+	r = PQstatus(pg) == CONNECTION_OK ? create(pg, error) : fail(pg, error);
+	PQfinish(pg); /* what was not committed is rolled back */
+	return r;
+}
