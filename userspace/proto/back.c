@@ -95,8 +95,8 @@ int back_base_line(struct back_base *base, struct view in, bool in_replay, size_
 	int r;
 
 	if (!line_of_node(in, &base->scanned, ret_line))
-		return in.len > PROTO_NODE_LINE_BYTES ? back_base_fail(base, BACK_FAIL_PROTOCOL)
-						      : PROTO_MORE;
+		return in.len > PROTO_NODE_LINE_BYTES + 1 ? back_base_fail(base, BACK_FAIL_PROTOCOL)
+							  : PROTO_MORE;
 	if (ret_line->len > PROTO_NODE_LINE_BYTES ||
 		++base->lines > (in_replay ? BACK_LINES_IN_REPLAY : BACK_LINES_PER_REPLY))
 		return back_base_fail(base, BACK_FAIL_PROTOCOL);

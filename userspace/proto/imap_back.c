@@ -482,7 +482,8 @@ static int imap_back_input(struct back *back, struct view in, size_t *ret_consum
 	newline = memmem(in.data + back->scanned, in.len - back->scanned, "\r\n", 2);
 	if (!newline) {
 		back->scanned = in.len - 1; /* a CR may be the last byte */
-		return in.len > PROTO_NODE_LINE_BYTES ? fail(back, BACK_FAIL_PROTOCOL) : PROTO_MORE;
+		return in.len > PROTO_NODE_LINE_BYTES + 1 ? fail(back, BACK_FAIL_PROTOCOL)
+							  : PROTO_MORE;
 	}
 	back->scanned = 0;
 	piece = view_make(in.data, (size_t)(newline - in.data));
