@@ -15,6 +15,10 @@
 #define SAME_IN_PIECES(flags) (!((flags) & (STARTTLS | FORWARD)))
 #endif
 
+#ifndef CLIENT_TAG
+#define CLIENT_TAG ""
+#endif
+
 struct outcome {
 	int result;
 	struct buf to_node, to_client;
@@ -27,7 +31,7 @@ static struct back *make(int flags)
 	};
 	struct back_params params = { .starttls = flags & STARTTLS,
 		.host = "h",
-		.client_tag = "",
+		.client_tag = CLIENT_TAG,
 		.forward = flags & FORWARD ? &forward : NULL };
 	struct back *back;
 
@@ -40,7 +44,7 @@ static int replay(struct back *back, int flags, struct buf *to_node)
 {
 	static const enum sasl_mech mechs[] = { SASL_PLAIN, SASL_LOGIN, SASL_OAUTHBEARER,
 		SASL_XOAUTH2 };
-	struct proto_credential credential = { .mech = mechs[flags >> 2 & 3] };
+	struct proto_credential credential = { .mech = mechs[flags >> 2 & 3], .tag = CLIENT_TAG };
 	size_t consumed;
 	int r;
 

@@ -17,14 +17,15 @@ struct outcome {
 
 static struct front *make(int flags)
 {
-	static const enum sasl_mech mechs[] = { SASL_PLAIN, SASL_LOGIN, SASL_XOAUTH2 };
+	static const enum sasl_mech mechs[] = { SASL_PLAIN, SASL_LOGIN, SASL_OAUTHBEARER,
+		SASL_XOAUTH2 };
 	struct front_params params = { .host = "h",
 		.banner = "b",
 		.implementation = "i",
 		.capabilities = "X",
 		.client = "192.0.2.1",
 		.mechs = mechs,
-		.mech_count = 3,
+		.mech_count = 4,
 		.offer_starttls = flags & PLAIN_LEG,
 		.permit_auth = !(flags & PLAIN_LEG),
 		.trusted = flags & TRUSTED,

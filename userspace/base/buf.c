@@ -146,6 +146,17 @@ void buf_clear(struct buf *buf)
 	buf_consume(buf, buf->len);
 }
 
+void buf_truncate(struct buf *buf, size_t len)
+{
+	if (len >= buf->len)
+		return;
+	if (buf->secret)
+		secret_wipe(buf->data + buf->start + len, buf->len - len);
+	buf->len = (uint32_t)len;
+	if (!buf->len)
+		buf->start = 0;
+}
+
 int buf_move(struct buf *to, struct buf *from)
 {
 	int r = buf_append_view(to, buf_view(from));

@@ -47,6 +47,8 @@ MUST_USE int buf_printf(struct buf *buf, const char *format, ...) PRINTF_LIKE(2,
 /* Drops n bytes (at most len) from the front. */
 void buf_consume(struct buf *buf, size_t n);
 void buf_clear(struct buf *buf);
+/* Drops bytes from the end until at most len are left. */
+void buf_truncate(struct buf *buf, size_t len);
 /* Moves the whole content of from to the end of to. Returns 0 or an error of buf_append(). */
 MUST_USE int buf_move(struct buf *to, struct buf *from);
 

@@ -14,7 +14,8 @@
 
 enum { IDENTITY_NO_LOGIN = 1 };
 
-/* claim: the first one tried; then email, preferred_username, upn, unique_name, sub. Appends the name
+/* claim: the first one tried (NULL or "": none); then email, preferred_username, upn, unique_name, sub;
+ * one that is no string with an "@", or holds a NUL, is passed over. Appends the name
  * to ret_login. Returns 0, IDENTITY_NO_LOGIN (the token tells none), -ENOBUFS (longer than ret_login
  * takes) or -ENOMEM. */
 MUST_USE int identity_token(const char *claim, struct view token, struct buf *ret_login);

@@ -147,7 +147,14 @@ static int parse_v1(struct view bytes, struct proxyhdr *header)
 
 /* ---- version 2 ---- */
 
-enum { V2_LOCAL = 0, V2_PROXY = 1, V2_UNSPEC = 0x00, V2_TCP4 = 0x11, V2_TCP6 = 0x21 };
+enum {
+	V2_LOCAL = 0,
+	V2_PROXY = 1,
+	V2_UNSPEC = 0x00,
+	V2_UNSPEC_MOST = 0x02,
+	V2_TCP4 = 0x11,
+	V2_TCP6 = 0x21
+};
 
 static size_t get_u16(const char *at)
 {
@@ -203,6 +210,13 @@ static size_t take_v2_addresses(struct view body, int family, struct proxyhdr *h
 	return 0;
 }
 
+/* UNSPEC with any transport that there is; streams over IPv4 and IPv6. LOCAL ignores its family. */
+static bool v2_family_ok(int command, int family)
+{
+	return command == V2_LOCAL || family <= V2_UNSPEC_MOST || family == V2_TCP4 ||
+		family == V2_TCP6;
+}
+
 static int parse_v2(struct view bytes, struct proxyhdr *header)
 {
 	int command, family;
@@ -214,6 +228,12 @@ static int parse_v2(struct view bytes, struct proxyhdr *header)
 		return PROXYHDR_INVALID;
 	if (bytes.len > 12 && (bytes.data[12] & 15) > V2_PROXY)
 		return PROXYHDR_INVALID;
+	if (bytes.len < 14)
+		return PROXYHDR_MORE;
+	command = bytes.data[12] & 15;
+	family = (unsigned char)bytes.data[13];
+	if (!v2_family_ok(command, family))
+		return PROXYHDR_INVALID;
 	if (bytes.len < 16)
 		return PROXYHDR_MORE;
 	len = get_u16(bytes.data + 14);
@@ -222,12 +242,10 @@ static int parse_v2(struct view bytes, struct proxyhdr *header)
 	if (bytes.len < 16 + len)
 		return PROXYHDR_MORE;
 	header->len = 16 + len;
-	command = bytes.data[12] & 15;
-	family = (unsigned char)bytes.data[13];
 	body = view_make(bytes.data + 16, len);
 	if (command == V2_LOCAL) /* the receiver must ignore the rest */
 		return PROXYHDR_DONE;
-	if (family == V2_UNSPEC) /* and here it may */
+	if (family <= V2_UNSPEC_MOST) /* and here it may */
 		return PROXYHDR_DONE;
 	len = take_v2_addresses(body, family, header);
 	if (!len || !take_tlvs(view_skip(body, len), &header->id))

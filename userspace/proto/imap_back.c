@@ -51,6 +51,7 @@ struct back {
 	bool continuing;             /* the current line goes on after a literal */
 	struct buf first;            /* first piece of a line that goes on */
 	struct buf held, credential; /* secret: credential in base64 */
+	size_t held_before;          /* bytes of held in front of the current line */
 };
 
 /* ---- life ---- */
@@ -365,7 +366,7 @@ static int on_answer(
 		/* What comes behind the prompt was sent before the credential (SES-57). */
 		if (!back->sent && more)
 			return fail(back, BACK_FAIL_REFUSED);
-		buf_clear(&back->held); /* the prompt is ours, not the client's */
+		buf_truncate(&back->held, back->held_before); /* ours, not the client's */
 		r = back->sent ? answer_error(back, to_node) : send_credential(back, to_node);
 		return r == 0 ? PROTO_AGAIN : r;
 	}
@@ -445,10 +446,13 @@ static int skip_literal(struct back *back, struct view in, size_t *ret_consumed)
 static int on_piece(
 	struct back *back, struct view piece, bool more, struct buf *to_node, struct buf *to_client)
 {
-	size_t size;
+	size_t size = 0;
+	/* A continuation holds none, whatever its text looks like (RFC 9051 section 9). */
+	bool literal = (back->continuing || !view_starts(piece, VIEW_LIT("+"))) &&
+		announces_literal(piece, &size);
 	int r = 0;
 
-	if (announces_literal(piece, &size)) {
+	if (literal) {
 		if (size > LITERAL_BYTES)
 			return fail(back, BACK_FAIL_PROTOCOL);
 		if (!back->continuing)
@@ -490,6 +494,8 @@ static int imap_back_input(struct back *back, struct view in, size_t *ret_consum
 	if (piece.len > PROTO_NODE_LINE_BYTES ||
 		++back->lines > (in_replay(back) ? LINES_IN_REPLAY : LINES_PER_REPLY))
 		return fail(back, BACK_FAIL_PROTOCOL);
+	if (!back->continuing)
+		back->held_before = back->held.len;
 	r = hold(back, view_make(in.data, *ret_consumed));
 	if (r == -ENOBUFS)
 		return fail(back, BACK_FAIL_PROTOCOL);

@@ -273,8 +273,8 @@ static void take_id_field(struct front *front, struct view name, struct view val
 	}
 }
 
-/* SP "(" string SP nstring ... ")": fields are taken as far as they are well formed. NIL as a value
- * is an atom like any other, which no field takes. */
+/* SP "(" string SP nstring ... ")": fields are taken as far as they are well formed. NIL as a value is
+ * one that was not given. */
 static void take_id(struct front *front, struct imap_cursor *args)
 {
 	char *scratch = malloc(2 * IMAP_ARGUMENT_BYTES);
@@ -282,9 +282,13 @@ static void take_id(struct front *front, struct imap_cursor *args)
 
 	if (scratch && imap_take_space(args) && args->rest.len && args->rest.data[0] == '(') {
 		args->rest = view_skip(args->rest, 1);
-		while (imap_take_astring(args, scratch, &name) && imap_take_space(args) &&
-			imap_take_astring(args, scratch + IMAP_ARGUMENT_BYTES, &value)) {
-			take_id_field(front, name, value);
+		while (imap_take_astring(args, scratch, &name) && imap_take_space(args)) {
+			bool quoted = args->rest.len && args->rest.data[0] == '"';
+
+			if (!imap_take_astring(args, scratch + IMAP_ARGUMENT_BYTES, &value))
+				break;
+			if (quoted || !view_eq_nocase(value, VIEW_LIT("NIL")))
+				take_id_field(front, name, value);
 			if (!imap_take_space(args))
 				break;
 		}

@@ -74,6 +74,7 @@ int sasl_make_plain(struct proto_credential *credential, struct view user, struc
 
 	if (!user.len || !password.len || memchr(user.data, 0, user.len))
 		return -EINVAL;
+	buf_clear(message);
 	r = buf_reserve(message, user.len + password.len + 2);
 	if (r == 0)
 		r = buf_append(message, "", 1);
@@ -181,7 +182,7 @@ static int parse_oauthbearer(struct proto_credential *credential)
 	while (take_pair(&v, &pair)) {
 		if (!pair.len) /* the final separator ends it */
 			return seen && !v.len ? 0 : -EINVAL;
-		if (!memchr(pair.data, '=', pair.len))
+		if (pair.data[0] == '=' || !memchr(pair.data, '=', pair.len))
 			return -EINVAL;
 		if (!view_starts(pair, VIEW_LIT("auth=")))
 			continue;
@@ -270,7 +271,7 @@ static int login_response(struct sasl_exchange *exchange)
 	return r;
 }
 
-int sasl_exchange_response(struct sasl_exchange *exchange, struct view base64)
+static int take_response(struct sasl_exchange *exchange, struct view base64)
 {
 	struct proto_credential *credential = &exchange->credential;
 	int r;
@@ -287,6 +288,15 @@ int sasl_exchange_response(struct sasl_exchange *exchange, struct view base64)
 		r = credential->mech == SASL_LOGIN ? login_response(exchange)
 						   : sasl_parse(credential);
 	return r == -EINVAL ? SASL_FAIL_AUTH : r;
+}
+
+int sasl_exchange_response(struct sasl_exchange *exchange, struct view base64)
+{
+	int step = take_response(exchange, base64);
+
+	if (step < 0 || step >= SASL_FAIL_AUTH) /* SES-38 */
+		sasl_exchange_reset(exchange);
+	return step;
 }
 
 void sasl_exchange_take(struct sasl_exchange *exchange, struct proto_credential *ret_credential)

@@ -30,7 +30,7 @@ enum sasl_step {
 	SASL_PROMPT_USER,     /* LOGIN: send SASL_USER_PROMPT, take a response */
 	SASL_PROMPT_PASSWORD, /* LOGIN: send SASL_PASSWORD_PROMPT, take a response */
 	SASL_PROMPT_EMPTY,    /* send the empty challenge, take a response */
-	/* The attempt is over; the front says so and counts (sessions.md section 5.1). */
+	/* The attempt is over and wiped; the front says so and counts (sessions.md section 5.1). */
 	SASL_FAIL_AUTH,
 	SASL_FAIL_BASE64,
 	SASL_FAIL_TOO_LONG,

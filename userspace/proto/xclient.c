@@ -23,16 +23,18 @@ static int find_name(struct view name)
 
 static int set_address(struct view value, char ret[PROTO_ADDRESS_BYTES])
 {
+	bool six = view_starts_nocase(value, VIEW_LIT("IPV6:"));
 	char text[PROTO_ADDRESS_BYTES];
 	unsigned char binary[16];
 
-	if (view_starts_nocase(value, VIEW_LIT("IPV6:")))
+	if (six)
 		value = view_skip(value, 5);
 	if (!value.len || value.len >= sizeof(text) || memchr(value.data, 0, value.len))
 		return -EINVAL;
 	memcpy(text, value.data, value.len);
 	text[value.len] = '\0';
-	if (inet_pton(AF_INET, text, binary) != 1 && inet_pton(AF_INET6, text, binary) != 1)
+	if ((six || inet_pton(AF_INET, text, binary) != 1) &&
+		inet_pton(AF_INET6, text, binary) != 1)
 		return -EINVAL;
 	memcpy(ret, text, value.len + 1);
 	return 0;
@@ -125,6 +127,11 @@ static int decode_xtext(struct view text, char *ret, size_t size)
 	return (int)n;
 }
 
+static bool is_read(int attribute)
+{
+	return attribute >= 0 && attribute <= XCLIENT_TTL;
+}
+
 static int take_word(struct view word, bool xtext, struct front_peer *peer)
 {
 	const char *equals = memchr(word.data, '=', word.len);
@@ -135,6 +142,8 @@ static int take_word(struct view word, bool xtext, struct front_peer *peer)
 		return -EINVAL;
 	name = view_make(word.data, (size_t)(equals - word.data));
 	value = view_skip(word, name.len + 1);
+	if (!is_read(find_name(name)))
+		return 0; /* may be of any form: not for us to judge */
 	if (xtext) {
 		int n = decode_xtext(value, decoded, sizeof(decoded));
 

@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Conversations before login; texts from sessions.md sections 5.1 and 5.2. */
+/* Conversations before login; texts from sessions.md sections 5.1 and 5.2; SASL of section 6; the
+ * fields of trusted peers, SES-61 and SES-62. */
 #include "dialogue/dialogue.h"
+
+/* What there is beside a secure leg of any peer with PLAIN and LOGIN. */
+#define PLAIN_LEG 1 /* credentials are not permitted, STARTTLS is offered */
+#define TRUSTED 2
+#define OAUTH 4 /* OAUTHBEARER and XOAUTH2 as well */
 
 /* What the client sends, what the router answers, and what the conversation came to. */
 struct script {
@@ -9,7 +15,7 @@ struct script {
 	int result; /* of the last input() call: PROTO_MORE, FRONT_LOGIN, FRONT_CLOSE, FRONT_STARTTLS */
 	const char *message; /* of the credential, NULs written as | */
 	unsigned attempts;
-	bool plain; /* a leg on which credentials are not permitted, STARTTLS offered */
+	int flags;
 };
 
 #define PRIVACY " NO [PRIVACYREQUIRED] TLS is required before authentication.\r\n"
@@ -84,28 +90,99 @@ static const struct script scripts[] = {
 		NULL, 3 },
 	{ "privacy",
 		"a LOGIN bob pw\r\nb AUTHENTICATE XOAUTH2\r\nc AUTHENTICATE PLAIN AGJvYgBwdw==\r\n",
-		"a" PRIVACY "b" PRIVACY "c" PRIVACY, PROTO_MORE, NULL, 0, true },
+		"a" PRIVACY "b" PRIVACY "c" PRIVACY, PROTO_MORE, NULL, 0, PLAIN_LEG },
 	{ "privacy before a literal", "a LOGIN {3}\r\nb NOOP\r\n", "a" PRIVACY "b OK Done.\r\n",
-		PROTO_MORE, NULL, 0, true },
+		PROTO_MORE, NULL, 0, PLAIN_LEG },
 	{ "capabilities of a plain leg", "a CAPABILITY\r\n",
 		"* CAPABILITY X Y LOGINDISABLED STARTTLS\r\na OK Done.\r\n", PROTO_MORE, NULL, 0,
-		true },
-	{ "starttls", "a STARTTLS\r\n", "", FRONT_STARTTLS, NULL, 0, true },
+		PLAIN_LEG },
+	{ "starttls", "a STARTTLS\r\n", "", FRONT_STARTTLS, NULL, 0, PLAIN_LEG },
 	{ "starttls not offered", "a STARTTLS\r\n", "a BAD STARTTLS not available.\r\n" },
 	{ "starttls with an argument", "a STARTTLS now\r\n", "* BAD Syntax error.\r\n", PROTO_MORE,
-		NULL, 1, true },
+		NULL, 1, PLAIN_LEG },
+	{ "OAuth is announced", "a CAPABILITY\r\n",
+		"* CAPABILITY X Y AUTH=PLAIN AUTH=LOGIN AUTH=OAUTHBEARER AUTH=XOAUTH2\r\na OK "
+		"Done.\r\n",
+		PROTO_MORE, NULL, 0, OAUTH },
+	{ "SES-35 with an initial response",
+		"a AUTHENTICATE OAUTHBEARER "
+		"bixhPWNhcm9sQGV4YW1wbGUuY29tLAFhdXRoPUJlYXJlciB0b2sBAQ==\r\n",
+		"", FRONT_LOGIN, "n,a=carol@example.com,\1auth=Bearer tok\1\1", 0, OAUTH },
+	{ "SES-35 with a prompt, any case",
+		"a authenticate "
+		"OAuthBearer\r\nbixhPWNhcm9sQGV4YW1wbGUuY29tLAFhdXRoPUJlYXJlciB0b2sBAQ==\r\n",
+		"+ \r\n", FRONT_LOGIN, "n,a=carol@example.com,\1auth=Bearer tok\1\1", 0, OAUTH },
+	{ "SES-35 no name, final separator missing",
+		"a AUTHENTICATE OAUTHBEARER biwsAWF1dGg9QmVhcmVyIHRrAQ==\r\n", "", FRONT_LOGIN,
+		"n,,\1auth=Bearer tk\1", 0, OAUTH },
+	{ "SES-35 escapes, other pairs",
+		"a AUTHENTICATE OAUTHBEARER "
+		"eSxhPWE9MkNiPTNEYywBaG9zdD1oAWF1dGg9YmVhcmVyIHQBAQ==\r\n",
+		"", FRONT_LOGIN, "y,a=a=2Cb=3Dc,\1host=h\1auth=bearer t\1\1", 0, OAUTH },
+	{ "SES-37 padding missing", "a AUTHENTICATE OAUTHBEARER biwsAWF1dGg9QmVhcmVyIHRrAQ\r\n", "",
+		FRONT_LOGIN, "n,,\1auth=Bearer tk\1", 0, OAUTH },
+	{ "SES-35 channel binding",
+		"a AUTHENTICATE OAUTHBEARER cD10bHMtdW5pcXVlLCwBYXV0aD1CZWFyZXIgdAEB\r\nb NOOP\r\n",
+		"a" FAILED "b OK Done.\r\n", PROTO_MORE, NULL, 1, OAUTH },
+	{ "SES-35 two tokens",
+		"a AUTHENTICATE OAUTHBEARER biwsAWF1dGg9QmVhcmVyIHQBYXV0aD1CZWFyZXIgdAEB\r\nb "
+		"NOOP\r\n",
+		"a" FAILED "b OK Done.\r\n", PROTO_MORE, NULL, 1, OAUTH },
+	{ "SES-35 no token", "a AUTHENTICATE OAUTHBEARER biwsAWhvc3Q9aAEB\r\nb NOOP\r\n",
+		"a" FAILED "b OK Done.\r\n", PROTO_MORE, NULL, 1, OAUTH },
+	{ "SES-35 bad escape",
+		"a AUTHENTICATE OAUTHBEARER bixhPWI9MmNjLAFhdXRoPUJlYXJlciB0AQE=\r\nb NOOP\r\n",
+		"a" FAILED "b OK Done.\r\n", PROTO_MORE, NULL, 1, OAUTH },
+	{ "SES-35 XOAUTH2 in OAUTHBEARER",
+		"a AUTHENTICATE OAUTHBEARER dXNlcj11QHgBYXV0aD1CZWFyZXIgdG9rAQE=\r\nb NOOP\r\n",
+		"a" FAILED "b OK Done.\r\n", PROTO_MORE, NULL, 1, OAUTH },
+	{ "SES-35 just a separator", "a AUTHENTICATE OAUTHBEARER AQ==\r\nb NOOP\r\n",
+		"a" FAILED "b OK Done.\r\n", PROTO_MORE, NULL, 1, OAUTH },
+	{ "SES-35 empty", "a AUTHENTICATE OAUTHBEARER =\r\nb AUTHENTICATE OAUTHBEARER\r\n\r\n",
+		"a" FAILED "+ \r\nb" FAILED, PROTO_MORE, NULL, 2, OAUTH },
+	{ "SES-36 with an initial response",
+		"a AUTHENTICATE XOAUTH2 dXNlcj11QHgBYXV0aD1CZWFyZXIgdG9rAQE=\r\n", "", FRONT_LOGIN,
+		"user=u@x\1auth=Bearer tok\1\1", 0, OAUTH },
+	{ "SES-36 with a prompt, no separators at the end",
+		"a AUTHENTICATE XOAUTH2\r\ndXNlcj11QHgBYXV0aD1CZWFyZXIgdG9r\r\n", "+ \r\n",
+		FRONT_LOGIN, "user=u@x\1auth=Bearer tok", 0, OAUTH },
+	{ "SES-36 OAUTHBEARER in XOAUTH2",
+		"a AUTHENTICATE XOAUTH2 "
+		"bixhPWNhcm9sQGV4YW1wbGUuY29tLAFhdXRoPUJlYXJlciB0b2sBAQ==\r\n",
+		"a" FAILED, PROTO_MORE, NULL, 1, OAUTH },
+	{ "SES-36 three separators",
+		"a AUTHENTICATE XOAUTH2 dXNlcj11QHgBYXV0aD1CZWFyZXIgdAEBAQ==\r\n", "a" FAILED,
+		PROTO_MORE, NULL, 1, OAUTH },
+	{ "SES-36 blank in the token",
+		"a AUTHENTICATE XOAUTH2 dXNlcj11QHgBYXV0aD1CZWFyZXIgdCB0AQE=\r\n", "a" FAILED,
+		PROTO_MORE, NULL, 1, OAUTH },
+	{ "SES-36 other scheme", "a AUTHENTICATE XOAUTH2 dXNlcj11QHgBYXV0aD1CYXNpYyB0AQE=\r\n",
+		"a" FAILED, PROTO_MORE, NULL, 1, OAUTH },
+	{ "OAuth cancelled, bad base64",
+		"a AUTHENTICATE XOAUTH2\r\n*\r\nb AUTHENTICATE OAUTHBEARER biws!\r\n",
+		"+ \r\na BAD Authentication cancelled.\r\nb BAD Invalid base64.\r\n", PROTO_MORE,
+		NULL, 2, OAUTH },
+	{ "a password after a failed token", "b AUTHENTICATE XOAUTH2 AQ==\r\na LOGIN bob pw\r\n",
+		"b" FAILED, FRONT_LOGIN, "|bob|pw", 1, OAUTH },
+	{ "OAuth on a plain leg",
+		"a AUTHENTICATE OAUTHBEARER "
+		"bixhPWNhcm9sQGV4YW1wbGUuY29tLAFhdXRoPUJlYXJlciB0b2sBAQ==\r\nb AUTHENTICATE "
+		"XOAUTH2\r\n",
+		"a" PRIVACY "b" PRIVACY, PROTO_MORE, NULL, 0, OAUTH | PLAIN_LEG },
 };
 
-static struct front *make(bool plain)
+static struct front *make(int flags)
 {
-	static const enum sasl_mech mechs[] = { SASL_PLAIN, SASL_LOGIN };
+	static const enum sasl_mech mechs[] = { SASL_PLAIN, SASL_LOGIN, SASL_OAUTHBEARER,
+		SASL_XOAUTH2 };
 	struct front_params params = { .host = "h",
 		.banner = "b",
 		.capabilities = "X Y",
 		.mechs = mechs,
-		.mech_count = 2,
-		.offer_starttls = plain,
-		.permit_auth = !plain,
+		.mech_count = flags & OAUTH ? 4 : 2,
+		.offer_starttls = flags & PLAIN_LEG,
+		.permit_auth = !(flags & PLAIN_LEG),
+		.trusted = flags & TRUSTED,
 		.max_attempts = 3 };
 	struct front *front;
 
@@ -140,7 +217,7 @@ static int play(struct front *front, struct view input, size_t first, struct buf
 static void check(const struct script *script, size_t first)
 {
 	struct view input = view_str(script->input);
-	struct front *front = make(script->plain);
+	struct front *front = make(script->flags);
 	struct proto_credential credential;
 	struct buf out = { 0 };
 	int r = play(front, input, first, &out);
@@ -193,7 +270,7 @@ static void test_scripts_cut_everywhere(void **state)
 static void test_over_long_input(void **state)
 {
 	static char text[PROTO_INPUT_BYTES + 10];
-	struct front *front = make(false);
+	struct front *front = make(0);
 	struct buf out = { 0 };
 
 	(void)state;
@@ -216,7 +293,7 @@ static void test_over_long_response(void **state)
 	memset(text + sizeof(head) - 1, 'A', 17000);
 	memcpy(text + sizeof(head) - 1 + 17000, tail, sizeof(tail) - 1);
 	for (size_t i = 0; i < ARRAY_SIZE(cuts); i++) {
-		struct front *front = make(false);
+		struct front *front = make(0);
 		struct buf out = { 0 };
 		char *said;
 
@@ -250,7 +327,7 @@ static void test_replies(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(replies); i++) {
-		struct front *front = make(false);
+		struct front *front = make(0);
 		struct proto_credential credential;
 		struct buf out = { 0 };
 		char *said;
@@ -271,7 +348,7 @@ static void test_replies(void **state)
 
 static void test_SES_14_starttls_restarts(void **state)
 {
-	struct front *front = make(true);
+	struct front *front = make(PLAIN_LEG);
 	struct buf out = { 0 };
 	char *said;
 
@@ -289,7 +366,209 @@ static void test_SES_14_starttls_restarts(void **state)
 	imap_front_ops.free(front);
 }
 
+/* Where the login name and the token are in what the client sent. */
+static void test_SES_35_36_parts(void **state)
+{
+	static const struct {
+		const char *command, *login, *token;
+		enum sasl_mech mech;
+	} cases[] = {
+		{ "a AUTHENTICATE OAUTHBEARER "
+		  "bixhPWNhcm9sQGV4YW1wbGUuY29tLAFhdXRoPUJlYXJlciB0b2sBAQ==\r\n",
+			"carol@example.com", "tok", SASL_OAUTHBEARER },
+		{ "a AUTHENTICATE OAUTHBEARER biwsAWF1dGg9QmVhcmVyIHRrAQ==\r\n", "", "tk",
+			SASL_OAUTHBEARER },
+		{ "a AUTHENTICATE OAUTHBEARER "
+		  "eSxhPWE9MkNiPTNEYywBaG9zdD1oAWF1dGg9YmVhcmVyIHQBAQ==\r\n",
+			"a,b=c", "t", SASL_OAUTHBEARER },
+		{ "a AUTHENTICATE XOAUTH2 dXNlcj11QHgBYXV0aD1CZWFyZXIgdG9rAQE=\r\n", "u@x", "tok",
+			SASL_XOAUTH2 },
+		{ "a AUTHENTICATE XOAUTH2 dXNlcj0BYXV0aD1CZWFyZXIgdG9rAQE=\r\n", "", "tok",
+			SASL_XOAUTH2 },
+		{ "a AUTHENTICATE PLAIN AGJvYgBwdw==\r\n", "bob", "", SASL_PLAIN },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct front *front = make(OAUTH);
+		struct proto_credential credential;
+		struct buf out = { 0 };
+		struct view token;
+
+		assert_int_equal(
+			play(front, view_str(cases[i].command), SIZE_MAX, &out), FRONT_LOGIN);
+		assert_int_equal(imap_front_ops.last_mech(front), cases[i].mech);
+		imap_front_ops.take_credential(front, &credential);
+		assert_int_equal(credential.mech, cases[i].mech);
+		assert_true(view_eq(proto_credential_login(&credential), view_str(cases[i].login)));
+		token = view_make(buf_view(&credential.message).data + credential.token_at,
+			credential.token_len);
+		assert_true(view_eq(token, view_str(cases[i].token)));
+		proto_credential_wipe(&credential);
+		buf_fini(&out);
+		imap_front_ops.free(front);
+	}
+}
+
+/* ---- the fields of ID ---- */
+
+#define ID_LINE                                                                             \
+	"a ID (\"name\" \"x\" \"X-Originating-IP\" \"2001:db8::1\" \"x-originating-port\" " \
+	"\"4000\" \"x-connected-ip\" \"192.0.2.9\" \"x-connected-port\" {3+}\r\n993 "       \
+	"\"x-proxy-ttl\" \"6\" \"x-session-id\" \"H1234-1f\" \"x-client-transport\" \"TLS\")\r\n"
+#define ID_ANSWER "* ID NIL\r\na OK Done.\r\n"
+
+static void expect_output(const struct buf *out, const char *text)
+{
+	if (!view_eq(buf_view(out), view_str(text)))
+		fail_msg("\"%.*s\" is not \"%s\"", (int)out->len, buf_view(out).data, text);
+}
+
+static void expect_nothing_said(const struct front *front)
+{
+	const struct front_peer *peer = imap_front_ops.peer(front);
+
+	assert_non_null(peer);
+	assert_false(peer->has_ttl);
+	assert_int_equal(peer->ttl, 0);
+	assert_string_equal(peer->session, "");
+	assert_string_equal(peer->addr, "");
+	assert_string_equal(peer->dest_addr, "");
+	assert_int_equal(peer->port, 0);
+	assert_int_equal(peer->dest_port, 0);
+}
+
+static void test_SES_61_id_of_a_trusted_peer(void **state)
+{
+	size_t cuts = sizeof(ID_LINE) - 1;
+
+	(void)state;
+	for (size_t first = 0; first <= cuts; first++) {
+		struct front *front = make(TRUSTED);
+		const struct front_peer *peer = imap_front_ops.peer(front);
+		struct buf out = { 0 };
+
+		expect_nothing_said(front);
+		assert_int_equal(
+			play(front, VIEW_LIT(ID_LINE), first < cuts ? first : SIZE_MAX, &out),
+			PROTO_MORE);
+		expect_output(&out, ID_ANSWER);
+		assert_string_equal(peer->addr, "2001:db8::1");
+		assert_int_equal(peer->port, 4000);
+		assert_string_equal(peer->dest_addr, "192.0.2.9");
+		assert_int_equal(peer->dest_port, 993);
+		assert_true(peer->has_ttl);
+		assert_int_equal(peer->ttl, 6);
+		assert_string_equal(peer->session, "H1234-1f");
+		buf_fini(&out);
+		imap_front_ops.free(front);
+	}
+}
+
+static void test_SES_62_id_of_others(void **state)
+{
+	struct front *front = make(0);
+	struct buf out = { 0 };
+
+	(void)state;
+	assert_int_equal(play(front, VIEW_LIT(ID_LINE), SIZE_MAX, &out), PROTO_MORE);
+	expect_output(&out, ID_ANSWER);
+	expect_nothing_said(front);
+	buf_fini(&out);
+	imap_front_ops.free(front);
+}
+
+/* What is no value of its field, or no list, is as if it had not been given; ID is answered anyway. */
+static void test_SES_61_bad_fields(void **state)
+{
+	static const char *const arguments[] = { "NIL", "()", "(", "x", "\"x-proxy-ttl\" \"5\"",
+		"(\"x-proxy-ttl\")", "(\"x-proxy-ttl\" NIL)", "(\"x-proxy-ttl\" \"\")",
+		"(\"x-proxy-ttl\" \"256\")", "(\"x-proxy-ttl\" \"-1\")", "(\"x-proxy-ttl\" \"5x\")",
+		"(\"x-proxy-ttl\"  \"5\")", "(\"proxy-ttl\" \"5\")", "(\"TTL\" \"5\")",
+		"(\"ADDR\" \"192.0.2.1\")", "(\"LOGIN\" \"eve\")", "(\"x-session-id\" NIL)",
+		"(\"x-session-id\" nil)", "(\"x-session-id\" \"a b\")",
+		"(\"x-session-id\" {3+}\r\na\r\n)",
+		"(\"x-session-id\" "
+		"\"12345678901234567890123456789012345678901234567890123456789012345\")",
+		"(\"x-originating-ip\" \"localhost\")", "(\"x-originating-ip\" \"1.2.3\")",
+		"(\"x-originating-ip\" \"[UNAVAILABLE]\")",
+		"(\"x-originating-ip\" \"IPV6:192.0.2.1\")", "(\"x-originating-port\" \"0\")",
+		"(\"x-originating-port\" \"65536\")", "(\"x-connected-port\" \"http\")",
+		"(\"x-client-transport\" \"TLS\")" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(arguments); i++) {
+		struct front *front = make(TRUSTED | PLAIN_LEG);
+		struct buf in = { 0 }, out = { 0 };
+
+		assert_int_equal(buf_printf(&in, "a ID %s\r\n", arguments[i]), 0);
+		assert_int_equal(play(front, buf_view(&in), SIZE_MAX, &out), PROTO_MORE);
+		expect_output(&out, ID_ANSWER);
+		expect_nothing_said(front);
+		/* CLIENT-TRANSPORT never makes a leg secure */
+		buf_clear(&out);
+		assert_int_equal(
+			play(front, VIEW_LIT("a LOGIN bob pw\r\n"), SIZE_MAX, &out), PROTO_MORE);
+		expect_output(&out, "a" PRIVACY);
+		buf_fini(&in);
+		buf_fini(&out);
+		imap_front_ops.free(front);
+	}
+}
+
+/* A bad field does not keep the others from being taken; a later ID adds to an earlier one. */
+static void test_SES_61_fields_one_by_one(void **state)
+{
+	struct front *front = make(TRUSTED);
+	const struct front_peer *peer = imap_front_ops.peer(front);
+	struct buf out = { 0 };
+
+	(void)state;
+	assert_int_equal(
+		play(front,
+			VIEW_LIT("a ID (\"x-originating-port\" \"x\" \"x-proxy-ttl\" \"0\" "
+				 "\"x-session-id\" \"NIL\")\r\n"),
+			SIZE_MAX, &out),
+		PROTO_MORE);
+	assert_int_equal(peer->port, 0);
+	assert_true(peer->has_ttl);
+	assert_int_equal(peer->ttl, 0);
+	assert_string_equal(peer->session, "NIL");
+	assert_int_equal(play(front,
+				 VIEW_LIT("a ID (\"x-proxy-ttl\" \"255\" \"x-originating-ip\" "
+					  "\"::ffff:192.0.2.1\")\r\n"),
+				 SIZE_MAX, &out),
+		PROTO_MORE);
+	assert_int_equal(peer->ttl, 255);
+	assert_string_equal(peer->session, "NIL");
+	assert_string_equal(peer->addr, "::ffff:192.0.2.1");
+	expect_output(&out, ID_ANSWER ID_ANSWER);
+	buf_fini(&out);
+	imap_front_ops.free(front);
+}
+
+static void test_SES_14_starttls_forgets_the_fields(void **state)
+{
+	struct front *front = make(TRUSTED | PLAIN_LEG);
+	struct buf out = { 0 };
+
+	(void)state;
+	assert_int_equal(play(front, VIEW_LIT(ID_LINE), SIZE_MAX, &out), PROTO_MORE);
+	assert_int_equal(imap_front_ops.peer(front)->ttl, 6);
+	assert_int_equal(play(front, VIEW_LIT("b STARTTLS\r\n"), SIZE_MAX, &out), FRONT_STARTTLS);
+	assert_int_equal(imap_front_ops.starttls_ok(front, &out), 0);
+	imap_front_ops.starttls_done(front, true);
+	expect_nothing_said(front);
+	buf_clear(&out);
+	assert_int_equal(play(front, VIEW_LIT(ID_LINE), SIZE_MAX, &out), PROTO_MORE);
+	expect_output(&out, ID_ANSWER);
+	assert_int_equal(imap_front_ops.peer(front)->ttl, 6);
+	buf_fini(&out);
+	imap_front_ops.free(front);
+}
+
 int main(void)
+
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_scripts_whole),
@@ -299,6 +578,12 @@ int main(void)
 		cmocka_unit_test(test_over_long_response),
 		cmocka_unit_test(test_replies),
 		cmocka_unit_test(test_SES_14_starttls_restarts),
+		cmocka_unit_test(test_SES_35_36_parts),
+		cmocka_unit_test(test_SES_61_id_of_a_trusted_peer),
+		cmocka_unit_test(test_SES_62_id_of_others),
+		cmocka_unit_test(test_SES_61_bad_fields),
+		cmocka_unit_test(test_SES_61_fields_one_by_one),
+		cmocka_unit_test(test_SES_14_starttls_forgets_the_fields),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

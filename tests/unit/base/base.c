@@ -162,6 +162,29 @@ static void test_SES_91_limited(void **state)
 	close(fds[1]);
 }
 
+static void test_buf_truncate(void **state)
+{
+	(void)state;
+	for (int secret = 0; secret < 2; secret++) {
+		struct buf buf;
+
+		buf_init(&buf, 0, secret);
+		buf_truncate(&buf, 0);
+		assert_int_equal(buf_append_str(&buf, "abcdef"), 0);
+		buf_consume(&buf, 2);
+		buf_truncate(&buf, 4);
+		assert_int_equal(buf.len, 4);
+		buf_truncate(&buf, 3);
+		assert_true(view_eq(buf_view(&buf), VIEW_LIT("cde")));
+		assert_int_equal(buf.data[5], secret ? 0 : 'f');
+		assert_int_equal(buf_append_str(&buf, "x"), 0);
+		assert_true(view_eq(buf_view(&buf), VIEW_LIT("cdex")));
+		buf_truncate(&buf, 0);
+		assert_int_equal(buf.len, 0);
+		buf_fini(&buf);
+	}
+}
+
 static void test_secret_equal(void **state)
 {
 	(void)state;
@@ -175,6 +198,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_buf_limit_and_order),
 		cmocka_unit_test(test_buf_wipes),
+		cmocka_unit_test(test_buf_truncate),
 		cmocka_unit_test(test_utf8),
 		cmocka_unit_test(test_to_u64),
 		cmocka_unit_test(test_log_every_byte),

@@ -57,6 +57,18 @@ static const struct message_case messages[] = {
 	{ B, TEXT("n,,\1auth=Bearer t\1auth=Bearer t\1\1"), SASL_FAIL_AUTH, NULL, NULL },
 	{ B, TEXT("n,,\1host=h\1\1"), SASL_FAIL_AUTH, NULL, NULL },
 	{ B, TEXT("n,,\1auth=Bearer t\1nonsense\1\1"), SASL_FAIL_AUTH, NULL, NULL },
+	{ B, TEXT("n,,\1auth=Bearer t\1=h\1\1"), SASL_FAIL_AUTH, NULL, NULL },
+	{ B, TEXT("n,,\1auth=Bearer t\1host=\1\1"), SASL_DONE, "", "t" },
+	{ B, TEXT("n,,\1host=h\1auth=Bearer t\1"), SASL_DONE, "", "t" },
+	{ B, TEXT("n,a=,\1auth=Bearer t\1\1"), SASL_DONE, "", "t" },
+	{ B, TEXT("n,a=b,\1auth=Bearer  t\1\1"), SASL_FAIL_AUTH, NULL, NULL },
+	{ B, TEXT("n,a=b=3dc,\1auth=Bearer t\1\1"), SASL_FAIL_AUTH, NULL, NULL },
+	{ B, TEXT("n,a=b=2,\1auth=Bearer t\1\1"), SASL_FAIL_AUTH, NULL, NULL },
+	{ B, TEXT("n,a=b\0c,\1auth=Bearer t\1\1"), SASL_FAIL_AUTH, NULL, NULL },
+	{ B, TEXT("n,a=b\1auth=Bearer t\1\1"), SASL_FAIL_AUTH, NULL, NULL },
+	{ B, TEXT("N,,\1auth=Bearer t\1\1"), SASL_FAIL_AUTH, NULL, NULL },
+	{ B, TEXT(",,\1auth=Bearer t\1\1"), SASL_FAIL_AUTH, NULL, NULL },
+	{ B, TEXT("\1\1auth=Bearer t\1\1"), SASL_FAIL_AUTH, NULL, NULL },
 	{ B, TEXT("n,,\1auth=Bearer t\1\1more"), SASL_FAIL_AUTH, NULL, NULL },
 	{ B, TEXT("n,,\1auth=Bearer t\1\1\1"), SASL_FAIL_AUTH, NULL, NULL },
 	{ B, TEXT("n,,\1auth=Bearer t"), SASL_FAIL_AUTH, NULL, NULL },
@@ -200,7 +212,209 @@ static void test_SES_34_login(void **state)
 	}
 }
 
+/* ---- every byte in a field ---- */
+
+enum field { ANY_TEXT, SASLNAME, USER, VALUE };
+
+static bool field_takes(enum field field, unsigned char c)
+{
+	switch (field) {
+	case VALUE: /* of a pair that is not looked at: anything that does not end it */
+		return c != 1;
+	case USER:
+		return c > 1 && c < 0x80;
+	case SASLNAME:
+		return c > 1 && c < 0x80 && c != ',' && c != '=';
+	default:
+		return c && c < 0x80;
+	}
+}
+
+/* A byte of its own is no UTF-8 from 0x80 on. What controls and blanks mean is judged later, by the
+ * rules for logins. */
+static void test_10_every_byte_in_a_field(void **state)
+{
+	static const struct {
+		enum sasl_mech mech;
+		struct view message; /* the '?' is replaced */
+		enum field field;
+	} cases[] = {
+		{ SASL_PLAIN, TEXT("a?z\0bob\0pw"), ANY_TEXT },
+		{ SASL_PLAIN, TEXT("\0b?b\0pw"), ANY_TEXT },
+		{ SASL_PLAIN, TEXT("\0bob\0p?w"), ANY_TEXT },
+		{ B, TEXT("n,a=b?b,\1auth=Bearer t\1\1"), SASLNAME },
+		{ B, TEXT("n,,\1host=a?b\1auth=Bearer t\1\1"), VALUE },
+		{ X, TEXT("user=b?b\1auth=Bearer t\1\1"), USER },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		for (int c = 0; c < 256; c++) {
+			struct sasl_exchange exchange;
+			char text[64];
+
+			memcpy(text, cases[i].message.data, cases[i].message.len);
+			*(char *)memchr(text, '?', sizeof(text)) = (char)c;
+			sasl_exchange_init(&exchange);
+			(void)sasl_exchange_start(&exchange, cases[i].mech);
+			if (respond(&exchange, view_make(text, cases[i].message.len)) !=
+				(field_takes(cases[i].field, (unsigned char)c) ? SASL_DONE
+									       : SASL_FAIL_AUTH))
+				fail_msg("message %zu, byte %d", i, c);
+			sasl_exchange_reset(&exchange);
+		}
+	}
+}
+
+/* SES-38: nothing of a refused attempt is kept, and the next one is not disturbed. */
+static void test_SES_38_refused_is_wiped(void **state)
+{
+	static const struct {
+		enum sasl_mech mech;
+		const char *first, *second; /* base64 */
+		int result;
+	} cases[] = {
+		{ SASL_PLAIN, "c2VjcmV0", NULL, SASL_FAIL_AUTH },
+		{ SASL_PLAIN, "c2VjcmV0!", NULL, SASL_FAIL_BASE64 },
+		{ SASL_LOGIN, "Ym9i", "*", SASL_FAIL_CANCELLED },
+		{ SASL_LOGIN, "Ym9i", "!", SASL_FAIL_BASE64 },
+		{ SASL_LOGIN, "Ym9i", "cAB3", SASL_FAIL_AUTH },
+		{ B, "bixhPWJvYixhdXRo", NULL, SASL_FAIL_AUTH },
+		{ B, "bixhPWJvYiwBYXV0aD1CZWFyZXIgdA==", NULL, SASL_FAIL_AUTH },
+		{ X, "dXNlcj1ib2I=", NULL, SASL_FAIL_AUTH },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct sasl_exchange exchange;
+		int r;
+
+		sasl_exchange_init(&exchange);
+		(void)sasl_exchange_start(&exchange, cases[i].mech);
+		r = sasl_exchange_response(&exchange, view_str(cases[i].first));
+		if (cases[i].second) {
+			assert_int_equal(r, SASL_PROMPT_PASSWORD);
+			r = sasl_exchange_response(&exchange, view_str(cases[i].second));
+		}
+		assert_int_equal(r, cases[i].result);
+		assert_null(exchange.credential.message.data);
+		assert_null(exchange.credential.oauth_name.data);
+		assert_null(exchange.user.data);
+		assert_int_equal(exchange.credential.token_len, 0);
+		(void)sasl_exchange_start(&exchange, SASL_PLAIN);
+		assert_int_equal(respond(&exchange, VIEW_LIT("\0bob\0pw")), SASL_DONE);
+		assert_true(view_eq(proto_credential_login(&exchange.credential), VIEW_LIT("bob")));
+		sasl_exchange_reset(&exchange);
+	}
+}
+
+/* 16384 base64 bytes are the most, whatever they are. */
+static void test_section_3_response_length(void **state)
+{
+	static char text[PROTO_SASL_BASE64_BYTES + 1];
+
+	(void)state;
+	memset(text, 'A', sizeof(text));
+	for (int mech = 0; mech < SASL_MECHS; mech++) {
+		struct sasl_exchange exchange;
+
+		sasl_exchange_init(&exchange);
+		(void)sasl_exchange_start(&exchange, (enum sasl_mech)mech);
+		assert_int_equal(sasl_exchange_response(&exchange, view_make(text, sizeof(text))),
+			SASL_FAIL_TOO_LONG);
+		(void)sasl_exchange_start(&exchange, (enum sasl_mech)mech);
+		assert_int_equal(
+			sasl_exchange_response(&exchange, view_make(text, sizeof(text) - 1)),
+			mech == SASL_LOGIN ? SASL_PROMPT_PASSWORD : SASL_FAIL_AUTH);
+		sasl_exchange_reset(&exchange);
+	}
+}
+
+static void test_names(void **state)
+{
+	(void)state;
+	for (int mech = 0; mech < SASL_MECHS; mech++)
+		assert_int_equal(
+			sasl_mech_find(view_str(sasl_mech_name((enum sasl_mech)mech))), mech);
+	assert_int_equal(sasl_mech_find(VIEW_LIT("xOauth2")), X);
+	assert_int_equal(sasl_mech_find(VIEW_LIT("XOAUTH")), -1);
+	assert_int_equal(sasl_mech_find(VIEW_LIT("XOAUTH22")), -1);
+	assert_int_equal(sasl_mech_find(VIEW_LIT("PLAIN\0")), -1);
+	assert_int_equal(sasl_mech_find(VIEW_LIT("")), -1);
+}
+
 /* ---- XCLIENT ---- */
+
+/* Attributes that are not read may hold what they want, as long as they want. */
+static void test_SES_61_others_are_ignored(void **state)
+{
+	static const char *const words[] = { "LOGIN=a+b", "FORWARD=a+/+x==", "HELO=+zz",
+		"PROTO=", "CLIENT-TRANSPORT=+", "NAME=[UNAVAILABLE]", "X=\xff" };
+	struct buf text = { 0 };
+
+	(void)state;
+	for (int xtext = 0; xtext < 2; xtext++) {
+		struct front_peer peer = { 0 };
+
+		buf_clear(&text);
+		for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+			assert_int_equal(buf_printf(&text, "%s ", words[i]), 0);
+		assert_int_equal(buf_printf(&text, "FORWARD=%0*d TTL=7", 4000, 0), 0);
+		assert_int_equal(xclient_parse(buf_view(&text), xtext, &peer), 0);
+		assert_int_equal(peer.ttl, 7);
+		assert_int_equal(xclient_parse(VIEW_LIT("TTL"), xtext, &peer), -EINVAL);
+		assert_int_equal(xclient_parse(VIEW_LIT("=7"), xtext, &peer), -EINVAL);
+		assert_int_equal(xclient_parse(VIEW_LIT("LOGIN"), xtext, &peer), -EINVAL);
+	}
+	buf_fini(&text);
+}
+
+static void test_SES_61_addresses(void **state)
+{
+	static const struct {
+		const char *text, *addr; /* addr NULL: a bad value */
+	} cases[] = { { "192.0.2.1", "192.0.2.1" }, { "2001:db8::1", "2001:db8::1" },
+		{ "IPV6:2001:db8::1", "2001:db8::1" }, { "ipv6:::1", "::1" },
+		{ "IPV6:192.0.2.1", NULL }, { "IPV6:", NULL }, { "IPV6:IPV6:::1", NULL },
+		{ "", NULL }, { "localhost", NULL }, { "192.0.2.01", NULL }, { "[::1]", NULL },
+		{ "fe80::1%lo", NULL }, { "192.0.2.1:25", NULL }, { "[UNAVAILABLE]", "" },
+		{ "[tempunavail]", "" }, { "[OTHER]", NULL } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct front_peer peer = { 0 };
+
+		assert_int_equal(front_peer_set(&peer, VIEW_LIT("ADDR"), view_str(cases[i].text)),
+			cases[i].addr ? 0 : -EINVAL);
+		assert_string_equal(peer.addr, cases[i].addr ? cases[i].addr : "");
+		assert_int_equal(
+			front_peer_set(&peer, VIEW_LIT("destaddr"), view_str(cases[i].text)),
+			cases[i].addr ? 0 : -EINVAL);
+		assert_string_equal(peer.dest_addr, cases[i].addr ? cases[i].addr : "");
+	}
+}
+
+static void test_SES_61_numbers(void **state)
+{
+	static const struct {
+		const char *name, *text;
+		int value; /* -1: a bad value */
+	} cases[] = { { "TTL", "0", 0 }, { "TTL", "255", 255 }, { "TTL", "256", -1 },
+		{ "TTL", "", -1 }, { "TTL", "-1", -1 }, { "TTL", "+1", -1 }, { "TTL", "1 ", -1 },
+		{ "TTL", "0x1", -1 }, { "TTL", "18446744073709551617", -1 }, { "PORT", "1", 1 },
+		{ "PORT", "65535", 65535 }, { "PORT", "65536", -1 }, { "PORT", "0", -1 } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct front_peer peer = { 0 };
+		int r = front_peer_set(&peer, view_str(cases[i].name), view_str(cases[i].text));
+
+		assert_int_equal(r, cases[i].value < 0 ? -EINVAL : 0);
+		assert_int_equal(peer.has_ttl, r == 0 && cases[i].name[0] == 'T');
+		if (r == 0)
+			assert_int_equal(peer.has_ttl ? peer.ttl : peer.port, cases[i].value);
+	}
+}
 
 /* #10: every byte in a session id, plain and in xtext. */
 static void test_10_every_byte_in_a_value(void **state)
@@ -275,10 +489,17 @@ int main(void)
 		cmocka_unit_test(test_SES_33_35_36_37_messages),
 		cmocka_unit_test(test_SES_35_token_characters),
 		cmocka_unit_test(test_SES_35_token_length),
+		cmocka_unit_test(test_10_every_byte_in_a_field),
+		cmocka_unit_test(test_SES_38_refused_is_wiped),
+		cmocka_unit_test(test_section_3_response_length),
+		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_SES_32_base64),
 		cmocka_unit_test(test_SES_34_login),
 		cmocka_unit_test(test_10_every_byte_in_a_value),
 		cmocka_unit_test(test_SES_61_all_or_nothing),
+		cmocka_unit_test(test_SES_61_others_are_ignored),
+		cmocka_unit_test(test_SES_61_addresses),
+		cmocka_unit_test(test_SES_61_numbers),
 		cmocka_unit_test(test_14_login_is_never_written),
 	};
 
