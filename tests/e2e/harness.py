@@ -585,6 +585,12 @@ class Router:
         self.wait_line(lambda line: "msg=ready" in line)
         return self
 
+    def restart(self):
+        """Stops it and starts it anew; the log begins anew as well."""
+        self.stop()
+        self.lines, self.ports = [], {}
+        return self.start()
+
     def _read(self):
         for raw in self.process.stderr:
             line = raw.decode(errors="replace").rstrip("\n")
