@@ -310,9 +310,11 @@ static int sync_dir(const char *path)
 /* A file of mode 0600 first, then the old file's mode and owner. */
 static int open_tmp(const char *tmp, const char *path, FILE **ret_file)
 {
-	int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	struct stat st;
+	int fd;
 
+	(void)!unlink(tmp); /* what a crash has left, or somebody has put there */
+	fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
 	if (stat(path, &st) == 0) {
