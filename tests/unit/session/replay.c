@@ -150,6 +150,7 @@ static void setup(void)
 static void teardown(void)
 {
 	session_pool_fini(&f.pool);
+	assert_int_equal(loop_run_once(&f.loop, 0), 0); /* deferred frees */
 	mapping_free(f.server.mapping);
 	holds_free(f.server.holds);
 	netlink_addrs_free(f.server.local_addrs);
