@@ -117,6 +117,47 @@ def test_MAP_13_limits_of_the_whole_login(pair):
     assert served(node2) == [longest]
 
 
+def test_MAP_15_no_identifier_is_not_a_bad_one(make):
+    """An opaque token names nobody: the default node, no lookup, no account. A name that is no
+    identifier is refused."""
+    import base64
+    tokens = []
+
+    def serve(conn):
+        conn.send("* OK [CAPABILITY IMAP4rev1 SASL-IR] hi\r\n")
+        tag, _, mech, message = conn.line().split(" ")
+        tokens.append((mech, base64.b64decode(message)))
+        conn.send(tag + " OK in\r\n")
+        conn.read()
+
+    node1, node2 = make.node("node1", serve), make.node("node2", serve)
+    router = make.router((node1, node2))
+    router.map({"alice": "node2", "opaque": "node2"})
+
+    def attempt(client, tag, mech, text):
+        message = base64.b64encode(text).decode()
+        return client.command("%s AUTHENTICATE %s %s" % (tag, mech, message))[-1]
+
+    with router.client() as client:
+        client.line()
+        for i, name in enumerate((b'al"ice', b"al ice")):
+            line = attempt(client, "x%d" % i, "OAUTHBEARER",
+                           b"n,a=%s,\1auth=Bearer opaque\1\1" % name)
+            assert line == "x%d NO [AUTHENTICATIONFAILED] Authentication failed." % i
+        opaque = b"n,,\1auth=Bearer opaque\1\1"
+        assert attempt(client, "a", "OAUTHBEARER", opaque).startswith("a OK")
+        assert tokens == [("OAUTHBEARER", opaque)] and len(node1.connections) == 1
+        assert router.sessions(destination="node1")["sessions"][0]["account"] is None
+    stats = router.stats()
+    assert (stats["store_queries"], stats["cache_hits"], stats["cache_entries"]) == (0, 0, 0)
+    line = router.wait_sessions(1)[0]
+    assert (line["account"], line["node"], line["route"]) == ("-", "node1", "default")
+    with router.client() as client: # a name in the message is one
+        client.line()
+        assert attempt(client, "a", "XOAUTH2", b"user=alice\1auth=Bearer opaque\1\1").startswith("a OK")
+    assert len(node2.connections) == 1
+
+
 def test_MAP_21_22_23_master_logins(pair):
     """Only the account counts; the login goes to the node as it came; an operator names accounts."""
     make, (node1, node2) = pair

@@ -64,8 +64,11 @@ static void fake_free(struct store *store)
 		answer(fake, fake->held[--fake->out]);
 }
 
-static const struct store_ops fake_ops = { "fake", fake_submit, fake_writable, fake_reload,
-	fake_free };
+static const struct store_ops fake_ops = { .name = "fake",
+	.submit = fake_submit,
+	.writable = fake_writable,
+	.reload = fake_reload,
+	.free = fake_free };
 
 static struct fixture {
 	struct loop loop;
