@@ -5,7 +5,6 @@ of answers, errors and log lines."""
 import hashlib
 import json
 import re
-import socket
 import sqlite3
 import ssl
 import threading
@@ -78,8 +77,8 @@ def test_ADM_3_one_request_per_connection(pair, method, target, head, status):
 
 
 def test_ADM_4_time_limits(pair):
-    """Ten times as fast: handshake, head and body end after one second. A drip does not help."""
-    router = pair[0].router(pair[1], environment=fast_time(10))
+    """Five times as fast: handshake, head and body end after two seconds. A drip does not help."""
+    router = pair[0].router(pair[1], environment=fast_time(5))
     began = {}
 
     def before(sock, data):
@@ -106,12 +105,12 @@ def test_ADM_4_time_limits(pair):
     with pytest.raises((OSError, ssl.SSLError)): # whole head: each byte gains nothing
         for byte in b"GET /healthz HTTP/1.1\r\nX-Long: " + b"y" * 100:
             drip.sendall(bytes([byte]))
-            time.sleep(0.15)
+            time.sleep(0.15) # the drip itself
     assert time.monotonic() - start < 0.15 * 100
     for thread in threads:
         thread.join()
     for name, (data, seconds) in ended.items():
-        assert 0.9 < seconds < 15, (name, seconds)
+        assert 1.8 < seconds < 20, (name, seconds)
         if name in ("handshake", "half hello"):
             assert b"HTTP" not in data
         else:
@@ -126,6 +125,7 @@ def test_ADM_4_an_answer_that_nobody_takes(pair, network):
     for name in ("net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem"):
         network(name, "4096 4096 4096")
     router = pair[0].router(pair[1], environment=fast_time(10))
+    wait_until(lambda: router.admin("GET", "/readyz")[0] == 200) # the store's files are open
     base = router.fds()
     with tls(router) as sock:
         sock.sendall(b"GET /metrics HTTP/1.1\r\n" + AUTH + b"\r\n")

@@ -14,7 +14,7 @@ import stores
 from harness import wait_until
 from test_admin_mapping import file_mapping, lock_db, login, rollback_journal, served, unlock_db  # noqa: F401
 from test_config import MINIMAL, SQL, check  # noqa: F401
-from test_stores import REDIS, RedisStore, SqlStore
+from test_stores import RedisStore, SqlStore
 
 
 @pytest.fixture
@@ -405,7 +405,7 @@ def test_MAP_86_a_restart_begins_empty(pair, workspace):
 def test_MAP_92_95_an_outage_in_the_counters(pair, rollback_journal):  # noqa: F811
     make, (node1, node2) = pair
     router = make.router((node1, node2), start=False, mapping_extra='positive_ttl = "1s"\n'
-                         'lookup_timeout = "300ms"\n')
+                         'lookup_timeout = "1s"\n')
     rollback_journal(router)
     router.map({"alice": "node2"})
     router.start()
@@ -442,7 +442,7 @@ def test_MAP_95_a_store_never_seen_is_unknown_until_it_fails(pair):
     redis = RedisStore()
     proxy.target, proxy.blackhole = redis.target, True
     try:
-        router = make.router(nodes, mapping=redis.toml(port=proxy.port, timeout="2s"))
+        router = make.router(nodes, mapping=redis.toml(port=proxy.port, timeout="3s"))
         assert router.stats()["store_state"] == "unknown"
         wait_until(lambda: router.stats()["store_state"] == "down")
         proxy.blackhole = False

@@ -183,10 +183,41 @@ def test_SES_73_left_over_bytes_of_both_legs(make):
     assert int(line["bytes_down"]) == len("* 3 EXISTS\r\n* 1 RECENT\r\n") + len(early) + 6
 
 
+@pytest.mark.parametrize("forwarding", ["proxy", "xclient", "none"])
+def test_SES_81_what_a_pass_through_conveys(make, forwarding):
+    """PROXY is honoured. XCLIENT conveys nothing, offered as it may be: no byte is the router's."""
+    def serve(conn):
+        conn.send("220 node XCLIENT\r\n")
+        conn.line()
+        conn.send("250-node\r\n250 XCLIENT ADDR PORT\r\n")
+        conn.read()
+
+    node = make.node("node1", serve, tls="plain", proxy=forwarding == "proxy")
+    table = harness.destination_toml("node1", node.address, None, {"smtp": "plain"}, None, forwarding,
+                                     "", {"smtp": node.port})
+    router = make.router([table], default="node1", listeners={"smtp": ("plain", "", "smtp")},
+                         routing='smtp_passthrough_destination = "node1"\n')
+    assert ("conveys nothing" in router.log()) == (forwarding == "xclient")
+    with router.client("smtp", source="127.0.7.7", tls=False) as client:
+        client.expect("220 node XCLIENT")
+        client.send("EHLO me.test\r\n")
+        client.expect("250-node")
+        client.expect("250 XCLIENT ADDR PORT")
+        client.send("QUIT\r\n")
+        conn = node.connections[0]
+        wait_until(lambda: b"QUIT\r\n" in conn.received)
+        assert conn.received == b"EHLO me.test\r\nQUIT\r\n"
+        if forwarding == "proxy":
+            assert conn.proxy_source == client.sock.getsockname()
+            assert conn.proxy_destination == ("127.0.0.1", router.ports["smtp"])
+
+
 def test_SES_92_a_line_of_figures_every_minute(pair):
     make, nodes = pair
-    router = make.router(nodes, environment=fast_time(30), mapping_extra='positive_ttl = "1h"\n',
-                         start=False)
+    router = make.router(nodes, environment=fast_time(30), start=False,
+                         mapping_extra='positive_ttl = "1h"\nlookup_timeout = "5m"\n',
+                         server='backend_timeout = "5m"\n',
+                         listeners={"imap": ("implicit", 'preauth_timeout = "10m"')})
     router.map({"alice": "node1", "bob": "node1"}) # a change later on would drop the cache
     router.start()
     for _ in range(3):

@@ -519,7 +519,7 @@ def test_SEC_11_sessions_in_random_order_do_not_mix(make, pins, mode):  # noqa: 
             _, client = live.pop(rng.randrange(len(live)))
             (client.reset if rng.random() < 0.5 else client.close)()
     router.wait_idle()
-    assert rows(pins) == [] and rows(pins, "sources") == []
+    wait_until(lambda: rows(pins) == [] and rows(pins, "sources") == [])
     assert len(router.wait_sessions(300)) == 300
 
 
