@@ -20,6 +20,7 @@
 
 #define STATS_LINE_MS 60000
 #define PROBE_MS 5000
+#define LAST_ANSWERS_MS 1000
 
 struct control {
 	struct server *server;
@@ -314,6 +315,18 @@ static int start(struct control *control, const struct control_params *params, c
 	return r;
 }
 
+/* ADM-9: a kick may have ended the last session; its answer still goes out. */
+static void send_last_answers(struct control *control)
+{
+	uint64_t end = clock_mono_ms() + LAST_ANSWERS_MS;
+
+	while ((admin_server_busy(control->admin) || admin_server_busy(control->admin_local)) &&
+		clock_mono_ms() < end) {
+		if (loop_run_once(&control->loop, 10) < 0)
+			return;
+	}
+}
+
 static void stop(struct control *control)
 {
 	for (unsigned i = 0; i < control->workers_started; i++)
@@ -362,6 +375,7 @@ int control_run(const struct control_params *params, char *error, size_t error_s
 		log_event(LOGL_INFO, "ready", "version", HOMING_VERSION, NULL);
 		loop_timer_set(&control.loop, &control.stats_timer, STATS_LINE_MS, on_stats_line);
 		r = loop_run(&control.loop);
+		send_last_answers(&control);
 	}
 	stop(&control);
 	loop_fini(&control.loop);

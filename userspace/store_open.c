@@ -30,6 +30,11 @@ static bool declared(void *arg, struct view destination)
 	return false;
 }
 
+static const char *unserved(void *arg, struct view destination)
+{
+	return config_unserved_protocol(arg, destination);
+}
+
 static void report(void *arg, const struct store_file_finding *finding)
 {
 	const struct config *config = arg;
@@ -48,6 +53,7 @@ static int open_file(struct config *config, struct store **ret_store, char error
 		.path = config->mapping.file_path,
 		.account = account,
 		.declared = declared,
+		.unserved = unserved,
 		.arg = config,
 		.report = report,
 		.report_arg = config,

@@ -585,6 +585,12 @@ class Router:
         self.wait_line(lambda line: "msg=ready" in line)
         return self
 
+    def restart(self):
+        """Stops it and starts it anew; the log begins anew as well."""
+        self.stop()
+        self.lines, self.ports = [], {}
+        return self.start()
+
     def _read(self):
         for raw in self.process.stderr:
             line = raw.decode(errors="replace").rstrip("\n")
@@ -792,6 +798,20 @@ def push_at_a_closed_door(make, sysctl, path, tls, mode, push=400 << 20):
         assert {rows[0]["path_up"], rows[0]["path_down"]} == {path}
         stop.set()
     return {"taken": taken[0], "rss_kib": grown, "available_kib": used}
+
+
+def fast_time(factor):
+    """Environment of a router whose timers run so many times as fast (tests/e2e/fasttime.c)."""
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fasttime.c")
+    library = os.path.join(BUILD, "tests", "fasttime.so")
+    if not os.path.exists(library) or os.path.getmtime(library) < os.path.getmtime(source):
+        os.makedirs(os.path.dirname(library), exist_ok=True)
+        made = "%s.%d" % (library, os.getpid())
+        subprocess.run(["gcc", "-O2", "-Wall", "-shared", "-fPIC", "-o", made, source], check=True)
+        os.rename(made, library)
+    return {"LD_PRELOAD": library, "FASTTIME": str(factor),
+            "ASAN_OPTIONS": ":".join(filter(None, (os.environ.get("ASAN_OPTIONS"),
+                                                   "verify_asan_link_order=0")))}
 
 
 def parse_logfmt(line):

@@ -42,6 +42,8 @@ static void answer_write(struct admin_pending *pending, struct admin_conn *conn,
 			admin_send_json(conn, 200, json_incref(success));
 		break;
 	case MAPPING_ADMIN_READ_ONLY:
+		admin_log_op(pending->backend, pending->client, pending->op, pending->account,
+			"read_only");
 		if (conn)
 			admin_error(conn, 501, "mapping store is read-only");
 		break;

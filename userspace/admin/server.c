@@ -450,6 +450,19 @@ int admin_server_new(const struct admin_params *params, struct admin_server **re
 	return 0;
 }
 
+bool admin_server_busy(const struct admin_server *server)
+{
+	if (!server)
+		return false;
+	list_for_each (node, &server->conns) {
+		enum admin_state state = list_entry(node, struct admin_conn, link)->state;
+
+		if (state == ADMIN_WAIT || state == ADMIN_SEND)
+			return true;
+	}
+	return false;
+}
+
 void admin_server_free(struct admin_server *server)
 {
 	if (!server)

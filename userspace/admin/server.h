@@ -22,6 +22,8 @@ struct admin_params {
 
 struct admin_server;
 MUST_USE int admin_server_new(const struct admin_params *params, struct admin_server **ret_server);
+/* An answer is owed or on its way. NULL is fine. */
+bool admin_server_busy(const struct admin_server *server);
 void admin_server_free(struct admin_server *server); /* NULL is fine */
 
 #endif

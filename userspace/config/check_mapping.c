@@ -20,6 +20,11 @@ static bool declared(void *arg, struct view destination)
 	return config_find_destination(((struct loader *)arg)->config, destination) != NULL;
 }
 
+static const char *unserved(void *arg, struct view destination)
+{
+	return config_unserved_protocol(((struct loader *)arg)->config, destination);
+}
+
 static void on_file_finding(void *arg, const struct store_file_finding *finding)
 {
 	struct loader *loader = arg;
@@ -33,6 +38,7 @@ static void check_file(struct loader *loader)
 	struct store_file_params params = { .path = loader->config->mapping.file_path,
 		.account = account,
 		.declared = declared,
+		.unserved = unserved,
 		.arg = loader,
 		.report = on_file_finding,
 		.report_arg = loader };

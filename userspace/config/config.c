@@ -22,6 +22,19 @@ const struct config_destination *config_find_destination(
 	return NULL;
 }
 
+const char *config_unserved_protocol(const struct config *config, struct view name)
+{
+	const struct config_destination *destination = config_find_destination(config, name);
+
+	for (size_t i = 0; destination && i < config->listener_count; i++) {
+		enum protocol protocol = config->listeners[i].protocol;
+
+		if (protocol <= PROTOCOL_SUBMISSION && !destination->legs[protocol].declared)
+			return protocol_name(protocol);
+	}
+	return NULL;
+}
+
 struct report {
 	FILE *out;
 	unsigned errors, warnings;

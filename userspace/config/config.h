@@ -235,6 +235,10 @@ void config_print_schema(FILE *out);
 const struct config_destination *config_find_destination(
 	const struct config *config, struct view name);
 
+/* The first interactive protocol that has a listener and that the destination does not declare;
+ * NULL if there is none, or no such destination. */
+const char *config_unserved_protocol(const struct config *config, struct view destination);
+
 /* A token file's content without outer blanks and line ends. The caller wipes and frees. Returns 0
  * or -errno. */
 MUST_USE int config_read_token(const char *path, char **ret_token);

@@ -10,9 +10,8 @@
 
 #define MASK "********"
 
-static void print_string(FILE *out, struct view v)
+static void print_escaped(FILE *out, struct view v)
 {
-	fputc('"', out);
 	for (size_t i = 0; i < v.len; i++) {
 		unsigned char c = (unsigned char)v.data[i];
 
@@ -25,6 +24,12 @@ static void print_string(FILE *out, struct view v)
 		else
 			fputc(c, out);
 	}
+}
+
+static void print_string(FILE *out, struct view v)
+{
+	fputc('"', out);
+	print_escaped(out, v);
 	fputc('"', out);
 }
 
@@ -61,26 +66,61 @@ static void print_value(FILE *out, const struct toml_value *value)
 	}
 }
 
-/* scheme://user:PASSWORD@host and password=PASSWORD */
+/* Where the password of scheme://user:PASSWORD@host begins; its length, 0 for none. "@", "/" and "?"
+ * may stand in it unescaped: in doubt, more is masked. */
+static size_t find_userinfo_password(const char *text, const char **ret_start)
+{
+	const char *scheme = strstr(text, "://"), *at = NULL;
+	const char *colon = scheme ? strchr(scheme + 3, ':') : NULL;
+	bool path = false, query = false;
+
+	for (const char *p = scheme ? scheme + 3 : ""; *p; p++) {
+		path |= *p == '/';
+		query |= *p == '?';
+		if (*p == '@' && (!query || (!path && !at)))
+			at = p;
+	}
+	if (!colon || !at || colon > at)
+		return 0;
+	*ret_start = colon + 1;
+	return (size_t)(at - colon - 1);
+}
+
+/* The value of a parameter password= or sslpassword= that begins at or after text. */
+static size_t find_parameter_password(const char *text, const char **ret_start)
+{
+	const char *found = strstr(text, "password=");
+
+	if (!found)
+		return 0;
+	*ret_start = found + strlen("password=");
+	return strcspn(*ret_start, "& ");
+}
+
+/* A url with its passwords masked (CFG-5). */
 static void print_url(FILE *out, struct view url)
 {
-	char *text = view_dup(url), *scheme, *at, *colon, *query;
+	const char *start, *rest;
+	char *text = view_dup(url);
+	size_t len;
 
 	if (!text)
 		return;
-	scheme = strstr(text, "://");
-	at = scheme ? strrchr(scheme, '@') : NULL;
-	colon = scheme ? strchr(scheme + 3, ':') : NULL;
-	query = strstr(text, "password=");
-	if (query) {
-		char *end = query + strcspn(query, "& ");
-
-		fprintf(out, "\"%.*s" MASK "%s\"", (int)(query + 9 - text), text, end);
-	} else if (at && colon && colon < at) {
-		fprintf(out, "\"%.*s" MASK "%s\"", (int)(colon + 1 - text), text, at);
-	} else {
-		print_string(out, url);
+	rest = text;
+	len = find_userinfo_password(text, &start);
+	fputc('"', out);
+	if (len) {
+		print_escaped(out, view_make(rest, (size_t)(start - rest)));
+		fputs(MASK, out);
+		rest = start + len;
 	}
+	while ((len = find_parameter_password(rest, &start))) {
+		print_escaped(out, view_make(rest, (size_t)(start - rest)));
+		fputs(MASK, out);
+		rest = start + len;
+	}
+	print_escaped(out, view_str(rest));
+	fputc('"', out);
 	free(text);
 }
 

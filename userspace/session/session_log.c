@@ -9,15 +9,28 @@
 
 #include <stdio.h>
 
+/* Bytes of the first two characters. */
+static int two_characters(struct view account)
+{
+	size_t n = 0, starts = 0;
+
+	while (n < account.len) {
+		starts += ((unsigned char)account.data[n] & 0xc0) != 0x80; /* UTF-8 */
+		if (starts > 2)
+			break;
+		n++;
+	}
+	return (int)n;
+}
+
 /* First 2 characters, ***#, first 8 hex digits of SHA-256 of the normalised account. */
 void session_redact(struct view account, char *ret, size_t ret_size)
 {
 	unsigned char digest[TLS_SHA256_SIZE];
-	int shown = (int)MIN(account.len, (size_t)2);
 
 	tls_sha256(account, digest);
-	snprintf(ret, ret_size, "%.*s***#%02x%02x%02x%02x", shown, account.data, digest[0],
-		digest[1], digest[2], digest[3]);
+	snprintf(ret, ret_size, "%.*s***#%02x%02x%02x%02x", two_characters(account), account.data,
+		digest[0], digest[1], digest[2], digest[3]);
 }
 
 /* Moves what the relay has carried since the last call into the counters. */

@@ -20,6 +20,7 @@
 #define FILE_LIMIT_BYTES (1024u * 1024 * 1024)
 #define ACCOUNT_BYTES 320
 #define LIST_LINES 50000
+#define WARNED_MAX 16
 
 struct line {
 	char *account, *destination; /* one allocation: account NUL destination NUL */
@@ -122,6 +123,8 @@ struct reader {
 	const struct store_file_params *params;
 	char first_error[STORE_ERROR_BYTES];
 	bool failed;
+	struct view warned[WARNED_MAX]; /* destinations, in the text that is being read */
+	size_t warned_count;
 };
 
 static void report(struct reader *reader, bool error, unsigned line, const char *text)
@@ -150,6 +153,28 @@ static struct view take_field(struct view *rest)
 	field = view_make(rest->data, n);
 	*rest = view_skip(*rest, n);
 	return field;
+}
+
+/* Once for each destination, at its first line (MAP-41). */
+static void warn_unserved(struct reader *reader, struct view destination, unsigned number)
+{
+	const struct store_file_params *params = reader->params;
+	const char *protocol;
+	char message[160];
+
+	for (size_t i = 0; i < reader->warned_count; i++) {
+		if (view_eq(reader->warned[i], destination))
+			return;
+	}
+	if (!params->unserved || reader->warned_count == WARNED_MAX)
+		return;
+	protocol = params->unserved(params->arg, destination);
+	if (!protocol)
+		return;
+	reader->warned[reader->warned_count++] = destination;
+	snprintf(message, sizeof(message), "destination \"%.*s\" declares no %s",
+		(int)MIN(destination.len, (size_t)64), destination.data, protocol);
+	report(reader, false, number, message);
 }
 
 static int read_line(struct reader *reader, struct view text, unsigned number, struct table *table)
@@ -188,6 +213,7 @@ static int read_line(struct reader *reader, struct view text, unsigned number, s
 		report(reader, true, number, message);
 		return 0;
 	}
+	warn_unserved(reader, destination, number);
 	r = make_line(view_make(normal, (size_t)n), destination, number, &line);
 	return r < 0 ? r : table_append(table, line);
 }
@@ -284,9 +310,11 @@ static int sync_dir(const char *path)
 /* A file of mode 0600 first, then the old file's mode and owner. */
 static int open_tmp(const char *tmp, const char *path, FILE **ret_file)
 {
-	int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	struct stat st;
+	int fd;
 
+	(void)!unlink(tmp); /* what a crash has left, or somebody has put there */
+	fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
 	if (stat(path, &st) == 0) {

@@ -99,10 +99,15 @@ static int64_t read_version(struct store_sqlite *store)
 	return version;
 }
 
+static bool writable(const struct store_sqlite *store)
+{
+	return store->sql[STATEMENT_UPSERT] && store->sql[STATEMENT_DELETE] && !store->read_only;
+}
+
 static int open_db(struct store_sqlite *store)
 {
-	bool writes = store->sql[STATEMENT_UPSERT] && !store->read_only;
-	int flags = (writes ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY) | SQLITE_OPEN_NOMUTEX;
+	int flags = (writable(store) ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY) |
+		SQLITE_OPEN_NOMUTEX;
 	struct stat st;
 	int r;
 
@@ -243,11 +248,6 @@ static void run_list(struct store_sqlite *store, struct store_request *request)
 	request->result = STORE_DONE;
 	if (r != SQLITE_DONE)
 		set_error(store, request, r);
-}
-
-static bool writable(const struct store_sqlite *store)
-{
-	return store->sql[STATEMENT_UPSERT] && store->sql[STATEMENT_DELETE] && !store->read_only;
 }
 
 static void run_request(struct store_sqlite *store, struct store_request *request)

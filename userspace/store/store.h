@@ -132,6 +132,9 @@ struct store_file_params {
 	int (*account)(void *arg, struct view text, char ret[321]);
 	/* True if the destination is declared. */
 	bool (*declared)(void *arg, struct view destination);
+	/* A protocol that is listened for and that the destination does not serve, or NULL: a
+	 * warning (MAP-41). May be NULL. */
+	const char *(*unserved)(void *arg, struct view destination);
 	void *arg;
 	/* Called for each finding of the load (may be NULL). */
 	store_file_finding_fn *report;

@@ -86,6 +86,31 @@ static void test_SES_33_authzid(void **state)
 		&(struct identity_rules){ 0 }, VIEW_LIT("ALICE"), VIEW_LIT("alice")));
 }
 
+/* The whole login is bounded and clean, also where the account part alone would do (MAP-13); what is
+ * left of the separator must be there, what is right of it need not (MAP-21). */
+static void test_MAP_13_21_whole_logins(void **state)
+{
+	static const struct {
+		struct view login;
+		const char *account; /* NULL: rejected */
+	} cases[] = { { VIEW_LIT("alice%adm\0n"), NULL }, { VIEW_LIT("alice%adm\rn"), NULL },
+		{ VIEW_LIT("alice%adm\nn"), NULL }, { VIEW_LIT("alice%a b\"\x7f\xff"), "alice" },
+		{ VIEW_LIT("%"), NULL }, { VIEW_LIT("%admin"), NULL }, { VIEW_LIT("%%"), NULL },
+		{ VIEW_LIT("alice%"), "alice" }, { VIEW_LIT("al ice%admin"), NULL },
+		{ VIEW_LIT("alice%%"), "alice" }, { VIEW_LIT(""), NULL } };
+	struct identity_rules rules = { .separators = percent };
+	struct identity identity;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		int r = identity_login(&rules, cases[i].login, &identity);
+
+		assert_int_equal(r == 0, cases[i].account != NULL);
+		if (cases[i].account)
+			assert_string_equal(identity.account, cases[i].account);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -93,6 +118,7 @@ int main(void)
 		cmocka_unit_test(test_MAP_12_every_byte),
 		cmocka_unit_test(test_MAP_10_12_lengths_and_case),
 		cmocka_unit_test(test_SES_33_authzid),
+		cmocka_unit_test(test_MAP_13_21_whole_logins),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
