@@ -62,6 +62,7 @@ void admin_answer_destinations(struct admin_request *request);
 void admin_answer_reset(struct admin_request *request);
 void admin_answer_mappings(struct admin_request *request);
 void admin_answer_mappings_reload(struct admin_request *request);
+void admin_answer_config_reload(struct admin_request *request);
 void admin_answer_invalidate(struct admin_request *request);
 void admin_answer_sessions(struct admin_request *request);
 void admin_answer_kick(struct admin_request *request);

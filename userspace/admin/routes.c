@@ -31,6 +31,7 @@ static const struct route {
 	{ "/mappings", METHOD_GET | METHOD_PUT | METHOD_DELETE, { "identifier", "destination" },
 		admin_answer_mappings, false },
 	{ "/mappings/reload", METHOD_POST, { NULL }, admin_answer_mappings_reload, false },
+	{ "/config/reload", METHOD_POST, { "dry_run" }, admin_answer_config_reload, false },
 	{ "/cache/invalidate", METHOD_POST, { "identifier" }, admin_answer_invalidate, false },
 	{ "/connections/kick", METHOD_POST, { "identifier" }, admin_answer_kick, false },
 	{ "/connections/delay", METHOD_POST, { "identifier", "seconds" }, admin_answer_delay,

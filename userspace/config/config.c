@@ -22,6 +22,14 @@ const struct config_destination *config_find_destination(
 	return NULL;
 }
 
+void config_destination_path(char *ret, size_t ret_size, const char *name)
+{
+	char path[KEYPATH_SIZE];
+
+	config_table_path(path, "destination", view_str(name));
+	snprintf(ret, ret_size, "%s", path);
+}
+
 char *config_format_finding(const struct config_finding *finding)
 {
 	char *text;

@@ -28,6 +28,7 @@ enum ctl_option_code {
 	CTL_INSECURE,
 	CTL_JSON,
 	CTL_PRINT,
+	CTL_DRY_RUN,
 	CTL_TIMEOUT,
 	CTL_COMPLETION,
 	CTL_MAN,
@@ -42,12 +43,13 @@ struct ctl_option {
 };
 
 #define CTL_ROUTERS_MAX 32
+#define CTL_TIMEOUT_DEFAULT 10
 
 struct ctl_options {
 	const char *texts[CTL_TEXTS]; /* by code; NULL: not given; the last one given */
 	const char *urls[CTL_ROUTERS_MAX];
 	unsigned url_count;
-	bool insecure, json, print;
+	bool insecure, json, print, dry_run;
 	unsigned timeout_s;
 };
 
@@ -104,6 +106,7 @@ int ctl_cmd_delay(struct ctl *ctl, char **args);
 int ctl_cmd_move(struct ctl *ctl, char **args);
 int ctl_cmd_health(struct ctl *ctl, char **args);
 int ctl_cmd_ready(struct ctl *ctl, char **args);
+int ctl_cmd_reload(struct ctl *ctl, char **args); /* reload.c */
 int ctl_cmd_init_db(struct ctl *ctl, char **args);
 
 #endif
