@@ -15,3 +15,8 @@ docs: $(BUILD)/tests/schema-doc
 	$< > docs/config.md
 docs-check: $(BUILD)/tests/schema-doc
 	$< | diff -u docs/config.md -
+
+# make rule-coverage GROUPS="SES MAP": rules that no test names.
+.PHONY: rule-coverage
+rule-coverage:
+	@/usr/bin/python3 tests/tools/rule-coverage.py $(GROUPS)

@@ -3,10 +3,12 @@
 router as a process, clients. Standard library only. Everything lives in a directory of its own and
 is stopped and removed by close()."""
 
+import base64
 import contextlib
 import fcntl
 import grp
 import hashlib
+import hmac
 import http.client
 import json
 import os
@@ -117,7 +119,7 @@ class Workspace:
 DOVECOT_CONF = """
 base_dir = {dir}/run
 state_dir = {dir}/state
-protocols = imap
+protocols = {protocols}
 listen = {address}
 log_path = {dir}/dovecot.log
 info_log_path = {dir}/dovecot.log
@@ -130,7 +132,7 @@ ssl_key = <{key}
 ssl_min_protocol = TLSv1.2
 disable_plaintext_auth = no
 auth_failure_delay = 0
-auth_mechanisms = plain login
+auth_mechanisms = plain login oauthbearer xoauth2
 auth_verbose = yes
 mail_location = maildir:{dir}/mail/%u
 mail_max_userip_connections = 0
@@ -139,33 +141,36 @@ haproxy_trusted_networks = 127.0.0.0/8
 haproxy_timeout = 5s
 login_log_format_elements = user=<%u> rip=%r lip=%l mpid=%e %c
 passdb {{
+  driver = oauth2
+  mechanisms = oauthbearer xoauth2
+  args = {dir}/oauth2.conf
+}}
+passdb {{
   driver = passwd-file
+  mechanisms = plain login
   args = scheme=PLAIN username_format=%u {dir}/users
 }}
 userdb {{
   driver = static
-  args = uid={uid} gid={gid} home={dir}/mail/%u
+  args = uid={uid} gid={gid} home={dir}/mail/%u allow_all_users=yes
 }}
+# many users and wrong passwords from few addresses: no growing delay
 service anvil {{
   chroot =
-}}
-service imap-login {{
-  chroot =
-  service_count = 0
-  client_limit = 2000
-  process_min_avail = 1
-  inet_listener imap {{
-    port = {plain_port}
-    haproxy = {haproxy}
-  }}
-  inet_listener imaps {{
-    port = {tls_port}
-    ssl = yes
-    haproxy = {haproxy}
+  unix_listener anvil-auth-penalty {{
+    mode = 0
   }}
 }}
-service imap {{
-  process_limit = 500
+service auth {{
+  unix_listener auth-client {{
+    mode = 0666
+  }}
+}}
+{services}
+submission_relay_host = 127.0.0.1
+submission_relay_port = {relay_port}
+protocol !submission {{
+  mail_plugins =
 }}
 service stats {{
   unix_listener stats-reader {{
@@ -175,28 +180,100 @@ service stats {{
 """
 
 
-class DovecotNode:
-    """A real Dovecot on a loopback address of its own, with its own data and log."""
+DOVECOT_SERVICE = """
+service {login}-login {{
+  chroot =
+  service_count = 0
+  client_limit = 2000
+  process_min_avail = {ready}
+  inet_listener {listener} {{
+    port = {plain_port}
+    ssl = no
+    haproxy = {haproxy}
+  }}
+  inet_listener {listener}s {{
+    port = {tls_port}
+    ssl = yes
+    haproxy = {haproxy}
+  }}
+}}
+service {login} {{
+  process_limit = 500
+}}
+"""
 
-    def __init__(self, workspace, name, address, users, haproxy=True):
-        self.name, self.address = name, address
+# LMTP has no login, and Debian's sieve_dir must not be looked for.
+DOVECOT_LMTP = """
+service lmtp {{
+  inet_listener lmtp {{
+    port = {port}
+    haproxy = {haproxy}
+  }}
+}}
+"""
+
+# The protocol in the router's configuration -> Dovecot's names for it and its listener.
+DOVECOT_NAMES = {"imap": ("imap", "imap"), "pop3": ("pop3", "pop3"),
+                 "managesieve": ("managesieve", "sieve"), "submission": ("submission", "submission")}
+# Signs the tokens that Dovecot nodes accept (HS256).
+OAUTH_KEY = b"a key that only tests know, of 256 bits or so"
+
+
+def jwt(claims, key=OAUTH_KEY):
+    """A signed JSON Web Token (RFC 7519)."""
+    def part(data):
+        return base64.urlsafe_b64encode(data).rstrip(b"=")
+    now = int(time.time())
+    claims = dict({"iat": now - 10, "nbf": now - 10, "exp": now + 3600, "sub": "subject"}, **claims)
+    signed = b".".join(part(json.dumps(p).encode()) for p in (
+        {"alg": "HS256", "typ": "JWT"}, claims))
+    return (signed + b"." + part(hmac.new(key, signed, "sha256").digest())).decode()
+
+
+class DovecotNode:
+    """A real Dovecot on a loopback address of its own, with its own data and log. protocols are
+    names of the router's configuration; relay_port: where submission sends mails."""
+
+    def __init__(self, workspace, name, address, users, haproxy=True, protocols=("imap",),
+                 relay_port=25):
+        self.name, self.address, self.protocols = name, address, protocols
         self.dir = workspace.mkdir(name)
         for sub in ("run", "state", "mail"):
             os.mkdir(os.path.join(self.dir, sub))
             workspace.own(os.path.join(self.dir, sub))
         self.cert, self.key, self.pin = workspace.certificate(name, [name + ".test"])
-        self.plain_port, self.tls_port = free_port(address), free_port(address)
+        self.ports = {p: (free_port(address), free_port(address)) for p in protocols}
+        services = "".join(DOVECOT_SERVICE.format(
+            login=DOVECOT_NAMES[p][0], listener=DOVECOT_NAMES[p][1], plain_port=self.ports[p][0],
+            tls_port=self.ports[p][1], ready=1 if p == "imap" else 0,
+            haproxy="yes" if haproxy else "no") for p in protocols if p != "lmtp")
+        if "lmtp" in protocols:
+            services += DOVECOT_LMTP.format(port=self.ports["lmtp"][0],
+                                            haproxy="yes" if haproxy else "no")
+        self.plain_port, self.tls_port = self.ports[protocols[0]]
+        self._write_oauth(workspace)
         workspace.write(name + "/users",
                         "".join("%s:{PLAIN}%s\n" % pair for pair in users.items()))
         conf = workspace.write(name + "/dovecot.conf", DOVECOT_CONF.format(
             dir=self.dir, address=address, user=workspace.user, group=workspace.group,
             uid=workspace.uid, gid=workspace.gid, cert=self.cert, key=self.key,
-            plain_port=self.plain_port, tls_port=self.tls_port,
-            haproxy="yes" if haproxy else "no"))
+            protocols=" ".join("sieve" if p == "managesieve" else p for p in protocols),
+            relay_port=relay_port, services=services))
         self.log_path = os.path.join(self.dir, "dovecot.log")
         self.process = subprocess.Popen(["dovecot", "-F", "-c", conf], stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         wait_until(self._listening)
+
+    def _write_oauth(self, workspace):
+        keys = self.dir + "/keys/default/HS256"
+        os.makedirs(keys)
+        for path in (self.dir + "/keys", self.dir + "/keys/default", keys):
+            workspace.own(path)
+        workspace.write(keys[len(workspace.path) + 1:] + "/default",
+                        base64.b64encode(OAUTH_KEY).decode())
+        workspace.write(self.name + "/oauth2.conf",
+                        "introspection_mode = local\nusername_attribute = email\n"
+                        "local_validation_key_dict = fs:posix:prefix=%s/keys/\n" % self.dir)
 
     def _listening(self):
         if self.process.poll() is not None:
@@ -212,14 +289,16 @@ class DovecotNode:
             return f.read()
         return ""
 
-    def logins(self):
+    def logins(self, protocol="imap"):
         """(user, client address) of each successful login, oldest first."""
-        return re.findall(r"imap-login: (?:Info: )?Login: user=<([^>]*)>,? rip=([^,\s]+)",
-                          self.log())
+        return re.findall(r"%s-login: (?:Info: )?Login: user=<([^>]*)>,? rip=([^,\s]+)"
+                          % DOVECOT_NAMES[protocol][0], self.log())
 
     def toml(self, tls="implicit", forwarding="proxy", extra=""):
-        port = self.tls_port if tls == "implicit" else self.plain_port
-        return destination_toml(self.name, self.address, port, tls, self.pin, forwarding, extra)
+        """tls: of all legs, or a table by protocol."""
+        table = tls if isinstance(tls, dict) else {p: tls for p in self.protocols}
+        return destination_toml(self.name, self.address, None, table, self.pin, forwarding, extra, {
+            p: self.ports[p][table[p] == "implicit"] for p in table})
 
     def close(self):
         if self.process.poll() is None:
@@ -232,16 +311,20 @@ class DovecotNode:
         self.process.stderr.close()
 
 
-def destination_toml(name, host, port, tls, pin=None, forwarding="proxy", extra=""):
+def destination_toml(name, host, port, tls, pin=None, forwarding="proxy", extra="", ports=None):
+    """port and tls are the IMAP leg's; with ports, both are tables by protocol."""
+    legs = {p: (ports[p], tls[p]) for p in ports} if ports else {"imap": (port, tls)}
     lines = ["[destination.%s]" % name, 'host = "%s"' % host,
              'tls_server_name = "%s.test"' % name, 'forwarding = "%s"' % forwarding]
     if pin:
         lines.append('tls_pinned_cert_sha256 = "%s"' % pin)
-    if tls == "plain":
+    if any(leg[1] == "plain" for leg in legs.values()):
         lines.append("allow_plaintext_auth = true")
     if extra:
         lines.append(extra)
-    lines += ["[destination.%s.protocol.imap]" % name, "port = %d" % port, 'tls = "%s"' % tls]
+    for protocol, leg in legs.items():
+        lines += ["[destination.%s.protocol.%s]" % (name, protocol), "port = %d" % leg[0],
+                  'tls = "%s"' % leg[1]]
     return "\n".join(lines) + "\n"
 
 
@@ -361,7 +444,6 @@ class NodeConnection:
 def node_login(conn, accept=lambda user, password: password != "wrong",
                capabilities="IMAP4rev1 SASL-IR", refusal="NO [AUTHENTICATIONFAILED] No such luck."):
     """Greeting and AUTHENTICATE as a well-behaved node does it. Returns the user or None."""
-    import base64
     conn.send("* OK [CAPABILITY %s] scripted\r\n" % capabilities)
     while True:
         words = conn.line().split(" ")
@@ -421,7 +503,7 @@ class Router:
 
     def __init__(self, workspace, destinations, default, mapping=None, listeners=None, server="",
                  extra="", admin=True, environment=None, rlimit_nofile=None, normalize="lowercase",
-                 mapping_extra=""):
+                 mapping_extra="", routing=""):
         self.workspace = workspace
         self.cert, self.key, self.pin = workspace.certificate("router", ["router.test",
                                                                          "localhost"])
@@ -433,14 +515,15 @@ class Router:
         parts = ["[server]\nhostname = \"router.test\"\nuser = \"%s\"\ngroup = \"%s\"\n%s\n" % (
             workspace.user, workspace.group, server),
             "[tls.certificate.default]\ncert = \"router.pem\"\nkey = \"router.key\"\n"
-            "default = true\n", mapping, "[routing]\ndefault_destination = \"%s\"\n" % default]
+            "default = true\n", mapping,
+            "[routing]\ndefault_destination = \"%s\"\n%s" % (default, routing)]
         parts += destinations
         for name, tls in listeners.items():
-            more = ""
-            if isinstance(tls, tuple):
-                tls, more = tls
-            parts.append("[listener.%s]\nprotocol = \"imap\"\nbind = [\"127.0.0.1:0\"]\n"
-                         "tls = \"%s\"\n%s\n" % (name, tls, more))
+            # NAME: tls, (tls, more lines) or (tls, more lines, protocol); the default is imap
+            tls, more, protocol = (tls if isinstance(tls, tuple) else (tls,)) + ("", "imap")[
+                len(tls) - 1 if isinstance(tls, tuple) else 0:]
+            parts.append("[listener.%s]\nprotocol = \"%s\"\nbind = [\"127.0.0.1:0\"]\n"
+                         "tls = \"%s\"\n%s\n" % (name, protocol, tls, more))
         if admin:
             workspace.write("token", TOKEN + "\n")
             parts.append("[admin]\nbind = \"127.0.0.1:0\"\nbearer_token_file = \"token\"\n"

@@ -62,9 +62,20 @@ int addr_parse(struct view text, struct addr *ret_addr)
 	return addr_parse_ip(host, (uint16_t)port, ret_addr);
 }
 
+void addr_unmap(struct addr *addr)
+{
+	struct addr plain = { 0 };
+
+	if (addr->sa.sa_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&addr->in6.sin6_addr))
+		return;
+	plain.in.sin_family = AF_INET;
+	plain.in.sin_port = addr->in6.sin6_port;
+	memcpy(&plain.in.sin_addr, addr->in6.sin6_addr.s6_addr + 12, 4);
+	*addr = plain;
+}
+
 int addr_from_sockaddr(const struct sockaddr_storage *from, struct addr *ret_addr)
 {
-	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)from;
 	struct addr addr = { 0 };
 
 	switch (from->ss_family) {
@@ -72,14 +83,9 @@ int addr_from_sockaddr(const struct sockaddr_storage *from, struct addr *ret_add
 		memcpy(&addr.in, from, sizeof(addr.in));
 		break;
 	case AF_INET6:
-		if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
-			addr.in.sin_family = AF_INET;
-			addr.in.sin_port = in6->sin6_port;
-			memcpy(&addr.in.sin_addr, in6->sin6_addr.s6_addr + 12, 4);
-		} else {
-			memcpy(&addr.in6, in6, sizeof(addr.in6));
-			addr.in6.sin6_flowinfo = 0;
-		}
+		memcpy(&addr.in6, from, sizeof(addr.in6));
+		addr.in6.sin6_flowinfo = 0;
+		addr_unmap(&addr);
 		break;
 	default:
 		return -EAFNOSUPPORT;

@@ -34,6 +34,8 @@ MUST_USE int addr_parse(struct view text, struct addr *ret_addr);
 MUST_USE int addr_parse_ip(struct view text, uint16_t port, struct addr *ret_addr);
 /* Copies a kernel address; v4-mapped becomes IPv4. Other families: -EAFNOSUPPORT. */
 MUST_USE int addr_from_sockaddr(const struct sockaddr_storage *from, struct addr *ret_addr);
+/* A v4-mapped IPv6 address becomes IPv4; others stay. */
+void addr_unmap(struct addr *addr);
 uint16_t addr_port(const struct addr *addr);
 void addr_set_port(struct addr *addr, uint16_t port);
 /* Text as addr_parse() takes it; "-" for no address. Returns text. */

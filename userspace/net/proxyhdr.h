@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The PROXY protocol header towards nodes (sessions.md section 10; HAProxy's proxy-protocol.txt). */
+/* The PROXY protocol header, from trusted peers and towards nodes (sessions.md sections 2 and 10;
+ * HAProxy's proxy-protocol.txt). Pure. */
 #ifndef NET_PROXYHDR_H
 #define NET_PROXYHDR_H
 
@@ -7,6 +8,8 @@
 
 #define PROXYHDR_MAX_BYTES 128
 #define PROXYHDR_ID_BYTES 28
+/* The longest header that is taken (SES-9): version 2; version 1 is one line of at most 107 bytes. */
+#define PROXYHDR_LONGEST_BYTES 1024
 
 /* "HMG1", 16 bytes of instance id, 8 bytes session number (big endian): TLV 0x05. */
 void proxyhdr_make_id(const unsigned char instance[16], uint64_t session,
@@ -17,5 +20,25 @@ void proxyhdr_make_id(const unsigned char instance[16], uint64_t session,
  */
 size_t proxyhdr_write(const struct addr *client, const struct addr *local,
 	const unsigned char id[PROXYHDR_ID_BYTES], unsigned char ret_header[PROXYHDR_MAX_BYTES]);
+
+/* ---- from a peer ---- */
+
+enum {
+	PROXYHDR_DONE = 0,
+	PROXYHDR_MORE,    /* the beginning of a header */
+	PROXYHDR_NONE,    /* no header: the bytes belong to the next layer */
+	PROXYHDR_INVALID, /* starts like one, and is none */
+};
+
+struct proxyhdr {
+	size_t len;                      /* of the header; what follows belongs to the next layer */
+	bool has_addresses;              /* false: LOCAL, UNKNOWN, UNSPEC; the socket's count */
+	struct addr source, destination; /* v4-mapped ones are plain IPv4 */
+	struct view id;                  /* TLV 0x05, within the bytes given; empty: none */
+};
+
+/* Looks at the bytes that have come so far, at least one. Returns PROXYHDR_*; ret_header is written on
+ * DONE only. The same bytes with more behind them give the same answer, unless that was MORE. */
+MUST_USE int proxyhdr_parse(struct view bytes, struct proxyhdr *ret_header);
 
 #endif

@@ -86,6 +86,36 @@ void front_base_starttls_done(struct front_base *base, bool permit_auth)
 	base->permit_auth = permit_auth;
 }
 
+static const struct front_base *base_of(const struct front *front)
+{
+	return (const struct front_base *)front;
+}
+
+enum front_end front_base_end(const struct front *front)
+{
+	return base_of(front)->end;
+}
+
+unsigned front_base_attempts(const struct front *front)
+{
+	return base_of(front)->attempts;
+}
+
+unsigned front_base_privacy(const struct front *front)
+{
+	return base_of(front)->privacy;
+}
+
+int front_base_last_mech(const struct front *front)
+{
+	return base_of(front)->last_mech;
+}
+
+const struct front_peer *front_base_peer(const struct front *front)
+{
+	return &base_of(front)->peer;
+}
+
 int proto_say(struct buf *out, const char *line)
 {
 	int r = buf_append_str(out, line);

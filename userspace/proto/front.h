@@ -32,6 +32,16 @@ bool front_base_count(struct front_base *base);
 /* After STARTTLS (SES-14). */
 void front_base_starttls_done(struct front_base *base, bool permit_auth);
 
+/* The questions of front_ops that the base answers; struct front begins with its base. */
+enum front_end front_base_end(const struct front *front);
+unsigned front_base_attempts(const struct front *front);
+unsigned front_base_privacy(const struct front *front);
+int front_base_last_mech(const struct front *front);
+const struct front_peer *front_base_peer(const struct front *front);
+#define FRONT_BASE_OPS                                                                         \
+	.end = front_base_end, .attempts = front_base_attempts, .privacy = front_base_privacy, \
+	.last_mech = front_base_last_mech, .peer = front_base_peer
+
 /* A line and CRLF. Returns PROTO_AGAIN or an error of the buffer. */
 MUST_USE int proto_say(struct buf *out, const char *line);
 

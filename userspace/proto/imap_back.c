@@ -5,7 +5,7 @@
  * a literal inside one is skipped by its length, so what it holds is never taken for a line
  * (SES-72). What the node says to the credential is held back until the final reply is known.
  */
-#include "proto/base64.h"
+#include "base/base64.h"
 #include "proto/proto.h"
 
 #include <errno.h>

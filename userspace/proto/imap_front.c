@@ -539,31 +539,6 @@ static int imap_front_refused(struct front *front, struct buf *out)
 	return count(front, out, PROTO_AGAIN);
 }
 
-static enum front_end imap_front_end(const struct front *front)
-{
-	return front->base.end;
-}
-
-static unsigned imap_front_privacy(const struct front *front)
-{
-	return front->base.privacy;
-}
-
-static unsigned imap_front_attempts(const struct front *front)
-{
-	return front->base.attempts;
-}
-
-static int imap_front_last_mech(const struct front *front)
-{
-	return front->base.last_mech;
-}
-
-static const struct front_peer *imap_front_peer(const struct front *front)
-{
-	return &front->base.peer;
-}
-
 const struct front_ops imap_front_ops = {
 	.name = "imap",
 	.create = imap_front_create,
@@ -575,9 +550,5 @@ const struct front_ops imap_front_ops = {
 	.take_credential = imap_front_take_credential,
 	.reply = imap_front_reply,
 	.refused = imap_front_refused,
-	.end = imap_front_end,
-	.attempts = imap_front_attempts,
-	.privacy = imap_front_privacy,
-	.last_mech = imap_front_last_mech,
-	.peer = imap_front_peer,
+	FRONT_BASE_OPS,
 };

@@ -2,7 +2,7 @@
 /* SASL PLAIN, LOGIN, OAUTHBEARER and XOAUTH2. */
 #include "proto/sasl.h"
 
-#include "proto/base64.h"
+#include "base/base64.h"
 
 #include <errno.h>
 

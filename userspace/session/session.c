@@ -45,6 +45,18 @@ const char *session_state_name(enum session_state state)
 	return states[state].name;
 }
 
+const char *session_route_name(enum session_route route)
+{
+	switch (route) {
+	case ROUTE_PIN:
+		return "pin";
+	case ROUTE_PASSTHROUGH:
+		return "passthrough";
+	default:
+		return mapping_route_name((enum mapping_route)route);
+	}
+}
+
 const char *session_reason_name(enum session_reason reason)
 {
 	return reasons[reason];
@@ -148,7 +160,9 @@ static void session_free_deferred(struct loop_deferred *deferred)
 	else
 		free(session->login);
 	snapshot_unref(session->snapshot);
+	snapshot_unref(session->node_snapshot);
 	free(session->account);
+	free(session->via);
 	free(session);
 	if (!pool->count && pool->on_empty)
 		pool->on_empty(pool);
@@ -178,6 +192,9 @@ static void on_deadline(struct timer *timer)
 	case S_DIALOGUE:
 		session_answer(session, FRONT_REPLY_TIMEOUT);
 		session_finish(session, REASON_PREAUTH_TIMEOUT);
+		break;
+	case S_PROXY:
+		session_close(session, REASON_PROXY_HEADER);
 		break;
 	case S_TLS:
 	case S_STARTTLS:
@@ -323,7 +340,9 @@ void session_update_watch(struct session *session)
 
 	if (!login || !login->watch.loop || session->state == S_CLOSED)
 		return;
-	if (session->state == S_TLS) {
+	if (session->state == S_PROXY) {
+		events = EPOLLIN;
+	} else if (session->state == S_TLS) {
 		events = login->stream.want;
 	} else {
 		if (may_read(session))
@@ -374,6 +393,9 @@ void session_run(struct session *session)
 		session_flush(session) < 0)
 		return;
 	switch (session->state) {
+	case S_PROXY:
+		session_proxy_progress(session);
+		break;
 	case S_TLS:
 		session_tls_progress(session);
 		break;
@@ -401,6 +423,10 @@ static void on_client_event(struct loop_watch *watch, uint32_t epoll_events)
 {
 	struct session *session = container_of(watch, struct login, watch)->session;
 
+	if (session->state == S_PROXY) {
+		session_run(session);
+		return;
+	}
 	if (epoll_events & (EPOLLERR | EPOLLHUP) && session->state != S_TLS) {
 		int error = sock_error(session->login->stream.fd);
 
@@ -434,9 +460,9 @@ int session_open(struct session_pool *pool, struct listener *listener, int fd,
 
 	if (r < 0)
 		return r;
-	session->snapshot = snapshot_ref(pool->server->snapshot);
+	session->snapshot = snapshot_ref(pool->snapshot);
 	session->listener = listener;
-	session->settings = &session->snapshot->config->listeners[listener->index];
+	session->settings = snapshot_listener(session->snapshot, listener);
 	session->client = *peer;
 	session->number = atomic_fetch_add(&pool->server->session_numbers, 1) + 1;
 	session->accepted_ms = clock_mono_ms();
@@ -490,11 +516,16 @@ void session_after_reply(struct session *session, int outcome)
 
 void session_answer(struct session *session, enum front_reply reply)
 {
+	int r = 0;
+
 	session_wipe_credential(session);
 	session_drop_dial(session);
-	if (session->login->front &&
-		session->login->front_ops->reply(
-			session->login->front, reply, &session->login->out) < 0)
+	if (session->login->front)
+		r = session->login->front_ops->reply(
+			session->login->front, reply, &session->login->out);
+	else if (session_is_passthrough(session))
+		r = session_passthrough_reply(session, reply);
+	if (r < 0)
 		buf_clear(&session->login->out); /* no memory: close without the line */
 	if (session->login->front)
 		session->attempts =
@@ -511,7 +542,8 @@ void session_unavailable(struct session *session, enum session_reason reason)
 {
 	if (session->node)
 		atomic_fetch_add(&session->node->unavailable, 1);
-	session_count_auth(session, AUTH_UNAVAILABLE);
+	if (!session_is_passthrough(session))
+		session_count_auth(session, AUTH_UNAVAILABLE);
 	session_answer(session, FRONT_REPLY_UNAVAILABLE);
 	session_finish(session, reason);
 }
@@ -557,6 +589,7 @@ static void login_end(struct session *session, struct login *login)
 		login->front = NULL;
 	}
 	loop_watch_del(&login->watch);
+	loop_timer_del(session->pool->loop, &login->proxy_wait);
 	stream_close(&login->stream);
 	buf_fini(&login->in);
 	buf_fini(&login->out);
@@ -623,6 +656,8 @@ void session_pool_fini(struct session_pool *pool)
 	free(pool->slots);
 	pool->slots = NULL;
 	pool->slot_count = 0;
+	snapshot_unref(pool->snapshot);
+	pool->snapshot = NULL;
 	current_pool = NULL;
 }
 
@@ -632,8 +667,7 @@ void session_pool_drain(struct session_pool *pool)
 	list_for_each_safe (node, next, &pool->sessions) {
 		struct session *session = list_entry(node, struct session, link);
 
-		if (session->state == S_ACCEPT || session->state == S_TLS ||
-			session->state == S_STARTTLS) {
+		if (session->state <= S_TLS || session->state == S_STARTTLS) {
 			session_close(session, REASON_SHUTDOWN);
 		} else if (session->state < S_SPLICE) {
 			session_answer(session, FRONT_REPLY_SHUTDOWN);

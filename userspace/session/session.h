@@ -35,20 +35,24 @@ enum session_limit {
 };
 
 /*        name         may go to                                             limit */
-#define SESSION_STATES(X)                                                                         \
-	X(ACCEPT, BIT(S_TLS) | BIT(S_DIALOGUE) | BIT(S_CLOSED), LIMIT_NONE)                       \
-	X(TLS, BIT(S_DIALOGUE) | BIT(S_CLOSED), LIMIT_PREAUTH)                                    \
-	X(DIALOGUE, BIT(S_STARTTLS) | BIT(S_HOLD) | BIT(S_LOOKUP) | BIT(S_FLUSH) | BIT(S_CLOSED), \
-		LIMIT_PREAUTH)                                                                    \
-	X(STARTTLS, BIT(S_TLS) | BIT(S_CLOSED), LIMIT_PREAUTH)                                    \
-	X(HOLD, BIT(S_HOLD) | BIT(S_LOOKUP) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_HOLD)           \
-	X(LOOKUP, BIT(S_DIAL) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_LOOKUP)                       \
-	X(DIAL, BIT(S_REPLAY) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_WINDOW)                       \
-	X(REPLAY, BIT(S_DIALOGUE) | BIT(S_SPLICE) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_WINDOW)   \
-	X(SPLICE, BIT(S_ESTABLISHED) | BIT(S_CLOSED), LIMIT_DRAIN)                                \
-	X(ESTABLISHED, BIT(S_CLOSED), LIMIT_NONE)                                                 \
-	X(FLUSH, BIT(S_LINGER) | BIT(S_CLOSED), LIMIT_DRAIN)                                      \
-	X(LINGER, BIT(S_CLOSED), LIMIT_LINGER)                                                    \
+#define SESSION_STATES(X)                                                                       \
+	X(ACCEPT, BIT(S_PROXY) | BIT(S_TLS) | BIT(S_DIALOGUE) | BIT(S_DIAL) | BIT(S_CLOSED),    \
+		LIMIT_NONE)                                                                     \
+	X(PROXY, BIT(S_TLS) | BIT(S_DIALOGUE) | BIT(S_DIAL) | BIT(S_CLOSED), LIMIT_PREAUTH)     \
+	X(TLS, BIT(S_DIALOGUE) | BIT(S_DIAL) | BIT(S_CLOSED), LIMIT_PREAUTH)                    \
+	X(DIALOGUE,                                                                             \
+		BIT(S_STARTTLS) | BIT(S_HOLD) | BIT(S_LOOKUP) | BIT(S_DIAL) | BIT(S_FLUSH) |    \
+			BIT(S_CLOSED),                                                          \
+		LIMIT_PREAUTH)                                                                  \
+	X(STARTTLS, BIT(S_TLS) | BIT(S_CLOSED), LIMIT_PREAUTH)                                  \
+	X(HOLD, BIT(S_HOLD) | BIT(S_LOOKUP) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_HOLD)         \
+	X(LOOKUP, BIT(S_DIAL) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_LOOKUP)                     \
+	X(DIAL, BIT(S_REPLAY) | BIT(S_SPLICE) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_WINDOW)     \
+	X(REPLAY, BIT(S_DIALOGUE) | BIT(S_SPLICE) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_WINDOW) \
+	X(SPLICE, BIT(S_ESTABLISHED) | BIT(S_CLOSED), LIMIT_DRAIN)                              \
+	X(ESTABLISHED, BIT(S_CLOSED), LIMIT_NONE)                                               \
+	X(FLUSH, BIT(S_LINGER) | BIT(S_CLOSED), LIMIT_DRAIN)                                    \
+	X(LINGER, BIT(S_CLOSED), LIMIT_LINGER)                                                  \
 	X(CLOSED, 0, LIMIT_NONE)
 
 enum session_state {
@@ -83,8 +87,12 @@ struct login {
 	struct buf in, out;  /* secret */
 	const struct front_ops *front_ops;
 	struct front *front;
-	bool client_eof;  /* the client's direction has ended; its last input is still answered */
-	uint16_t privacy; /* of front_ops->privacy(), already counted */
+	bool client_eof; /* the client's direction has ended; its last input is still answered */
+	bool trusted;    /* the socket's peer is in proxy_trusted (SES-61) */
+	bool proxied;    /* a PROXY header told the addresses */
+	uint8_t ttl;     /* hops left, this one included */
+	struct timer proxy_wait; /* how long a server-first leg waits for an optional header */
+	uint16_t privacy;        /* of front_ops->privacy(), already counted */
 
 	/* Filled by identify, wiped after the replay. */
 	struct proto_credential *credential;
@@ -99,15 +107,17 @@ struct session {
 	enum session_state state : 8;
 	enum session_reason reason : 8;
 
-	struct snapshot *snapshot; /* reference: settings it started with */
-	struct listener *listener; /* counters; lives as long as the server */
+	struct snapshot *snapshot;      /* reference: settings it started with */
+	struct snapshot *node_snapshot; /* reference: a newer one that node comes from, or NULL */
+	struct listener *listener;      /* counters; borrowed from snapshot */
 	const struct config_listener *settings;
 	struct addr client;
 	uint64_t number;
 	struct login *login; /* owned; NULL once established */
 	struct relay *relay; /* owned; NULL before */
 	char *account;       /* normalised; NULL before the first accepted identifier */
-	struct node *node;   /* borrowed from snapshot; NULL before the lookup */
+	char *via;           /* the id of a trusted peer's session, or NULL */
+	struct node *node;   /* borrowed from a snapshot; NULL before the lookup */
 	const struct config_destination *destination;
 
 	/* For the log line. */
@@ -117,11 +127,21 @@ struct session {
 	int32_t phase_ms[PHASES];             /* -1: not reached */
 	uint16_t attempts;
 	int8_t mech;    /* enum sasl_mech or -1 */
-	int8_t route;   /* enum mapping_route or -1 */
+	int8_t route;   /* enum session_route or -1 */
 	int8_t path[2]; /* enum relay_path */
 	bool cache_hit;
 	bool counted_active; /* in node->active */
 };
+
+/* How the node was chosen: the mapping's routes, then those that need no lookup. */
+enum session_route {
+	ROUTE_MAPPED = MAPPING_MAPPED,
+	ROUTE_DEFAULT = MAPPING_DEFAULT,
+	ROUTE_STALE = MAPPING_STALE,
+	ROUTE_PIN,
+	ROUTE_PASSTHROUGH,
+};
+const char *session_route_name(enum session_route route);
 
 const char *session_state_name(enum session_state state);
 const char *session_reason_name(enum session_reason reason);
@@ -137,6 +157,7 @@ struct session_slot {
 
 struct session_pool {
 	struct server *server;
+	struct snapshot *snapshot; /* reference: what new sessions start with */
 	struct loop *loop;
 	struct resolver *resolver;
 	struct list_node sessions;
@@ -152,6 +173,9 @@ struct session_pool {
 
 MUST_USE int session_pool_init(
 	struct session_pool *pool, struct server *server, struct loop *loop, unsigned worker);
+/* New sessions start with this snapshot (a reference is taken); of its settings, those that live
+ * sessions follow are applied to them (CFG-55). */
+void session_pool_follow(struct session_pool *pool, struct snapshot *snapshot);
 /* Ends every session at once. */
 void session_pool_fini(struct session_pool *pool);
 uint64_t session_handle(const struct session *session);
@@ -209,6 +233,16 @@ int session_read_client(struct session *session);
 
 /* ---- steps ---- */
 
+void session_accepted(struct session *session);   /* step_accept.c: the addresses are known */
+void session_step_proxy(struct session *session); /* step_proxy.c: start */
+void session_proxy_progress(struct session *session);
+/* What a trusted peer said (SES-61). Returns false when it makes a loop: the session was answered. */
+bool session_take_peer(struct session *session);
+void session_step_passthrough(struct session *session); /* step_passthrough.c */
+void session_passthrough_ready(struct session *session);
+bool session_is_passthrough(const struct session *session);
+/* The line before the close when there is no front. Returns 0 or -errno. */
+MUST_USE int session_passthrough_reply(struct session *session, enum front_reply reply);
 void session_step_tls(struct session *session); /* step_tls.c: start */
 void session_tls_progress(struct session *session);
 void session_step_dialogue(struct session *session); /* step_dialogue.c: start */

@@ -65,7 +65,7 @@ static void log_account(struct log_line *line, const struct session *session)
 
 	if (!session->account) {
 		log_str(line, "account", NULL);
-	} else if (session->snapshot->config->server.log_accounts_full) {
+	} else if (session->pool->snapshot->config->server.log_accounts_full) {
 		log_str(line, "account", session->account);
 	} else {
 		session_redact(view_str(session->account), redacted, sizeof(redacted));
@@ -83,6 +83,8 @@ void session_log(struct session *session)
 	log_start(&line, LOGL_INFO, "session");
 	session_format_id(session, id);
 	log_str(&line, "id", id);
+	if (session->via)
+		log_str(&line, "via", session->via);
 	log_str(&line, "proto", protocol_name(session->settings->protocol));
 	log_str(&line, "listener", session->settings->name);
 	log_str(&line, "client", addr_format(&session->client, client));
@@ -95,9 +97,9 @@ void session_log(struct session *session)
 	log_int(&line, "attempts", session->attempts);
 	log_str(&line, "node", session->node ? session->node->name : NULL);
 	log_str(&line, "route",
-		session->route >= 0 ? mapping_route_name((enum mapping_route)session->route)
+		session->route >= 0 ? session_route_name((enum session_route)session->route)
 				    : NULL);
-	if (session->route >= 0)
+	if (session->phase_ms[PHASE_LOOKUP] >= 0)
 		log_str(&line, "cache", session->cache_hit ? "hit" : "miss");
 	log_str(&line, "path_up", relay_path_name((enum relay_path)session->path[RELAY_UP]));
 	log_str(&line, "path_down", relay_path_name((enum relay_path)session->path[RELAY_DOWN]));

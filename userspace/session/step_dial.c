@@ -54,7 +54,7 @@ static void close_leg(struct dial *dial)
 	dial->back = NULL;
 	buf_fini(&dial->in);
 	buf_fini(&dial->out);
-	dial->secured = dial->connected = false;
+	dial->secured = dial->connected = dial->settled = false;
 	dial->read_want = 0;
 }
 
@@ -178,6 +178,16 @@ static struct dial_fault tls_fault(int error)
 	return (struct dial_fault){ REASON_TLS_NODE, HEALTH_FAIL_CLIENT, io };
 }
 
+/* The leg stands (again, after STARTTLS): the node's dialogue goes on. */
+static void leg_ready(struct session *session)
+{
+	session->login->dial->phase = DIAL_TALK;
+	if (session_is_passthrough(session))
+		session_passthrough_ready(session);
+	else
+		session_replay_start(session);
+}
+
 static void tls_progress(struct session *session)
 {
 	struct dial *dial = session->login->dial;
@@ -193,8 +203,7 @@ static void tls_progress(struct session *session)
 	}
 	dial->secured = true;
 	dial->stream.want = 0;
-	dial->phase = DIAL_TALK;
-	session_replay_start(session);
+	leg_ready(session);
 }
 
 void dial_start_tls(struct session *session)
@@ -219,8 +228,7 @@ static void preamble_done(struct session *session)
 		dial_start_tls(session);
 		return;
 	}
-	dial->phase = DIAL_TALK;
-	session_replay_start(session);
+	leg_ready(session);
 }
 
 static void preamble_progress(struct session *session)
@@ -306,7 +314,8 @@ static int connect_one(struct session *session, const struct addr *addr)
 	bool others = dial->addr_next < dial->addr_count || dial->retries_left;
 	int fd, r;
 
-	r = node_source_next(session->node, addr->sa.sa_family, &source);
+	r = node_source_next(session->node, session->destination->source_ips,
+		session->destination->source_ip_count, addr->sa.sa_family, &source);
 	if (r < 0)
 		return r;
 	fd = sock_connect_start(addr, &source);
@@ -328,7 +337,7 @@ static void connect_next(struct session *session)
 	int r;
 
 	dial->phase = DIAL_CONNECT;
-	if (server_is_own_listener(session->pool->server, addr)) {
+	if (server_is_own_listener(session->pool->server, session->pool->snapshot, addr)) {
 		log_event_limited(
 			LOGL_ERROR, "loop", session->node->name, "node", session->node->name, NULL);
 		dial_failed(session, (struct dial_fault){ REASON_LOOP, HEALTH_NONE, false });
@@ -371,18 +380,36 @@ static void attempt_start(struct session *session)
 
 /* ---- entry ---- */
 
+/*
+ * Where a destination is declared. A session that began before a reload may be sent to a node that
+ * came with it: that node is found in the newer snapshot. In the moment in which the mapping knows
+ * the node and this worker does not yet, it is the default, as it was until now.
+ */
+static struct snapshot *find_node(struct session *session, const char *destination, int *ret_index)
+{
+	struct snapshot *newest = session->pool->snapshot;
+
+	*ret_index = snapshot_find(session->snapshot, destination);
+	if (*ret_index >= 0)
+		return session->snapshot;
+	*ret_index = snapshot_find(newest, destination);
+	if (*ret_index >= 0) {
+		snapshot_unref(session->node_snapshot);
+		session->node_snapshot = snapshot_ref(newest);
+		return newest;
+	}
+	*ret_index = snapshot_find(
+		session->snapshot, session->snapshot->config->routing.default_destination);
+	return session->snapshot;
+}
+
 /* Chooses node and leg. Returns false when the session was answered instead. */
 static bool choose_leg(struct session *session, const char *destination)
 {
-	struct snapshot *snapshot = session->snapshot;
-	int index = snapshot_find(snapshot, destination);
+	int index;
+	struct snapshot *snapshot = find_node(session, destination, &index);
 	const struct config_leg *leg;
 
-	if (index < 0) { /* cannot happen: the mapping answers declared names only */
-		session->node = NULL;
-		session_unavailable(session, REASON_INTERNAL);
-		return false;
-	}
 	session->node = snapshot->nodes[index];
 	session->destination = &snapshot->config->destinations[index];
 	leg = &session->destination->legs[session->settings->protocol];
@@ -430,7 +457,7 @@ void session_step_dial(struct session *session, const char *destination)
 	buf_init(&dial->out, NODE_OUT_BYTES, true);
 	if (!choose_leg(session, destination) || !pass_breaker(session))
 		return;
-	if (dial->leg->forwarding == CONFIG_FORWARDING_XCLIENT && config->server.proxy_ttl <= 1) {
+	if (dial->leg->forwarding == CONFIG_FORWARDING_XCLIENT && session->login->ttl <= 1) {
 		session_unavailable(session, REASON_LOOP); /* SES-63 */
 		return;
 	}

@@ -13,26 +13,34 @@
 
 #define OUT_HIGH_BYTES 16384 /* above it no further command is answered until it is sent */
 
-static const struct front_ops *front_ops_of(enum protocol protocol)
+static const struct front_ops *const fronts[] = {
+	[PROTOCOL_IMAP] = &imap_front_ops,
+	[PROTOCOL_POP3] = &pop3_front_ops,
+	[PROTOCOL_MANAGESIEVE] = &sieve_front_ops,
+	[PROTOCOL_SUBMISSION] = &smtp_front_ops,
+};
+
+static size_t pick_mechs(
+	const struct config_capabilities *caps, enum sasl_mech ret_mechs[SASL_MECHS])
 {
-	return protocol == PROTOCOL_IMAP ? &imap_front_ops : NULL;
+	static const enum sasl_mech mechs[] = {
+		[CONFIG_SASL_PLAIN] = SASL_PLAIN,
+		[CONFIG_SASL_LOGIN] = SASL_LOGIN,
+		[CONFIG_SASL_OAUTHBEARER] = SASL_OAUTHBEARER,
+		[CONFIG_SASL_XOAUTH2] = SASL_XOAUTH2,
+	};
+
+	for (size_t i = 0; i < caps->mech_count; i++)
+		ret_mechs[i] = mechs[caps->mechs[i]];
+	return caps->mech_count;
 }
 
-static const enum sasl_mech front_mechs[] = { SASL_PLAIN, SASL_LOGIN };
-
-/* The configured mechanisms that this build speaks, in configured order. */
-static size_t pick_mechs(const struct config *config, enum sasl_mech ret_mechs[SASL_MECHS])
+/* An address literal without its brackets: what EHLO's answer shows. */
+static const char *bare_literal(const struct addr *addr, char text[ADDR_TEXT_SIZE])
 {
-	const struct config_capabilities *caps = &config->capabilities[PROTOCOL_IMAP];
-	size_t count = 0;
-
-	for (size_t i = 0; i < caps->mech_count; i++) {
-		for (size_t k = 0; k < ARRAY_SIZE(front_mechs); k++) {
-			if ((int)caps->mechs[i] == (int)front_mechs[k])
-				ret_mechs[count++] = front_mechs[k];
-		}
-	}
-	return count;
+	addr_format_literal(addr, text);
+	text[strlen(text) - 1] = '\0';
+	return text + 1;
 }
 
 static int front_create(struct session *session, bool secure)
@@ -40,43 +48,47 @@ static int front_create(struct session *session, bool secure)
 	const struct config *config = session->snapshot->config;
 	const struct config_capabilities *caps = &config->capabilities[session->settings->protocol];
 	enum sasl_mech mechs[SASL_MECHS];
-	char literal[ADDR_TEXT_SIZE];
+	char literal[ADDR_TEXT_SIZE], client[ADDR_TEXT_SIZE];
 	struct front_params params = {
 		.host = config->server.hostname
 			? config->server.hostname
 			: addr_format_literal(&session->login->local, literal),
 		.banner = caps->banner,
 		.capabilities = caps->advertise_joined,
+		.implementation = caps->implementation,
+		.client = bare_literal(&session->client, client),
 		.mechs = mechs,
-		.mech_count = pick_mechs(config, mechs),
+		.mech_count = pick_mechs(caps, mechs),
 		.offer_starttls = session->settings->tls == CONFIG_TLS_STARTTLS,
 		.permit_auth = secure || caps->allow_plain_auth_without_tls,
+		.trusted = session->login->trusted,
 		.max_attempts = (unsigned)session->settings->max_auth_attempts,
 	};
 
-	session->login->front_ops = front_ops_of(session->settings->protocol);
+	session->login->front_ops = fronts[session->settings->protocol];
 	return session->login->front_ops->create(&params, &session->login->front);
 }
 
 void session_step_dialogue(struct session *session)
 {
 	bool secure = stream_is_tls(&session->login->stream);
-	int r;
+	bool greets = true;
+	int r = 0;
 
 	session_phase_start(session);
 	session_set_state(session, S_DIALOGUE);
-	if (session->login
-			->front) { /* after STARTTLS: IMAP says nothing (RFC 9051 section 6.2.1) */
+	if (session->login->front) { /* after STARTTLS */
 		session->login->front_ops->starttls_done(session->login->front, true);
+		/* ManageSieve repeats its capabilities (RFC 5804 section 2.2). */
+		greets = session->settings->protocol == PROTOCOL_MANAGESIEVE;
 	} else {
 		r = front_create(session, secure);
-		if (r == 0)
-			r = session->login->front_ops->greet(
-				session->login->front, &session->login->out);
-		if (r < 0) {
-			session_close(session, REASON_INTERNAL);
-			return;
-		}
+	}
+	if (r == 0 && greets)
+		r = session->login->front_ops->greet(session->login->front, &session->login->out);
+	if (r < 0) {
+		session_close(session, REASON_INTERNAL);
+		return;
 	}
 	/* TLS may hold decrypted bytes for which no event will come. */
 	if (secure && session_read_client(session))
@@ -123,7 +135,8 @@ static void start_attempt(struct session *session)
 	session->login->front_ops->take_credential(
 		session->login->front, session->login->credential);
 	session_phase_end(session, PHASE_DIALOGUE);
-	session_step_identify(session);
+	if (session_take_peer(session))
+		session_step_identify(session);
 }
 
 /* One step of the front. Returns false when it needs more input or the output must go first. */

@@ -5,7 +5,9 @@
  * up (MAP-14).
  */
 #include "session/session.h"
+#include "identity/token.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 static void rejected(struct session *session)
@@ -21,25 +23,62 @@ static void rejected(struct session *session)
 	session_after_reply(session, r);
 }
 
-void session_step_identify(struct session *session)
+/* A login name, or -ENOENT: only the token may tell, and it does not (SES-41). */
+static int login_name(const struct session *session, struct buf *ret_login)
 {
-	const struct config *config = session->snapshot->config;
-	const struct identity_rules *rules = &config->identity_rules;
+	const struct proto_credential *credential = session->login->credential;
+	struct view name = proto_credential_login(credential);
+	int r;
+
+	if (name.len)
+		return buf_append_view(ret_login, name);
+	r = identity_token(session->snapshot->config->oauth_jwt_username_claim,
+		view_make(buf_view(&credential->message).data + credential->token_at,
+			credential->token_len),
+		ret_login);
+	return r > 0 ? -ENOENT : r;
+}
+
+/* No identity at all: the default node, without an account (SES-41, MAP-15). */
+static void nobody(struct session *session)
+{
+	free(session->account);
+	session->account = NULL;
+	session->route = ROUTE_DEFAULT;
+	session_step_dial(session, session->snapshot->config->routing.default_destination);
+}
+
+static bool authzid_ok(const struct session *session)
+{
 	const struct proto_credential *credential = session->login->credential;
 	struct view message = buf_view(&credential->message);
-	struct view authcid =
-		view_make(message.data + credential->authcid_at, credential->authcid_len);
-	struct view authzid =
-		view_make(message.data + credential->authzid_at, credential->authzid_len);
-	struct identity identity;
 
-	if (!identity_authzid_ok(rules, authzid, authcid) ||
-		identity_login(rules, authcid, &identity) < 0) {
+	return identity_authzid_ok(&session->snapshot->config->identity_rules,
+		view_make(message.data + credential->authzid_at, credential->authzid_len),
+		proto_credential_login(credential));
+}
+
+void session_step_identify(struct session *session)
+{
+	CLEANUP(buf_fini) struct buf login;
+	struct identity identity;
+	int r;
+
+	buf_init(&login, IDENTITY_LOGIN_BYTES, false);
+	r = login_name(session, &login);
+	if (r == -ENOENT) {
+		nobody(session);
+		return;
+	}
+	if (r == -ENOBUFS || (r == 0 && !authzid_ok(session)) ||
+		(r == 0 &&
+			identity_login(&session->snapshot->config->identity_rules, buf_view(&login),
+				&identity) < 0)) {
 		rejected(session);
 		return;
 	}
 	free(session->account);
-	session->account = view_dup(view_make(identity.account, identity.len));
+	session->account = r == 0 ? view_dup(view_make(identity.account, identity.len)) : NULL;
 	if (!session->account) {
 		session_close(session, REASON_INTERNAL);
 		return;

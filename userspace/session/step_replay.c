@@ -12,22 +12,34 @@
 #include <string.h>
 
 #define READ_BYTES 4096
+#define SETTLE_MS 5
 
 static void run_outcome(struct session *session, int outcome);
 static ssize_t read_node(struct dial *dial);
 
 static const struct dial_fault fault_internal = { REASON_INTERNAL, HEALTH_NONE, false };
 
+static const struct back_ops *const backs[] = {
+	[PROTOCOL_IMAP] = &imap_back_ops,
+	[PROTOCOL_POP3] = &pop3_back_ops,
+	[PROTOCOL_MANAGESIEVE] = &sieve_back_ops,
+	[PROTOCOL_SUBMISSION] = &smtp_back_ops,
+};
+
 static int back_create(struct session *session)
 {
 	struct dial *dial = session->login->dial;
 	const struct config *config = session->snapshot->config;
+	const struct front_ops *front_ops = session->login->front_ops;
+	const struct front *front = session->login->front;
 	struct back_params params = {
 		.starttls = dial->leg->tls == CONFIG_TLS_STARTTLS,
 		.host = config->server.hostname
 			? config->server.hostname
 			: addr_format_literal(&session->login->local, dial->host),
 		.client_tag = session->login->credential->tag,
+		.helo = front_ops->helo ? front_ops->helo(front) : "",
+		.utf8 = front_ops->utf8 && front_ops->utf8(front),
 	};
 
 	if (dial->leg->forwarding == CONFIG_FORWARDING_XCLIENT) {
@@ -37,13 +49,13 @@ static int back_create(struct session *session)
 			.local_ip = addr_format_ip(&session->login->local, dial->local_ip),
 			.client_port = addr_port(&session->client),
 			.local_port = addr_port(&session->login->local),
-			.ttl = (unsigned)config->server.proxy_ttl - 1,
+			.ttl = session->login->ttl - 1u,
 			.session_id = dial->id,
 			.client_tls = stream_is_tls(&session->login->stream),
 		};
 		params.forward = &dial->forward;
 	}
-	dial->back_ops = &imap_back_ops;
+	dial->back_ops = backs[session->settings->protocol];
 	return dial->back_ops->create(&params, &dial->back);
 }
 
@@ -73,6 +85,32 @@ static bool may_send_secret(const struct session *session)
 			session->destination->allow_plaintext_auth);
 }
 
+static void send_credential(struct session *session);
+
+static void on_settled(struct timer *timer)
+{
+	struct session *session = container_of(timer, struct dial, timer)->session;
+
+	send_credential(session);
+	if (session->login && session->login->dial)
+		dial_update_watch(session->login->dial);
+	session_update_watch(session);
+}
+
+/* Dovecot 2.3 overlooks a command that arrives within microseconds of its ManageSieve greeting on an
+ * implicit TLS port: it has been decrypted by then, and no event tells. */
+static bool must_settle(struct session *session)
+{
+	struct dial *dial = session->login->dial;
+
+	if (dial->settled || session->settings->protocol != PROTOCOL_MANAGESIEVE ||
+		dial->leg->tls != CONFIG_TLS_IMPLICIT)
+		return false;
+	dial->settled = true;
+	loop_timer_set(session->pool->loop, &dial->timer, SETTLE_MS, on_settled);
+	return true;
+}
+
 static void send_credential(struct session *session)
 {
 	struct dial *dial = session->login->dial;
@@ -85,6 +123,8 @@ static void send_credential(struct session *session)
 			session, (struct dial_fault){ REASON_NODE_REFUSED, HEALTH_NONE, false });
 		return;
 	}
+	if (must_settle(session))
+		return;
 	session_phase_end(session, PHASE_DIAL);
 	session_set_state(session, S_REPLAY);
 	/* What the node has sent so far was sent before it saw the credential (SES-57). */

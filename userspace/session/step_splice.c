@@ -86,7 +86,7 @@ static int start_relay(struct session *session)
 		},
 		.session = session->number,
 		.protocol = protocol_name(session->settings->protocol),
-		.idle_ms = session->snapshot->config->server.bridge_idle_ms,
+		.idle_ms = session->pool->snapshot->config->server.bridge_idle_ms,
 		.drain_ms = DRAIN_MS,
 		.done = on_relay_done,
 		.arg = session,
@@ -114,7 +114,8 @@ void session_step_splice(struct session *session)
 		return;
 	}
 	session_drop_dial(session);
-	session->login->front_ops->free(session->login->front);
+	if (session->login->front)
+		session->login->front_ops->free(session->login->front);
 	session->login->front = NULL;
 	buf_fini(&session->login->in);
 	buf_fini(&session->login->out);

@@ -53,5 +53,8 @@ void session_tls_progress(struct session *session)
 	session->tls_version = tls_stream_version(&session->login->stream);
 	session->tls_cipher = tls_stream_cipher(&session->login->stream);
 	session->login->stream.want = 0;
-	session_step_dialogue(session);
+	if (session_is_passthrough(session))
+		session_step_passthrough(session);
+	else
+		session_step_dialogue(session);
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Base64, strict on input and canonical on output. */
-#include "proto/base64.h"
+#include "base/base64.h"
 
 #include <errno.h>
 
-static int value_of(char c)
+/* extra: the last two characters of the alphabet. */
+static int value_of(char c, const char extra[2])
 {
 	if (c >= 'A' && c <= 'Z')
 		return c - 'A';
@@ -12,7 +13,7 @@ static int value_of(char c)
 		return c - 'a' + 26;
 	if (c >= '0' && c <= '9')
 		return c - '0' + 52;
-	return c == '+' ? 62 : c == '/' ? 63 : -1;
+	return c == extra[0] ? 62 : c == extra[1] ? 63 : -1;
 }
 
 /* Drops the padding. Returns false if there is more of it than the length allows. */
@@ -29,7 +30,7 @@ static bool strip_padding(struct view *text)
 	return padding == 0 || padding == (4 - text->len % 4) % 4;
 }
 
-int base64_decode(struct view text, struct buf *out)
+static int decode(struct view text, const char extra[2], struct buf *out)
 {
 	uint32_t bits = 0;
 	unsigned count = 0;
@@ -37,14 +38,12 @@ int base64_decode(struct view text, struct buf *out)
 	size_t n = 0;
 	int r;
 
-	if (!strip_padding(&text))
-		return -EINVAL;
 	r = buf_reserve(out, text.len / 4 * 3 + 3);
 	if (r < 0)
 		return r;
 	to = (unsigned char *)buf_tail(out);
 	for (size_t i = 0; i < text.len; i++) {
-		int value = value_of(text.data[i]);
+		int value = value_of(text.data[i], extra);
 
 		if (value < 0)
 			return -EINVAL;
@@ -59,6 +58,16 @@ int base64_decode(struct view text, struct buf *out)
 		return -EINVAL; /* unused bits must be zero */
 	buf_commit(out, n);
 	return 0;
+}
+
+int base64_decode(struct view text, struct buf *out)
+{
+	return strip_padding(&text) ? decode(text, "+/", out) : -EINVAL;
+}
+
+int base64url_decode(struct view text, struct buf *out)
+{
+	return text.len % 4 == 1 ? -EINVAL : decode(text, "-_", out);
 }
 
 int base64_encode(struct view bytes, struct buf *out)

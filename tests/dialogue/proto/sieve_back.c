@@ -1,0 +1,520 @@
+// SPDX-License-Identifier: Apache-2.0
+/* ManageSieve conversations with a node; sessions.md sections 9, 10 and 12. */
+#include "dialogue/dialogue.h"
+#include "proto/sasl.h"
+
+#define CAPS "\"IMPLEMENTATION\" \"x\"\r\n\"SASL\" \"\"\r\n\"SIEVE\" {8}\r\nfileinto\r\n"
+#define HELLO CAPS "OK \"Ready.\"\r\n"
+#define CRED "AUTHENTICATE \"PLAIN\" \"AGJvYgBwdw==\"\r\n"
+#define XCLIENT_LINE                                                           \
+	"XCLIENT ADDR=192.0.2.1 PORT=4000 DESTADDR=2001:db8::9 DESTPORT=4190 " \
+	"SESSION=H1234-1 TTL=6 CLIENT-TRANSPORT=TLS\r\n"
+
+enum turn_kind { END, NODE, STARTTLS_DONE, REPLAY };
+
+/* One turn: what the node sends, what the router says then. Turn by turn, as answers have no tag. */
+struct turn {
+	enum turn_kind kind;
+	const char *node;
+	int result;
+	const char *to_node, *to_client;
+};
+
+struct script {
+	const char *name;
+	bool starttls, forward;
+	enum sasl_mech mech;
+	struct turn turns[6];
+	enum back_failure failure;
+	bool temporarily, for_good;
+};
+
+static const struct script scripts[] = {
+	{ "accepted", false, false, SASL_PLAIN,
+		{ { NODE, HELLO, BACK_READY, "", "" }, { REPLAY, "", PROTO_MORE, CRED, "" },
+			{ NODE, "OK \"Logged in.\"\r\n", BACK_ACCEPTED, "",
+				"OK \"Logged in.\"\r\n" } } },
+	{ "SES-70 LOGIN is replayed as PLAIN, bare words", false, false, SASL_LOGIN,
+		{ { NODE, "ok\r\n", BACK_READY, "", "" }, { REPLAY, "", PROTO_MORE, CRED, "" },
+			{ NODE, "OK\r\n", BACK_ACCEPTED, "", "OK\r\n" } } },
+	{ "SES-74 refused", false, false, SASL_PLAIN,
+		{ { NODE, HELLO, BACK_READY, "", "" }, { REPLAY, "", PROTO_MORE, CRED, "" },
+			{ NODE, "NO \"Authentication failed (TRYLATER).\"\r\n", BACK_REFUSED, "",
+				"NO \"Authentication failed (TRYLATER).\"\r\n" } } },
+	{ "SES-74 refused temporarily", false, false, SASL_PLAIN,
+		{ { NODE, HELLO, BACK_READY, "", "" }, { REPLAY, "", PROTO_MORE, CRED, "" },
+			{ NODE, "no (trylater) \"x\"\r\n", BACK_REFUSED, "",
+				"no (trylater) \"x\"\r\n" } },
+		.temporarily = true },
+	{ "SES-74 TRYLATER with a detail", false, false, SASL_PLAIN,
+		{ { NODE, HELLO, BACK_READY, "", "" }, { REPLAY, "", PROTO_MORE, CRED, "" },
+			{ NODE, "NO (TRYLATER/X) \"x\"\r\n", BACK_REFUSED, "",
+				"NO (TRYLATER/X) \"x\"\r\n" } },
+		.temporarily = true },
+	{ "SES-74 no other code is temporary", false, false, SASL_PLAIN,
+		{ { NODE, HELLO, BACK_READY, "", "" }, { REPLAY, "", PROTO_MORE, CRED, "" },
+			{ NODE, "NO (TRYLATERX) \"x\"\r\n", BACK_REFUSED, "",
+				"NO (TRYLATERX) \"x\"\r\n" } } },
+	{ "SES-74 a code cut short", false, false, SASL_PLAIN,
+		{ { NODE, HELLO, BACK_READY, "", "" }, { REPLAY, "", PROTO_MORE, CRED, "" },
+			{ NODE, "NO (TRYLATER\r\n", BACK_REFUSED, "", "NO (TRYLATER\r\n" } } },
+	{ "SES-75 BYE", false, false, SASL_PLAIN,
+		{ { NODE, HELLO, BACK_READY, "", "" }, { REPLAY, "", PROTO_MORE, CRED, "" },
+			{ NODE, "BYE (TRYLATER) \"Later.\"\r\n", BACK_REFUSED, "",
+				"BYE (TRYLATER) \"Later.\"\r\n" } },
+		.temporarily = true, .for_good = true },
+	{ "SES-72 literals with a verdict inside", false, false, SASL_PLAIN,
+		{ { NODE, HELLO, BACK_READY, "", "" }, { REPLAY, "", PROTO_MORE, CRED, "" },
+			{ NODE, "NO (X {6}\r\nx\r\nOK ) {9}\r\nno\r\nOK \"a\r\n", BACK_REFUSED, "",
+				"NO (X {6}\r\nx\r\nOK ) {9}\r\nno\r\nOK \"a\r\n" } } },
+	{ "SES-72 a literal in quotes is none", false, false, SASL_PLAIN,
+		{ { NODE, HELLO, BACK_READY, "", "" }, { REPLAY, "", PROTO_MORE, CRED, "" },
+			{ NODE, "NO \"x {5}\r\n", BACK_REFUSED, "", "NO \"x {5}\r\n" } } },
+	{ "SES-73 a response code with a literal", false, false, SASL_PLAIN,
+		{ { NODE, HELLO, BACK_READY, "", "" }, { REPLAY, "", PROTO_MORE, CRED, "" },
+			{ NODE, "OK (SASL {2}\r\nxx)\r\n", BACK_ACCEPTED, "",
+				"OK (SASL {2}\r\nxx)\r\n" } } },
+	{ "SES-71 PLAIN knows no challenge", false, false, SASL_PLAIN,
+		{ { NODE, HELLO, BACK_READY, "", "" }, { REPLAY, "", PROTO_MORE, CRED, "" },
+			{ NODE, "\"\"\r\n", BACK_FAILED, "", "" } },
+		BACK_FAIL_PROTOCOL },
+	{ "SES-71 OAUTHBEARER", false, false, SASL_OAUTHBEARER,
+		{ { NODE, HELLO, BACK_READY, "", "" },
+			{ REPLAY, "", PROTO_MORE,
+				"AUTHENTICATE \"OAUTHBEARER\" \"AGJvYgBwdw==\"\r\n", "" },
+			{ NODE, "{12}\r\neyJzIjoiNDAx\r\n", PROTO_MORE, "\"AQ==\"\r\n", "" },
+			{ NODE, "NO \"x\"\r\n", BACK_REFUSED, "", "NO \"x\"\r\n" } } },
+	{ "SES-71 XOAUTH2", false, false, SASL_XOAUTH2,
+		{ { NODE, HELLO, BACK_READY, "", "" },
+			{ REPLAY, "", PROTO_MORE, "AUTHENTICATE \"XOAUTH2\" \"AGJvYgBwdw==\"\r\n",
+				"" },
+			{ NODE, "\"eyJzIjoiNDAx\"\r\n", PROTO_MORE, "\"\"\r\n", "" },
+			{ NODE, "NO\r\n", BACK_REFUSED, "", "NO\r\n" } } },
+	{ "SES-71 a second challenge", false, false, SASL_XOAUTH2,
+		{ { NODE, HELLO, BACK_READY, "", "" },
+			{ REPLAY, "", PROTO_MORE, "AUTHENTICATE \"XOAUTH2\" \"AGJvYgBwdw==\"\r\n",
+				"" },
+			{ NODE, "\"a\"\r\n", PROTO_MORE, "\"\"\r\n", "" },
+			{ NODE, "\"a\"\r\n", BACK_FAILED, "", "" } },
+		BACK_FAIL_PROTOCOL },
+	{ "SES-76 nonsense in the replay", false, false, SASL_XOAUTH2,
+		{ { NODE, HELLO, BACK_READY, "", "" },
+			{ REPLAY, "", PROTO_MORE, "AUTHENTICATE \"XOAUTH2\" \"AGJvYgBwdw==\"\r\n",
+				"" },
+			{ NODE, "\"SIEVE\" \"a\"\r\n", BACK_FAILED, "", "" } },
+		BACK_FAIL_PROTOCOL },
+	{ "SES-76 OK must be a word", false, false, SASL_PLAIN,
+		{ { NODE, HELLO, BACK_READY, "", "" }, { REPLAY, "", PROTO_MORE, CRED, "" },
+			{ NODE, "OKAY\r\n", BACK_FAILED, "", "" } },
+		BACK_FAIL_PROTOCOL },
+	{ "section 9 greeting NO", false, false, SASL_PLAIN,
+		{ { NODE, CAPS "NO \"x\"\r\n", BACK_FAILED, "", "" } }, BACK_FAIL_REFUSED },
+	{ "section 9 greeting BYE", false, false, SASL_PLAIN,
+		{ { NODE, "BYE (TRYLATER) \"x\"\r\n", BACK_FAILED, "", "" } }, BACK_FAIL_REFUSED },
+	{ "section 9 another protocol", false, false, SASL_PLAIN,
+		{ { NODE, "* OK IMAP4rev1\r\n", BACK_FAILED, "", "" } }, BACK_FAIL_REFUSED },
+	{ "OK in a literal is no greeting's end", false, false, SASL_PLAIN,
+		{ { NODE, "\"X\" {10}\r\n\r\nOK \"x\"\r\n\r\n", PROTO_MORE, "", "" } } },
+	{ "lone LF is no line end", false, false, SASL_PLAIN,
+		{ { NODE, "OK \"x\"\n", PROTO_MORE, "", "" } } },
+	{ "section 9 starttls", true, false, SASL_PLAIN,
+		{ { NODE, "{8}\r\nstartTLS\r\n" HELLO, PROTO_MORE, "STARTTLS\r\n", "" },
+			{ NODE, "OK \"go\"\r\n", BACK_STARTTLS, "", "" },
+			{ STARTTLS_DONE, "", PROTO_MORE, "", "" },
+			{ NODE, HELLO, BACK_READY, "", "" }, { REPLAY, "", PROTO_MORE, CRED, "" },
+			{ NODE, "OK\r\n", BACK_ACCEPTED, "", "OK\r\n" } } },
+	{ "SES-55 XSTARTTLS is not STARTTLS", true, false, SASL_PLAIN,
+		{ { NODE, "\"XSTARTTLS\"\r\n\"STARTTLSX\"\r\n\"A\" \"STARTTLS\"\r\n" HELLO,
+			BACK_FAILED, "", "" } },
+		BACK_FAIL_REFUSED },
+	{ "section 9 starttls refused", true, false, SASL_PLAIN,
+		{ { NODE, "\"STARTTLS\"\r\n" HELLO, PROTO_MORE, "STARTTLS\r\n", "" },
+			{ NODE, "NO \"x\"\r\n", BACK_FAILED, "", "" } },
+		BACK_FAIL_REFUSED },
+	{ "SES-54 earlier capabilities are forgotten", true, true, SASL_PLAIN,
+		{ { NODE, "\"STARTTLS\"\r\n\"XCLIENT\"\r\n" HELLO, PROTO_MORE, "STARTTLS\r\n", "" },
+			{ NODE, "OK\r\n", BACK_STARTTLS, "", "" },
+			{ STARTTLS_DONE, "", PROTO_MORE, "", "" },
+			{ NODE, HELLO, BACK_READY, "", "" } } },
+	{ "section 10 xclient only after TLS", true, true, SASL_PLAIN,
+		{ { NODE, "\"STARTTLS\"\r\n" HELLO, PROTO_MORE, "STARTTLS\r\n", "" },
+			{ NODE, "OK\r\n", BACK_STARTTLS, "", "" },
+			{ STARTTLS_DONE, "", PROTO_MORE, "", "" },
+			{ NODE, "\"xclient\" \"ADDR\"\r\n" HELLO, PROTO_MORE, XCLIENT_LINE, "" },
+			{ NODE, "OK \"Updated\"\r\n", BACK_READY, "", "" } } },
+	{ "section 10 xclient", false, true, SASL_PLAIN,
+		{ { NODE, CAPS "\"XCLIENT\"\r\nOK\r\n", PROTO_MORE, XCLIENT_LINE, "" },
+			{ NODE, "OK \"Updated\"\r\n", BACK_READY, "", "" },
+			{ REPLAY, "", PROTO_MORE, CRED, "" },
+			{ NODE, "OK\r\n", BACK_ACCEPTED, "", "OK\r\n" } } },
+	{ "section 10 xclient not listed", false, true, SASL_PLAIN,
+		{ { NODE, HELLO, BACK_READY, "", "" } } },
+	{ "section 10 xclient listed and not wanted", false, false, SASL_PLAIN,
+		{ { NODE, "\"XCLIENT\"\r\n" HELLO, BACK_READY, "", "" } } },
+	{ "SES-46 xclient refused", false, true, SASL_PLAIN,
+		{ { NODE, CAPS "\"XCLIENT\"\r\nOK\r\n", PROTO_MORE, XCLIENT_LINE, "" },
+			{ NODE, "NO \"You are not from trusted IP\"\r\n", BACK_FAILED, "", "" } },
+		BACK_FAIL_REFUSED },
+};
+
+static const struct back_forward forward = { .client_ip = "192.0.2.1",
+	.local_ip = "2001:db8::9",
+	.client_port = 4000,
+	.local_port = 4190,
+	.ttl = 6,
+	.session_id = "H1234-1",
+	.client_tls = true };
+
+static struct back *make(bool starttls, bool forwards)
+{
+	struct back_params params = { .starttls = starttls,
+		.host = "h",
+		.client_tag = "",
+		.forward = forwards ? &forward : NULL };
+	struct back *back;
+
+	assert_int_equal(sieve_back_ops.create(&params, &back), 0);
+	return back;
+}
+
+/* Feeds input; *ret_left is what was not consumed when a result came. */
+static int play(struct back *back, struct view input, size_t first, struct buf *to_node,
+	struct buf *to_client, struct view *ret_left)
+{
+	size_t given = first == SIZE_MAX ? input.len : first ? MIN(first, input.len) : 1, used = 0;
+	int r = PROTO_MORE;
+
+	while (input.len) {
+		struct guarded g = guard(view_make(input.data + used, given - used));
+		size_t consumed = 0;
+
+		r = sieve_back_ops.input(back, g.view, &consumed, to_node, to_client);
+		guard_free(&g);
+		assert_true(consumed <= given - used);
+		used += consumed;
+		if (r != PROTO_MORE && r != PROTO_AGAIN)
+			break;
+		if (r == PROTO_AGAIN && used < given)
+			continue;
+		if (given == input.len) {
+			r = PROTO_MORE;
+			break;
+		}
+		given = first ? input.len : given + 1;
+	}
+	*ret_left = view_skip(input, used);
+	return r;
+}
+
+static int replay(struct back *back, enum sasl_mech mech, struct view unread, struct buf *to_node)
+{
+	struct proto_credential credential = { .mech = mech };
+	size_t consumed = 12345;
+	int r;
+
+	buf_init(&credential.message, 0, true);
+	assert_int_equal(sasl_make_plain(&credential, VIEW_LIT("bob"), VIEW_LIT("pw")), 0);
+	assert_false(sieve_back_ops.credential_sent(back));
+	r = sieve_back_ops.replay(back, &credential, unread, &consumed, to_node);
+	assert_int_equal(sieve_back_ops.credential_sent(back), r == PROTO_MORE);
+	assert_int_equal(consumed, unread.len);
+	proto_credential_wipe(&credential);
+	return r;
+}
+
+static void expect(const char *name, const struct buf *buf, const char *text)
+{
+	if (buf->len != strlen(text) || memcmp(buf_view(buf).data, text, buf->len) != 0)
+		fail_msg("%s: \"%.*s\" is not \"%s\"", name, (int)buf->len, buf_view(buf).data,
+			text);
+}
+
+static int take_turn(struct back *back, const struct script *script, const struct turn *turn,
+	size_t first, struct buf *to_node, struct buf *to_client)
+{
+	struct view left = { "", 0 };
+
+	if (turn->kind == STARTTLS_DONE)
+		return sieve_back_ops.starttls_done(back, to_node);
+	if (turn->kind == REPLAY)
+		return replay(back, script->mech, left, to_node);
+	return play(back, view_str(turn->node), first, to_node, to_client, &left);
+}
+
+/* Cuts the input of every turn after its first bytes. */
+static void check(const struct script *script, size_t first)
+{
+	struct back *back = make(script->starttls, script->forward);
+	struct buf to_node = { 0 }, to_client = { 0 };
+	int r = PROTO_MORE;
+
+	for (const struct turn *turn = script->turns; turn->kind != END; turn++) {
+		r = take_turn(back, script, turn, first, &to_node, &to_client);
+		if (r != turn->result)
+			fail_msg("%s (cut %zd), turn %zd: result %d", script->name, first,
+				turn - script->turns, r);
+		expect(script->name, &to_node, turn->to_node);
+		expect(script->name, &to_client, turn->to_client);
+		buf_clear(&to_node);
+		buf_clear(&to_client);
+	}
+	if (r == BACK_FAILED)
+		assert_int_equal(sieve_back_ops.failure(back), script->failure);
+	assert_int_equal(sieve_back_ops.refused_temporarily(back), script->temporarily);
+	assert_int_equal(sieve_back_ops.refused_for_good(back), script->for_good);
+	buf_fini(&to_node);
+	buf_fini(&to_client);
+	sieve_back_ops.free(back);
+}
+
+static size_t longest_turn(const struct script *script)
+{
+	size_t longest = 0;
+
+	for (const struct turn *turn = script->turns; turn->kind != END; turn++)
+		longest = MAX(longest, strlen(turn->node));
+	return longest;
+}
+
+static void test_scripts_whole(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(scripts); i++)
+		check(&scripts[i], SIZE_MAX);
+}
+
+static void test_scripts_byte_by_byte(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(scripts); i++)
+		check(&scripts[i], 0);
+}
+
+static void test_scripts_cut_everywhere(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(scripts); i++) {
+		for (size_t first = 1; first < longest_turn(&scripts[i]); first++)
+			check(&scripts[i], first);
+	}
+}
+
+/* One input, one result. */
+static void check_failure(bool starttls, bool forwards, struct view before, struct view node,
+	enum back_failure failure)
+{
+	struct back *back = make(starttls, forwards);
+	struct buf to_node = { 0 }, to_client = { 0 };
+	struct view left;
+
+	if (before.len)
+		assert_int_equal(
+			play(back, before, SIZE_MAX, &to_node, &to_client, &left), PROTO_MORE);
+	buf_clear(&to_node);
+	assert_int_equal(play(back, node, SIZE_MAX, &to_node, &to_client, &left), BACK_FAILED);
+	assert_int_equal(sieve_back_ops.failure(back), failure);
+	assert_int_equal(to_node.len, 0);
+	assert_int_equal(to_client.len, 0);
+	/* nothing comes after a failure */
+	assert_int_equal(
+		play(back, VIEW_LIT("OK\r\n"), SIZE_MAX, &to_node, &to_client, &left), PROTO_MORE);
+	assert_int_equal(replay(back, SASL_PLAIN, view_make("", 0), &to_node), BACK_FAILED);
+	assert_int_equal(to_node.len, 0);
+	buf_fini(&to_node);
+	sieve_back_ops.free(back);
+}
+
+static void test_section_9_injection(void **state)
+{
+	(void)state;
+	check_failure(true, false, VIEW_LIT("\"STARTTLS\"\r\nOK\r\n"),
+		VIEW_LIT("OK \"go\"\r\n\"XCLIENT\"\r\nOK\r\n"), BACK_FAIL_INJECTION);
+	check_failure(true, false, VIEW_LIT("\"STARTTLS\"\r\nOK\r\n"), VIEW_LIT("OK\r\nx"),
+		BACK_FAIL_INJECTION);
+}
+
+/* An answer that is there before its command was written is nobody's answer. */
+static void test_section_9_answers_given_too_early(void **state)
+{
+	(void)state;
+	check_failure(true, false, VIEW_LIT(""), VIEW_LIT("\"STARTTLS\"\r\nOK\r\nOK\r\n"),
+		BACK_FAIL_REFUSED);
+	check_failure(false, true, VIEW_LIT(""), VIEW_LIT("\"XCLIENT\"\r\nOK\r\nOK\r\n"),
+		BACK_FAIL_REFUSED);
+}
+
+static void test_SES_57_left_over(void **state)
+{
+	static const char *const unread[] = { "OK \"in\"\r\n", "x", "\r\n", "\"X\"\r\n" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(unread); i++) {
+		struct back *back = make(false, false);
+		struct buf to_node = { 0 }, to_client = { 0 };
+		struct view left;
+
+		assert_int_equal(play(back, VIEW_LIT(HELLO), SIZE_MAX, &to_node, &to_client, &left),
+			BACK_READY);
+		assert_int_equal(
+			replay(back, SASL_PLAIN, view_str(unread[i]), &to_node), BACK_FAILED);
+		assert_int_equal(sieve_back_ops.failure(back), BACK_FAIL_REFUSED);
+		assert_int_equal(to_node.len, 0);
+		buf_fini(&to_node);
+		sieve_back_ops.free(back);
+	}
+}
+
+/* The bytes behind a positive verdict are relay data; behind READY they are for SES-57. */
+static void test_SES_73_left_over_bytes_are_not_consumed(void **state)
+{
+	struct back *back = make(false, false);
+	struct buf to_node = { 0 }, to_client = { 0 };
+	struct view left;
+
+	(void)state;
+	assert_int_equal(
+		play(back, VIEW_LIT(HELLO "OK\r\n"), SIZE_MAX, &to_node, &to_client, &left),
+		BACK_READY);
+	assert_int_equal(left.len, 4);
+	assert_int_equal(replay(back, SASL_PLAIN, view_make("", 0), &to_node), PROTO_MORE);
+	assert_int_equal(play(back, VIEW_LIT("OK {2}\r\nOK\r\n\"SIEVE\" \"x"), SIZE_MAX, &to_node,
+				 &to_client, &left),
+		BACK_ACCEPTED);
+	expect("to the client", &to_client, "OK {2}\r\nOK\r\n");
+	assert_int_equal(left.len, 10);
+	buf_fini(&to_node);
+	buf_fini(&to_client);
+	sieve_back_ops.free(back);
+}
+
+/* Up to 1024 bytes of base64 are quoted, more are a literal. */
+static void test_section_12_long_credentials(void **state)
+{
+	static const struct {
+		size_t bytes;
+		const char *head, *tail;
+	} cases[] = { { 768, "AUTHENTICATE \"XOAUTH2\" \"", "\"\r\n" },
+		{ 769, "AUTHENTICATE \"XOAUTH2\" {1028+}\r\n", "\r\n" },
+		{ 12288, "AUTHENTICATE \"XOAUTH2\" {16384+}\r\n", "\r\n" } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct proto_credential credential = { .mech = SASL_XOAUTH2 };
+		size_t base64 = (cases[i].bytes + 2) / 3 * 4, head = strlen(cases[i].head);
+		struct back *back = make(false, false);
+		struct buf to_node = { 0 }, to_client = { 0 };
+		struct view left, sent;
+		size_t consumed;
+
+		assert_int_equal(
+			play(back, VIEW_LIT("OK\r\n"), SIZE_MAX, &to_node, &to_client, &left),
+			BACK_READY);
+		for (size_t n = 0; n < cases[i].bytes; n++)
+			assert_int_equal(buf_append(&credential.message, "", 1), 0);
+		assert_int_equal(
+			sieve_back_ops.replay(back, &credential, left, &consumed, &to_node),
+			PROTO_MORE);
+		sent = buf_view(&to_node);
+		assert_int_equal(sent.len, head + base64 + strlen(cases[i].tail));
+		assert_true(view_starts(sent, view_str(cases[i].head)));
+		assert_int_equal(sent.data[head], 'A');
+		assert_true(view_eq(view_skip(sent, head + base64), view_str(cases[i].tail)));
+		proto_credential_wipe(&credential);
+		buf_fini(&to_node);
+		sieve_back_ops.free(back);
+	}
+}
+
+/* Plays text as greeting or verdict, cut after its first bytes. */
+static int play_cut(bool in_replay, struct view text, size_t first)
+{
+	struct buf to_node = { 0 }, to_client = { 0 };
+	struct back *back = make(false, false);
+	struct view left;
+	int r;
+
+	if (in_replay) {
+		assert_int_equal(
+			play(back, VIEW_LIT("OK\r\n"), SIZE_MAX, &to_node, &to_client, &left),
+			BACK_READY);
+		assert_int_equal(replay(back, SASL_PLAIN, left, &to_node), PROTO_MORE);
+	}
+	r = play(back, text, first, &to_node, &to_client, &left);
+	if (r == BACK_FAILED)
+		assert_int_equal(sieve_back_ops.failure(back), BACK_FAIL_PROTOCOL);
+	buf_fini(&to_node);
+	buf_fini(&to_client);
+	sieve_back_ops.free(back);
+	return r;
+}
+
+/* head, len bytes of filler, tail; whole and with the line end cut in two. */
+static int play_long(bool in_replay, const char *head, size_t len, const char *tail)
+{
+	struct buf text = { 0 };
+	int r;
+
+	assert_int_equal(buf_append_str(&text, head), 0);
+	for (size_t i = 0; i < len; i++)
+		assert_int_equal(buf_append(&text, "x", 1), 0);
+	assert_int_equal(buf_append_str(&text, tail), 0);
+	r = play_cut(in_replay, buf_view(&text), SIZE_MAX);
+	assert_int_equal(play_cut(in_replay, buf_view(&text), text.len - 1), r);
+	buf_fini(&text);
+	return r;
+}
+
+static void test_section_3_node_line_length(void **state)
+{
+	(void)state;
+	assert_int_equal(play_long(false, "OK ", 8189, "\r\n"), BACK_READY);
+	assert_int_equal(play_long(false, "OK ", 8190, "\r\n"), BACK_FAILED);
+	assert_int_equal(play_long(false, "OK ", 8191, ""), BACK_FAILED);
+	assert_int_equal(play_long(true, "NO ", 8189, "\r\n"), BACK_REFUSED);
+	assert_int_equal(play_long(true, "NO ", 8190, "\r\n"), BACK_FAILED);
+	/* a literal is no line */
+	assert_int_equal(play_long(true, "NO {60000}\r\n", 60000, "\r\n"), BACK_REFUSED);
+	assert_int_equal(play_long(true, "NO {70000}\r\n", 1, ""), BACK_FAILED);
+	assert_int_equal(play_long(true, "NO {99999999999999999999}\r\n", 1, ""), BACK_FAILED);
+}
+
+static int play_lines(bool in_replay, const char *line, unsigned lines, const char *tail)
+{
+	struct buf text = { 0 };
+	int r;
+
+	for (unsigned i = 0; i < lines; i++)
+		assert_int_equal(buf_append_str(&text, line), 0);
+	assert_int_equal(buf_append(&text, "", 1), 0);
+	r = play_long(in_replay, buf_view(&text).data, 0, tail);
+	buf_fini(&text);
+	return r;
+}
+
+static void test_section_3_lines_per_reply(void **state)
+{
+	(void)state;
+	assert_int_equal(play_lines(false, "\"A\" \"b\"\r\n", 255, "OK\r\n"), BACK_READY);
+	assert_int_equal(play_lines(false, "\"A\" \"b\"\r\n", 256, "OK\r\n"), BACK_FAILED);
+	assert_int_equal(play_lines(true, "NO {1}\r\nx", 1, "\r\n"), BACK_REFUSED);
+	assert_int_equal(play_lines(true, "NO {1}\r\n", 63, "x\r\n"), BACK_REFUSED);
+	assert_int_equal(play_lines(true, "NO {1}\r\n", 64, "x\r\n"), BACK_FAILED);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_scripts_whole),
+		cmocka_unit_test(test_scripts_byte_by_byte),
+		cmocka_unit_test(test_scripts_cut_everywhere),
+		cmocka_unit_test(test_section_9_injection),
+		cmocka_unit_test(test_section_9_answers_given_too_early),
+		cmocka_unit_test(test_SES_57_left_over),
+		cmocka_unit_test(test_SES_73_left_over_bytes_are_not_consumed),
+		cmocka_unit_test(test_section_12_long_credentials),
+		cmocka_unit_test(test_section_3_node_line_length),
+		cmocka_unit_test(test_section_3_lines_per_reply),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All mail protocols through the router, on real Dovecot and Postfix nodes."""
+
+import contextlib
+import hashlib
+import imaplib
+import itertools
+import os
+import smtplib
+
+import pytest
+
+import harness
+import mailnodes
+from harness import jwt, wait_until
+from mailnodes import MECHS, PROTOCOLS, MailSink, PostfixNode, Refused, connect
+
+USERS = {"alice@example.com": "secret-a", "bob@example.com": "secret-b"}
+PLAIN_ALLOWED = "".join("[capabilities.%s]\nallow_plain_auth_without_tls = true\n" % p
+                        for p in PROTOCOLS)
+
+
+def listeners(legs=("implicit", "starttls"), more="", protocols=PROTOCOLS):
+    return {p + "-" + leg: (leg, more, p) for p in protocols for leg in legs}
+
+
+def secret_of(user, mech, right=True):
+    if mech in ("PLAIN", "LOGIN"):
+        return USERS[user] if right else "wrong"
+    return jwt({"email": user}, harness.OAUTH_KEY if right else b"another key, not the node's one")
+
+
+@pytest.fixture
+def sink():
+    sink = MailSink()
+    yield sink
+    sink.close()
+
+
+@pytest.fixture
+def dovecots(make, sink):
+    """node1 and node2 with all four protocols; submission ends in the sink."""
+    return [make.dovecot("node%d" % i, "127.0.0.%d" % (20 + i), USERS, protocols=PROTOCOLS,
+                         relay_port=sink.port) for i in (1, 2)]
+
+
+@pytest.fixture
+def postfix(workspace, make):
+    """Returns a function that starts a Postfix; its passwords and mailboxes are a Dovecot's."""
+    started = []
+
+    def start(name, address, dovecot, transport=None, **kwargs):
+        if transport is None:
+            transport = "lmtp:inet:%s:%d" % (dovecot.address, dovecot.ports["lmtp"][0])
+        started.append(PostfixNode(workspace, name, address, dovecot, transport, **kwargs))
+        return started[-1]
+    yield start
+    for node in started:
+        node.close()
+
+
+def login_everywhere(router, protocol, leg, mech, user, node):
+    """The right secret reaches the node and the session works; a wrong one is refused there."""
+    before = len(node.logins(protocol))
+    listener = protocol + "-" + leg
+    client = connect(router, listener, protocol, leg, source="127.0.3.7")
+    with pytest.raises(Refused):
+        client.login(mech, user, secret_of(user, mech, right=False))
+    client.login(mech, user, secret_of(user, mech))
+    client.works()
+    client.quit()
+    wait_until(lambda: len(node.logins(protocol)) > before)
+    assert node.logins(protocol)[-1] == (user, "127.0.3.7")
+
+
+@pytest.mark.parametrize("node_leg", ("implicit", "starttls", "plain"))
+def test_matrix_of_protocols_legs_mechanisms_and_nodes(make, dovecots, node_leg):
+    """4 protocols x implicit/STARTTLS client leg x node leg x 4 mechanisms x right and wrong
+    secret x two nodes (section 14 of the acceptance scenarios)."""
+    router = make.router([d.toml(node_leg) for d in dovecots], default="node1",
+                         listeners=listeners())
+    router.map({"alice@example.com": "node1", "bob@example.com": "node2"})
+    nodes = dict(zip(USERS, dovecots))
+    count = 0
+    for protocol, leg, mech in itertools.product(PROTOCOLS, ("implicit", "starttls"), MECHS):
+        for user, node in nodes.items():
+            login_everywhere(router, protocol, leg, mech, user, node)
+            count += 1
+    assert count == 64
+    lines = router.wait_sessions(64)
+    assert {(x["proto"], x["mech"]) for x in lines} == set(itertools.product(PROTOCOLS, MECHS))
+    assert {x["node"] for x in lines if x["account"].startswith("al")} == {"node1"}
+    assert {x["attempts"] for x in lines} == {"1"}
+
+
+def test_postfix_submission_matrix(make, postfix, sink):
+    """Submission to real Postfix: legs, mechanisms, the client's address, right and wrong."""
+    dovecot = make.dovecot("auth1", "127.0.0.23", USERS, haproxy=False, protocols=("imap",))
+    node = postfix("node1", "127.0.0.24", dovecot, "smtp:[127.0.0.1]:%d" % sink.port)
+    for node_leg in ("implicit", "starttls", "plain"):
+        router = make.router([node.toml(node_leg)], default="node1",
+                             listeners=listeners(protocols=("submission",)))
+        for leg, mech in itertools.product(("implicit", "starttls"), MECHS):
+            client = connect(router, "submission-" + leg, "submission", leg, source="127.0.3.8")
+            with pytest.raises(Refused):
+                client.login(mech, "alice@example.com",
+                             secret_of("alice@example.com", mech, right=False))
+            client.login(mech, "alice@example.com", secret_of("alice@example.com", mech))
+            seen = len(node.logins())
+            client.ask("MAIL FROM:<alice@example.com>")
+            client.ask("RCPT TO:<bob@example.com>")
+            client.ask("DATA")
+            client.ask("Subject: %s %s\r\n\r\nhello\r\n." % (leg, mech))
+            client.quit()
+            wait_until(lambda: len(node.logins()) > seen)
+            assert node.logins()[-1] == ("alice@example.com", "127.0.3.8")
+        router.stop()
+    mails = sink.wait(24)
+    assert len(mails) == 24
+
+
+def test_one_account_one_node_before_and_after_a_move(make, dovecots):
+    """IMAP, POP3, ManageSieve and submission of one account land on the same node, as the nodes
+    saw it; after a move all on the other."""
+    router = make.router([d.toml() for d in dovecots], default="node1", listeners=listeners())
+    router.map({"alice@example.com": "node1"})
+
+    def everywhere():
+        for protocol in PROTOCOLS:
+            client = connect(router, protocol + "-implicit", protocol, "implicit")
+            client.login("PLAIN", "alice@example.com", "secret-a")
+            client.quit()
+
+    def seen():
+        return [[len(d.logins(p)) for p in PROTOCOLS] for d in dovecots]
+
+    everywhere()
+    wait_until(lambda: seen() == [[1] * 4, [0] * 4])
+    done = router.ctl("move", "alice@example.com", "node2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    everywhere()
+    wait_until(lambda: seen() == [[1] * 4, [1] * 4])
+
+
+# ---- bulk ----
+
+BIG = int(os.environ.get("HOMING_MAIL_BYTES", 100 << 20))
+
+
+def big_mail(size, line=b"0123456789abcdef" * 4 + b"\r\n"):
+    head = b"Subject: big\r\nFrom: alice@example.com\r\n\r\n"
+    return head + line * ((size - len(head)) // len(line))
+
+
+@pytest.mark.parametrize("node_leg,client_leg,path", (
+    ("implicit", "implicit", "copy"), ("plain", "plain", "sockmap"), ("plain", "plain", "copy")))
+def test_100_mb_mails_both_ways(make, dovecots, sink, node_leg, client_leg, path):
+    """Submission of a big mail, IMAP APPEND and FETCH of it: digests equal."""
+    mode = "auto" if path == "sockmap" else "copy"
+    router = make.router([dovecots[0].toml(node_leg)], default="node1",
+                         listeners=listeners((client_leg,)),
+                         extra=PLAIN_ALLOWED + '[splice]\nmode = "%s"\n' % mode)
+    mail = big_mail(BIG)
+    digest = hashlib.sha256(mail).digest()
+    port = router.ports["imap-" + client_leg]
+    if client_leg == "implicit":
+        imap = imaplib.IMAP4_SSL("localhost", port, ssl_context=mailnodes.context(router))
+        smtp = smtplib.SMTP_SSL("localhost", router.ports["submission-implicit"],
+                                context=mailnodes.context(router))
+    else:
+        imap = imaplib.IMAP4("localhost", port)
+        smtp = smtplib.SMTP("localhost", router.ports["submission-plain"])
+    imap.login("alice@example.com", "secret-a")
+    assert imap.append("INBOX", None, None, mail)[0] == "OK"
+    imap.select("INBOX")
+    data = imap.fetch("1", "(BODY.PEEK[])")[1][0][1]
+    assert hashlib.sha256(data).digest() == digest
+    imap.logout()
+    smtp.login("alice@example.com", "secret-a")
+    assert smtp.sendmail("alice@example.com", ["bob@example.com"], mail) == {}
+    smtp.quit()
+    received = sink.wait(1)[0][2]
+    # the node adds its Received header in front
+    assert hashlib.sha256(received[received.index(b"Subject: big"):]).digest() == digest
+    for line in router.wait_sessions(2):
+        assert (line["path_up"], line["path_down"]) == (path, path), line
+        if line["proto"] == "submission":
+            assert int(line["bytes_up"]) >= BIG
+
+
+# ---- pass-through ----
+
+def passthrough_router(make, table, tables):
+    return make.router([table], default="node1", listeners=tables,
+                       routing='smtp_passthrough_destination = "node1"\n')
+
+
+def test_SES_80_pass_through_of_smtp_and_lmtp(make, postfix):
+    """The node's greeting is the first line, EHLO is the node's, lmtp uses the lmtp leg, the client's
+    address arrives, and on plain legs the kernel moves the bytes."""
+    dovecot = make.dovecot("back", "127.0.0.25", USERS, protocols=("imap", "lmtp"))
+    store = make.dovecot("store", "127.0.0.26", USERS, haproxy=False, protocols=("imap", "lmtp"))
+    front = postfix("node1", "127.0.0.27", store)
+    table = harness.destination_toml(
+        "node1", "127.0.0.27", None, {"smtp": "plain"}, front.pin, "proxy", "",
+        {"smtp": front.ports["smtp"][0]})
+    smtp_router = passthrough_router(make, table, {"smtp": ("plain", "", "smtp"),
+                                                   "smtps": ("implicit", "", "smtp")})
+    with smtplib.SMTP("localhost", smtp_router.ports["smtp"], source_address=("127.0.3.9", 0)) as s:
+        code, text = s.ehlo()
+        assert code == 250 and text.startswith(b"node1.test")
+        assert s.sendmail("x@remote.test", ["alice@example.com"], "Subject: a\r\n\r\nb\r\n") == {}
+    with smtplib.SMTP_SSL("localhost", smtp_router.ports["smtps"],
+                          context=mailnodes.context(smtp_router)) as s:
+        assert s.sendmail("x@remote.test", ["alice@example.com"], "Subject: c\r\n\r\nd\r\n") == {}
+    lines = smtp_router.wait_sessions(2)
+    assert [(x["proto"], x["route"], x["node"]) for x in lines] == [
+        ("smtp", "passthrough", "node1")] * 2
+    assert (lines[0]["path_up"], lines[0]["path_down"]) == ("sockmap", "sockmap")
+    assert "127.0.3.9" in front.clients()
+    lmtp_table = harness.destination_toml(
+        "node1", "127.0.0.25", None, {"lmtp": "plain", "smtp": "plain"}, None, "proxy", "",
+        {"lmtp": dovecot.ports["lmtp"][0], "smtp": dovecot.ports["lmtp"][0]})
+    smtp_router.stop()
+    router = passthrough_router(make, lmtp_table, {"lmtp": ("plain", "", "lmtp")})
+    with smtplib.LMTP("localhost", router.ports["lmtp"]) as s:
+        assert s.sendmail("x@remote.test", ["alice@example.com"], "Subject: e\r\n\r\nf\r\n") == {}
+    wait_until(lambda: "saved mail to INBOX" in dovecot.log())
+    wait_until(lambda: store.log().count("saved mail to INBOX") == 2)
+
+
+def test_SES_82_dead_pass_through_node(make):
+    port = harness.free_port()
+    table = harness.destination_toml("node1", "127.0.0.1", None, {"smtp": "plain"}, None, "none",
+                                     "", {"smtp": port})
+    router = passthrough_router(make, table, {"smtp": ("plain", "", "smtp")})
+    with router.client("smtp", tls=False) as client:
+        client.expect("421 4.3.0 router.test Service temporarily unavailable")
+        assert client.eof() == b""
+
+
+def test_SES_83_early_bytes_of_a_pass_through_client(make):
+    """What the client sent before the node was there arrives first, in order."""
+    got = []
+
+    def serve(conn):
+        conn.send("220 scripted\r\n")
+        while len(got) < 3:
+            got.append(conn.line())
+            conn.send("250 ok\r\n")
+
+    node = make.node("node1", serve, tls="plain")
+    table = harness.destination_toml("node1", node.address, None, {"smtp": "plain"}, None, "none",
+                                     "", {"smtp": node.port})
+    router = passthrough_router(make, table, {"smtp": ("plain", "", "smtp")})
+    with router.client("smtp", tls=False) as client:
+        client.send("EHLO early\r\nNOOP 1\r\nNOOP 2\r\n")
+        client.expect("220 scripted")
+        for _ in range(3):
+            client.expect("250 ok")
+    assert got == ["EHLO early", "NOOP 1", "NOOP 2"]
+
+
+# ---- tokens ----
+
+def test_SES_35_to_41_identity_from_tokens(make, dovecots):
+    """a= and user= come first, then the token's claims; sw1. footers; else the default node."""
+    router = make.router([d.toml() for d in dovecots], default="node1", listeners=listeners())
+    router.map({"bob@example.com": "node2"})
+
+    def routed(mech, user, token, protocol):
+        count = len(router.session_lines())
+        client = connect(router, protocol + "-implicit", protocol, "implicit")
+        with contextlib.suppress(Refused):
+            client.login(mech, user, token)
+        client.quit()
+        return router.wait_sessions(count + 1)[-1]
+
+    footer = harness.base64.urlsafe_b64encode(b"bob@example.com").rstrip(b"=").decode()
+    for protocol in PROTOCOLS:
+        for mech in ("OAUTHBEARER", "XOAUTH2"):
+            line = routed(mech, "bob@example.com", "opaque", protocol)
+            assert (line["node"], line["route"]) == ("node2", "mapped"), line
+            line = routed(mech, "", jwt({"upn": "bob@example.com", "email": "no-at-sign"}),
+                          protocol)
+            assert line["node"] == "node2", line
+            line = routed(mech, "", "sw1.body." + footer, protocol)
+            assert line["node"] == "node2", line
+            line = routed(mech, "", "opaque", protocol)
+            assert (line["node"], line["route"]) == ("node1", "default"), line
+            assert line["account"] == "-", line
+
+
+def test_SES_39_jwt_alone_logs_in(make, dovecots):
+    """Without a name, the token's address chooses the node, and the node accepts the token."""
+    router = make.router([d.toml() for d in dovecots], default="node1", listeners=listeners())
+    router.map({"bob@example.com": "node2"})
+    client = connect(router, "imap-implicit", "imap", "implicit")
+    client.login("OAUTHBEARER", "bob@example.com", jwt({"email": "bob@example.com"}))
+    client.works()
+    client.quit()
+    assert dovecots[1].logins() == [("bob@example.com", "127.0.0.1")]
+
+
+def test_greetings_of_all_protocols(make, dovecots):
+    router = make.router([dovecots[0].toml()], default="node1",
+                         listeners=listeners(("starttls",)))
+    starts = {"imap": "* OK [CAPABILITY ", "pop3": "+OK Homing POP3 ready.",
+              "submission": "220 router.test ESMTP Homing ready.",
+              "managesieve": '"IMPLEMENTATION" "Homing ManageSieve"'}
+    for protocol, start in starts.items():
+        with router.client(protocol + "-starttls", tls=False) as client:
+            assert client.line().startswith(start)

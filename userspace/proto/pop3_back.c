@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The router's side of POP3 towards a node: greeting, CAPA, STLS, XCLIENT, UTF8, the credential and the
+ * node's verdict (sessions.md sections 9, 10, 12). CAPA is asked only when its answer matters. All steps
+ * end before the credential is due, so that nothing unread can be taken for its answer (SES-57).
+ */
+#include "proto/back.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define CAP_STLS BIT(0)
+#define CAP_UTF8 BIT(1)
+#define CAP_XCLIENT BIT(2)
+
+enum back_state {
+	BACK_GREETING,
+	BACK_CAPA_STATUS,
+	BACK_CAPA_LIST,
+	BACK_STLS_REPLY,
+	BACK_HANDSHAKE,
+	BACK_XCLIENT_REPLY,
+	BACK_UTF8_REPLY,
+	BACK_IS_READY,
+	BACK_VERDICT,
+	BACK_DONE,
+};
+
+struct back {
+	struct back_base base;
+	enum back_state state;
+	unsigned caps;
+	bool greeting_xclient; /* SES-56 */
+	bool caps_known;
+	bool more; /* bytes of the node are left behind the line in hand */
+};
+
+/* ---- life ---- */
+
+static void pop3_back_free(struct back *back)
+{
+	if (!back)
+		return;
+	back_base_fini(&back->base);
+	free(back);
+}
+
+static int pop3_back_create(const struct back_params *params, struct back **ret_back)
+{
+	struct back *back = calloc(1, sizeof(*back));
+
+	if (!back)
+		return -ENOMEM;
+	back_base_init(&back->base, params);
+	*ret_back = back;
+	return 0;
+}
+
+/* ---- steps ---- */
+
+static int fail(struct back *back, enum back_failure failure)
+{
+	back->state = BACK_DONE;
+	return back_base_fail(&back->base, failure);
+}
+
+static int command(struct back *back, enum back_state next, struct buf *to_node, const char *text)
+{
+	int r = buf_printf(to_node, "%s\r\n", text);
+
+	back->state = next;
+	back->base.lines = 0;
+	return r < 0 ? r : PROTO_AGAIN;
+}
+
+static int send_xclient(struct back *back, struct buf *to_node)
+{
+	bool any;
+	int r = buf_append_str(to_node, "XCLIENT");
+
+	if (r == 0)
+		r = xclient_write(
+			to_node, &back->base.forward, "", XCLIENT_ALL_OF_POP3, false, &any);
+	return r < 0 ? r : command(back, BACK_XCLIENT_REPLY, to_node, "");
+}
+
+/* What comes next, as far as it is known what the node can do. */
+static int go_on(struct back *back, struct buf *to_node)
+{
+	struct back_base *base = &back->base;
+	bool xclient = back->caps & CAP_XCLIENT || back->greeting_xclient;
+
+	/* Replies carry no tag: one that comes before its command would pass for the answer to it,
+	 * and the real one for the answer to the credential (#7). */
+	if (back->more)
+		return fail(back, BACK_FAIL_REFUSED);
+	if (!back->caps_known &&
+		(base->want_starttls || base->utf8 || (base->forwards && !xclient)))
+		return command(back, BACK_CAPA_STATUS, to_node, "CAPA");
+	if (base->want_starttls) {
+		if (!(back->caps & CAP_STLS))
+			return fail(back, BACK_FAIL_REFUSED);
+		return command(back, BACK_STLS_REPLY, to_node, "STLS");
+	}
+	if (base->forwards && xclient) {
+		base->forwards = false;
+		return send_xclient(back, to_node);
+	}
+	if (base->utf8 && back->caps & CAP_UTF8) {
+		base->utf8 = false;
+		return command(back, BACK_UTF8_REPLY, to_node, "UTF8");
+	}
+	back->state = BACK_IS_READY;
+	return BACK_READY;
+}
+
+/* "+OK" as a whole word. */
+static bool is_ok(struct view line)
+{
+	return view_starts_nocase(line, VIEW_LIT("+OK")) && (line.len == 3 || line.data[3] == ' ');
+}
+
+static bool is_err(struct view line)
+{
+	return view_starts_nocase(line, VIEW_LIT("-ERR")) && (line.len == 4 || line.data[4] == ' ');
+}
+
+static bool names_xclient(struct view line)
+{
+	struct view word;
+
+	while ((word = line_word(&line)).len) {
+		if (view_eq_nocase(word, VIEW_LIT("[XCLIENT]")))
+			return true;
+	}
+	return false;
+}
+
+static void take_capability(struct back *back, struct view line)
+{
+	struct view word = line_word(&line);
+
+	if (view_eq_nocase(word, VIEW_LIT("STLS")))
+		back->caps |= CAP_STLS;
+	else if (view_eq_nocase(word, VIEW_LIT("UTF8")))
+		back->caps |= CAP_UTF8;
+	else if (view_eq_nocase(word, VIEW_LIT("XCLIENT")))
+		back->caps |= CAP_XCLIENT;
+}
+
+static int on_capa(struct back *back, struct view line, struct buf *to_node)
+{
+	if (back->state == BACK_CAPA_STATUS && is_ok(line)) {
+		back->state = BACK_CAPA_LIST;
+		return PROTO_AGAIN;
+	}
+	if (back->state == BACK_CAPA_LIST && !view_eq(line, VIEW_LIT("."))) {
+		take_capability(back, line);
+		return PROTO_AGAIN;
+	}
+	/* The list is over, or the node knows no CAPA. */
+	if (back->state == BACK_CAPA_STATUS && !is_err(line))
+		return fail(back, BACK_FAIL_PROTOCOL);
+	back->caps_known = true;
+	return go_on(back, to_node);
+}
+
+/* Temporary classes (SES-74). */
+static bool is_temporary(struct view line)
+{
+	static const char *const codes[] = { "[SYS/TEMP]", "[IN-USE]", "[LOGIN-DELAY]" };
+	struct view code = view_skip(line, 5);
+
+	for (size_t i = 0; i < ARRAY_SIZE(codes); i++) {
+		if (view_starts_nocase(code, view_str(codes[i])))
+			return true;
+	}
+	return false;
+}
+
+static int verdict(struct back *back, struct view line, struct buf *to_client)
+{
+	int r = BACK_ACCEPTED;
+
+	if (is_ok(line)) {
+		if (!back->base.sent) /* success before the credential went out (#7) */
+			return fail(back, BACK_FAIL_REFUSED);
+	} else if (is_err(line)) {
+		back->base.temporarily = is_temporary(line);
+		r = BACK_REFUSED;
+	} else {
+		return fail(back, BACK_FAIL_PROTOCOL);
+	}
+	back->state = BACK_DONE;
+	return buf_move(to_client, &back->base.held) < 0 ? -ENOBUFS : r;
+}
+
+static int on_answer(
+	struct back *back, struct view line, struct buf *to_node, struct buf *to_client)
+{
+	int r;
+
+	if (!view_eq(line, VIEW_LIT("+")) && !view_starts(line, VIEW_LIT("+ ")))
+		return verdict(back, line, to_client);
+	buf_clear(&back->base.held); /* the prompt is ours, not the client's */
+	r = back_base_prompted(&back->base, to_node);
+	if (r == BACK_FAILED)
+		back->state = BACK_DONE;
+	return r;
+}
+
+static int on_line(struct back *back, struct view line, struct buf *to_node, struct buf *to_client)
+{
+	switch (back->state) {
+	case BACK_GREETING:
+		if (!is_ok(line))
+			return fail(back, BACK_FAIL_REFUSED);
+		back->greeting_xclient = names_xclient(line);
+		return go_on(back, to_node);
+	case BACK_CAPA_STATUS:
+	case BACK_CAPA_LIST:
+		return on_capa(back, line, to_node);
+	case BACK_STLS_REPLY:
+		if (!is_ok(line))
+			return fail(back, BACK_FAIL_REFUSED);
+		if (back->more)
+			return fail(back, BACK_FAIL_INJECTION);
+		back->state = BACK_HANDSHAKE;
+		return BACK_STARTTLS;
+	case BACK_XCLIENT_REPLY:
+		return is_ok(line) ? go_on(back, to_node) : fail(back, BACK_FAIL_REFUSED);
+	case BACK_UTF8_REPLY: /* a refusal is ignored (SES-49) */
+		return go_on(back, to_node);
+	default:
+		return on_answer(back, line, to_node, to_client);
+	}
+}
+
+/* ---- the interface ---- */
+
+static int pop3_back_input(struct back *back, struct view in, size_t *ret_consumed,
+	struct buf *to_node, struct buf *to_client)
+{
+	struct view line;
+	int r;
+
+	*ret_consumed = 0;
+	if (back->state == BACK_IS_READY || back->state == BACK_DONE ||
+		back->state == BACK_HANDSHAKE || !in.len)
+		return PROTO_MORE;
+	r = back_base_line(&back->base, in, back->state == BACK_VERDICT, ret_consumed, &line);
+	if (r == BACK_FAILED)
+		back->state = BACK_DONE;
+	back->more = in.len > *ret_consumed;
+	return r == PROTO_AGAIN ? on_line(back, line, to_node, to_client) : r;
+}
+
+static int pop3_back_starttls_done(struct back *back, struct buf *to_node)
+{
+	int r;
+
+	back->base.want_starttls = false;
+	back->caps_known = false; /* SES-54; the greeting came before TLS as well */
+	back->caps = 0;
+	back->greeting_xclient = back->more = false;
+	r = go_on(back, to_node);
+	return r == PROTO_AGAIN ? PROTO_MORE : r;
+}
+
+static int pop3_back_replay(struct back *back, const struct proto_credential *credential,
+	struct view unread, size_t *ret_consumed, struct buf *to_node)
+{
+	int r;
+
+	*ret_consumed = unread.len;
+	if (unread.len) /* SES-57 */
+		return fail(back, BACK_FAIL_REFUSED);
+	back->state = BACK_VERDICT;
+	r = back_base_replay(&back->base, credential, "AUTH", to_node);
+	return r < 0 ? r : PROTO_MORE;
+}
+
+const struct back_ops pop3_back_ops = {
+	.name = "pop3",
+	.create = pop3_back_create,
+	.free = pop3_back_free,
+	.input = pop3_back_input,
+	.starttls_done = pop3_back_starttls_done,
+	.replay = pop3_back_replay,
+	BACK_BASE_OPS,
+};

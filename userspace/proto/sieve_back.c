@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The router's side of ManageSieve towards a node: greeting with capabilities, STARTTLS, XCLIENT,
+ * the credential and the node's verdict (RFC 5804; sessions.md sections 9, 10, 12). Nothing is
+ * consumed before a logical line is complete, literals included (SES-72). Answers carry no tag, so
+ * a command is only written while nothing of the node is unread; otherwise an answer given too
+ * early would pass for the answer to it.
+ */
+#include "base/base64.h"
+#include "proto/front.h"
+#include "proto/sieve_parse.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define LINES_PER_REPLY 256
+#define LINES_IN_REPLAY 64
+#define LOGICAL_LINE_BYTES 65536
+#define QUOTED_BYTES 1024 /* longer ones are sent as a literal */
+
+enum back_state {
+	BACK_GREETING, /* capabilities, also after TLS */
+	BACK_STARTTLS_REPLY,
+	BACK_HANDSHAKE,
+	BACK_XCLIENT_REPLY,
+	BACK_IS_READY,
+	BACK_VERDICT,
+	BACK_DONE,
+};
+
+struct back {
+	enum back_state state;
+	enum back_failure failure;
+	bool want_starttls, forwards; /* still to be done */
+	bool lists_starttls, lists_xclient;
+	bool temporarily, said_bye, sent, continued;
+	enum sasl_mech mech; /* of the credential */
+	struct back_forward forward;
+	char session_id[65], client_ip[PROTO_ADDRESS_BYTES], local_ip[PROTO_ADDRESS_BYTES];
+	unsigned lines; /* of the reply under way */
+	struct sieve_scan scan;
+};
+
+/* ---- life ---- */
+
+static void sieve_back_free(struct back *back)
+{
+	free(back);
+}
+
+static void copy_forward(struct back *back, const struct back_forward *forward)
+{
+	back->forwards = true;
+	back->forward = *forward;
+	snprintf(back->client_ip, sizeof(back->client_ip), "%s", forward->client_ip);
+	snprintf(back->local_ip, sizeof(back->local_ip), "%s", forward->local_ip);
+	snprintf(back->session_id, sizeof(back->session_id), "%s", forward->session_id);
+	back->forward.client_ip = back->client_ip;
+	back->forward.local_ip = back->local_ip;
+	back->forward.session_id = back->session_id;
+}
+
+static int sieve_back_create(const struct back_params *params, struct back **ret_back)
+{
+	struct back *back = calloc(1, sizeof(*back));
+
+	if (!back)
+		return -ENOMEM;
+	back->want_starttls = params->starttls;
+	if (params->forward)
+		copy_forward(back, params->forward);
+	*ret_back = back;
+	return 0;
+}
+
+/* ---- helpers ---- */
+
+static int fail(struct back *back, enum back_failure failure)
+{
+	back->state = BACK_DONE;
+	back->failure = failure;
+	return BACK_FAILED;
+}
+
+/* "WORD" followed by a blank or the end. */
+static bool has_word(struct view text, const char *word)
+{
+	struct view w = view_str(word);
+
+	return view_starts_nocase(text, w) && (text.len == w.len || text.data[w.len] == ' ');
+}
+
+/* ---- steps ---- */
+
+static int send_xclient(struct back *back, struct buf *to_node)
+{
+	bool any;
+	int r = buf_append_str(to_node, "XCLIENT");
+
+	if (r == 0)
+		r = xclient_write(to_node, &back->forward, "", XCLIENT_ALL_OF_POP3, false, &any);
+	if (r == 0)
+		r = buf_append(to_node, "\r\n", 2);
+	return r;
+}
+
+/* Capabilities are known, or the node has heard of the client: what comes next. */
+static int next_step(struct back *back, bool more, struct buf *to_node)
+{
+	int r;
+
+	back->lines = 0;
+	if (back->want_starttls) {
+		if (!back->lists_starttls || more)
+			return fail(back, BACK_FAIL_REFUSED);
+		back->state = BACK_STARTTLS_REPLY;
+		r = buf_append_str(to_node, "STARTTLS\r\n");
+	} else if (back->forwards && back->lists_xclient) {
+		if (more)
+			return fail(back, BACK_FAIL_REFUSED);
+		back->forwards = false;
+		back->state = BACK_XCLIENT_REPLY;
+		r = send_xclient(back, to_node);
+	} else {
+		back->state = BACK_IS_READY;
+		return BACK_READY;
+	}
+	return r < 0 ? r : PROTO_AGAIN;
+}
+
+/* SES-55: whole names, in any case. */
+static int on_greeting(struct back *back, struct view line, bool more, struct buf *to_node)
+{
+	struct sieve_cursor cursor = { line, false };
+	struct view name;
+
+	if (has_word(line, "OK"))
+		return next_step(back, more, to_node);
+	if (!sieve_is_string(sieve_next(&cursor, &name))) /* NO, BYE, anything else */
+		return fail(back, BACK_FAIL_REFUSED);
+	back->lists_starttls |= view_eq_nocase(name, VIEW_LIT("STARTTLS"));
+	back->lists_xclient |= view_eq_nocase(name, VIEW_LIT("XCLIENT"));
+	return PROTO_AGAIN;
+}
+
+static int on_starttls(struct back *back, struct view line, bool more)
+{
+	if (!has_word(line, "OK"))
+		return fail(back, BACK_FAIL_REFUSED);
+	if (more)
+		return fail(back, BACK_FAIL_INJECTION);
+	back->state = BACK_HANDSHAKE;
+	return BACK_STARTTLS;
+}
+
+/* The node sends its capabilities again by itself (RFC 5804 section 2.2). */
+static int sieve_back_starttls_done(struct back *back, struct buf *to_node)
+{
+	(void)to_node;
+	back->want_starttls = false;
+	back->lists_starttls = back->lists_xclient = false; /* SES-54 */
+	back->lines = 0;
+	back->state = BACK_GREETING;
+	return PROTO_MORE;
+}
+
+static int on_xclient(struct back *back, struct view line, bool more, struct buf *to_node)
+{
+	if (!has_word(line, "OK"))
+		return fail(back, BACK_FAIL_REFUSED);
+	return next_step(back, more, to_node);
+}
+
+/* ---- replay ---- */
+
+static int put_credential(const struct proto_credential *credential, struct buf *to_node)
+{
+	enum sasl_mech mech = credential->mech == SASL_LOGIN ? SASL_PLAIN : credential->mech;
+	struct buf text = { .secret = true };
+	int r = base64_encode(buf_view(&credential->message), &text);
+	bool literal = text.len > QUOTED_BYTES;
+
+	if (r == 0)
+		r = buf_printf(to_node, "AUTHENTICATE \"%s\" ", sasl_mech_name(mech));
+	if (r == 0)
+		r = literal ? buf_printf(to_node, "{%u+}\r\n", (unsigned)text.len)
+			    : buf_append(to_node, "\"", 1);
+	if (r == 0)
+		r = buf_append_view(to_node, buf_view(&text));
+	if (r == 0)
+		r = buf_append_str(to_node, literal ? "\r\n" : "\"\r\n");
+	buf_fini(&text);
+	return r;
+}
+
+/* SES-57: nothing may be left over. */
+static int sieve_back_replay(struct back *back, const struct proto_credential *credential,
+	struct view unread, size_t *ret_consumed, struct buf *to_node)
+{
+	int r;
+
+	*ret_consumed = unread.len;
+	if (unread.len || back->state != BACK_IS_READY)
+		return fail(back, BACK_FAIL_REFUSED);
+	r = put_credential(credential, to_node);
+	if (r < 0)
+		return r;
+	back->mech = credential->mech;
+	back->sent = true;
+	back->state = BACK_VERDICT;
+	back->lines = 0;
+	return PROTO_MORE;
+}
+
+/* SES-71: the detail of an OAuth error is answered once; the answer makes the node refuse. */
+static int on_challenge(struct back *back, struct view line, struct buf *to_node)
+{
+	struct sieve_cursor cursor = { line, false };
+	struct view text;
+	int r;
+
+	if (!sieve_is_string(sieve_next(&cursor, &text)) || sieve_next(&cursor, &text) != SIEVE_END)
+		return fail(back, BACK_FAIL_PROTOCOL);
+	if (back->continued || (back->mech != SASL_OAUTHBEARER && back->mech != SASL_XOAUTH2))
+		return fail(back, BACK_FAIL_PROTOCOL);
+	back->continued = true;
+	r = buf_append_str(to_node, back->mech == SASL_OAUTHBEARER ? "\"AQ==\"\r\n" : "\"\"\r\n");
+	return r < 0 ? r : PROTO_AGAIN;
+}
+
+/* "NO (TRYLATER)", "BYE (TRYLATER)", also with a detail as in "(TRYLATER/X)" (RFC 5804 section
+ * 1.3). */
+static bool is_temporary(struct view line)
+{
+	struct view text = view_skip(line, has_word(line, "NO") ? 3 : 4);
+	struct view code = VIEW_LIT("(TRYLATER");
+
+	return view_starts_nocase(text, code) && text.len > code.len &&
+		memchr(")/ ", text.data[code.len], 3);
+}
+
+static int on_answer(struct back *back, struct view line, struct view raw, struct buf *to_node,
+	struct buf *to_client)
+{
+	int r;
+
+	if (has_word(line, "OK")) {
+		r = BACK_ACCEPTED;
+	} else if (has_word(line, "NO") || has_word(line, "BYE")) {
+		back->said_bye = has_word(line, "BYE"); /* SES-75 */
+		back->temporarily = is_temporary(line);
+		r = BACK_REFUSED;
+	} else {
+		return on_challenge(back, line, to_node);
+	}
+	back->state = BACK_DONE;
+	return buf_append_view(to_client, raw) < 0 ? -ENOBUFS : r;
+}
+
+/* ---- lines ---- */
+
+/* A logical line is complete; raw: with its line end; more: input is left behind it. */
+static int on_line(struct back *back, struct view line, struct view raw, bool more,
+	struct buf *to_node, struct buf *to_client)
+{
+	switch (back->state) {
+	case BACK_GREETING:
+		return on_greeting(back, line, more, to_node);
+	case BACK_STARTTLS_REPLY:
+		return on_starttls(back, line, more);
+	case BACK_XCLIENT_REPLY:
+		return on_xclient(back, line, more, to_node);
+	default:
+		return on_answer(back, line, raw, to_node, to_client);
+	}
+}
+
+static int sieve_back_input(struct back *back, struct view in, size_t *ret_consumed,
+	struct buf *to_node, struct buf *to_client)
+{
+	static const struct sieve_limits limits = { LOGICAL_LINE_BYTES, PROTO_NODE_LINE_BYTES,
+		true };
+	unsigned most = back->state == BACK_VERDICT ? LINES_IN_REPLAY : LINES_PER_REPLY;
+	enum sieve_scan_result result;
+	struct sieve_scan scan;
+
+	*ret_consumed = 0;
+	if (back->state == BACK_IS_READY || back->state == BACK_DONE ||
+		back->state == BACK_HANDSHAKE || !in.len)
+		return PROTO_MORE;
+	result = sieve_scan(&back->scan, in, &limits);
+	if (result == SIEVE_SCAN_MORE)
+		return PROTO_MORE;
+	scan = back->scan;
+	back->scan = (struct sieve_scan){ 0 };
+	back->lines += scan.lines;
+	if (result != SIEVE_SCAN_DONE || back->lines > most)
+		return fail(back, BACK_FAIL_PROTOCOL);
+	*ret_consumed = scan.at;
+	return on_line(back, view_make(in.data, scan.content), view_make(in.data, scan.at),
+		in.len > scan.at, to_node, to_client);
+}
+
+/* ---- questions ---- */
+
+static bool sieve_back_credential_sent(const struct back *back)
+{
+	return back->sent;
+}
+
+static enum back_failure sieve_back_failure(const struct back *back)
+{
+	return back->failure;
+}
+
+static bool sieve_back_refused_temporarily(const struct back *back)
+{
+	return back->temporarily;
+}
+
+static bool sieve_back_refused_for_good(const struct back *back)
+{
+	return back->said_bye;
+}
+
+const struct back_ops sieve_back_ops = {
+	.name = "managesieve",
+	.create = sieve_back_create,
+	.free = sieve_back_free,
+	.input = sieve_back_input,
+	.starttls_done = sieve_back_starttls_done,
+	.replay = sieve_back_replay,
+	.credential_sent = sieve_back_credential_sent,
+	.failure = sieve_back_failure,
+	.refused_temporarily = sieve_back_refused_temporarily,
+	.refused_for_good = sieve_back_refused_for_good,
+};

@@ -1,0 +1,485 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The router's side of ManageSieve before login (RFC 5804 section 2; sessions.md section 5.5).
+ * Commands are parsed when complete; what a command is waiting for is in the scan state, so input
+ * may be cut anywhere. Literals are taken without a prompt. Every reply text is in this file. Only
+ * a credential leaves the front.
+ */
+#include "proto/front.h"
+#include "proto/sieve_parse.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define PRIVACY "NO (ENCRYPT-NEEDED) \"TLS is required before authentication.\""
+#define AUTH_FAILED "NO \"Authentication failed.\""
+#define UNAVAILABLE "NO (TRYLATER) \"Service temporarily unavailable.\""
+#define NOT_NOW "NO \"Not allowed before authentication.\""
+
+enum front_state {
+	FRONT_COMMAND,
+	FRONT_RESPONSE,  /* a SASL response is awaited */
+	FRONT_DISCARD,   /* the rest of an over-long response line */
+	FRONT_WANTS_TLS, /* STARTTLS was asked for */
+	FRONT_HAS_CREDENTIAL,
+	FRONT_ENDED,
+};
+
+struct front {
+	struct front_base base;
+	enum front_state state;
+	struct sieve_scan scan;
+};
+
+/* ---- life ---- */
+
+static void sieve_front_free(struct front *front)
+{
+	if (!front)
+		return;
+	front_base_fini(&front->base);
+	free(front);
+}
+
+static int sieve_front_create(const struct front_params *params, struct front **ret_front)
+{
+	struct front *front = calloc(1, sizeof(*front));
+
+	if (!front || front_base_init(&front->base, params) < 0) {
+		free(front);
+		return -ENOMEM;
+	}
+	*ret_front = front;
+	return 0;
+}
+
+/* ---- replies ---- */
+
+static int end(struct front *front, enum front_end why, int r)
+{
+	front->state = FRONT_ENDED;
+	front->base.end = why;
+	return r < 0 ? r : FRONT_CLOSE;
+}
+
+/* SES-16: after the reply of a failed attempt. */
+static int count(struct front *front, struct buf *out, int r)
+{
+	if (!front_base_count(&front->base) || r < 0)
+		return r;
+	return end(
+		front, FRONT_END_AUTH_LIMIT, proto_say(out, "BYE \"Too many failed attempts.\""));
+}
+
+static int put_mechs(const struct front *front, struct buf *out)
+{
+	int r = buf_append_str(out, "\"SASL\" \"");
+
+	for (size_t i = 0; r == 0 && front->base.permit_auth && i < front->base.mech_count; i++)
+		r = buf_printf(out, "%s%s", i ? " " : "", sasl_mech_name(front->base.mechs[i]));
+	return r < 0 ? r : proto_say(out, "\"");
+}
+
+/* The capability block and its OK. The configuration keeps quotes and backslashes out of texts. */
+static int sieve_front_greet(struct front *front, struct buf *out)
+{
+	const struct front_base *base = &front->base;
+	int r = buf_printf(
+		out, "\"IMPLEMENTATION\" \"%s\"\r\n\"VERSION\" \"1.0\"\r\n", base->implementation);
+
+	if (r == 0)
+		r = put_mechs(front, out);
+	if (r >= 0)
+		r = buf_printf(out, "\"SIEVE\" \"%s\"\r\n", base->capabilities);
+	if (r == 0 && base->offer_starttls)
+		r = buf_append_str(out, "\"STARTTLS\"\r\n");
+	if (r == 0 && base->trusted)
+		r = buf_append_str(out, "\"XCLIENT\" \"" XCLIENT_NAMES "\"\r\n");
+	if (r == 0)
+		r = buf_printf(out, "OK \"%s\"\r\n", base->banner);
+	return r;
+}
+
+/* ---- attempts ---- */
+
+static int want_privacy(struct front *front, struct buf *out)
+{
+	front_base_count_privacy(&front->base);
+	return proto_say(out, PRIVACY);
+}
+
+static void forget_attempt(struct front *front)
+{
+	sasl_exchange_reset(&front->base.sasl);
+	front->state = FRONT_COMMAND;
+	front->scan = (struct sieve_scan){ 0 };
+}
+
+static int fail(struct front *front, struct buf *out, const char *text)
+{
+	forget_attempt(front);
+	return count(front, out, proto_say(out, text));
+}
+
+static int prompt(struct front *front, struct buf *out, const char *text)
+{
+	front->state = FRONT_RESPONSE;
+	return proto_say(out, text);
+}
+
+/* What the exchange wants next. */
+static int next_step(struct front *front, int step, struct buf *out)
+{
+	switch (step) {
+	case SASL_DONE:
+		front->state = FRONT_HAS_CREDENTIAL;
+		return FRONT_LOGIN;
+	case SASL_PROMPT_USER:
+		return prompt(front, out, "{12}\r\n" SASL_USER_PROMPT);
+	case SASL_PROMPT_PASSWORD:
+		return prompt(front, out, "{12}\r\n" SASL_PASSWORD_PROMPT);
+	case SASL_PROMPT_EMPTY:
+		return prompt(front, out, "\"\"");
+	case SASL_FAIL_AUTH:
+		return fail(front, out, AUTH_FAILED);
+	case SASL_FAIL_BASE64:
+		return fail(front, out, "NO \"Invalid base64.\"");
+	case SASL_FAIL_TOO_LONG:
+		return fail(front, out, "NO \"Response too long.\"");
+	case SASL_FAIL_CANCELLED:
+		return fail(front, out, "NO \"Authentication cancelled.\"");
+	default:
+		return step;
+	}
+}
+
+/* ---- commands ---- */
+
+static int unparsable(struct front *front, struct buf *out)
+{
+	return count(front, out, proto_say(out, NOT_NOW));
+}
+
+static bool at_end(struct sieve_cursor *args)
+{
+	struct view text;
+
+	return sieve_next(args, &text) == SIEVE_END;
+}
+
+static int command_authenticate(struct front *front, struct sieve_cursor *args, struct buf *out)
+{
+	struct view name, response;
+	enum sieve_token initial;
+	int mech, step;
+
+	if (!sieve_is_string(sieve_next(args, &name)))
+		return unparsable(front, out);
+	initial = sieve_next(args, &response);
+	if (initial != SIEVE_END && !(sieve_is_string(initial) && at_end(args)))
+		return unparsable(front, out);
+	if (!front->base.permit_auth)
+		return want_privacy(front, out);
+	mech = front_base_mech(&front->base, name);
+	if (mech < 0)
+		return fail(front, out, "NO \"Mechanism not supported.\"");
+	step = sasl_exchange_start(&front->base.sasl, (enum sasl_mech)mech);
+	if (initial != SIEVE_END)
+		step = sasl_exchange_response(&front->base.sasl, response);
+	return next_step(front, step, out);
+}
+
+static int command_capability(struct front *front, struct sieve_cursor *args, struct buf *out)
+{
+	int r;
+
+	if (!at_end(args))
+		return unparsable(front, out);
+	r = sieve_front_greet(front, out);
+	return r < 0 ? r : PROTO_AGAIN;
+}
+
+static int put_tag(struct buf *out, struct view tag, bool quoted)
+{
+	struct view rest = tag;
+	size_t len = 0;
+	int r;
+
+	for (; quoted && rest.len; len++)
+		(void)sieve_unescape(&rest);
+	r = buf_printf(out, "OK (TAG {%zu}\r\n", quoted ? len : tag.len);
+	if (r == 0 && !quoted)
+		r = buf_append_view(out, tag);
+	while (r == 0 && quoted && tag.len) {
+		char c = sieve_unescape(&tag);
+
+		r = buf_append(out, &c, 1);
+	}
+	return r < 0 ? r : proto_say(out, ") \"Done.\"");
+}
+
+static int command_noop(struct front *front, struct sieve_cursor *args, struct buf *out)
+{
+	struct view tag;
+	enum sieve_token token = sieve_next(args, &tag);
+
+	if (token == SIEVE_END)
+		return proto_say(out, "OK \"Done.\"");
+	if (!sieve_is_string(token) || !at_end(args))
+		return unparsable(front, out);
+	return put_tag(out, tag, token == SIEVE_QUOTED);
+}
+
+static int command_logout(struct front *front, struct sieve_cursor *args, struct buf *out)
+{
+	if (!at_end(args))
+		return unparsable(front, out);
+	return end(front, FRONT_END_QUIT, proto_say(out, "OK \"Closing.\""));
+}
+
+static int command_starttls(struct front *front, struct sieve_cursor *args, struct buf *out)
+{
+	if (!at_end(args))
+		return unparsable(front, out);
+	if (!front->base.offer_starttls)
+		return proto_say(out, "NO \"STARTTLS not available.\"");
+	front->state = FRONT_WANTS_TLS;
+	return FRONT_STARTTLS;
+}
+
+/* NAME=VALUE words as Dovecot's proxies write them: plain values, which are no xtext. All or
+ * nothing. */
+static int command_xclient(struct front *front, struct sieve_cursor *args, struct buf *out)
+{
+	struct front_peer peer = front->base.peer;
+	struct view word;
+
+	while (sieve_next(args, &word) != SIEVE_END) {
+		const char *equals = word.len ? memchr(word.data, '=', word.len) : NULL;
+		size_t len = equals ? (size_t)(equals - word.data) : 0;
+
+		if (!len ||
+			front_peer_set(&peer, view_make(word.data, len), view_skip(word, len + 1)) <
+				0)
+			return proto_say(out, "NO");
+	}
+	front->base.peer = peer;
+	return proto_say(out, "OK");
+}
+
+static const struct command {
+	const char *name;
+	int (*run)(struct front *front, struct sieve_cursor *args, struct buf *out);
+	bool trusted_only; /* unknown to others (SES-62) */
+} commands[] = {
+	{ "AUTHENTICATE", command_authenticate, false },
+	{ "CAPABILITY", command_capability, false },
+	{ "NOOP", command_noop, false },
+	{ "LOGOUT", command_logout, false },
+	{ "STARTTLS", command_starttls, false },
+	{ "XCLIENT", command_xclient, true },
+};
+
+static int run_command(struct front *front, struct view text, struct buf *out)
+{
+	struct sieve_cursor cursor = { text, false };
+	struct view name;
+
+	if (sieve_next(&cursor, &name) != SIEVE_ATOM || !sieve_is_well_formed(cursor))
+		return unparsable(front, out);
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (view_eq_nocase(name, view_str(commands[i].name)) &&
+			(front->base.trusted || !commands[i].trusted_only))
+			return commands[i].run(front, &cursor, out);
+	}
+	return proto_say(out, NOT_NOW);
+}
+
+static int too_long(struct front *front, struct buf *out)
+{
+	return end(front, FRONT_END_TOO_LONG, proto_say(out, "BYE \"Command too long.\""));
+}
+
+static int input_command(struct front *front, struct view in, size_t *ret_consumed, struct buf *out)
+{
+	static const struct sieve_limits limits = { PROTO_INPUT_BYTES, PROTO_INPUT_BYTES, false };
+	struct view text;
+
+	switch (sieve_scan(&front->scan, in, &limits)) {
+	case SIEVE_SCAN_MORE:
+		return PROTO_MORE;
+	case SIEVE_SCAN_DONE:
+		*ret_consumed = front->scan.at;
+		text = view_make(in.data, front->scan.content);
+		front->scan = (struct sieve_scan){ 0 };
+		return run_command(front, text, out);
+	default:
+		*ret_consumed = in.len;
+		return too_long(front, out);
+	}
+}
+
+/* A string, or a bare line. */
+static int take_response(struct front *front, struct view line, struct buf *out)
+{
+	struct sieve_cursor cursor = { line, false };
+	struct view text;
+
+	if (!sieve_is_string(sieve_next(&cursor, &text)) || !at_end(&cursor))
+		text = line;
+	return next_step(front, sasl_exchange_response(&front->base.sasl, text), out);
+}
+
+static int input_response(
+	struct front *front, struct view in, size_t *ret_consumed, struct buf *out)
+{
+	/* two bytes for the quotes */
+	static const struct sieve_limits limits = { PROTO_INPUT_BYTES, PROTO_SASL_BASE64_BYTES + 2,
+		false };
+	struct view line;
+	int r;
+
+	switch (sieve_scan(&front->scan, in, &limits)) {
+	case SIEVE_SCAN_MORE:
+		return PROTO_MORE;
+	case SIEVE_SCAN_DONE:
+		*ret_consumed = front->scan.at;
+		line = view_make(in.data, front->scan.content);
+		front->scan = (struct sieve_scan){ 0 };
+		return take_response(front, line, out);
+	case SIEVE_SCAN_LINE_TOO_LONG:
+		*ret_consumed = front->scan.at;
+		r = next_step(front, SASL_FAIL_TOO_LONG, out);
+		if (r == PROTO_AGAIN)
+			front->state = FRONT_DISCARD;
+		return r;
+	default:
+		*ret_consumed = in.len;
+		return too_long(front, out);
+	}
+}
+
+static int input_discard(struct front *front, struct view in, size_t *ret_consumed)
+{
+	const char *newline = memchr(in.data, '\n', in.len);
+
+	*ret_consumed = newline ? (size_t)(newline - in.data) + 1 : in.len;
+	if (!newline)
+		return PROTO_MORE;
+	front->state = FRONT_COMMAND;
+	return PROTO_AGAIN;
+}
+
+static int sieve_front_input(
+	struct front *front, struct view in, size_t *ret_consumed, struct buf *out)
+{
+	*ret_consumed = 0;
+	if (!in.len)
+		return PROTO_MORE;
+	switch (front->state) {
+	case FRONT_COMMAND:
+		return input_command(front, in, ret_consumed, out);
+	case FRONT_RESPONSE:
+		return input_response(front, in, ret_consumed, out);
+	case FRONT_DISCARD:
+		return input_discard(front, in, ret_consumed);
+	default: /* the caller answers what it was told first */
+		return PROTO_MORE;
+	}
+}
+
+/* ---- what the caller tells ---- */
+
+static int sieve_front_starttls_ok(struct front *front, struct buf *out)
+{
+	(void)front;
+	return MIN(proto_say(out, "OK \"Begin TLS.\""), 0);
+}
+
+static void sieve_front_starttls_done(struct front *front, bool permit_auth)
+{
+	forget_attempt(front);
+	front_base_starttls_done(&front->base, permit_auth);
+}
+
+static void sieve_front_take_credential(
+	struct front *front, struct proto_credential *ret_credential)
+{
+	sasl_exchange_take(&front->base.sasl, ret_credential);
+}
+
+static int sieve_front_reply(struct front *front, enum front_reply reply, struct buf *out)
+{
+	int r;
+
+	switch (reply) {
+	case FRONT_REPLY_AUTH_FAILED:
+		return fail(front, out, AUTH_FAILED);
+	case FRONT_REPLY_HIDDEN_TEMP:
+		return fail(front, out, UNAVAILABLE);
+	case FRONT_REPLY_UNAVAILABLE:
+		r = proto_say(out, UNAVAILABLE);
+		if (r >= 0)
+			r = proto_say(out, "BYE (TRYLATER) \"Try again later.\"");
+		break;
+	case FRONT_REPLY_SHUTDOWN:
+		r = proto_say(out, "BYE \"Shutting down.\"");
+		break;
+	case FRONT_REPLY_TIMEOUT:
+		r = proto_say(out, "BYE \"Timed out.\"");
+		break;
+	default:
+		r = proto_say(out, "BYE \"Protocol violation.\"");
+	}
+	forget_attempt(front);
+	return end(front, FRONT_END_VIOLATION, r);
+}
+
+static int sieve_front_refused(struct front *front, struct buf *out)
+{
+	forget_attempt(front);
+	return count(front, out, PROTO_AGAIN);
+}
+
+static enum front_end sieve_front_end(const struct front *front)
+{
+	return front->base.end;
+}
+
+static unsigned sieve_front_attempts(const struct front *front)
+{
+	return front->base.attempts;
+}
+
+static unsigned sieve_front_privacy(const struct front *front)
+{
+	return front->base.privacy;
+}
+
+static int sieve_front_last_mech(const struct front *front)
+{
+	return front->base.last_mech;
+}
+
+static const struct front_peer *sieve_front_peer(const struct front *front)
+{
+	return &front->base.peer;
+}
+
+const struct front_ops sieve_front_ops = {
+	.name = "managesieve",
+	.create = sieve_front_create,
+	.free = sieve_front_free,
+	.greet = sieve_front_greet,
+	.input = sieve_front_input,
+	.starttls_ok = sieve_front_starttls_ok,
+	.starttls_done = sieve_front_starttls_done,
+	.take_credential = sieve_front_take_credential,
+	.reply = sieve_front_reply,
+	.refused = sieve_front_refused,
+	.end = sieve_front_end,
+	.attempts = sieve_front_attempts,
+	.privacy = sieve_front_privacy,
+	.last_mech = sieve_front_last_mech,
+	.peer = sieve_front_peer,
+};

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * proxy: the inbound PROXY header, before anything else is read (SES-5..SES-11, SES-64), and what a
+ * trusted peer says later by XCLIENT or ID (SES-61, SES-63). Exactly the header's bytes are taken
+ * from the socket: what comes behind it belongs to the next layer.
+ */
+#include "session/session.h"
+#include "base/log.h"
+#include "net/proxyhdr.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+/* How long a server-first leg waits for an optional header (SES-8). */
+#define WAIT_MS 200
+
+static void refused(struct session *session, enum session_reason reason)
+{
+	char client[ADDR_TEXT_SIZE];
+
+	log_event_limited(LOGL_WARN, "proxy_header_refused", session->settings->name, "listener",
+		session->settings->name, "client", addr_format(&session->client, client), "reason",
+		session_reason_name(reason), NULL);
+	session_close(session, reason);
+}
+
+static void go_on(struct session *session)
+{
+	loop_timer_del(session->pool->loop, &session->login->proxy_wait);
+	session_accepted(session);
+}
+
+static void on_wait_over(struct timer *timer)
+{
+	struct session *session = container_of(timer, struct login, proxy_wait)->session;
+
+	/* A header that has begun is waited for like any other. */
+	if (session->state != S_PROXY || session->login->in.len)
+		return;
+	go_on(session);
+	session_update_watch(session);
+}
+
+static bool client_speaks_first(const struct session *session)
+{
+	return session->settings->tls == CONFIG_TLS_IMPLICIT ||
+		session->settings->protocol == PROTOCOL_HTTP;
+}
+
+/* SES-64: the session has been here before. */
+static bool is_own(const struct session *session, struct view id)
+{
+	unsigned char own[PROXYHDR_ID_BYTES];
+
+	proxyhdr_make_id(session->pool->server->instance, 0, own);
+	/* "HMG1" and the instance; the session's number differs */
+	return id.len >= sizeof(own) - 8 && memcmp(id.data, own, sizeof(own) - 8) == 0;
+}
+
+static void take_header(struct session *session, const struct proxyhdr *header)
+{
+	if (is_own(session, header->id)) {
+		refused(session, REASON_LOOP);
+		return;
+	}
+	if (header->has_addresses) {
+		session->client = header->source;
+		session->login->local = header->destination;
+		session->login->proxied = true;
+	}
+	buf_clear(&session->login->in);
+	go_on(session);
+}
+
+/* Takes n more bytes, which a peek has shown, off the socket. */
+static int take(struct session *session, size_t n)
+{
+	ssize_t r;
+
+	if (buf_reserve(&session->login->in, n) < 0)
+		return -ENOMEM;
+	r = recv(session->login->stream.fd, buf_tail(&session->login->in), n, MSG_DONTWAIT);
+	if (r != (ssize_t)n)
+		return r < 0 ? -errno : -EIO;
+	buf_commit(&session->login->in, n);
+	return 0;
+}
+
+/* No header: bytes that looked like the start of one are the next layer's. TLS reads the socket, and
+ * no handshake begins with such bytes. */
+static void no_header(struct session *session)
+{
+	if (session->settings->proxy_protocol == CONFIG_PROXY_REQUIRED ||
+		(session->login->in.len && session->settings->tls == CONFIG_TLS_IMPLICIT))
+		refused(session, REASON_PROXY_HEADER);
+	else
+		go_on(session);
+}
+
+static void judge(struct session *session, size_t held, struct view seen)
+{
+	struct proxyhdr header;
+	int r = proxyhdr_parse(seen, &header);
+
+	switch (r) {
+	case PROXYHDR_MORE:
+		/* All of it belongs to the header. */
+		if (take(session, seen.len - held) < 0)
+			session_close(session, REASON_CLIENT_ERROR);
+		return;
+	case PROXYHDR_DONE:
+		if (take(session, header.len - held) < 0)
+			session_close(session, REASON_CLIENT_ERROR);
+		else
+			take_header(session, &header);
+		return;
+	case PROXYHDR_NONE:
+		no_header(session);
+		return;
+	default:
+		refused(session, REASON_PROXY_HEADER);
+	}
+}
+
+void session_proxy_progress(struct session *session)
+{
+	while (session->state == S_PROXY) {
+		struct view held = buf_view(&session->login->in);
+		char seen[PROXYHDR_LONGEST_BYTES + 1];
+		ssize_t n = recv(session->login->stream.fd, seen + held.len,
+			sizeof(seen) - held.len, MSG_PEEK | MSG_DONTWAIT);
+
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		if (n <= 0) {
+			session_close(session,
+				n == 0                       ? REASON_CLIENT_EOF
+					: errno == ETIMEDOUT ? REASON_KEEPALIVE
+							     : REASON_CLIENT_ERROR);
+			return;
+		}
+		memcpy(seen, held.data, held.len);
+		judge(session, held.len, view_make(seen, held.len + (size_t)n));
+	}
+}
+
+void session_step_proxy(struct session *session)
+{
+	bool required = session->settings->proxy_protocol == CONFIG_PROXY_REQUIRED;
+
+	if (!session->login->trusted) { /* SES-6 */
+		if (required)
+			refused(session, REASON_PROXY_HEADER);
+		else
+			session_accepted(session);
+		return;
+	}
+	session_set_state(session, S_PROXY);
+	if (!required && !client_speaks_first(session))
+		loop_timer_set(
+			session->pool->loop, &session->login->proxy_wait, WAIT_MS, on_wait_over);
+	session_proxy_progress(session);
+}
+
+/* ---- what a trusted peer says later ---- */
+
+static void take_address(struct addr *addr, const char *text, uint16_t port)
+{
+	struct addr parsed;
+
+	if (!*text || addr_parse_ip(view_str(text), port, &parsed) < 0)
+		return;
+	addr_unmap(&parsed);
+	*addr = parsed;
+}
+
+bool session_take_peer(struct session *session)
+{
+	struct login *login = session->login;
+	const struct front_peer *peer = login->front_ops->peer(login->front);
+
+	if (!login->trusted)
+		return true;
+	if (*peer->session) {
+		free(session->via);
+		session->via = view_dup(view_str(peer->session));
+	}
+	if (!login->proxied) {
+		take_address(&session->client, peer->addr, peer->port);
+		take_address(&login->local, peer->dest_addr, peer->dest_port);
+	}
+	if (!peer->has_ttl)
+		return true;
+	login->ttl = (uint8_t)peer->ttl;
+	if (login->ttl > 1)
+		return true;
+	session_unavailable(session, REASON_LOOP);
+	return false;
+}
