@@ -9,7 +9,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "control_backend.h"
-#include "store_open.h"
+#include "control_reload.h"
+#include "control_store.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -33,34 +34,8 @@ struct control {
 	struct control_backend backend_state;
 	struct admin_backend backend;
 	struct admin_server *admin, *admin_local;
-	_Atomic(struct mapping *)
-		mapping_for_store; /* the store's thread may call before we are done */
-	atomic_bool push_up;
+	struct control_reload *reload;
 };
-
-/* ---- what the mapping reports ---- */
-
-static void on_mapping_event(
-	void *arg, enum mapping_event event, const char *text, uint64_t outage_ms)
-{
-	struct log_line line;
-
-	(void)arg;
-	switch (event) {
-	case MAPPING_STORE_LOST:
-		log_event(LOGL_WARN, "store_lost", "error", text, NULL);
-		break;
-	case MAPPING_STORE_BACK:
-		log_start(&line, LOGL_INFO, "store_back");
-		log_int(&line, "outage_ms", (int64_t)outage_ms);
-		log_end(&line);
-		break;
-	case MAPPING_UNKNOWN_DESTINATION:
-		log_event_limited(
-			LOGL_WARN, "unknown_destination", text, "destination", text, NULL);
-		break;
-	}
-}
 
 /* Until the store has answered once, so that readiness does not wait for a login (MAP-34). */
 static void on_probe(struct timer *timer)
@@ -141,9 +116,7 @@ static void on_signal(struct loop_watch *watch, uint32_t epoll_events)
 	(void)epoll_events;
 	while (read(control->signal_fd, &info, sizeof(info)) == sizeof(info)) {
 		if (info.ssi_signo == SIGHUP)
-			log_event(LOGL_WARN, "reload", "ok", "false", "error",
-				"reload is not supported by this build; restart to change settings",
-				NULL);
+			control_reload_start(control->reload, false, NULL, NULL);
 		else
 			begin_drain(control, (int)info.ssi_signo);
 	}
@@ -166,85 +139,31 @@ static int watch_signals(struct control *control)
 
 /* ---- starting ---- */
 
-/* MAP-100: what the store names is normalised as a login is; what cannot be an account is nobody's. */
-static void on_pushed_key(struct control *control, struct mapping *mapping, struct view identifier)
-{
-	struct identity identity;
-
-	if (identity_account(
-		    &control->server->snapshot->config->identity_rules, identifier, &identity) < 0)
-		log_event_limited(LOGL_WARN, "push", "", "text",
-			"a message that names no account is ignored", NULL);
-	else
-		mapping_invalidate(mapping, view_make(identity.account, identity.len));
-}
-
-/* Any thread: the store's. */
-static void on_store_push(void *arg, enum store_push_event event, struct view identifier)
-{
-	struct control *control = arg;
-	struct mapping *mapping = atomic_load(&control->mapping_for_store);
-
-	atomic_store(&control->push_up,
-		event == STORE_PUSH_UP ||
-			(event != STORE_PUSH_DOWN && atomic_load(&control->push_up)));
-	if (!mapping)
-		return;
-	switch (event) {
-	case STORE_PUSH_UP:
-		mapping_expire_all(mapping);
-		mapping_set_push(mapping, MAPPING_PUSH_UP);
-		log_event(LOGL_INFO, "push_up", NULL);
-		break;
-	case STORE_PUSH_DOWN:
-		mapping_set_push(mapping, MAPPING_PUSH_DOWN);
-		log_event(LOGL_WARN, "push_lost", NULL);
-		break;
-	case STORE_PUSH_KEY:
-		on_pushed_key(control, mapping, identifier);
-		break;
-	case STORE_PUSH_ALL:
-		mapping_invalidate_all(mapping);
-		break;
-	}
-}
-
 static int start_mapping(struct control *control, char *error, size_t error_size)
 {
+	struct control_backend *backend = &control->backend_state;
 	struct config *config = control->server->snapshot->config;
-	struct mapping_params params = {
-		.control = &control->loop,
-		.positive_ttl_ms = config->mapping.positive_ttl_ms,
-		.negative_ttl_ms = config->mapping.negative_ttl_ms,
-		.stale_grace_ms = config->mapping.stale_grace_ms,
-		.lookup_timeout_ms = config->mapping.lookup_timeout_ms,
-		.max_entries = (uint64_t)config->mapping.cache_max_entries,
-		.default_destination = config->routing.default_destination,
-	};
-	const char **names = calloc(config->destination_count + 1, sizeof(*names));
-	int r;
+	struct mapping_params params;
+	const char **names;
+	int r = store_mapping_params(config, &control->loop, &params, &names);
 
-	if (!names)
-		return -ENOMEM;
-	for (size_t i = 0; i < config->destination_count; i++)
-		names[i] = config->destinations[i].name;
-	params.destinations = names;
-	r = store_open(config, on_store_push, control, &params.store, error, error_size);
-	control->backend_state.store = params.store;
+	if (r < 0)
+		return r;
+	r = store_channel_open(config, &backend->channel, &params.store, error, error_size);
 	if (r == 0) {
+		params.store_gone_arg = backend->channel;
 		r = mapping_new(&params, &control->server->mapping);
-		if (r < 0)
+		if (r < 0) {
 			store_free(params.store);
+			store_channel_free(backend->channel);
+		}
 	}
 	free(names);
 	if (r < 0)
 		return r;
-	if (store_has_push(config))
-		mapping_set_push(control->server->mapping, MAPPING_PUSH_DOWN);
-	atomic_store(&control->mapping_for_store, control->server->mapping);
-	if (atomic_load(&control->push_up)) /* before there was anything to expire */
-		mapping_set_push(control->server->mapping, MAPPING_PUSH_UP);
-	mapping_on_event(control->server->mapping, on_mapping_event, control);
+	backend->store = params.store;
+	mapping_on_event(control->server->mapping, store_log_event, control);
+	store_channel_attach(backend->channel, control->server->mapping, config);
 	on_probe(&control->probe_timer);
 	return 0;
 }
@@ -272,31 +191,52 @@ static int start_admin(struct control *control, int admin_fd, int local_fd)
 		r = admin_server_new(&params, &control->admin_local);
 	else if (local_fd >= 0)
 		close(local_fd);
+	control->backend_state.admin = control->admin;
 	return r;
 }
 
-static int start_workers(struct control *control)
+static void on_following(struct worker_call *call)
+{
+	worker_follow_free(container_of(call, struct worker_follow, call));
+}
+
+static int start_worker(struct control *control, unsigned index, const struct listen_plan *plan)
+{
+	struct worker *worker = &control->workers[index];
+	struct worker_follow *follow = worker_follow_new(index, control->server->snapshot, plan);
+	int r;
+
+	if (!follow)
+		return -ENOMEM;
+	follow->call.done = on_following;
+	r = worker_start(worker, control->server, index, &control->loop.mailbox, on_worker_empty);
+	if (r == 0)
+		control->workers_started++;
+	if (r < 0 || !worker_call(worker, &follow->call))
+		worker_follow_free(follow);
+	return r;
+}
+
+static int start_workers(struct control *control, struct listen_plan *plan)
 {
 	unsigned count = control->server->worker_count;
-	int r;
+	int r = 0;
 
 	control->workers = calloc(count, sizeof(*control->workers));
 	if (!control->workers)
 		return -ENOMEM;
-	for (unsigned i = 0; i < count; i++) {
-		r = worker_start(&control->workers[i], control->server, i, &control->loop.mailbox,
-			on_worker_empty);
-		if (r < 0)
-			return r;
-		control->workers_started++;
-	}
+	for (unsigned i = 0; r == 0 && i < count; i++)
+		r = start_worker(control, i, plan);
+	if (r < 0)
+		return r;
+	listen_free_dropped(listen_commit(control->server, plan));
 	control->backend_state.workers = control->workers;
 	control->backend_state.worker_count = count;
 	return 0;
 }
 
-static int start(struct control *control, const struct control_params *params, char *error,
-	size_t error_size)
+static int start(
+	struct control *control, struct control_params *params, char *error, size_t error_size)
 {
 	int r = watch_signals(control);
 
@@ -310,7 +250,9 @@ static int start(struct control *control, const struct control_params *params, c
 	if (r == 0)
 		r = start_admin(control, params->admin_fd, params->admin_local_fd);
 	if (r == 0)
-		r = start_workers(control);
+		r = start_workers(control, &params->plan);
+	if (r == 0)
+		r = control_reload_new(&control->backend_state, &control->reload);
 	control->backend_state.starting = false;
 	return r;
 }
@@ -334,6 +276,7 @@ static void stop(struct control *control)
 	for (unsigned i = 0; i < control->workers_started; i++)
 		worker_join(&control->workers[i]);
 	mailbox_run(&control->loop.mailbox); /* their last answers */
+	control_reload_free(control->reload);
 	admin_server_free(control->admin);
 	admin_server_free(control->admin_local);
 	loop_timer_del(&control->loop, &control->probe_timer);
@@ -353,13 +296,15 @@ static void stop(struct control *control)
 		close(control->signal_fd);
 }
 
-int control_run(const struct control_params *params, char *error, size_t error_size)
+int control_run(struct control_params *params, char *error, size_t error_size)
 {
 	struct control control = {
 		.server = params->server,
 		.signal_fd = -1,
 		.backend_state = {
 			.server = params->server,
+			.loop = &control.loop,
+			.generation = 1,
 			.started_ms = clock_mono_ms(),
 			.loaded_real_ms = clock_real_ms(),
 			.starting = true,
@@ -367,8 +312,10 @@ int control_run(const struct control_params *params, char *error, size_t error_s
 	};
 	int r = loop_init(&control.loop);
 
-	if (r < 0)
+	if (r < 0) {
+		listen_discard(&params->plan);
 		return r;
+	}
 	the_control = &control;
 	r = start(&control, params, error, error_size);
 	if (r == 0) {
@@ -378,6 +325,7 @@ int control_run(const struct control_params *params, char *error, size_t error_s
 		send_last_answers(&control);
 	}
 	stop(&control);
+	listen_discard(&params->plan); /* nothing, unless the start failed */
 	loop_fini(&control.loop);
 	the_control = NULL;
 	log_event(LOGL_INFO, "stopped", NULL);

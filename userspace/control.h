@@ -6,19 +6,21 @@
 #ifndef CONTROL_H
 #define CONTROL_H
 
+#include "listen.h"
 #include "worker.h"
 
 struct control;
 
 struct control_params {
-	struct server *server; /* snapshot and bound listeners in place; control adds the rest */
-	int admin_fd;          /* listening socket, taken over; -1 = no admin listener */
-	int admin_local_fd;    /* the same for the unix socket */
+	struct server *server;   /* snapshot in place; control adds the rest */
+	struct listen_plan plan; /* what is bound, taken over */
+	int admin_fd;            /* listening socket, taken over; -1 = no admin listener */
+	int admin_local_fd;      /* the same for the unix socket */
 };
 
 /* Builds mapping, admin server and workers, and serves until a stop signal has been carried out.
  * SIGTERM, SIGINT and SIGHUP must be blocked in every thread before. error: text for the operator
  * when the start fails. Returns 0 after a clean stop, or -errno. */
-MUST_USE int control_run(const struct control_params *params, char *error, size_t error_size);
+MUST_USE int control_run(struct control_params *params, char *error, size_t error_size);
 
 #endif

@@ -2,6 +2,7 @@
 /* Counters to JSON, nodes to status; see admin.md sections 5.2 and 5.4. */
 #include "control_backend.h"
 #include "base/clock.h"
+#include "control_reload.h"
 #include "session/session.h"
 
 #include <errno.h>
@@ -27,9 +28,12 @@ static json_t *nodes_json(struct server *server)
 {
 	json_t *nodes = json_object();
 
-	for (size_t i = 0; i < server->snapshot->node_count; i++) {
-		struct node *node = server->snapshot->nodes[i];
+	for (size_t i = 0; i < server->known_node_count; i++) {
+		struct node *node = server->known_nodes[i].node;
 		struct health_status status;
+
+		if (!server_shows_node(server, node))
+			continue;
 
 		health_status(node->health, clock_mono_ms(), &status);
 		json_object_set_new(nodes, node->name,
@@ -47,9 +51,11 @@ static json_t *listeners_json(struct server *server)
 {
 	json_t *listeners = json_object();
 
-	for (size_t i = 0; i < server->listener_count; i++) {
-		struct listener *listener = &server->listeners[i];
+	for (size_t i = 0; i < server->known_listener_count; i++) {
+		struct listener *listener = server->known_listeners[i];
 
+		if (!server_shows_listener(server, listener))
+			continue;
 		json_object_set_new(listeners, listener->name,
 			json_pack("{sI sI sI}", "active", load(&listener->active), "accepted",
 				load(&listener->accepted), "rejected_limit",
@@ -114,7 +120,8 @@ static int add_stats(void *arg, json_t *object)
 	r |= json_object_set_new(object, "uptime_s",
 		json_integer((json_int_t)((clock_mono_ms() - control->started_ms) / 1000)));
 	r |= json_object_set_new(object, "config_loaded_at", json_string(loaded));
-	r |= json_object_set_new(object, "config_generation", json_integer(1));
+	r |= json_object_set_new(
+		object, "config_generation", json_integer((json_int_t)control->generation));
 	r |= json_object_set_new(
 		object, "rejected_limit", json_integer(load(&server->rejected_limit)));
 	r |= json_object_set_new(object, "auth_failed", json_integer(load(&server->auth_failed)));
@@ -145,6 +152,17 @@ static int store_reload(void *arg, char error[STORE_ERROR_BYTES])
 	struct store *store = ((struct control_backend *)arg)->store;
 
 	return store->ops->reload(store, error);
+}
+
+static int config_reload(void *arg, bool dry_run,
+	void (*done)(void *done_arg, int status, json_t *answer), void *done_arg)
+{
+	struct control_backend *control = arg;
+
+	if (!control->reload)
+		return -EAGAIN;
+	control_reload_start(control->reload, dry_run, done, done_arg);
+	return 0;
 }
 
 static int compare_nodes(const void *a, const void *b)
@@ -234,6 +252,7 @@ void control_backend_fill(struct admin_backend *backend, struct control_backend 
 		.account = account,
 		.mapping = control->server->mapping,
 		.store_reload = store_reload,
+		.config_reload = config_reload,
 		.each_node = each_node,
 		.node_reset = node_reset,
 		.sessions = sessions,

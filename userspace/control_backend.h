@@ -4,12 +4,19 @@
 #define CONTROL_BACKEND_H
 
 #include "admin/backend.h"
+#include "admin/server.h"
+#include "control_store.h"
 #include "session/server.h"
 #include "worker.h"
 
 struct control_backend {
 	struct server *server;
-	struct store *store;
+	struct loop *loop;
+	struct store *store;           /* the mapping's */
+	struct store_channel *channel; /* its */
+	struct admin_server *admin;    /* the TLS one; borrowed, may be NULL */
+	struct control_reload *reload; /* borrowed */
+	uint64_t generation, reload_failures;
 	uint64_t started_ms, loaded_real_ms; /* monotonic; wall clock */
 	bool starting;
 	struct worker *workers; /* borrowed; as many as have been started */

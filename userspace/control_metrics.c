@@ -44,10 +44,11 @@ static void put_process(struct out *out, const struct control_backend *control)
 	put(out, "homing_start_time_seconds %.3f\n",
 		(double)(clock_real_ms() - (clock_mono_ms() - control->started_ms)) / 1000);
 	head(out, "homing_config_generation", "gauge", "Configurations loaded since start.");
-	put(out, "homing_config_generation 1\n");
+	put(out, "homing_config_generation %llu\n", (unsigned long long)control->generation);
 	head(out, "homing_config_reload_failures_total", "counter",
 		"Reloads that changed nothing.");
-	put(out, "homing_config_reload_failures_total 0\n");
+	put(out, "homing_config_reload_failures_total %llu\n",
+		(unsigned long long)control->reload_failures);
 }
 
 static void put_listeners(struct out *out, const struct server *server)
@@ -61,28 +62,40 @@ static void put_listeners(struct out *out, const struct server *server)
 
 	for (int i = 0; i < 3; i++) {
 		head(out, rows[i].name, rows[i].type, rows[i].help);
-		for (size_t k = 0; k < server->listener_count; k++) {
-			const struct listener *listener = &server->listeners[k];
+		for (size_t k = 0; k < server->known_listener_count; k++) {
+			const struct listener *listener = server->known_listeners[k];
 			const atomic_uint_fast64_t *values[] = { &listener->active,
 				&listener->accepted, &listener->rejected_limit };
 
+			if (!server_shows_listener(server, listener))
+				continue;
 			put(out, "%s{listener=\"%s\"} %llu\n", rows[i].name, listener->name,
 				load(values[i]));
 		}
 	}
 }
 
-static void put_node_sessions(struct out *out, const struct snapshot *snapshot, bool active)
+/* A leg that is declared, or was while there were sessions on it. */
+static bool shows_protocol(const struct server *server, const struct node *node, int protocol)
+{
+	int index = snapshot_find(server->snapshot, node->name);
+
+	return atomic_load(&node->protocol_active[protocol]) ||
+		(index >= 0 &&
+			server->snapshot->config->destinations[index].legs[protocol].declared);
+}
+
+static void put_node_sessions(struct out *out, const struct server *server, bool active)
 {
 	const char *name = active ? "homing_sessions_active" : "homing_sessions_total";
 
 	head(out, name, active ? "gauge" : "counter",
 		active ? "Established sessions now." : "Sessions established.");
-	for (size_t i = 0; i < snapshot->node_count; i++) {
-		struct node *node = snapshot->nodes[i];
+	for (size_t i = 0; i < server->known_node_count; i++) {
+		struct node *node = server->known_nodes[i].node;
 
 		for (int p = 0; p < PROTOCOLS; p++) {
-			if (snapshot->config->destinations[i].legs[p].port)
+			if (shows_protocol(server, node, p))
 				put(out, "%s{node=\"%s\",protocol=\"%s\"} %llu\n", name, node->name,
 					protocol_name((enum protocol)p),
 					load(active ? &node->protocol_active[p]
@@ -91,7 +104,7 @@ static void put_node_sessions(struct out *out, const struct snapshot *snapshot, 
 	}
 }
 
-static void put_nodes(struct out *out, const struct snapshot *snapshot)
+static void put_nodes(struct out *out, const struct server *server)
 {
 	static const char *const names[] = { "homing_node_down", "homing_node_failures",
 		"homing_node_failure_sources" };
@@ -99,19 +112,26 @@ static void put_nodes(struct out *out, const struct snapshot *snapshot)
 		"Failures in a row.", "Client addresses that they came from." };
 
 	head(out, "homing_bytes_total", "counter", "Payload relayed after login.");
-	for (size_t i = 0; i < snapshot->node_count; i++)
-		put(out,
-			"homing_bytes_total{node=\"%s\",direction=\"up\"} %llu\n"
-			"homing_bytes_total{node=\"%s\",direction=\"down\"} %llu\n",
-			snapshot->nodes[i]->name, load(&snapshot->nodes[i]->bytes_up),
-			snapshot->nodes[i]->name, load(&snapshot->nodes[i]->bytes_down));
+	for (size_t i = 0; i < server->known_node_count; i++) {
+		const struct node *node = server->known_nodes[i].node;
+
+		if (server_shows_node(server, node))
+			put(out,
+				"homing_bytes_total{node=\"%s\",direction=\"up\"} %llu\n"
+				"homing_bytes_total{node=\"%s\",direction=\"down\"} %llu\n",
+				node->name, load(&node->bytes_up), node->name,
+				load(&node->bytes_down));
+	}
 	for (int k = 0; k < 3; k++) {
 		head(out, names[k], "gauge", helps[k]);
-		for (size_t i = 0; i < snapshot->node_count; i++) {
+		for (size_t i = 0; i < server->known_node_count; i++) {
+			const struct node *node = server->known_nodes[i].node;
 			struct health_status status;
 
-			health_status(snapshot->nodes[i]->health, clock_mono_ms(), &status);
-			put(out, "%s{node=\"%s\"} %u\n", names[k], snapshot->nodes[i]->name,
+			if (!server_shows_node(server, node))
+				continue;
+			health_status(node->health, clock_mono_ms(), &status);
+			put(out, "%s{node=\"%s\"} %u\n", names[k], node->name,
 				k == 0           ? (unsigned)status.down
 					: k == 1 ? (unsigned)status.consecutive_failures
 						 : (unsigned)status.failure_sources);
@@ -206,10 +226,10 @@ int control_metrics(struct control_backend *control, struct buf *ret_text)
 
 	put_process(&out, control);
 	put_listeners(&out, server);
-	put_node_sessions(&out, server->snapshot, true);
-	put_node_sessions(&out, server->snapshot, false);
+	put_node_sessions(&out, server, true);
+	put_node_sessions(&out, server, false);
 	put_auth(&out, &server->metrics);
-	put_nodes(&out, server->snapshot);
+	put_nodes(&out, server);
 	put_paths(&out, server);
 	put_kernel(&out, &server->kernel);
 	put_phases(&out, &server->metrics);

@@ -165,12 +165,24 @@ static void ask_all(struct control_backend *control, struct request *request,
 	part_done(request);
 }
 
+/* Declared, or gone from the configuration while it still has sessions. */
+static bool knows_node(const struct server *server, const char *name)
+{
+	for (size_t i = 0; i < server->known_node_count; i++) {
+		const struct node *node = server->known_nodes[i].node;
+
+		if (strcmp(node->name, name) == 0)
+			return server_shows_node(server, node);
+	}
+	return false;
+}
+
 int control_sessions(struct control_backend *control, const struct session_filter *filter,
 	void (*done)(void *arg, json_t *answer), void *arg)
 {
 	struct request *request;
 
-	if (filter->node && snapshot_find(control->server->snapshot, filter->node) < 0)
+	if (filter->node && !knows_node(control->server, filter->node))
 		return -ENOENT;
 	request = request_new(control, done, arg);
 	if (!request)

@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "control.h"
+#include "listen.h"
 #include "net/sock.h"
 #include "privileges.h"
 
@@ -20,92 +21,26 @@
 #include <string.h>
 #include <unistd.h>
 
-#define BACKLOG 4096
 #define FDS_SPARE 64
 
 /* ---- what this build can serve ---- */
 
-static unsigned complain(const char *key, const char *name, const char *text)
+bool daemon_supports(const struct config *config, struct build_error *ret_error)
 {
-	fprintf(stderr, "homingd: %s%s: %s is not supported by this build\n", key, name, text);
-	return 1;
-}
-
-static unsigned check_supported(const struct config *config)
-{
-	unsigned errors = 0;
-
 	for (size_t i = 0; i < config->listener_count; i++) {
 		const struct config_listener *listener = &config->listeners[i];
-		char key[128];
 
-		snprintf(key, sizeof(key), "listener.%s.", listener->name);
-		if (listener->protocol == PROTOCOL_HTTP)
-			errors += complain(key, "protocol", "protocol \"http\"");
+		if (listener->protocol != PROTOCOL_HTTP)
+			continue;
+		snprintf(ret_error->table, sizeof(ret_error->table), "listener.%s", listener->name);
+		snprintf(ret_error->text, sizeof(ret_error->text),
+			"protocol \"http\" is not supported by this build");
+		return false;
 	}
-	return errors;
+	return true;
 }
 
 /* ---- sockets ---- */
-
-/* Somebody else on this port would share it silently through SO_REUSEPORT: ask without first. */
-static int probe_bind(const struct addr *addr)
-{
-	CLEANUP(fd_closep) int fd = -1;
-
-	if (addr_port(addr) == 0)
-		return 0;
-	fd = sock_listen(addr, false, 1);
-	return fd < 0 ? fd : 0;
-}
-
-static int bind_one(struct listener *listener, struct listener_bind *bound, const struct addr *addr,
-	unsigned workers)
-{
-	char text[ADDR_TEXT_SIZE];
-	int r = probe_bind(addr);
-
-	bound->addr = *addr;
-	for (unsigned i = 0; r == 0 && i < workers; i++) {
-		bound->fds[i] = sock_listen(&bound->addr, true, BACKLOG);
-		if (bound->fds[i] < 0)
-			r = bound->fds[i];
-		else if (i == 0)
-			r = sock_local(bound->fds[0], &bound->addr);
-	}
-	addr_format(&bound->addr, text);
-	if (r < 0)
-		fprintf(stderr, "homingd: listener.%s: cannot bind %s: %s\n", listener->name, text,
-			strerror(-r));
-	else
-		log_event(LOGL_INFO, "listening", "listener", listener->name, "addr", text, NULL);
-	return r;
-}
-
-static int bind_listener(struct server *server, size_t index)
-{
-	const struct config_listener *settings = &server->snapshot->config->listeners[index];
-	struct listener *listener = &server->listeners[index];
-	int r = 0;
-
-	listener->name = settings->name;
-	listener->index = index;
-	listener->binds = calloc(settings->bind_count, sizeof(*listener->binds));
-	if (!listener->binds)
-		return -ENOMEM;
-	for (size_t b = 0; r == 0 && b < settings->bind_count; b++) {
-		struct listener_bind *bound = &listener->binds[b];
-
-		bound->fds = malloc(server->worker_count * sizeof(*bound->fds));
-		if (!bound->fds)
-			return -ENOMEM;
-		for (unsigned i = 0; i < server->worker_count; i++)
-			bound->fds[i] = -1;
-		listener->bind_count++;
-		r = bind_one(listener, bound, &settings->bind[b], server->worker_count);
-	}
-	return r;
-}
 
 static int bind_admin(struct server *server, int *ret_fd)
 {
@@ -150,41 +85,23 @@ static int bind_admin_local(struct server *server, int *ret_fd)
 	return 0;
 }
 
+static int complain(const struct build_error *error, int r)
+{
+	fprintf(stderr, "homingd: %s: %s\n", error->table, error->text);
+	return r;
+}
+
+/* Leaves the plan's sockets with the server and the plan for the workers. */
 static int bind_all(struct server *server, struct control_params *params)
 {
-	size_t count = server->snapshot->config->listener_count;
-	int r = 0;
+	struct build_error error;
+	int r = listen_plan(server, server->snapshot, &params->plan, &error);
 
-	server->listeners = calloc(count ? count : 1, sizeof(*server->listeners));
-	if (!server->listeners)
-		return -ENOMEM;
-	server->listener_count = count;
-	for (size_t i = 0; r == 0 && i < count; i++)
-		r = bind_listener(server, i);
-	if (r == 0)
-		r = bind_admin(server, &params->admin_fd);
+	if (r < 0)
+		return complain(&error, r);
+	r = bind_admin(server, &params->admin_fd);
 	return r == 0 ? bind_admin_local(server, &params->admin_local_fd) : r;
 }
-
-static void server_fini(struct server *server)
-{
-	for (size_t i = 0; i < server->listener_count; i++) {
-		struct listener *listener = &server->listeners[i];
-
-		for (size_t b = 0; b < listener->bind_count; b++) {
-			for (unsigned w = 0; listener->binds[b].fds && w < server->worker_count;
-				w++)
-				fd_closep(&listener->binds[b].fds[w]);
-			free(listener->binds[b].fds);
-		}
-		free(listener->binds);
-	}
-	free(server->listeners);
-	snapshot_unref(server->snapshot);
-	bpfctl_free(server->bpfctl);
-}
-
-/* ---- start ---- */
 
 /* ---- the kernel's data paths ---- */
 
@@ -299,23 +216,59 @@ static unsigned worker_count(const struct config *config)
 	return 1;
 }
 
+/* ---- start ---- */
+
+/* Later ones, of a reload, are bound by that user: only sockets of one user share a port. */
+static int give_sockets(
+	const struct config *config, const struct listen_plan *plan, char *error, size_t error_size)
+{
+	uid_t uid;
+	gid_t gid;
+	int r;
+
+	if (geteuid() != 0)
+		return 0;
+	r = privileges_find(
+		config->server.user, config->server.group, &uid, &gid, error, error_size);
+	if (r == 0)
+		listen_give_to(plan, uid, gid);
+	return r;
+}
+
 static int serve(struct server *server, char *error, size_t error_size)
 {
 	const struct config *config = server->snapshot->config;
 	struct control_params params = { .server = server, .admin_fd = -1, .admin_local_fd = -1 };
 	int r = bind_all(server, &params);
 
-	if (r < 0) { /* bind_all() has said why */
-		*error = '\0';
-		return r;
-	}
-	r = privileges_drop(config->server.user, config->server.group, error, error_size);
+	*error = '\0'; /* bind_all() has said why */
+	if (r == 0)
+		r = give_sockets(config, &params.plan, error, error_size);
+	if (r == 0)
+		r = privileges_drop(config->server.user, config->server.group, error, error_size);
 	if (r < 0) {
 		fd_closep(&params.admin_fd);
 		fd_closep(&params.admin_local_fd);
+		listen_discard(&params.plan);
 		return r;
 	}
 	return control_run(&params, error, error_size);
+}
+
+static int build(struct server *server, struct config *config)
+{
+	struct build_error error;
+	struct snapshot *snapshot;
+	int r = snapshot_new(server, config, &snapshot, &error);
+
+	if (r < 0)
+		return complain(&error, r);
+	r = server_reserve(server, snapshot);
+	if (r < 0)
+		snapshot_unref(snapshot);
+	else
+		server_adopt(server, snapshot);
+	return r;
 }
 
 static int start(struct config *config, char *error, size_t error_size)
@@ -332,20 +285,21 @@ static int start(struct config *config, char *error, size_t error_size)
 	if (r == 0) {
 		load_kernel_paths(&server, config->splice.pin_path, flows_wanted(config));
 		log_probe(&server);
-		r = snapshot_new(config, &server.snapshot, error, error_size);
+		*error = '\0';
+		r = build(&server, config);
 	}
 	if (r == 0)
 		r = serve(&server, error, error_size);
-	if (server.snapshot)
-		server_fini(&server);
-	else
-		bpfctl_free(server.bpfctl);
+	listen_close_all(&server);
+	server_forget(&server);
+	bpfctl_free(server.bpfctl);
 	tls_process_fini();
 	return r;
 }
 
 int daemon_run(const char *config_path)
 {
+	struct build_error unsupported;
 	struct config *config;
 	char error[512] = "";
 	int r;
@@ -354,7 +308,8 @@ int daemon_run(const char *config_path)
 		return 1;
 	log_init();
 	log_set_level(config->server.log_level);
-	if (check_supported(config)) {
+	if (!daemon_supports(config, &unsupported)) {
+		(void)complain(&unsupported, 0);
 		config_unref(config);
 		return 1;
 	}

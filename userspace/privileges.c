@@ -50,7 +50,7 @@ static int keep_only(unsigned cap)
 	return set_capabilities(data[0].permitted & BIT(cap));
 }
 
-static int find_user(const char *user, const char *group, uid_t *ret_uid, gid_t *ret_gid,
+int privileges_find(const char *user, const char *group, uid_t *ret_uid, gid_t *ret_gid,
 	char *error, size_t error_size)
 {
 	const struct passwd *pw = getpwnam(user);
@@ -121,7 +121,7 @@ int privileges_drop(const char *user, const char *group, char *error, size_t err
 
 	umask(0077);
 	if (geteuid() == 0) {
-		r = find_user(user, group, &uid, &gid, error, error_size);
+		r = privileges_find(user, group, &uid, &gid, error, error_size);
 		if (r == 0)
 			r = become(uid, gid, error, error_size);
 		if (r < 0)

@@ -6,6 +6,11 @@
 #include "base/compiler.h"
 
 #include <stddef.h>
+#include <sys/types.h>
+
+/* Whom privileges_drop() will become. Returns 0, or -ENOENT with error = text for the operator. */
+MUST_USE int privileges_find(const char *user, const char *group, uid_t *ret_uid, gid_t *ret_gid,
+	char *error, size_t error_size);
 
 /*
  * Started as uid 0: becomes user (group: its primary one unless given), keeping only

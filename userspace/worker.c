@@ -14,15 +14,17 @@
 #include <stdlib.h>
 
 #define ACCEPTS_PER_EVENT 64
+#define ACCEPTS_AT_LEAVING 65536
 #define PAUSE_MS 100
 
 static void set_listening(struct worker *worker, uint32_t events)
 {
-	for (size_t i = 0; i < worker->socket_count; i++) {
-		if (worker->sockets[i].watch.loop &&
-			loop_watch_set(&worker->sockets[i].watch, events) < 0)
-			log_event(LOGL_ERROR, "listener_lost", "listener",
-				worker->sockets[i].listener->name, NULL);
+	list_for_each (node, &worker->sockets) {
+		struct worker_socket *socket = list_entry(node, struct worker_socket, link);
+
+		if (socket->watch.loop && loop_watch_set(&socket->watch, events) < 0)
+			log_event(LOGL_ERROR, "listener_lost", "listener", socket->listener->name,
+				NULL);
 	}
 }
 
@@ -44,14 +46,12 @@ static void pause_accepting(struct worker *worker, int error)
 	loop_timer_set(&worker->loop, &worker->resume_timer, PAUSE_MS, on_resume);
 }
 
-static void on_connection(struct loop_watch *watch, uint32_t epoll_events)
+static void accept_some(struct worker_socket *socket, int limit)
 {
-	struct worker_socket *socket = container_of(watch, struct worker_socket, watch);
 	struct worker *worker = socket->worker;
 	struct addr peer;
 
-	(void)epoll_events;
-	for (int i = 0; i < ACCEPTS_PER_EVENT && !worker->paused; i++) {
+	for (int i = 0; i < limit && !worker->paused; i++) {
 		int fd = sock_accept(socket->fd, &peer);
 
 		if (fd == -EAGAIN)
@@ -70,6 +70,12 @@ static void on_connection(struct loop_watch *watch, uint32_t epoll_events)
 	}
 }
 
+static void on_connection(struct loop_watch *watch, uint32_t epoll_events)
+{
+	(void)epoll_events;
+	accept_some(container_of(watch, struct worker_socket, watch), ACCEPTS_PER_EVENT);
+}
+
 static void on_pool_empty(struct session_pool *pool)
 {
 	struct worker *worker = container_of(pool, struct worker, pool);
@@ -80,12 +86,18 @@ static void on_pool_empty(struct session_pool *pool)
 	mailbox_send(worker->control, &worker->empty_post, worker->on_empty);
 }
 
+static void close_socket(struct worker_socket *socket)
+{
+	loop_watch_del(&socket->watch);
+	fd_closep(&socket->fd);
+	list_del(&socket->link);
+	free(socket);
+}
+
 static void close_sockets(struct worker *worker)
 {
-	for (size_t i = 0; i < worker->socket_count; i++) {
-		loop_watch_del(&worker->sockets[i].watch);
-		fd_closep(&worker->sockets[i].fd);
-	}
+	while (!list_empty(&worker->sockets))
+		close_socket(list_entry(worker->sockets.next, struct worker_socket, link));
 }
 
 static void on_drain(struct post *post)
@@ -107,34 +119,112 @@ static void on_kill(struct post *post)
 	loop_stop(&worker->loop);
 }
 
-static int listen_all(struct worker *worker)
+/* ---- another snapshot ---- */
+
+static struct worker_follow_item *find_item(
+	struct worker_follow *follow, const struct worker_socket *socket)
 {
-	struct server *server = worker->server;
-	size_t count = 0, k = 0;
+	for (size_t i = 0; i < follow->count; i++) {
+		if (follow->items[i].bound == socket->bound)
+			return &follow->items[i];
+	}
+	return NULL;
+}
+
+/* Who has connected already is served; whoever comes now is refused by the kernel. */
+static void leave_sockets(struct worker *worker, struct worker_follow *follow)
+{
+	list_for_each_safe (node, next, &worker->sockets) {
+		struct worker_socket *socket = list_entry(node, struct worker_socket, link);
+
+		if (find_item(follow, socket))
+			continue;
+		accept_some(socket, ACCEPTS_AT_LEAVING);
+		close_socket(socket);
+	}
+}
+
+static void keep_sockets(struct worker *worker, struct worker_follow *follow)
+{
+	list_for_each (node, &worker->sockets) {
+		struct worker_socket *socket = list_entry(node, struct worker_socket, link);
+
+		socket->listener = find_item(follow, socket)->listener;
+	}
+}
+
+static void enter_socket(struct worker *worker, struct worker_socket *socket)
+{
 	int r;
 
-	for (size_t i = 0; i < server->listener_count; i++)
-		count += server->listeners[i].bind_count;
-	worker->sockets = calloc(count ? count : 1, sizeof(*worker->sockets));
-	if (!worker->sockets)
-		return -ENOMEM;
-	for (size_t i = 0; i < server->listener_count; i++) {
-		struct listener *listener = &server->listeners[i];
+	socket->worker = worker;
+	list_add_tail(&worker->sockets, &socket->link);
+	r = loop_watch_add(&worker->loop, &socket->watch, socket->fd, worker->paused ? 0 : EPOLLIN,
+		on_connection);
+	if (r < 0)
+		log_event(LOGL_ERROR, "listener_lost", "listener", socket->listener->name, "error",
+			strerror(-r), NULL);
+}
 
-		for (size_t b = 0; b < listener->bind_count; b++, k++) {
-			struct worker_socket *socket = &worker->sockets[k];
+static void on_follow(struct worker_call *call, struct session_pool *pool)
+{
+	struct worker_follow *follow = container_of(call, struct worker_follow, call);
+	struct worker *worker;
 
-			socket->worker = worker;
-			socket->listener = listener;
-			socket->fd = take_fd(&listener->binds[b].fds[worker->index]);
-			worker->socket_count++;
-			r = loop_watch_add(
-				&worker->loop, &socket->watch, socket->fd, EPOLLIN, on_connection);
-			if (r < 0)
-				return r;
-		}
+	if (!pool) /* stopped */
+		return;
+	worker = container_of(pool, struct worker, pool);
+	leave_sockets(worker, follow);
+	session_pool_follow(pool, follow->snapshot);
+	keep_sockets(worker, follow);
+	for (size_t i = 0; i < follow->count && !pool->draining; i++) {
+		if (follow->items[i].fresh)
+			enter_socket(worker, follow->items[i].fresh);
+		follow->items[i].fresh = NULL;
 	}
-	return 0;
+}
+
+struct worker_follow *worker_follow_new(
+	unsigned worker, struct snapshot *snapshot, const struct listen_plan *plan)
+{
+	struct worker_follow *follow =
+		calloc(1, sizeof(*follow) + plan->count * sizeof(follow->items[0]));
+
+	if (!follow)
+		return NULL;
+	follow->call.run = on_follow;
+	follow->snapshot = snapshot_ref(snapshot);
+	for (size_t i = 0; i < plan->count; i++) {
+		struct worker_follow_item *item = &follow->items[follow->count++];
+		struct worker_socket *fresh;
+
+		item->bound = plan->items[i].bound;
+		item->listener = plan->items[i].listener;
+		if (!plan->items[i].fresh)
+			continue;
+		fresh = calloc(1, sizeof(*fresh));
+		if (!fresh) {
+			worker_follow_free(follow);
+			return NULL;
+		}
+		fresh->bound = item->bound;
+		fresh->listener = item->listener;
+		fresh->fd = take_fd(&plan->items[i].bound->fds[worker]);
+		item->fresh = fresh;
+	}
+	return follow;
+}
+
+void worker_follow_free(struct worker_follow *follow)
+{
+	if (!follow)
+		return;
+	for (size_t i = 0; i < follow->count; i++) {
+		if (follow->items[i].fresh)
+			close_socket(follow->items[i].fresh);
+	}
+	snapshot_unref(follow->snapshot);
+	free(follow);
 }
 
 static void *worker_main(void *arg)
@@ -146,8 +236,6 @@ static void *worker_main(void *arg)
 	snprintf(name, sizeof(name), "worker%u", worker->index);
 	pthread_setname_np(pthread_self(), name);
 	worker->pool.on_empty = on_pool_empty;
-	if (r == 0)
-		r = listen_all(worker);
 	if (r < 0)
 		log_event(LOGL_ERROR, "worker_failed", "error", strerror(-r), NULL);
 	r = loop_run(&worker->loop); /* also when failed: waits for the kill */
@@ -170,6 +258,7 @@ int worker_start(struct worker *worker, struct server *server, unsigned index,
 	*worker = (struct worker){
 		.server = server, .index = index, .control = control, .on_empty = on_empty
 	};
+	list_init(&worker->sockets);
 	r = loop_init(&worker->loop);
 	if (r < 0)
 		return r;
@@ -224,7 +313,5 @@ void worker_fini(struct worker *worker)
 	if (!worker->started)
 		return;
 	loop_fini(&worker->loop);
-	free(worker->sockets);
-	worker->sockets = NULL;
 	worker->started = false;
 }

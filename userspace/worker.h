@@ -6,6 +6,7 @@
 #ifndef WORKER_H
 #define WORKER_H
 
+#include "listen.h"
 #include "session/session.h"
 
 #include <pthread.h>
@@ -16,10 +17,12 @@ struct worker;
 typedef void worker_empty_fn(struct worker *worker, void *arg);
 
 struct worker_socket {
+	struct list_node link; /* worker->sockets */
 	struct loop_watch watch;
 	struct worker *worker;
-	struct listener *listener;
-	int fd; /* owned */
+	const struct bound *bound; /* whose socket it is; a mark, not looked into */
+	struct listener *listener; /* of the worker's snapshot */
+	int fd;                    /* owned */
 };
 
 struct worker {
@@ -29,8 +32,7 @@ struct worker {
 	bool started, joined;
 	struct loop loop;
 	struct session_pool pool;
-	struct worker_socket *sockets;
-	size_t socket_count;
+	struct list_node sockets;
 	struct timer resume_timer;
 	bool paused, short_of_fds;
 	bool reported_empty;
@@ -57,6 +59,27 @@ struct worker_call {
 };
 /* Returns false, with nothing called, if the worker has stopped. */
 MUST_USE bool worker_call(struct worker *worker, struct worker_call *call);
+
+/*
+ * A worker's share of a switch to another snapshot: in one step it stops accepting on addresses that
+ * are gone, having accepted who was waiting there, and starts on new ones; new sessions begin with
+ * the snapshot. Made before the switch, so that the switch cannot fail.
+ */
+struct worker_follow {
+	struct worker_call call; /* run is set; done and arg are the sender's */
+	void *arg;
+	struct snapshot *snapshot;
+	size_t count;
+	struct worker_follow_item {
+		const struct bound *bound;
+		struct listener *listener;
+		struct worker_socket *fresh; /* NULL: the worker has it */
+	} items[];
+};
+/* Takes the worker's new sockets out of the plan. NULL without memory. */
+struct worker_follow *worker_follow_new(
+	unsigned worker, struct snapshot *snapshot, const struct listen_plan *plan);
+void worker_follow_free(struct worker_follow *follow); /* NULL is fine */
 
 /* After worker_kill(): waits for the thread. Its mailbox stays (closed) until worker_fini(), so
  * that whoever still answers a lookup may try to. */

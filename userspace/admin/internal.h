@@ -17,6 +17,7 @@ struct admin_conn {
 	struct list_node link;
 	struct admin_server *server;
 	struct stream stream;
+	struct tls_server *tls; /* reference: the handshake looks into it */
 	struct loop_watch watch;
 	struct timer timer;
 	struct addr peer;
@@ -32,6 +33,8 @@ struct admin_conn {
 struct lockout;
 MUST_USE int lockout_new(unsigned threshold, uint64_t duration_ms, struct lockout **ret_lockout);
 void lockout_free(struct lockout *lockout);
+/* For failures from now on; who is locked out stays so. */
+void lockout_set(struct lockout *lockout, unsigned threshold, uint64_t duration_ms);
 /* Seconds until the address may try again, rounded up; 0 = now. */
 uint64_t lockout_remaining_s(struct lockout *lockout, const struct addr *peer, uint64_t now_ms);
 void lockout_failure(struct lockout *lockout, const struct addr *peer, uint64_t now_ms);

@@ -37,6 +37,12 @@ int lockout_new(unsigned threshold, uint64_t duration_ms, struct lockout **ret_l
 	return 0;
 }
 
+void lockout_set(struct lockout *lockout, unsigned threshold, uint64_t duration_ms)
+{
+	lockout->threshold = threshold;
+	lockout->duration_ms = duration_ms;
+}
+
 static void forget(struct lockout *lockout, struct failure *failure)
 {
 	list_del(&failure->link);

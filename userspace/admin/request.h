@@ -65,6 +65,7 @@ void admin_answer_reset(struct admin_request *request);
 void admin_answer_mappings(struct admin_request *request);
 void admin_answer_mappings_list(struct admin_request *request);
 void admin_answer_mappings_reload(struct admin_request *request);
+void admin_answer_config_reload(struct admin_request *request);
 void admin_answer_invalidate(struct admin_request *request);
 void admin_answer_sessions(struct admin_request *request);
 void admin_answer_kick(struct admin_request *request);

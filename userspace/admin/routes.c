@@ -33,6 +33,7 @@ static const struct route {
 	{ "/mappings/list", METHOD_GET, { "destination", "after", "limit" },
 		admin_answer_mappings_list, false },
 	{ "/mappings/reload", METHOD_POST, { NULL }, admin_answer_mappings_reload, false },
+	{ "/config/reload", METHOD_POST, { "dry_run" }, admin_answer_config_reload, false },
 	{ "/cache/invalidate", METHOD_POST, { "identifier" }, admin_answer_invalidate, false },
 	{ "/connections/kick", METHOD_POST, { "identifier" }, admin_answer_kick, false },
 	{ "/connections/delay", METHOD_POST, { "identifier", "seconds" }, admin_answer_delay,

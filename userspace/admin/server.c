@@ -33,6 +33,7 @@ static void conn_close(struct admin_conn *conn)
 	loop_timer_del(conn->server->params.loop, &conn->timer);
 	loop_watch_del(&conn->watch);
 	stream_close(&conn->stream);
+	tls_server_unref(conn->tls);
 	buf_fini(&conn->in);
 	buf_fini(&conn->out);
 	list_del(&conn->link);
@@ -368,9 +369,10 @@ static void open_conn(struct admin_server *server, int fd, const struct addr *pe
 	buf_init(&conn->in, HEAD_BYTES + BODY_BYTES + 1, true);
 	list_add_tail(&server->conns, &conn->link);
 	server->conn_count++;
+	if (!admin_is_local(server))
+		conn->tls = tls_server_ref(server->params.tls);
 	if (loop_watch_add(server->params.loop, &conn->watch, fd, EPOLLIN, on_conn) < 0 ||
-		(!admin_is_local(server) &&
-			tls_stream_accept(&conn->stream, server->params.tls, &admin_alpn) < 0)) {
+		(conn->tls && tls_stream_accept(&conn->stream, conn->tls, &admin_alpn) < 0)) {
 		conn_close(conn);
 		return;
 	}
@@ -461,6 +463,18 @@ bool admin_server_busy(const struct admin_server *server)
 			return true;
 	}
 	return false;
+}
+
+void admin_server_set(struct admin_server *server, const struct admin_settings *settings)
+{
+	tls_server_unref(server->params.tls);
+	server->params.tls = tls_server_ref(settings->tls);
+	if (!settings->token_sha256)
+		return;
+	memcpy(server->token_sha256, settings->token_sha256, TLS_SHA256_SIZE);
+	server->params.lockout_threshold = settings->lockout_threshold;
+	server->params.lockout_ms = settings->lockout_ms;
+	lockout_set(server->lockout, settings->lockout_threshold, settings->lockout_ms);
 }
 
 void admin_server_free(struct admin_server *server)

@@ -20,10 +20,22 @@ struct admin_params {
 	const struct admin_backend *backend; /* borrowed, outlives */
 };
 
+/* What a reload may change. */
+struct admin_settings {
+	struct tls_server *tls;            /* a reference is taken */
+	const unsigned char *token_sha256; /* NULL: it stays, and so does the lockout's rule */
+	unsigned lockout_threshold;
+	uint64_t lockout_ms;
+};
+
 struct admin_server;
 MUST_USE int admin_server_new(const struct admin_params *params, struct admin_server **ret_server);
 /* An answer is owed or on its way. NULL is fine. */
 bool admin_server_busy(const struct admin_server *server);
+
+/* New connections have the new certificates, new requests the new token; addresses that are locked out
+ * stay so (ADM-15). For a server with TLS. */
+void admin_server_set(struct admin_server *server, const struct admin_settings *settings);
 void admin_server_free(struct admin_server *server); /* NULL is fine */
 
 #endif

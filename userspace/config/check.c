@@ -328,6 +328,9 @@ static void check_destination(struct loader *loader, const struct config_destina
 		check_find(loader, true, path,
 			destination->tls_client_cert ? "tls_client_cert" : "tls_client_key",
 			"tls_client_cert and tls_client_key go together");
+	if (destination->tls_client_key && access(destination->tls_client_key, R_OK) < 0)
+		check_find(loader, true, path, "tls_client_key", "cannot read \"%s\": %s",
+			destination->tls_client_key, strerror(errno));
 	if (destination->tls_client_cert && access(destination->tls_client_cert, R_OK) < 0)
 		check_find(loader, true, path, "tls_client_cert", "cannot read \"%s\": %s",
 			destination->tls_client_cert, strerror(errno));

@@ -5,34 +5,68 @@
 
 #include <stdlib.h>
 
-static void take_token(struct loader *loader, const char *key, const char *token)
+static struct config_environment_token describe(const char *token)
+{
+	struct config_environment_token described = {
+		.present = true,
+		.is_mask = strcmp(token, "********") == 0,
+		.is_printable = true,
+		.len = strlen(token),
+	};
+
+	for (size_t i = 0; i < described.len; i++) {
+		if ((unsigned char)token[i] <= 0x20 || (unsigned char)token[i] >= 0x7f)
+			described.is_printable = false;
+	}
+	tls_sha256(view_make(token, described.len), described.sha256);
+	return described;
+}
+
+static void take_described(
+	struct loader *loader, const char *key, const struct config_environment_token *token)
 {
 	struct config_admin *admin = &loader->config->admin;
-	size_t len = strlen(token);
 
-	for (size_t i = 0; i < len; i++) {
-		if ((unsigned char)token[i] <= 0x20 || (unsigned char)token[i] >= 0x7f) {
-			check_find(loader, true, "admin", key,
-				"the token must be printable ASCII without blanks");
-			return;
-		}
-	}
-	if (strcmp(token, "********") == 0)
+	if (!token->is_printable)
+		check_find(loader, true, "admin", key,
+			"the token must be printable ASCII without blanks");
+	else if (token->is_mask)
 		check_find(loader, true, "admin", key,
 			"this is the mask of a printed configuration, not a token");
-	else if (len < (size_t)admin->min_token_len || len > 4096)
+	else if (token->len < (size_t)admin->min_token_len || token->len > 4096)
 		check_find(loader, true, "admin", key,
 			"the token must have %lld to 4096 characters",
 			(long long)admin->min_token_len);
-	tls_sha256(view_make(token, len), admin->token_sha256);
+	memcpy(admin->token_sha256, token->sha256, sizeof(admin->token_sha256));
+}
+
+static void take_token(struct loader *loader, const char *key, const char *token)
+{
+	struct config_environment_token described = describe(token);
+
+	take_described(loader, key, &described);
+}
+
+/* CFG-8: also after a reload, when the variable is gone (SEC-23). */
+static void find_environment_token(struct loader *loader)
+{
+	struct config_private *private = loader->config->private;
+	const char *environment = getenv("HOMING_ADMIN_TOKEN");
+
+	if (loader->before)
+	private->environment_token = loader->before->private->environment_token;
+	else if (environment && *environment) private->environment_token = describe(environment);
 }
 
 void check_admin(struct loader *loader)
 {
 	struct config_admin *admin = &loader->config->admin;
-	char *environment = getenv("HOMING_ADMIN_TOKEN"), *text;
+	const struct config_environment_token *environment =
+		&loader->config->private->environment_token;
+	char *text;
 	int r;
 
+	find_environment_token(loader);
 	if (!admin->present)
 		return;
 	if (admin->min_token_len < 16) /* section 11 */
@@ -42,8 +76,8 @@ void check_admin(struct loader *loader)
 		check_find(loader, false, "admin", "bearer_token",
 			"has no effect: bearer_token_file wins");
 	check_mode(loader, "admin", "bearer_token_file", admin->bearer_token_file);
-	if (environment && *environment) {
-		take_token(loader, "bearer_token", environment);
+	if (environment->present) {
+		take_described(loader, "bearer_token", environment);
 	} else if (admin->bearer_token_file) {
 		r = config_read_token(admin->bearer_token_file, &text);
 		if (r < 0) {

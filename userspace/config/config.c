@@ -35,6 +35,39 @@ const char *config_unserved_protocol(const struct config *config, struct view na
 	return NULL;
 }
 
+void config_destination_path(char *ret, size_t ret_size, const char *name)
+{
+	char path[KEYPATH_SIZE];
+
+	config_table_path(path, "destination", view_str(name));
+	snprintf(ret, ret_size, "%s", path);
+}
+
+char *config_format_finding(const struct config_finding *finding)
+{
+	char *text;
+
+	if (asprintf(&text, "%s:%u:%u: %s: %s%s%s", finding->file, finding->line, finding->column,
+		    finding->error ? "error" : "warning", finding->keypath,
+		    *finding->keypath ? ": " : "", finding->text) < 0)
+		return NULL;
+	return text;
+}
+
+char *config_format_error(
+	const struct config *config, const char *table, const char *key, const char *text)
+{
+	struct config_finding finding = {
+		.error = true, .file = config->private->path, .text = text
+	};
+	char keypath[KEYPATH_SIZE];
+
+	config_locate(config, table, key, &finding.line, &finding.column);
+	snprintf(keypath, sizeof(keypath), "%s%s%s", table, key ? "." : "", key ? key : "");
+	finding.keypath = keypath;
+	return config_format_finding(&finding);
+}
+
 struct report {
 	FILE *out;
 	unsigned errors, warnings;
@@ -43,14 +76,14 @@ struct report {
 static void print_finding(void *arg, const struct config_finding *finding)
 {
 	struct report *report = arg;
+	char *text = config_format_finding(finding);
 
 	if (finding->error)
 		report->errors++;
 	else
 		report->warnings++;
-	fprintf(report->out, "%s:%u:%u: %s: %s%s%s\n", finding->file, finding->line,
-		finding->column, finding->error ? "error" : "warning", finding->keypath,
-		*finding->keypath ? ": " : "", finding->text);
+	fprintf(report->out, "%s\n", text ? text : "out of memory");
+	free(text);
 }
 
 static int load_and_report(const char *path, FILE *out, bool drop_token, struct config **ret_config)

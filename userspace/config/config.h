@@ -217,11 +217,46 @@ typedef void config_finding_fn(void *arg, const struct config_finding *finding);
  */
 MUST_USE int config_load(
 	const char *path, config_finding_fn *report, void *arg, struct config **ret_config);
+/* The same for a reload: the file that `before` came from, and HOMING_ADMIN_TOKEN as `before` had
+ * it (CFG-8, CFG-50). */
+MUST_USE int config_load_again(const struct config *before, config_finding_fn *report, void *arg,
+	struct config **ret_config);
+/* "FILE:LINE:COL: error: KEYPATH: TEXT" (CFG-10), of a finding, or of what is wrong with a key
+ * (table and key as in config_changes). Freed by the caller; NULL without memory. */
+char *config_format_finding(const struct config_finding *finding);
+char *config_format_error(
+	const struct config *config, const char *table, const char *key, const char *text);
 /* The same, printing "FILE:LINE:COL: error: KEYPATH: TEXT" lines and, if there was any finding,
  * the closing count (CFG-10, CFG-11). */
 MUST_USE int config_load_reporting(const char *path, FILE *out, struct config **ret_config);
 /* --check-config: prints findings and the count; returns the number of errors. */
 unsigned config_check_file(const char *path, FILE *out);
+
+/* Sorted dotted keys, each once. */
+struct config_keys {
+	char **keys; /* owned */
+	size_t count, cap;
+};
+void config_keys_free(struct config_keys *keys);
+
+/* Which keys to compare: those that a reload changes, or those that need a restart (CFG-56). */
+enum config_diff_set { CONFIG_DIFF_LIVE, CONFIG_DIFF_RESTART };
+/*
+ * The keys whose effective values differ; a table that is there in one alone is one key
+ * ("listener.pop3"). A key that names a file differs also if the file held something else when the
+ * configurations were loaded. Returns 0 or -ENOMEM.
+ */
+MUST_USE int config_diff(const struct config *before, const struct config *after,
+	enum config_diff_set set, struct config_keys *ret_keys);
+/* The table of a destination, as config_file_digest() and findings name it. */
+void config_destination_path(char *ret, size_t ret_size, const char *name);
+/* SHA-256 of what the file of a key held when it was read; NULL if it could not be read. */
+const unsigned char *config_file_digest(
+	const struct config *config, const char *table_path, const char *key);
+/* Whether the store would answer something else, so that nothing cached may stay (CFG-52, MAP-44). */
+bool config_answers_differ(const struct config *before, const struct config *after);
+/* Whether another store has to be opened. */
+bool config_store_differs(const struct config *before, const struct config *after);
 
 struct config *config_ref(struct config *config);
 void config_unref(struct config *config); /* NULL is fine */

@@ -102,7 +102,7 @@ void config_find_in(struct loader *loader, bool error, const char *file, unsigne
 /* ---- walking ---- */
 
 static void add_instance(struct loader *loader, enum schema_table_id id, const char *path,
-	const struct toml_entry *entry)
+	const struct toml_entry *entry, const void *base)
 {
 	struct config_private *private = loader->config->private;
 	struct config_instance *instances;
@@ -121,6 +121,7 @@ static void add_instance(struct loader *loader, enum schema_table_id id, const c
 		.id = id,
 		.path = config_strdup(loader, view_str(path)),
 		.table = entry ? &entry->value->table : NULL,
+		.base = base,
 		.line = entry ? entry->value->line : 1,
 		.column = entry ? entry->value->column : 1,
 	};
@@ -201,7 +202,7 @@ static void load_table(struct loader *loader, enum schema_table_id id, const cha
 	const struct toml_table *table = entry ? &entry->value->table : NULL;
 	char keypath[KEYPATH_SIZE];
 
-	add_instance(loader, id, path, entry);
+	add_instance(loader, id, path, entry, base);
 	for (const struct schema_row *row = schema->rows; row->key; row++) {
 		if (row->fallback)
 			apply_default(loader, row, base);
@@ -584,9 +585,10 @@ static int config_new(const char *path, struct config **ret_config)
 	return -ENOMEM;
 }
 
-int config_load(const char *path, config_finding_fn *report, void *arg, struct config **ret_config)
+static int load(const char *path, const struct config *before, config_finding_fn *report, void *arg,
+	struct config **ret_config)
 {
-	struct loader loader = { 0 };
+	struct loader loader = { .before = before };
 	int r = config_new(path, &loader.config);
 
 	if (r < 0)
@@ -595,6 +597,7 @@ int config_load(const char *path, config_finding_fn *report, void *arg, struct c
 	if (r == 0) {
 		load_document(&loader, &toml_root(loader.config->private->document)->table);
 		config_check(&loader);
+		config_digest_files(&loader);
 	}
 	report_all(&loader, report, arg);
 	free(loader.findings);
@@ -605,6 +608,17 @@ int config_load(const char *path, config_finding_fn *report, void *arg, struct c
 	else
 		config_unref(loader.config);
 	return r;
+}
+
+int config_load(const char *path, config_finding_fn *report, void *arg, struct config **ret_config)
+{
+	return load(path, NULL, report, arg, ret_config);
+}
+
+int config_load_again(const struct config *before, config_finding_fn *report, void *arg,
+	struct config **ret_config)
+{
+	return load(before->private->path, before, report, arg, ret_config);
 }
 
 struct config *config_ref(struct config *config)
@@ -623,6 +637,7 @@ void config_unref(struct config *config)
 		free(private->blocks[i]);
 	free(private->blocks);
 	free(private->instances);
+	free(private->files);
 	toml_free(private->document);
 	free(private->path);
 	free(private->dir);

@@ -25,7 +25,22 @@ struct config_instance {
 	enum schema_table_id id;
 	char *path;                     /* "listener.imap" */
 	const struct toml_table *table; /* NULL: not in the file */
+	const void *base;               /* what the rows' offsets count from */
 	unsigned line, column;
+};
+
+/* What a file that a key names held when it was read. */
+struct config_file {
+	const char *table_path; /* of its instance */
+	const char *key;        /* the row's */
+	unsigned char sha256[TLS_SHA256_SIZE];
+};
+
+/* HOMING_ADMIN_TOKEN leaves the environment after the first load; later ones have this. */
+struct config_environment_token {
+	bool present, is_mask, is_printable;
+	size_t len;
+	unsigned char sha256[TLS_SHA256_SIZE];
 };
 
 struct config_private {
@@ -37,11 +52,15 @@ struct config_private {
 	size_t block_count, block_cap;
 	struct config_instance *instances;
 	size_t instance_count, instance_cap;
+	struct config_file *files;
+	size_t file_count;
+	struct config_environment_token environment_token;
 	bool secret_in_file; /* bearer_token or a password in a url */
 };
 
 struct loader {
 	struct config *config;
+	const struct config *before; /* what a reload replaces; NULL at start */
 	struct finding *findings;
 	size_t finding_count, finding_cap;
 	unsigned errors, warnings;
@@ -69,6 +88,9 @@ bool config_is_set(const struct config *config, const char *table_path, const ch
 
 /* "listener.imap"; a name with a dot is quoted, as in a TOML header. */
 void config_table_path(char path[KEYPATH_SIZE], const char *prefix, struct view name);
+
+/* Digests of all files that keys name (diff.c). */
+void config_digest_files(struct loader *loader);
 
 /* All cross checks of config.md section 12 and the certificates. */
 void config_check(struct loader *loader);

@@ -31,6 +31,7 @@ enum ctl_option_code {
 	CTL_JSON,
 	CTL_PRINT,
 	CTL_APPLY,
+	CTL_DRY_RUN,
 	CTL_TIMEOUT,
 	CTL_COMPLETION,
 	CTL_MAN,
@@ -47,12 +48,13 @@ struct ctl_option {
 };
 
 #define CTL_ROUTERS_MAX 32
+#define CTL_TIMEOUT_DEFAULT 10
 
 struct ctl_options {
 	const char *texts[CTL_TEXTS]; /* by code; NULL: not given; the last one given */
 	const char *urls[CTL_ROUTERS_MAX];
 	unsigned url_count;
-	bool insecure, json, print, apply;
+	bool insecure, json, print, apply, dry_run;
 	unsigned timeout_s;
 };
 
@@ -122,5 +124,6 @@ int ctl_cmd_drain(struct ctl *ctl, char **args); /* drain.c */
 int ctl_cmd_health(struct ctl *ctl, char **args);
 int ctl_cmd_ready(struct ctl *ctl, char **args);
 int ctl_cmd_init_db(struct ctl *ctl, char **args); /* init_db.c */
+int ctl_cmd_reload(struct ctl *ctl, char **args);  /* reload.c */
 
 #endif

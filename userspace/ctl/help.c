@@ -30,6 +30,9 @@ const struct ctl_command ctl_commands[] = {
 		"move all accounts that are assigned to the node to others; ^C stops it, a second "
 		"run goes on",
 		ctl_cmd_drain, 1, CTL_MANY },
+	{ "reload", "[--dry-run]",
+		"read the configuration again; --dry-run: only say what would change",
+		ctl_cmd_reload, 0, 0 },
 	{ "init-db", "FILE | postgres://... | --apply | --print",
 		"create the table for mapping.sql: in an SQLite file, in a PostgreSQL database "
 		"(with "
@@ -60,6 +63,7 @@ const struct ctl_option ctl_options[] = {
 	{ "rate", "N", "drain: accounts per second, 1 to 1000; default 10", CTL_RATE },
 	{ "to", "NODE,...", "drain: the new nodes, in turn; default: all others that are not down",
 		CTL_TO },
+	{ "dry-run", NULL, "reload: change nothing, say what would change", CTL_DRY_RUN },
 	{ "print", NULL, "init-db: print the schema for PostgreSQL", CTL_PRINT },
 	{ "apply", NULL, "init-db: apply it to the PostgreSQL database of the PG* environment",
 		CTL_APPLY },

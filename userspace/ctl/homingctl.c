@@ -193,6 +193,9 @@ static int take_option(struct ctl_options *options, int code)
 	case CTL_APPLY:
 		options->apply = true;
 		return 0;
+	case CTL_DRY_RUN:
+		options->dry_run = true;
+		return 0;
 	case CTL_TIMEOUT:
 		return parse_timeout(options, optarg);
 	case CTL_URL:
@@ -240,7 +243,7 @@ static const struct ctl_command *find_command(const char *name, int arg_count)
 
 int main(int argc, char **argv)
 {
-	struct ctl ctl = { .options = { .timeout_s = 10 } };
+	struct ctl ctl = { .options = { .timeout_s = CTL_TIMEOUT_DEFAULT } };
 	const struct ctl_command *command;
 	int code = parse_options(&ctl.options, argc, argv);
 

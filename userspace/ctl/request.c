@@ -74,7 +74,9 @@ int ctl_call(struct ctl *ctl, const char *method, const char *path, json_t **ret
 			ctl_complain(text, NULL);
 		code = EXIT_REFUSED;
 	}
-	if (!ctl->options.json && (code == EXIT_OK || json_object_get(body, "reasons"))) {
+	if (!ctl->options.json &&
+		(code == EXIT_OK || json_object_get(body, "reasons") ||
+			json_object_get(body, "errors"))) {
 		*ret_body = body;
 		body = NULL;
 	}

@@ -25,7 +25,7 @@ static void on_admin_get(struct query *query)
 {
 	struct mapping *mapping = query->mapping;
 	const struct store_request *request = &query->request;
-	const char *fallback = mapping->names[mapping->default_index];
+	const char *fallback = mapping_name(mapping, atomic_load(&mapping->default_index));
 	struct mapping_admin_answer answer = {
 		.source = MAPPING_SOURCE_DEFAULT, .routed_to_default = true, .expires_in_s = -1
 	};

@@ -6,6 +6,7 @@
  * A hit only marks its entry: the order by last use is made up for when something is evicted, so that
  * a hit touches its bucket and its entry and no neighbours. With a million entries each is a miss of
  * the processor's caches, and they are all that a hit costs.
+ * Entries from before a change of lifetimes stand in lists of their own, in order of their own.
  */
 #include "mapping/cache.h"
 #include "base/hash.h"
@@ -18,6 +19,9 @@
 #define SHARDS 64
 #define SMALL_CACHE 4096 /* below it one shard, so that the bound is exact and useful */
 #define FIRST_BUCKETS 64
+
+/* Which lists an entry stands in: those of the lifetimes that hold now, or of earlier ones. */
+enum { NOW, EARLIER, AGES };
 
 #define SECOND_CHANCES 64 /* at most, per eviction */
 
@@ -39,13 +43,12 @@ struct shard {
 	struct entry **buckets;
 	size_t bucket_count, count, max;
 	size_t kind_count[CACHE_KINDS];
-	struct list_node kinds[CACHE_KINDS], by_use;
-	uint64_t epoch;
+	struct list_node kinds[AGES][CACHE_KINDS], by_use;
+	uint64_t epoch, stale_grace_ms;
 } __attribute__((aligned(64)));
 
 struct cache {
 	size_t shard_count;
-	uint64_t stale_grace_ms;
 	struct shard *shards;
 };
 
@@ -68,7 +71,7 @@ static void set_kind(struct shard *shard, struct entry *entry, enum cache_kind k
 		shard->kind_count[entry->kind]--;
 	}
 	entry->kind = (uint8_t)kind;
-	list_add_tail(&shard->kinds[kind], &entry->by_kind);
+	list_add_tail(&shard->kinds[NOW][kind], &entry->by_kind);
 	shard->kind_count[kind]++;
 }
 
@@ -93,29 +96,38 @@ static void expire(struct shard *shard, struct entry *entry, uint64_t now_ms)
 		drop(shard, entry);
 }
 
-static struct entry *head(struct shard *shard, enum cache_kind kind)
+static struct entry *head(struct shard *shard, int age, enum cache_kind kind)
 {
-	struct list_node *list = &shard->kinds[kind];
+	struct list_node *list = &shard->kinds[age][kind];
 
 	return list_empty(list) ? NULL : list_entry(list->next, struct entry, by_kind);
 }
 
-static void expire_due(struct shard *shard, uint64_t now_ms)
+static void expire_due_of(struct shard *shard, int age, uint64_t now_ms)
 {
 	struct entry *entry;
 
 	for (int kind = 0; kind < CACHE_STALE; kind++) {
-		while ((entry = head(shard, (enum cache_kind)kind)) && entry->expires_ms <= now_ms)
+		while ((entry = head(shard, age, (enum cache_kind)kind)) &&
+			entry->expires_ms <= now_ms)
 			expire(shard, entry, now_ms);
 	}
-	while ((entry = head(shard, CACHE_STALE)) && entry->stale_until_ms <= now_ms)
+	while ((entry = head(shard, age, CACHE_STALE)) && entry->stale_until_ms <= now_ms)
 		drop(shard, entry);
+}
+
+static void expire_due(struct shard *shard, uint64_t now_ms)
+{
+	expire_due_of(shard, EARLIER, now_ms); /* first: what expires becomes stale now */
+	expire_due_of(shard, NOW, now_ms);
 }
 
 static void evict_one(struct shard *shard)
 {
-	struct entry *entry = head(shard, CACHE_STALE);
+	struct entry *entry = head(shard, EARLIER, CACHE_STALE);
 
+	if (!entry)
+		entry = head(shard, NOW, CACHE_STALE);
 	if (!entry)
 		entry = list_entry(shard->by_use.next, struct entry, by_use);
 	for (int i = 0; entry->kind != CACHE_STALE && entry->used && i < SECOND_CHANCES; i++) {
@@ -154,10 +166,11 @@ static void grow(struct shard *shard)
 
 static struct entry *add(struct shard *shard, struct view account, uint32_t hash)
 {
-	struct entry *entry = malloc(
-			     MAX(sizeof(*entry), offsetof(struct entry, account) + account.len)),
-		     **at;
+	struct entry *entry, **at;
 
+	if (!shard->max) /* fewer entries than shards, since a reload */
+		return NULL;
+	entry = malloc(MAX(sizeof(*entry), offsetof(struct entry, account) + account.len));
 	if (!entry)
 		return NULL;
 	while (shard->count >= shard->max)
@@ -173,19 +186,28 @@ static struct entry *add(struct shard *shard, struct view account, uint32_t hash
 	return entry;
 }
 
-static int shard_init(struct shard *shard, size_t max)
+static int shard_init(struct shard *shard, size_t max, uint64_t stale_grace_ms)
 {
 	pthread_mutex_init(&shard->lock, NULL);
 	shard->max = max;
 	shard->bucket_count = FIRST_BUCKETS;
 	shard->buckets = calloc(FIRST_BUCKETS, sizeof(struct entry *));
-	for (int i = 0; i < CACHE_KINDS; i++)
-		list_init(&shard->kinds[i]);
+	for (int i = 0; i < CACHE_KINDS; i++) {
+		list_init(&shard->kinds[NOW][i]);
+		list_init(&shard->kinds[EARLIER][i]);
+	}
+	shard->stale_grace_ms = stale_grace_ms;
 	list_init(&shard->by_use);
 	return shard->buckets ? 0 : -ENOMEM;
 }
 
 /* ---- the cache ---- */
+
+/* Of a bound for all shards: exact, whatever the number of shards. */
+static size_t share(const struct cache *cache, size_t shard, uint64_t max_entries)
+{
+	return max_entries / cache->shard_count + (shard < max_entries % cache->shard_count);
+}
 
 int cache_new(uint64_t max_entries, uint64_t stale_grace_ms, struct cache **ret_cache)
 {
@@ -195,7 +217,6 @@ int cache_new(uint64_t max_entries, uint64_t stale_grace_ms, struct cache **ret_
 	if (!cache)
 		return -ENOMEM;
 	cache->shard_count = max_entries < SMALL_CACHE ? 1 : SHARDS;
-	cache->stale_grace_ms = stale_grace_ms;
 	cache->shards = aligned_alloc(64, cache->shard_count * sizeof(*cache->shards));
 	if (!cache->shards) {
 		free(cache);
@@ -203,7 +224,7 @@ int cache_new(uint64_t max_entries, uint64_t stale_grace_ms, struct cache **ret_
 	}
 	memset(cache->shards, 0, cache->shard_count * sizeof(*cache->shards));
 	for (size_t i = 0; i < cache->shard_count; i++) {
-		if (shard_init(&cache->shards[i], max_entries / cache->shard_count) < 0)
+		if (shard_init(&cache->shards[i], share(cache, i, max_entries), stale_grace_ms) < 0)
 			r = -ENOMEM;
 	}
 	if (r < 0)
@@ -278,14 +299,14 @@ uint64_t cache_epoch(struct cache *cache, struct view account)
 	return epoch;
 }
 
-static void store_entry(struct cache *cache, struct entry *entry, enum cache_kind kind,
+static void store_entry(struct shard *shard, struct entry *entry, enum cache_kind kind,
 	uint16_t destination, uint64_t ttl_ms, uint64_t now_ms)
 {
 	entry->expires_ms = now_ms + ttl_ms;
 	if (kind == CACHE_POSITIVE) {
 		entry->destination = destination;
 		entry->stale_until_ms =
-			cache->stale_grace_ms ? entry->expires_ms + cache->stale_grace_ms : 0;
+			shard->stale_grace_ms ? entry->expires_ms + shard->stale_grace_ms : 0;
 	} else if (kind != CACHE_HELD) {
 		entry->stale_until_ms = 0;
 	}
@@ -306,7 +327,7 @@ void cache_put(struct cache *cache, struct view account, uint64_t epoch, enum ca
 		if (ttl_ms && !entry && kind != CACHE_HELD)
 			entry = add(shard, account, (uint32_t)hash);
 		if (ttl_ms && entry) {
-			store_entry(cache, entry, kind, destination, ttl_ms, now_ms);
+			store_entry(shard, entry, kind, destination, ttl_ms, now_ms);
 			set_kind(shard, entry, kind);
 		}
 	}
@@ -343,6 +364,19 @@ uint64_t cache_drop_all(struct cache *cache)
 	return count;
 }
 
+static void expire_all_of(struct shard *shard, int age, uint64_t now_ms)
+{
+	for (int kind = 0; kind < CACHE_STALE; kind++) {
+		struct entry *entry;
+
+		while ((entry = head(shard, age, (enum cache_kind)kind))) {
+			if (kind == CACHE_POSITIVE && shard->stale_grace_ms)
+				entry->stale_until_ms = now_ms + shard->stale_grace_ms;
+			expire(shard, entry, now_ms);
+		}
+	}
+}
+
 void cache_expire_all(struct cache *cache, uint64_t now_ms)
 {
 	for (size_t i = 0; i < cache->shard_count; i++) {
@@ -350,17 +384,73 @@ void cache_expire_all(struct cache *cache, uint64_t now_ms)
 
 		pthread_mutex_lock(&shard->lock);
 		shard->epoch++;
-		for (int kind = 0; kind < CACHE_STALE; kind++) {
-			struct entry *entry;
+		expire_all_of(shard, EARLIER, now_ms);
+		expire_all_of(shard, NOW, now_ms);
+		pthread_mutex_unlock(&shard->lock);
+	}
+}
 
-			while ((entry = head(shard, (enum cache_kind)kind))) {
-				if (kind == CACHE_POSITIVE && cache->stale_grace_ms)
-					entry->stale_until_ms = now_ms + cache->stale_grace_ms;
-				expire(shard, entry, now_ms);
-			}
+/* ---- new settings ---- */
+
+static uint64_t end_of(const struct entry *entry, enum cache_kind kind)
+{
+	return kind == CACHE_STALE ? entry->stale_until_ms : entry->expires_ms;
+}
+
+/* Both are in order; so is the result, in `to`. */
+static void merge(struct list_node *to, struct list_node *from, enum cache_kind kind)
+{
+	struct list_node *at = to->next;
+
+	while (!list_empty(from)) {
+		struct entry *entry = list_entry(from->next, struct entry, by_kind);
+
+		while (at != to &&
+			end_of(list_entry(at, struct entry, by_kind), kind) <= end_of(entry, kind))
+			at = at->next;
+		list_del(&entry->by_kind);
+		list_add_tail(at, &entry->by_kind); /* before it */
+	}
+}
+
+void cache_configure(struct cache *cache, uint64_t max_entries, uint64_t stale_grace_ms)
+{
+	for (size_t i = 0; i < cache->shard_count; i++) {
+		struct shard *shard = &cache->shards[i];
+
+		pthread_mutex_lock(&shard->lock);
+		for (int kind = 0; kind < CACHE_KINDS; kind++)
+			merge(&shard->kinds[EARLIER][kind], &shard->kinds[NOW][kind],
+				(enum cache_kind)kind);
+		shard->stale_grace_ms = stale_grace_ms;
+		shard->max = share(cache, i, max_entries);
+		while (shard->count > shard->max)
+			evict_one(shard);
+		pthread_mutex_unlock(&shard->lock);
+	}
+}
+
+uint64_t cache_drop_destinations(struct cache *cache, const bool *gone)
+{
+	uint64_t count = 0;
+
+	for (size_t i = 0; i < cache->shard_count; i++) {
+		struct shard *shard = &cache->shards[i];
+
+		pthread_mutex_lock(&shard->lock);
+		list_for_each_safe (node, next, &shard->by_use) {
+			struct entry *entry = list_entry(node, struct entry, by_use);
+			bool names_one = entry->kind == CACHE_POSITIVE ||
+				entry->kind == CACHE_HELD || entry->kind == CACHE_STALE;
+
+			if (!names_one || !gone[entry->destination])
+				continue;
+			drop(shard, entry);
+			count++;
 		}
 		pthread_mutex_unlock(&shard->lock);
 	}
+	return count;
 }
 
 void cache_count(struct cache *cache, uint64_t now_ms, uint64_t *ret_fresh, uint64_t *ret_stale)

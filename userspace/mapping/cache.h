@@ -48,6 +48,13 @@ uint64_t cache_drop_all(struct cache *cache);
 /* Positive entries become stale, others go (MAP-104). */
 void cache_expire_all(struct cache *cache, uint64_t now_ms);
 
+/* A reload: evicts at once what is over the bound. Lifetimes of what is stored stay as they are; to
+ * be called before entries with other lifetimes are stored. The number of shards stays that of the
+ * start: with fewer entries than shards, some accounts are not cached. */
+void cache_configure(struct cache *cache, uint64_t max_entries, uint64_t stale_grace_ms);
+/* Drops what names a destination d with gone[d]; gone has a place for every destination in use. */
+uint64_t cache_drop_destinations(struct cache *cache, const bool *gone);
+
 void cache_count(struct cache *cache, uint64_t now_ms, uint64_t *ret_fresh, uint64_t *ret_stale);
 
 #endif

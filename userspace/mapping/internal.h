@@ -7,25 +7,48 @@
 #include "mapping/cache.h"
 #include "mapping/mapping.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #define FLIGHT_BUCKETS 4096
 #define ACCOUNT_BYTES 320
 
+/* Destinations that were declared at any time; the cache holds indices into it. Immutable: a reload
+ * that brings new names publishes a longer table, and readers may still look at the old one. */
+struct mapping_names {
+	struct mapping_names *older; /* kept until the mapping goes */
+	size_t count;
+	char names[][MAPPING_NAME_BYTES + 1];
+};
+
+/* A store with what is asked of it. One that a reload replaced finishes its queries, then goes. */
+struct store_use {
+	struct list_node link; /* mapping->retired */
+	struct mapping *mapping;
+	struct store *store; /* owned */
+	size_t out;          /* requests whose done has not been run */
+	bool retired, reaping, joined;
+	void (*gone)(void *arg); /* the store has been freed; may be NULL */
+	void *gone_arg;
+	pthread_t reaper; /* frees it: that may take a while */
+	struct post reaped;
+};
+
 struct mapping {
 	struct loop *control;
-	struct store *store; /* owned */
-	struct cache *cache; /* owned */
+	struct store *store;   /* that of use */
+	struct store_use *use; /* owned */
+	struct cache *cache;   /* owned */
 	struct mapping_params params;
-	char (*names)[MAPPING_NAME_BYTES + 1]; /* declared destinations */
-	size_t name_count;
-	uint16_t default_index;
+	_Atomic(struct mapping_names *) names; /* owned */
+	atomic_uint default_index;
 	mapping_event_fn *on_event;
 	void *event_arg;
 
 	/* Control thread only: */
+	bool *declared; /* by index in names: in the configuration now */
 	struct list_node flights[FLIGHT_BUCKETS];
-	size_t queries_out; /* store requests whose done has not been run */
+	struct list_node retired; /* stores on their way out */
 	bool closing, probing;
 
 	atomic_uint_fast64_t hits, misses, coalesced, stale_served, store_queries, store_errors;
@@ -46,6 +69,7 @@ struct query {
 	struct timer timer;
 	uint64_t started_ms;
 	struct mapping *mapping;
+	struct store_use *use; /* whom it asks */
 	struct flight *flight;
 	query_fn *done; /* administration; NULL when abandoned */
 	mapping_admin_fn *admin_done;
@@ -60,8 +84,20 @@ struct query *mapping_query_new(struct mapping *mapping, enum store_op op, struc
 void mapping_query_free(struct query *query);
 /* Hands it to the store; whoever waits is told within lookup_timeout. */
 void mapping_query_start(struct query *query);
-/* Index of a declared destination, or -1. */
+/* Index of a declared destination, or -1. Control thread. */
 int mapping_find_name(const struct mapping *mapping, struct view name);
+/* Any thread; the name stays until the mapping goes. */
+const char *mapping_name(const struct mapping *mapping, unsigned index);
+
+/* reload.c. Control thread. */
+MUST_USE int mapping_use_new(struct mapping *mapping, const struct mapping_params *params);
+/* One request less is out; a retired store goes with its last one. */
+void mapping_use_done(struct store_use *use);
+/* Waits for everything that is out; the mapping is closing. */
+void mapping_use_fini(struct mapping *mapping);
+/* Declares what params declare, publishing a longer table for new names; false without memory. */
+MUST_USE int mapping_set_names(struct mapping *mapping, const struct mapping_params *params);
+void mapping_names_free(struct mapping *mapping);
 void mapping_answer_from_cache(const struct mapping *mapping, const struct cache_answer *cached,
 	bool hit, struct mapping_answer *ret_answer);
 

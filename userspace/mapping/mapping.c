@@ -48,11 +48,18 @@ const char *mapping_route_name(enum mapping_route route)
 
 int mapping_find_name(const struct mapping *mapping, struct view name)
 {
-	for (size_t i = 0; i < mapping->name_count; i++) {
-		if (view_eq(name, view_str(mapping->names[i])))
+	const struct mapping_names *names = atomic_load(&mapping->names);
+
+	for (size_t i = 0; i < names->count; i++) {
+		if (mapping->declared[i] && view_eq(name, view_str(names->names[i])))
 			return (int)i;
 	}
 	return -1;
+}
+
+const char *mapping_name(const struct mapping *mapping, unsigned index)
+{
+	return atomic_load(&mapping->names)->names[index];
 }
 
 bool mapping_declared(const struct mapping *mapping, struct view destination)
@@ -60,10 +67,11 @@ bool mapping_declared(const struct mapping *mapping, struct view destination)
 	return mapping_find_name(mapping, destination) >= 0;
 }
 
-static void set_answer(const struct mapping *mapping, uint16_t destination,
+/* The table of names is looked at after the index was: it is long enough. */
+static void set_answer(const struct mapping *mapping, unsigned destination,
 	enum mapping_route route, bool hit, struct mapping_answer *ret_answer)
 {
-	memcpy(ret_answer->destination, mapping->names[destination], MAPPING_NAME_BYTES + 1);
+	memcpy(ret_answer->destination, mapping_name(mapping, destination), MAPPING_NAME_BYTES + 1);
 	ret_answer->route = route;
 	ret_answer->hit = hit;
 }
@@ -76,7 +84,8 @@ void mapping_answer_from_cache(const struct mapping *mapping, const struct cache
 			cached->kind == CACHE_HELD ? MAPPING_STALE : MAPPING_MAPPED, hit,
 			ret_answer);
 	else
-		set_answer(mapping, mapping->default_index, MAPPING_DEFAULT, hit, ret_answer);
+		set_answer(mapping, atomic_load(&mapping->default_index), MAPPING_DEFAULT, hit,
+			ret_answer);
 }
 
 static void event(
@@ -121,7 +130,8 @@ static void settle(struct query *query)
 		return;
 	if (query->request.op == STORE_LOOKUP)
 		histogram_observe(&query->mapping->latency, clock_mono_ms() - query->started_ms);
-	if (query->request.op != STORE_LIST) /* one statement more, which may fail alone */
+	/* Not what failed alone, nor what says nothing about the store that came after. */
+	if (query->request.op != STORE_LIST && query->use == query->mapping->use)
 		note_outcome(query->mapping, &query->request);
 	if (flight)
 		flight_done(flight, &query->request);
@@ -133,8 +143,8 @@ static void on_query_done(struct post *post)
 {
 	struct query *query = container_of(post, struct query, post);
 
-	query->mapping->queries_out--;
 	settle(query);
+	mapping_use_done(query->use);
 	mapping_query_free(query);
 }
 
@@ -152,6 +162,7 @@ static void on_query_late(struct timer *timer)
 {
 	struct query *query = container_of(timer, struct query, timer);
 	struct query late = { .mapping = query->mapping,
+		.use = query->use,
 		.started_ms = query->started_ms,
 		.flight = query->flight,
 		.done = query->done,
@@ -200,7 +211,8 @@ void mapping_query_start(struct query *query)
 	query->request.deadline_ms = query->started_ms + mapping->params.lookup_timeout_ms;
 	loop_timer_set(
 		mapping->control, &query->timer, mapping->params.lookup_timeout_ms, on_query_late);
-	mapping->queries_out++;
+	query->use = mapping->use;
+	query->use->out++;
 	mapping->store->ops->submit(mapping->store, &query->request);
 }
 
@@ -278,7 +290,8 @@ static void resolve_failure(struct flight *flight, struct mapping_answer *ret_an
 	atomic_fetch_add(&mapping->store_errors, 1);
 	cache_put(mapping->cache, account, flight->epoch, CACHE_TRANSIENT, 0, transient_ms(mapping),
 		now);
-	set_answer(mapping, mapping->default_index, MAPPING_DEFAULT, false, ret_answer);
+	set_answer(
+		mapping, atomic_load(&mapping->default_index), MAPPING_DEFAULT, false, ret_answer);
 }
 
 static void resolve_result(struct flight *flight, const struct store_request *request,
@@ -302,7 +315,8 @@ static void resolve_result(struct flight *flight, const struct store_request *re
 	} else {
 		cache_put(mapping->cache, account, flight->epoch, CACHE_NEGATIVE, 0,
 			mapping->params.negative_ttl_ms, clock_mono_ms());
-		set_answer(mapping, mapping->default_index, MAPPING_DEFAULT, false, ret_answer);
+		set_answer(mapping, atomic_load(&mapping->default_index), MAPPING_DEFAULT, false,
+			ret_answer);
 	}
 }
 
@@ -326,7 +340,8 @@ static void start_flight(struct mapping *mapping, struct asker *asker)
 
 	if (!query) {
 		free(flight);
-		set_answer(mapping, mapping->default_index, MAPPING_DEFAULT, false, &answer);
+		set_answer(mapping, atomic_load(&mapping->default_index), MAPPING_DEFAULT, false,
+			&answer);
 		reply_to(asker, &answer);
 		return;
 	}
@@ -354,7 +369,8 @@ static void on_asker(struct post *post)
 	struct mapping_answer answer;
 
 	if (mapping->closing) {
-		set_answer(mapping, mapping->default_index, MAPPING_DEFAULT, false, &answer);
+		set_answer(mapping, atomic_load(&mapping->default_index), MAPPING_DEFAULT, false,
+			&answer);
 		reply_to(asker, &answer);
 	} else if (flight) {
 		atomic_fetch_add(&mapping->coalesced, 1);
@@ -392,7 +408,8 @@ int mapping_lookup(struct mapping *mapping, struct view account, struct mailbox 
 	if (mailbox_send(&mapping->control->mailbox, &asker->post, on_asker))
 		return MAPPING_PENDING;
 	free(asker);
-	set_answer(mapping, mapping->default_index, MAPPING_DEFAULT, false, ret_answer);
+	set_answer(
+		mapping, atomic_load(&mapping->default_index), MAPPING_DEFAULT, false, ret_answer);
 	return MAPPING_HIT;
 }
 
@@ -462,23 +479,6 @@ void mapping_on_event(struct mapping *mapping, mapping_event_fn *fn, void *arg)
 
 /* ---- life ---- */
 
-static int copy_names(struct mapping *mapping, const struct mapping_params *params)
-{
-	int index;
-
-	while (params->destinations[mapping->name_count])
-		mapping->name_count++;
-	mapping->names = calloc(mapping->name_count + 1, sizeof(*mapping->names));
-	if (!mapping->names)
-		return -ENOMEM;
-	for (size_t i = 0; i < mapping->name_count; i++)
-		snprintf(mapping->names[i], sizeof(*mapping->names), "%.64s",
-			params->destinations[i]);
-	index = mapping_find_name(mapping, view_str(params->default_destination));
-	mapping->default_index = (uint16_t)index;
-	return index < 0 ? -EINVAL : 0;
-}
-
 int mapping_new(const struct mapping_params *params, struct mapping **ret_mapping)
 {
 	struct mapping *mapping = calloc(1, sizeof(*mapping));
@@ -490,15 +490,18 @@ int mapping_new(const struct mapping_params *params, struct mapping **ret_mappin
 	mapping->params = *params;
 	for (int i = 0; i < FLIGHT_BUCKETS; i++)
 		list_init(&mapping->flights[i]);
-	r = copy_names(mapping, params);
+	list_init(&mapping->retired);
+	r = mapping_set_names(mapping, params);
 	if (r == 0)
 		r = cache_new(params->max_entries, params->stale_grace_ms, &mapping->cache);
+	if (r == 0)
+		r = mapping_use_new(mapping, params);
 	if (r < 0) {
-		free(mapping->names);
+		cache_free(mapping->cache);
+		mapping_names_free(mapping);
 		free(mapping);
 		return r;
 	}
-	mapping->store = params->store;
 	*ret_mapping = mapping;
 	return 0;
 }
@@ -507,7 +510,7 @@ static void answer_pending(struct mapping *mapping)
 {
 	struct mapping_answer answer;
 
-	set_answer(mapping, mapping->default_index, MAPPING_DEFAULT, false, &answer);
+	set_answer(mapping, atomic_load(&mapping->default_index), MAPPING_DEFAULT, false, &answer);
 	for (int i = 0; i < FLIGHT_BUCKETS; i++) {
 		while (!list_empty(&mapping->flights[i])) {
 			struct flight *flight =
@@ -528,11 +531,8 @@ void mapping_free(struct mapping *mapping)
 		return;
 	mapping->closing = true;
 	answer_pending(mapping);
-	store_free(mapping->store); /* finishes every request that is out */
-	do {                        /* results of those, and askers that were on their way */
-		mailbox_run(&mapping->control->mailbox);
-	} while (mapping->queries_out);
+	mapping_use_fini(mapping); /* finishes every request that is out */
 	cache_free(mapping->cache);
-	free(mapping->names);
+	mapping_names_free(mapping);
 	free(mapping);
 }

@@ -31,6 +31,9 @@ struct mapping_params {
 	uint64_t max_entries;
 	const char *default_destination;
 	const char *const *destinations; /* declared names, NULL-terminated; copied */
+	/* Called when the store has been freed, on the control thread; may be NULL. */
+	void (*store_gone)(void *arg);
+	void *store_gone_arg;
 };
 
 struct mapping;
@@ -38,6 +41,16 @@ struct mapping;
 MUST_USE int mapping_new(const struct mapping_params *params, struct mapping **ret_mapping);
 /* On the control thread, after the workers stopped. Pending flights are answered first. */
 void mapping_free(struct mapping *mapping);
+
+/*
+ * A reload, on the control thread: takes over params as mapping_new() does. store NULL: the store
+ * stays. Queries under way finish on the store they were sent to, which is freed after the last of
+ * them. drop_cache: nothing cached may stay; else only entries naming a destination that is no more
+ * declared go. Lifetimes apply to what is stored from now on. Returns 0, or -ENOMEM with nothing
+ * changed and the store still the caller's.
+ */
+MUST_USE int mapping_reconfigure(
+	struct mapping *mapping, const struct mapping_params *params, bool drop_cache);
 
 /*
  * A reply message for a miss: allocated by the mapping, sent to the asker's mailbox, freed there

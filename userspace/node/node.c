@@ -14,13 +14,8 @@ int node_new(const struct node_params *params, struct node **ret_node)
 		return r;
 	atomic_init(&node->references, 1);
 	node->name = view_dup(view_str(params->name));
-	node->source_ips = calloc(params->source_ip_count + 1, sizeof(*node->source_ips));
-	if (!node->name || !node->source_ips)
+	if (!node->name)
 		goto fail;
-	if (params->source_ip_count)
-		memcpy(node->source_ips, params->source_ips,
-			params->source_ip_count * sizeof(*node->source_ips));
-	node->source_ip_count = params->source_ip_count;
 	r = health_new(&params->health, &node->health);
 	if (r < 0)
 		goto fail;
@@ -42,27 +37,27 @@ void node_unref(struct node *node)
 	if (!node || atomic_fetch_sub(&node->references, 1) != 1)
 		return;
 	health_free(node->health);
-	free(node->source_ips);
 	free(node->name);
 	free(node);
 }
 
-int node_source_next(struct node *node, int family, struct addr *ret_source)
+int node_source_next(struct node *node, const struct addr *sources, size_t count, int family,
+	struct addr *ret_source)
 {
 	size_t of_family = 0, wanted;
 
-	if (!node->source_ip_count) {
+	if (!count) {
 		*ret_source = (struct addr){ 0 };
 		return 0;
 	}
-	for (size_t i = 0; i < node->source_ip_count; i++)
-		of_family += node->source_ips[i].sa.sa_family == family;
+	for (size_t i = 0; i < count; i++)
+		of_family += sources[i].sa.sa_family == family;
 	if (!of_family)
 		return -EADDRNOTAVAIL;
 	wanted = atomic_fetch_add(&node->next_source[family == AF_INET6], 1) % of_family;
-	for (size_t i = 0; i < node->source_ip_count; i++) {
-		if (node->source_ips[i].sa.sa_family == family && wanted-- == 0) {
-			*ret_source = node->source_ips[i];
+	for (size_t i = 0; i < count; i++) {
+		if (sources[i].sa.sa_family == family && wanted-- == 0) {
+			*ret_source = sources[i];
 			break;
 		}
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * One destination as the workers see it: its breaker, its counters, its source addresses.
+ * One destination as the workers see it: its breaker and its counters, which outlive a reload.
  * Reference counted; the counters are atomic, the rest is immutable. Also the small pure rules of
  * dialling. It knows no socket and no configuration.
  */
@@ -15,8 +15,6 @@
 
 struct node_params {
 	const char *name;
-	const struct addr *source_ips; /* port 0; may be NULL */
-	size_t source_ip_count;
 	struct health_params health;
 };
 
@@ -24,8 +22,6 @@ struct node {
 	atomic_uint references;
 	char *name;
 	struct health *health;
-	struct addr *source_ips;
-	size_t source_ip_count;
 	atomic_uint next_source[2]; /* round robin: IPv4, IPv6 */
 
 	atomic_uint_fast64_t active;   /* established now */
@@ -40,9 +36,11 @@ MUST_USE int node_new(const struct node_params *params, struct node **ret_node);
 struct node *node_ref(struct node *node);
 void node_unref(struct node *node); /* NULL is fine */
 
-/* The address to dial from (SES-45): the next of the family, round robin; an unset address when
- * none is configured at all; -EADDRNOTAVAIL when there are some, but none of this family. */
-MUST_USE int node_source_next(struct node *node, int family, struct addr *ret_source);
+/* The address to dial from (SES-45), of those that are configured (port 0): the next of the family,
+ * round robin; an unset address when none is configured at all; -EADDRNOTAVAIL when there are some,
+ * but none of this family. */
+MUST_USE int node_source_next(struct node *node, const struct addr *sources, size_t count,
+	int family, struct addr *ret_source);
 
 /* How long one connect may take: half of what is left while another address or attempt remains,
  * else all of it (SES-45). Milliseconds, at least 1. */

@@ -1,14 +1,114 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Snapshots (a configuration with everything built from it) and the own-listener check. */
+/* Snapshots (a configuration with everything built from it), what outlives them, and the own-listener
+ * check. */
 #include "session/server.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-static int build_leg(const struct config_destination *destination, const struct config_leg *leg,
-	struct tls_client **ret_client, char error[TLS_ERROR_SIZE])
+/* ---- listeners ---- */
+
+static int listener_new(const char *name, struct listener **ret_listener)
 {
+	struct listener *listener = calloc(1, sizeof(*listener));
+
+	if (!listener)
+		return -ENOMEM;
+	atomic_init(&listener->references, 1);
+	listener->name = strdup(name);
+	if (!listener->name) {
+		free(listener);
+		return -ENOMEM;
+	}
+	*ret_listener = listener;
+	return 0;
+}
+
+struct listener *listener_ref(struct listener *listener)
+{
+	atomic_fetch_add(&listener->references, 1);
+	return listener;
+}
+
+void listener_unref(struct listener *listener)
+{
+	if (!listener || atomic_fetch_sub(&listener->references, 1) != 1)
+		return;
+	free(listener->name);
+	free(listener);
+}
+
+/* ---- building ---- */
+
+static void add_bytes(struct buf *buf, const void *data, size_t len, int *error)
+{
+	if (*error == 0)
+		*error = buf_append(buf, &len, sizeof(len));
+	if (*error == 0 && len)
+		*error = buf_append(buf, data, len);
+}
+
+static void add_text(struct buf *buf, const char *text, int *error)
+{
+	add_bytes(buf, text, text ? strlen(text) : 0, error);
+}
+
+static void add_file(struct buf *buf, const struct config *config, const char *destination,
+	const char *key, int *error)
+{
+	char table[160];
+	const unsigned char *digest;
+
+	config_destination_path(table, sizeof(table), destination);
+	digest = config_file_digest(config, table, key);
+	add_bytes(buf, digest, digest ? TLS_SHA256_SIZE : 0, error);
+}
+
+/* Everything that decides whom a TLS leg trusts and as whom it speaks (#33). */
+static int trust_of(const struct config *config, const struct config_destination *destination,
+	const struct tls_client_params *params, unsigned char ret_trust[TLS_SHA256_SIZE])
+{
+	unsigned char system[TLS_SHA256_SIZE];
+	struct buf buf;
+	int r = 0;
+
+	buf_init(&buf, 65536, false);
+	tls_system_trust_digest(system);
+	add_bytes(&buf, system, sizeof(system), &r);
+	add_text(&buf, destination->host, &r);
+	add_text(&buf, params->server_name, &r);
+	add_text(&buf, params->alpn, &r);
+	add_bytes(&buf, &params->allow_invalid, sizeof(params->allow_invalid), &r);
+	add_bytes(&buf, params->pin, params->pin ? TLS_SHA256_SIZE : 0, &r);
+	add_file(&buf, config, destination->name, "tls_client_cert", &r);
+	add_file(&buf, config, destination->name, "tls_client_key", &r);
+	if (r == 0)
+		tls_sha256(buf_view(&buf), ret_trust);
+	buf_fini(&buf);
+	return r;
+}
+
+/* The same leg of the snapshot before, or NULL. */
+static struct tls_client *earlier_leg(const struct snapshot *before, const char *destination,
+	int protocol, const unsigned char trust[TLS_SHA256_SIZE])
+{
+	int index = before ? snapshot_find(before, destination) : -1;
+	const struct node_legs *legs = index >= 0 ? &before->legs[index] : NULL;
+
+	if (!legs || !legs->tls[protocol] ||
+		memcmp(legs->trust[protocol], trust, TLS_SHA256_SIZE) != 0)
+		return NULL;
+	return legs->tls[protocol];
+}
+
+static int build_leg(const struct snapshot *before, struct snapshot *snapshot, size_t i,
+	int protocol, char error[TLS_ERROR_SIZE])
+{
+	const struct config_destination *destination = &snapshot->config->destinations[i];
+	const struct config_leg *leg = &destination->legs[protocol];
+	struct node_legs *legs = &snapshot->legs[i];
 	struct tls_client_params params = {
 		.server_name = destination->tls_server_name ? destination->tls_server_name
 							    : destination->host,
@@ -17,74 +117,129 @@ static int build_leg(const struct config_destination *destination, const struct 
 		.client_cert_path = destination->tls_client_cert,
 		.client_key_path = destination->tls_client_key,
 	};
+	struct tls_client *earlier;
+	int r;
 
 	if (!leg->declared || leg->tls == CONFIG_TLS_PLAIN)
 		return 0;
-	return tls_client_new(&params, ret_client, error);
+	r = trust_of(snapshot->config, destination, &params, legs->trust[protocol]);
+	if (r < 0)
+		return r;
+	earlier = earlier_leg(before, destination->name, protocol, legs->trust[protocol]);
+	if (!earlier)
+		return tls_client_new(&params, &legs->tls[protocol], error);
+	legs->tls[protocol] = tls_client_ref(earlier);
+	return 0;
 }
 
-static int build_node(struct snapshot *snapshot, size_t i, char *error, size_t error_size)
+static struct health_params health_of(const struct config *config)
 {
-	const struct config *config = snapshot->config;
-	const struct config_destination *destination = &config->destinations[i];
-	struct node_params params = {
-		.name = destination->name,
-		.source_ips = destination->source_ips,
-		.source_ip_count = destination->source_ip_count,
-		.health = {
-			.down_threshold = (unsigned)config->server.host_down_threshold,
-			.down_min_clients = (unsigned)config->server.host_down_min_clients,
-			.cooldown_ms = config->server.host_down_cooldown_ms,
-		},
+	return (struct health_params){
+		.down_threshold = (unsigned)config->server.host_down_threshold,
+		.down_min_clients = (unsigned)config->server.host_down_min_clients,
+		.cooldown_ms = config->server.host_down_cooldown_ms,
 	};
-	char text[TLS_ERROR_SIZE] = "";
-	int r = node_new(&params, &snapshot->nodes[i]);
+}
 
+static struct known_node *find_known_node(const struct server *server, const char *name)
+{
+	for (size_t i = 0; i < server->known_node_count; i++) {
+		if (strcmp(server->known_nodes[i].node->name, name) == 0)
+			return &server->known_nodes[i];
+	}
+	return NULL;
+}
+
+static int build_node(
+	const struct server *server, struct snapshot *snapshot, size_t i, struct build_error *error)
+{
+	const struct config_destination *destination = &snapshot->config->destinations[i];
+	const struct known_node *known = find_known_node(server, destination->name);
+	struct node_params params = { .name = destination->name,
+		.health = health_of(snapshot->config) };
+	char text[TLS_ERROR_SIZE] = "";
+	int r = 0;
+
+	snapshot->hosts[i] = strdup(destination->host);
+	if (!snapshot->hosts[i])
+		return -ENOMEM;
+	if (known)
+		snapshot->nodes[i] = node_ref(known->node);
+	else
+		r = node_new(&params, &snapshot->nodes[i]);
 	for (int p = 0; r == 0 && p < PROTOCOLS; p++)
-		r = build_leg(destination, &destination->legs[p], &snapshot->legs[i].tls[p], text);
-	if (r < 0)
-		snprintf(error, error_size, "destination.%s: %s", destination->name,
-			*text ? text : "cannot be set up");
+		r = build_leg(server->snapshot, snapshot, i, p, text);
+	if (r < 0) {
+		config_destination_path(error->table, sizeof(error->table), destination->name);
+		snprintf(error->text, sizeof(error->text), "%s", *text ? text : "cannot be set up");
+	}
 	return r;
 }
 
-static int build_tls(struct snapshot *snapshot, char *error, size_t error_size)
+static int build_listener(const struct server *server, struct snapshot *snapshot, size_t i)
+{
+	const char *name = snapshot->config->listeners[i].name;
+
+	for (size_t k = 0; k < server->known_listener_count; k++) {
+		if (strcmp(server->known_listeners[k]->name, name) == 0) {
+			snapshot->listeners[i] = listener_ref(server->known_listeners[k]);
+			return 0;
+		}
+	}
+	return listener_new(name, &snapshot->listeners[i]);
+}
+
+static int build_tls(struct snapshot *snapshot, struct build_error *error)
 {
 	const struct config *config = snapshot->config;
 	char text[TLS_ERROR_SIZE] = "";
 	int r = tls_server_new(
 		config->certs, config->cert_count, &config->tls_policy, &snapshot->tls, text);
 
-	if (r < 0)
-		snprintf(error, error_size, "tls: %s", text);
+	if (r < 0) {
+		snprintf(error->table, sizeof(error->table), "tls");
+		snprintf(error->text, sizeof(error->text), "%s", text);
+	}
 	return r;
 }
 
-int snapshot_new(
-	struct config *config, struct snapshot **ret_snapshot, char *error, size_t error_size)
+static int build_all(
+	const struct server *server, struct snapshot *snapshot, struct build_error *error)
+{
+	const struct config *config = snapshot->config;
+	int r;
+
+	snapshot->nodes = calloc(config->destination_count + 1, sizeof(*snapshot->nodes));
+	snapshot->legs = calloc(config->destination_count + 1, sizeof(*snapshot->legs));
+	snapshot->listeners = calloc(config->listener_count + 1, sizeof(*snapshot->listeners));
+	snapshot->hosts = calloc(config->destination_count + 1, sizeof(*snapshot->hosts));
+	if (!snapshot->nodes || !snapshot->legs || !snapshot->listeners || !snapshot->hosts)
+		return -ENOMEM;
+	snapshot->node_count = config->destination_count;
+	r = build_tls(snapshot, error);
+	for (size_t i = 0; r == 0 && i < snapshot->node_count; i++)
+		r = build_node(server, snapshot, i, error);
+	for (size_t i = 0; r == 0 && i < config->listener_count; i++)
+		r = build_listener(server, snapshot, i);
+	return r;
+}
+
+int snapshot_new(const struct server *server, struct config *config, struct snapshot **ret_snapshot,
+	struct build_error *ret_error)
 {
 	struct snapshot *snapshot = calloc(1, sizeof(*snapshot));
-	int r = -ENOMEM;
+	int r;
 
-	snprintf(error, error_size, "out of memory");
+	*ret_error = (struct build_error){ .table = "server", .text = "out of memory" };
 	if (!snapshot)
-		return r;
+		return -ENOMEM;
 	atomic_init(&snapshot->references, 1);
 	snapshot->config = config_ref(config);
-	snapshot->nodes = calloc(config->destination_count, sizeof(*snapshot->nodes));
-	snapshot->legs = calloc(config->destination_count, sizeof(*snapshot->legs));
-	if (!snapshot->nodes || !snapshot->legs)
-		goto fail;
-	snapshot->node_count = config->destination_count;
-	r = build_tls(snapshot, error, error_size);
-	for (size_t i = 0; r == 0 && i < snapshot->node_count; i++)
-		r = build_node(snapshot, i, error, error_size);
+	r = build_all(server, snapshot, ret_error);
 	if (r < 0)
-		goto fail;
-	*ret_snapshot = snapshot;
-	return 0;
-fail:
-	snapshot_unref(snapshot);
+		snapshot_unref(snapshot);
+	else
+		*ret_snapshot = snapshot;
 	return r;
 }
 
@@ -100,9 +255,15 @@ void snapshot_unref(struct snapshot *snapshot)
 		return;
 	for (size_t i = 0; i < snapshot->node_count; i++) {
 		node_unref(snapshot->nodes[i]);
+		free(snapshot->hosts[i]);
 		for (int p = 0; p < PROTOCOLS; p++)
 			tls_client_unref(snapshot->legs[i].tls[p]);
 	}
+	for (size_t i = 0; snapshot->listeners && i < snapshot->config->listener_count; i++)
+		listener_unref(snapshot->listeners[i]);
+	free(snapshot->listeners);
+	free(snapshot->hosts);
+	free(snapshot->own_addrs);
 	free(snapshot->nodes);
 	free(snapshot->legs);
 	tls_server_unref(snapshot->tls);
@@ -119,6 +280,106 @@ int snapshot_find(const struct snapshot *snapshot, const char *destination)
 	return -1;
 }
 
+const struct config_listener *snapshot_listener(
+	const struct snapshot *snapshot, const struct listener *listener)
+{
+	for (size_t i = 0; i < snapshot->config->listener_count; i++) {
+		if (snapshot->listeners[i] == listener)
+			return &snapshot->config->listeners[i];
+	}
+	return NULL;
+}
+
+/* ---- what the server knows ---- */
+
+static bool knows_listener(const struct server *server, const struct listener *listener)
+{
+	for (size_t i = 0; i < server->known_listener_count; i++) {
+		if (server->known_listeners[i] == listener)
+			return true;
+	}
+	return false;
+}
+
+int server_reserve(struct server *server, const struct snapshot *snapshot)
+{
+	struct known_node *nodes = reallocarray(server->known_nodes,
+		server->known_node_count + snapshot->node_count + 1, sizeof(*nodes));
+	struct listener **listeners;
+
+	if (!nodes)
+		return -ENOMEM;
+	server->known_nodes = nodes;
+	listeners = reallocarray(server->known_listeners,
+		server->known_listener_count + snapshot->config->listener_count + 1,
+		sizeof(*listeners));
+	if (!listeners)
+		return -ENOMEM;
+	server->known_listeners = listeners;
+	return 0;
+}
+
+static void adopt_node(struct server *server, struct node *node, char *host)
+{
+	struct known_node *known = find_known_node(server, node->name);
+
+	if (!known) {
+		known = &server->known_nodes[server->known_node_count++];
+		*known = (struct known_node){ .node = node_ref(node) };
+	} else if (strcmp(known->host, host) != 0) {
+		health_reset(node->health); /* what is known of another machine does not count */
+	}
+	free(known->host);
+	known->host = host;
+}
+
+void server_adopt(struct server *server, struct snapshot *snapshot)
+{
+	struct health_params health = health_of(snapshot->config);
+
+	for (size_t i = 0; i < snapshot->node_count; i++) {
+		adopt_node(server, snapshot->nodes[i], snapshot->hosts[i]);
+		snapshot->hosts[i] = NULL;
+		health_set_params(snapshot->nodes[i]->health, &health);
+	}
+	for (size_t i = 0; i < snapshot->config->listener_count; i++) {
+		if (!knows_listener(server, snapshot->listeners[i]))
+			server->known_listeners[server->known_listener_count++] =
+				listener_ref(snapshot->listeners[i]);
+	}
+	snapshot_unref(server->snapshot);
+	server->snapshot = snapshot;
+}
+
+bool server_shows_node(const struct server *server, const struct node *node)
+{
+	return atomic_load(&node->active) || snapshot_find(server->snapshot, node->name) >= 0;
+}
+
+bool server_shows_listener(const struct server *server, const struct listener *listener)
+{
+	return atomic_load(&listener->active) || snapshot_listener(server->snapshot, listener);
+}
+
+void server_forget(struct server *server)
+{
+	for (size_t i = 0; i < server->known_node_count; i++) {
+		node_unref(server->known_nodes[i].node);
+		free(server->known_nodes[i].host);
+	}
+	for (size_t i = 0; i < server->known_listener_count; i++)
+		listener_unref(server->known_listeners[i]);
+	free(server->known_nodes);
+	free(server->known_listeners);
+	snapshot_unref(server->snapshot);
+	server->known_nodes = NULL;
+	server->known_listeners = NULL;
+	server->known_node_count = server->known_listener_count = 0;
+	server->snapshot = NULL;
+}
+
+/* ---- own addresses ---- */
+
 /* SES-60: equal, or same family and port with a wildcard bind while the address is ours. */
 static bool covers(const struct server *server, const struct addr *bound, const struct addr *addr)
 {
@@ -129,15 +390,12 @@ static bool covers(const struct server *server, const struct addr *bound, const 
 	return addr_eq_ip(bound, addr);
 }
 
-bool server_is_own_listener(const struct server *server, const struct addr *addr)
+bool server_is_own_listener(
+	const struct server *server, const struct snapshot *snapshot, const struct addr *addr)
 {
-	for (size_t i = 0; i < server->listener_count; i++) {
-		const struct listener *listener = &server->listeners[i];
-
-		for (size_t b = 0; b < listener->bind_count; b++) {
-			if (covers(server, &listener->binds[b].addr, addr))
-				return true;
-		}
+	for (size_t i = 0; i < snapshot->own_addr_count; i++) {
+		if (covers(server, &snapshot->own_addrs[i], addr))
+			return true;
 	}
 	return addr_is_set(&server->admin_addr) && covers(server, &server->admin_addr, addr);
 }

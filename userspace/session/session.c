@@ -160,6 +160,7 @@ static void session_free_deferred(struct loop_deferred *deferred)
 	else
 		free(session->login);
 	snapshot_unref(session->snapshot);
+	snapshot_unref(session->node_snapshot);
 	free(session->account);
 	free(session->via);
 	free(session);
@@ -459,9 +460,9 @@ int session_open(struct session_pool *pool, struct listener *listener, int fd,
 
 	if (r < 0)
 		return r;
-	session->snapshot = snapshot_ref(pool->server->snapshot);
+	session->snapshot = snapshot_ref(pool->snapshot);
 	session->listener = listener;
-	session->settings = &session->snapshot->config->listeners[listener->index];
+	session->settings = snapshot_listener(session->snapshot, listener);
 	session->client = *peer;
 	session->number = atomic_fetch_add(&pool->server->session_numbers, 1) + 1;
 	proxyhdr_make_id(pool->server->instance, session->number, session->login->proxy_id);
@@ -656,6 +657,8 @@ void session_pool_fini(struct session_pool *pool)
 	free(pool->slots);
 	pool->slots = NULL;
 	pool->slot_count = 0;
+	snapshot_unref(pool->snapshot);
+	pool->snapshot = NULL;
 	current_pool = NULL;
 }
 

@@ -111,8 +111,9 @@ struct session {
 	enum session_state state : 8;
 	enum session_reason reason : 8;
 
-	struct snapshot *snapshot; /* reference: settings it started with */
-	struct listener *listener; /* counters; lives as long as the server */
+	struct snapshot *snapshot;      /* reference: settings it started with */
+	struct snapshot *node_snapshot; /* reference: a newer one that node comes from, or NULL */
+	struct listener *listener;      /* counters; borrowed from snapshot */
 	const struct config_listener *settings;
 	struct addr client;
 	uint64_t number;
@@ -120,7 +121,7 @@ struct session {
 	struct relay *relay; /* owned; NULL before */
 	char *account;       /* normalised; NULL before the first accepted identifier */
 	char *via;           /* the id of a trusted peer's session, or NULL */
-	struct node *node;   /* borrowed from snapshot; NULL before the lookup */
+	struct node *node;   /* borrowed from a snapshot; NULL before the lookup */
 	const struct config_destination *destination;
 
 	/* For the log line. */
@@ -160,6 +161,7 @@ struct session_slot {
 
 struct session_pool {
 	struct server *server;
+	struct snapshot *snapshot; /* reference: what new sessions start with */
 	struct loop *loop;
 	struct resolver *resolver;
 	struct list_node sessions;
@@ -175,6 +177,9 @@ struct session_pool {
 
 MUST_USE int session_pool_init(
 	struct session_pool *pool, struct server *server, struct loop *loop, unsigned worker);
+/* New sessions start with this snapshot (a reference is taken); of its settings, those that live
+ * sessions follow are applied to them (CFG-55). */
+void session_pool_follow(struct session_pool *pool, struct snapshot *snapshot);
 /* Ends every session at once. */
 void session_pool_fini(struct session_pool *pool);
 uint64_t session_handle(const struct session *session);

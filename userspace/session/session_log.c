@@ -78,7 +78,7 @@ static void log_account(struct log_line *line, const struct session *session)
 
 	if (!session->account) {
 		log_str(line, "account", NULL);
-	} else if (session->snapshot->config->server.log_accounts_full) {
+	} else if (session->pool->snapshot->config->server.log_accounts_full) {
 		log_str(line, "account", session->account);
 	} else {
 		session_redact(view_str(session->account), redacted, sizeof(redacted));

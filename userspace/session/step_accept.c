@@ -33,8 +33,7 @@ void session_accept(
 	struct session_pool *pool, struct listener *listener, int fd, const struct addr *peer)
 {
 	struct server *server = pool->server;
-	const struct config_listener *settings =
-		&server->snapshot->config->listeners[listener->index];
+	const struct config_listener *settings = snapshot_listener(pool->snapshot, listener);
 	struct session *session;
 
 	if (atomic_fetch_add(&listener->active, 1) >= (uint64_t)settings->max_connections) {

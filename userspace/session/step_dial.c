@@ -313,7 +313,8 @@ static int connect_one(struct session *session, const struct addr *addr)
 	bool others = dial->addr_next < dial->addr_count || dial->retries_left;
 	int fd, r;
 
-	r = node_source_next(session->node, addr->sa.sa_family, &source);
+	r = node_source_next(session->node, session->destination->source_ips,
+		session->destination->source_ip_count, addr->sa.sa_family, &source);
 	if (r < 0)
 		return r;
 	fd = sock_connect_start(addr, &source);
@@ -335,7 +336,7 @@ static void connect_next(struct session *session)
 	int r;
 
 	dial->phase = DIAL_CONNECT;
-	if (server_is_own_listener(session->pool->server, addr)) {
+	if (server_is_own_listener(session->pool->server, session->pool->snapshot, addr)) {
 		log_event_limited(
 			LOGL_ERROR, "loop", session->node->name, "node", session->node->name, NULL);
 		dial_failed(session, (struct dial_fault){ REASON_LOOP, HEALTH_NONE, false });
@@ -378,18 +379,36 @@ static void attempt_start(struct session *session)
 
 /* ---- entry ---- */
 
+/*
+ * Where a destination is declared. A session that began before a reload may be sent to a node that
+ * came with it: that node is found in the newer snapshot. In the moment in which the mapping knows
+ * the node and this worker does not yet, it is the default, as it was until now.
+ */
+static struct snapshot *find_node(struct session *session, const char *destination, int *ret_index)
+{
+	struct snapshot *newest = session->pool->snapshot;
+
+	*ret_index = snapshot_find(session->snapshot, destination);
+	if (*ret_index >= 0)
+		return session->snapshot;
+	*ret_index = snapshot_find(newest, destination);
+	if (*ret_index >= 0) {
+		snapshot_unref(session->node_snapshot);
+		session->node_snapshot = snapshot_ref(newest);
+		return newest;
+	}
+	*ret_index = snapshot_find(
+		session->snapshot, session->snapshot->config->routing.default_destination);
+	return session->snapshot;
+}
+
 /* Chooses node and leg. Returns false when the session was answered instead. */
 static bool choose_leg(struct session *session, const char *destination)
 {
-	struct snapshot *snapshot = session->snapshot;
-	int index = snapshot_find(snapshot, destination);
+	int index;
+	struct snapshot *snapshot = find_node(session, destination, &index);
 	const struct config_leg *leg;
 
-	if (index < 0) { /* cannot happen: the mapping answers declared names only */
-		session->node = NULL;
-		session_unavailable(session, REASON_INTERNAL);
-		return false;
-	}
 	session->node = snapshot->nodes[index];
 	session->destination = &snapshot->config->destinations[index];
 	leg = &session->destination->legs[session->settings->protocol];

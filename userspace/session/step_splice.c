@@ -86,7 +86,7 @@ static int start_relay(struct session *session)
 		},
 		.session = session->number,
 		.protocol = protocol_name(session->settings->protocol),
-		.idle_ms = session->snapshot->config->server.bridge_idle_ms,
+		.idle_ms = session->pool->snapshot->config->server.bridge_idle_ms,
 		.drain_ms = DRAIN_MS,
 		.done = on_relay_done,
 		.arg = session,

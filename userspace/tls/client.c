@@ -5,6 +5,7 @@
  * session is taken out when used, because its ticket is for one use (RFC 8446 appendix C.4).
  */
 #include "tls/internal.h"
+#include "base/fd.h"
 #include "base/secret.h"
 #include "net/addr.h"
 
@@ -16,8 +17,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define CACHE_SESSIONS 64
+#define TRUST_LIMIT_BYTES (16 * 1024 * 1024)
 
 struct tls_client {
 	atomic_uint references;
@@ -140,6 +143,29 @@ static int set_alpn(struct tls_client *client)
 	wire[0] = (unsigned char)len;
 	memcpy(wire + 1, client->alpn, len);
 	return SSL_CTX_set_alpn_protos(client->ctx, wire, (unsigned)len + 1) == 0 ? 0 : -ENOMEM;
+}
+
+void tls_system_trust_digest(unsigned char ret_digest[TLS_SHA256_SIZE])
+{
+	const char *file = getenv(X509_get_default_cert_file_env());
+	const char *dir = getenv(X509_get_default_cert_dir_env());
+	struct {
+		unsigned char file[TLS_SHA256_SIZE];
+		struct timespec dir;
+	} state;
+	struct stat st;
+	char *text;
+	size_t len;
+
+	memset(&state, 0, sizeof(state));
+	if (fd_read_file(file ? file : X509_get_default_cert_file(), TRUST_LIMIT_BYTES, &text,
+		    &len) == 0) {
+		tls_sha256(view_make(text, len), state.file);
+		free(text);
+	}
+	if (stat(dir ? dir : X509_get_default_cert_dir(), &st) == 0)
+		state.dir = st.st_mtim; /* every change in it is a name that comes or goes */
+	tls_sha256(view_make((const char *)&state, sizeof(state)), ret_digest);
 }
 
 int tls_client_new(const struct tls_client_params *params, struct tls_client **ret_client,

@@ -101,6 +101,9 @@ MUST_USE int tls_client_new(const struct tls_client_params *params, struct tls_c
 struct tls_client *tls_client_ref(struct tls_client *client);
 void tls_client_unref(struct tls_client *client);
 
+/* What the system trusts now: changes when its certificates do. */
+void tls_system_trust_digest(unsigned char ret_digest[TLS_SHA256_SIZE]);
+
 /* Puts TLS (client side) on an open plain stream; on failure the stream stays plain. */
 MUST_USE int tls_stream_connect(struct stream *stream, struct tls_client *client);
 

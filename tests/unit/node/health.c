@@ -137,7 +137,7 @@ static void test_SES_51_banned_client_as_probe(void **state)
 static void test_SES_45_sources(void **state)
 {
 	struct addr ips[3], got;
-	struct node_params params = { .name = "n", .source_ips = ips, .source_ip_count = 3 };
+	struct node_params params = { .name = "n" };
 	struct node *node;
 
 	(void)state;
@@ -146,13 +146,12 @@ static void test_SES_45_sources(void **state)
 	ips[2] = client(2);
 	assert_int_equal(node_new(&params, &node), 0);
 	for (int i = 0; i < 4; i++) {
-		assert_int_equal(node_source_next(node, AF_INET, &got), 0);
+		assert_int_equal(node_source_next(node, ips, 3, AF_INET, &got), 0);
 		assert_true(addr_eq_ip(&got, &ips[i % 2 ? 2 : 0]));
 	}
-	node_unref(node);
-	params.source_ip_count = 1;
-	assert_int_equal(node_new(&params, &node), 0);
-	assert_int_equal(node_source_next(node, AF_INET6, &got), -EADDRNOTAVAIL);
+	assert_int_equal(node_source_next(node, ips, 1, AF_INET6, &got), -EADDRNOTAVAIL);
+	assert_int_equal(node_source_next(node, NULL, 0, AF_INET6, &got), 0);
+	assert_false(addr_is_set(&got));
 	node_unref(node);
 	assert_int_equal(node_connect_budget_ms(1000, true), 500);
 	assert_int_equal(node_connect_budget_ms(1000, false), 1000);

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+/* POST /config/reload (admin.md section 5.6, config.md section 14). */
+#include "admin/request.h"
+
+#include <stdlib.h>
+
+static void on_reloaded(void *arg, int status, json_t *answer)
+{
+	struct admin_pending *pending = arg;
+	struct admin_conn *conn = admin_take_conn(pending);
+
+	admin_log_op(pending->backend, pending->client, pending->op, NULL,
+		status == 200 ? "done" : "failed");
+	if (conn && answer)
+		admin_send_json(conn, status, json_incref(answer));
+	else if (conn)
+		admin_error(conn, 500, "reload failed");
+	if (conn)
+		admin_wake(conn);
+	json_decref(answer);
+	free(pending);
+}
+
+void admin_answer_config_reload(struct admin_request *request)
+{
+	struct admin_param *dry_run = &request->params[0];
+	struct view value = view_make(dry_run->value, dry_run->len);
+	bool is_dry = dry_run->given && view_eq(value, VIEW_LIT("true"));
+	struct admin_pending *pending;
+
+	if (dry_run->given && !is_dry && !view_eq(value, VIEW_LIT("false"))) {
+		admin_error(request->conn, 400, "bad request");
+		return;
+	}
+	pending = calloc(1, sizeof(*pending));
+	if (!pending) {
+		admin_error(request->conn, 500, "out of memory");
+		return;
+	}
+	pending->op = is_dry ? "config_check" : "config_reload";
+	admin_wait_for(request, pending);
+	if (request->backend->config_reload(request->backend->arg, is_dry, on_reloaded, pending) <
+		0) {
+		admin_error(admin_take_conn(pending), 503, "not ready");
+		free(pending);
+	}
+}
