@@ -2,7 +2,8 @@
 # deps, test, demo.
 
 JOBS ?= $(shell nproc)
-TSAN_TESTS := build-tsan/tests/unit/mapping/mapping build-tsan/tests/unit/loop/loop
+TSAN_TESTS := build-tsan/tests/unit/mapping/mapping build-tsan/tests/unit/mapping/reload \
+	build-tsan/tests/unit/loop/loop
 
 deps:
 	@tests/tools/deps.sh
