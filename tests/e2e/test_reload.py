@@ -198,8 +198,8 @@ def test_CFG_50_failing_store_changes_nothing(make, workspace):
     assert node_of(router, "bob@x") == "node1"
 
 
-def test_CFG_50_unsupported_protocol_is_named(make):
-    """Whatever a start would refuse, a reload refuses."""
+def test_CFG_50_checks_are_those_of_a_start(make):
+    """CFG-40.3: no node for this protocol."""
     router = two(make)
     append(router, '[listener.x]\nprotocol = "pop3"\ntls = "implicit"\nbind = ["127.0.0.1:0"]\n')
     status, body = reload(router)
@@ -719,13 +719,19 @@ def test_CFG_57_the_second_waits_then_503(make, monkeypatch):
         (status, body), ended = results["b"]
         assert (status, body) == (503, {"error": "reload in progress"})
         assert ended - started >= 29
+        # one who does not wait for the answer
+        gone = Client(router.connect("admin"), router.tls_context())
+        gone.send("POST /config/reload HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n"
+                  % TOKEN)
+        wait_until(lambda: router.stats() and True)
+        gone.reset()
         third.start()  # in time: waits for the first only
     for thread in (first, second, third):
         thread.join(PATIENCE)
     assert results["a"][0][0] == results["c"][0][0] == 200
     assert results["a"][0][1]["changed"] == ["routing.default_destination"]
     assert results["c"][0][1]["changed"] == []
-    assert router.stats()["config_generation"] == 3
+    wait_until(lambda: router.stats()["config_generation"] == 4)
 
 
 def test_CFG_58_sighup(make):
@@ -749,7 +755,44 @@ def test_CFG_58_sighup(make):
     assert node_of(router, "bob@x") == "node2"
 
 
+def test_CFG_54_who_waits_to_be_accepted_is_served(make):
+    """Connections that the kernel holds when their listener goes."""
+    router = two(make, server="threads = 1\n")
+    text = edit(router)
+    block = re.search(r"\[listener.imapt\]\n(?:.+\n)*", text).group(0)
+    asked = threading.Thread(target=lambda: reload_ok(router))
+    with frozen(router.process.pid, "worker0"):
+        leaving = [router.connect("imapt") for _ in range(200)]
+        edit(router, (block, ""))
+        asked.start()
+        router.wait_line(lambda line: "msg=not_listening" in line)
+    asked.join(PATIENCE)
+    for sock in leaving:
+        with Client(sock) as client:
+            assert client.line().startswith("* OK")
+    with pytest.raises(ConnectionRefusedError):
+        router.connect("imapt")
+    wait_until(lambda: "imapt" not in router.stats()["listeners"])
+
+
 # ---- certificates and trust ----
+
+def test_42_handshakes_begun_before_go_on(make, workspace):
+    """Each connection has the certificate of the configuration that it began with."""
+    router = two(make)
+    before = certificate_of(router)
+    socks = [router.connect(n) for n in ("imap", "admin")]
+    wait_until(lambda: router.stats()["active_connections"] == 1)
+    workspace.certificate("router", ["router.test", "localhost"])
+    status, out = ctl_reload(router)
+    assert status == 0, out
+    for sock in socks:
+        with Client(sock) as client:
+            client.starttls(ssl._create_unverified_context())
+            assert client.sock.getpeercert(True) == before
+    assert certificate_of(router) != before
+    assert certificate_of(router, "admin") != before
+
 
 def certificate_of(router, listener="imap"):
     with Client(router.connect(listener), None) as client:
