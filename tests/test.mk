@@ -2,7 +2,8 @@
 # deps, test, demo.
 
 JOBS ?= $(shell nproc)
-TSAN_TESTS := $(addprefix build-tsan/tests/unit/,mapping/mapping loop/loop session/auth_events)
+TSAN_TESTS := $(addprefix build-tsan/tests/unit/,mapping/mapping mapping/reload loop/loop \
+	session/auth_events)
 
 deps:
 	@tests/tools/deps.sh

@@ -51,13 +51,31 @@ struct next {
 
 /* ---- findings ---- */
 
+/* JSON takes UTF-8 only; a path may be anything. */
+static json_t *text_json(const char *text)
+{
+	json_t *string = json_string(text);
+	char *copy;
+
+	if (string)
+		return string;
+	copy = strdup(text);
+	for (char *p = copy; p && *p; p++) {
+		if (*p & 0x80)
+			*p = '?';
+	}
+	string = json_string(copy ? copy : "out of memory");
+	free(copy);
+	return string;
+}
+
 static void add_error(struct next *next, char *text)
 {
 	const char *shown = text ? text : "out of memory";
 
 	log_event(LOGL_ERROR, "reload_error", "error", shown, NULL);
 	if (json_array_size(next->errors) < FINDINGS_MAX)
-		json_array_append_new(next->errors, json_string(shown));
+		json_array_append_new(next->errors, text_json(shown));
 	free(text);
 }
 

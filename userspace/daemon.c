@@ -32,7 +32,8 @@ bool daemon_supports(const struct config *config, struct build_error *ret_error)
 
 		if (listener->protocol != PROTOCOL_HTTP)
 			continue;
-		snprintf(ret_error->table, sizeof(ret_error->table), "listener.%s", listener->name);
+		config_named_path(
+			ret_error->table, sizeof(ret_error->table), "listener", listener->name);
 		snprintf(ret_error->text, sizeof(ret_error->text),
 			"protocol \"http\" is not supported by this build");
 		return false;

@@ -122,7 +122,7 @@ static void explain(const struct config_listener *listener, const struct addr *a
 {
 	char text[ADDR_TEXT_SIZE];
 
-	snprintf(ret_error->table, sizeof(ret_error->table), "listener.%s", listener->name);
+	config_named_path(ret_error->table, sizeof(ret_error->table), "listener", listener->name);
 	snprintf(ret_error->text, sizeof(ret_error->text), "cannot bind %s: %s",
 		addr_format(addr, text), strerror(-error));
 }

@@ -16,6 +16,7 @@ import pytest
 import harness
 from harness import (PATIENCE, TOKEN, Client, exchange, free_port, node_imap, node_login, parse_logfmt,
                      wait_until)
+from test_stores import SqlStore, postgres, store, wait_push  # noqa: F401
 
 
 def edit(router, *pairs):
@@ -197,8 +198,8 @@ def test_CFG_50_failing_store_changes_nothing(make, workspace):
     assert node_of(router, "bob@x") == "node1"
 
 
-def test_CFG_50_unsupported_protocol_is_named(make):
-    """Whatever a start would refuse, a reload refuses."""
+def test_CFG_50_checks_are_those_of_a_start(make):
+    """CFG-40.3: no node for this protocol."""
     router = two(make)
     append(router, '[listener.x]\nprotocol = "pop3"\ntls = "implicit"\nbind = ["127.0.0.1:0"]\n')
     status, body = reload(router)
@@ -390,6 +391,75 @@ def test_CFG_53_mapping_file_is_read_again(make, workspace):
     workspace.write("map", "alice@x node1\n")
     assert router.admin("POST", "/mappings/reload")[0] == 200
     assert node_of(router, "alice@x") == "node1"
+
+
+def test_CFG_51_the_store_stays_with_its_push_channel(make, store):  # noqa: F811
+    """An unrelated change costs no connection, no expiry; changes in the store still count."""
+    router = two(make, mapping=store.toml())
+    store.put("alice@x", "node2")
+    wait_push(router)
+    assert node_of(router, "alice@x") == "node2"
+    before = router.stats()
+    edit(router, (DEFAULT1, DEFAULT2))
+    reload_ok(router)
+    after = router.stats()
+    for key in ("cache_entries", "stale_entries", "flushes", "invalidated", "push_state",
+                "store_state", "store_queries"):
+        assert after[key] == before[key], key
+    store.put("alice@x", "node1")
+    wait_until(lambda: router.stats()["cache_entries"] == 0)
+    assert node_of(router, "alice@x") == "node1"
+    # another pool: a new store, whose channel takes over
+    edit(router, ("pool_size = 4", "pool_size = 5"))
+    assert reload_ok(router)["cache_kept"] is True
+    wait_push(router)
+    node = "node2"
+    assert node_of(router, "alice@x") == "node1"
+    store.put("alice@x", node)
+    wait_until(lambda: node_of(router, "alice@x") == node)
+    assert router.stats()["store_errors"] == 0
+
+
+def test_CFG_52_queries_under_way_finish_on_the_old_store(make, postgres):  # noqa: F811
+    """A login that waits for its row gets it, though the store is another one by then."""
+    old, new = SqlStore(postgres), SqlStore(postgres)
+    old.put("alice@x", "node2")
+    router = two(make, mapping=old.toml().replace(
+        "SELECT node FROM account_nodes", "SELECT node FROM account_nodes, pg_sleep(2)"))
+    wait_push(router)
+    with router.client() as client:
+        client.line()
+        client.send("a LOGIN alice@x pw\r\n")
+        wait_until(lambda: router.stats()["store_queries"] == 1)
+        edit(router, (old.name, new.name), (", pg_sleep(2)", ""))
+        assert reload_ok(router)["cache_kept"] is False
+        assert router.sessions(identifier="alice@x")["sessions"][0]["stage"] == "lookup"
+        assert client.line().startswith("a OK")
+        assert router.sessions(identifier="alice@x")["sessions"][0]["node"] == "node2"
+    assert node_of(router, "alice@x") == "node1"  # what the new one says: nothing
+    wait_push(router)
+    new.put("alice@x", "node2")
+    wait_until(lambda: node_of(router, "alice@x") == "node2")
+    assert router.stats()["store_errors"] == 0
+
+
+def test_CFG_52_away_from_a_dead_store(make, workspace, postgres):  # noqa: F811
+    """What an operator does when the store is gone: nothing waits for the old one."""
+    store = SqlStore(postgres)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts and never answers
+        router = two(make, mapping=store.toml(port=silent.getsockname()[1], timeout="60s"))
+        with router.client() as client:
+            client.line()
+            client.send("a LOGIN alice@x pw\r\n")
+            wait_until(lambda: router.stats()["store_queries"] == 1)
+            workspace.write("map", "bob@x node2\n")
+            edit(router, ('source = "sql"', 'source = "file"'),
+                 ("[mapping.sql]", '[mapping.file]\npath = "map"\n[mapping.sql]'))
+            reload_ok(router)
+            assert node_of(router, "bob@x") == "node2"
+            assert router.stats()["store_state"] == "up"
+            assert router.stats()["push_state"] == "none"
+        router.stop()
 
 
 # ---- CFG-54 ----
@@ -649,13 +719,19 @@ def test_CFG_57_the_second_waits_then_503(make, monkeypatch):
         (status, body), ended = results["b"]
         assert (status, body) == (503, {"error": "reload in progress"})
         assert ended - started >= 29
+        # one who does not wait for the answer
+        gone = Client(router.connect("admin"), router.tls_context())
+        gone.send("POST /config/reload HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n"
+                  % TOKEN)
+        wait_until(lambda: router.stats() and True)
+        gone.reset()
         third.start()  # in time: waits for the first only
     for thread in (first, second, third):
         thread.join(PATIENCE)
     assert results["a"][0][0] == results["c"][0][0] == 200
     assert results["a"][0][1]["changed"] == ["routing.default_destination"]
     assert results["c"][0][1]["changed"] == []
-    assert router.stats()["config_generation"] == 3
+    wait_until(lambda: router.stats()["config_generation"] == 4)
 
 
 def test_CFG_58_sighup(make):
@@ -679,7 +755,44 @@ def test_CFG_58_sighup(make):
     assert node_of(router, "bob@x") == "node2"
 
 
+def test_CFG_54_who_waits_to_be_accepted_is_served(make):
+    """Connections that the kernel holds when their listener goes."""
+    router = two(make, server="threads = 1\n")
+    text = edit(router)
+    block = re.search(r"\[listener.imapt\]\n(?:.+\n)*", text).group(0)
+    asked = threading.Thread(target=lambda: reload_ok(router))
+    with frozen(router.process.pid, "worker0"):
+        leaving = [router.connect("imapt") for _ in range(200)]
+        edit(router, (block, ""))
+        asked.start()
+        router.wait_line(lambda line: "msg=not_listening" in line)
+    asked.join(PATIENCE)
+    for sock in leaving:
+        with Client(sock) as client:
+            assert client.line().startswith("* OK")
+    with pytest.raises(ConnectionRefusedError):
+        router.connect("imapt")
+    wait_until(lambda: "imapt" not in router.stats()["listeners"])
+
+
 # ---- certificates and trust ----
+
+def test_42_handshakes_begun_before_go_on(make, workspace):
+    """Each connection has the certificate of the configuration that it began with."""
+    router = two(make)
+    before = certificate_of(router)
+    socks = [router.connect(n) for n in ("imap", "admin")]
+    wait_until(lambda: router.stats()["active_connections"] == 1)
+    workspace.certificate("router", ["router.test", "localhost"])
+    status, out = ctl_reload(router)
+    assert status == 0, out
+    for sock in socks:
+        with Client(sock) as client:
+            client.starttls(ssl._create_unverified_context())
+            assert client.sock.getpeercert(True) == before
+    assert certificate_of(router) != before
+    assert certificate_of(router, "admin") != before
+
 
 def certificate_of(router, listener="imap"):
     with Client(router.connect(listener), None) as client:
@@ -920,6 +1033,69 @@ def test_homingctl_reload(make):
         assert "reload" in out and "dry" in out
     router.stop()
     assert router.ctl("reload").returncode == 3
+
+
+# ---- everything at once ----
+
+def test_logins_while_everything_changes(make):
+    """Stores, nodes, listeners, lifetimes and idle times change under logins: every login succeeds,
+    and each account is on its node."""
+    nodes = [make.node(n) for n in ("node1", "node2", "node3")]
+    router = make.router(nodes, server="threads = 2\n")
+    accounts = {"u%d@x" % i: "node%d" % (i % 3 + 1) for i in range(9)}
+    router.map(accounts)
+    stop, failures, served = threading.Event(), [], [0]
+    names = {node: node.name for node in nodes}
+
+    def log_in(part):
+        mine = [a for i, a in enumerate(accounts) if i % 3 == part]
+        while not stop.is_set():
+            for account in mine:
+                try:
+                    with login(router, account, "imapt" if part == 0 else "imap",
+                               tls=part != 0) as client:
+                        alive(client)
+                    served[0] += 1
+                except (OSError, EOFError, AssertionError) as e:
+                    failures.append("%s: %r" % (account, e))
+                    return
+    edit(router, ('tls = "starttls"', 'tls = "plain"'))
+    append(router, "[capabilities.imap]\nallow_plain_auth_without_tls = true\n")
+    reload_ok(router)
+    plain = edit(router)
+    variants = [
+        plain.replace("WHERE identifier = $1\"\nupsert", "WHERE $1 = identifier\"\nupsert"),
+        plain.replace("[server]", '[server]\nbridge_idle = "77s"\nlog_accounts = "full"'),
+        plain + '[listener.more]\nprotocol = "imap"\ntls = "implicit"\nbind = ["127.0.0.1:0"]\n',
+        plain.replace(DEFAULT1, DEFAULT2),
+        plain.replace("[mapping]", '[mapping]\npositive_ttl = "0s"\ncache_max_entries = 3'),
+        plain + "broken",
+        plain + nodes[0].toml().replace("node1", "node4"),
+        plain.replace("normalize = \"lowercase\"", "normalize = \"none\""),
+    ]
+    threads = [threading.Thread(target=log_in, args=(i,)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for variant in variants * 3 + [plain]:
+            before = served[0]
+            router.workspace.write("homing.toml", variant)
+            status, body = reload(router)
+            assert status == (400 if variant.endswith("broken") else 200), body
+            wait_until(lambda b=before: served[0] > b + 3 or failures)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(PATIENCE * 2)
+    assert not failures, failures[:3]
+    for node in nodes:
+        seen = {conn.user for conn in node.connections if hasattr(conn, "user")}
+        assert seen == {a for a, n in accounts.items() if n == names[node]}
+    router.wait_idle()
+    stats = router.stats()
+    assert all(node["active"] == 0 for node in stats["nodes"].values())
+    assert sum(node["sessions"] for node in stats["nodes"].values()) == served[0]
+    assert sum(listener["active"] for listener in stats["listeners"].values()) == 0
 
 
 # ---- stopping ----

@@ -100,7 +100,7 @@ def main():
     # quarantine keeps also what OpenSSL has freed.
     pytest("end to end, sanitizers", "build-san", ["tests/e2e", "-k", "not SEC_21 and not 200_moves"])
     pytest("end to end, ThreadSanitizer", "build-tsan",
-           ["tests/e2e", "-k", "(150 or MAP or ADM or drain or SES_86 or SES_51 or 100_mib or random) "
+           ["tests/e2e", "-k", "(150 or MAP or ADM or drain or SES_86 or SES_51 or 100_mib or random or reload) "
             "and not gib and not 200_moves"])
     pytest("end to end, optimised build", "build", ["tests/e2e", "-k",
                                                     "paths or dovecot or 150 or SEC_ or config or stores or "

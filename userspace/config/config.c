@@ -35,11 +35,11 @@ const char *config_unserved_protocol(const struct config *config, struct view na
 	return NULL;
 }
 
-void config_destination_path(char *ret, size_t ret_size, const char *name)
+void config_named_path(char *ret, size_t ret_size, const char *prefix, const char *name)
 {
 	char path[KEYPATH_SIZE];
 
-	config_table_path(path, "destination", view_str(name));
+	config_table_path(path, prefix, view_str(name));
 	snprintf(ret, ret_size, "%s", path);
 }
 

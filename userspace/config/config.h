@@ -248,8 +248,9 @@ enum config_diff_set { CONFIG_DIFF_LIVE, CONFIG_DIFF_RESTART };
  */
 MUST_USE int config_diff(const struct config *before, const struct config *after,
 	enum config_diff_set set, struct config_keys *ret_keys);
-/* The table of a destination, as config_file_digest() and findings name it. */
-void config_destination_path(char *ret, size_t ret_size, const char *name);
+/* The table of a listener, destination or certificate, as config_file_digest() and findings name it:
+ * prefix.name, the name quoted if it has a dot. */
+void config_named_path(char *ret, size_t ret_size, const char *prefix, const char *name);
 /* SHA-256 of what the file of a key held when it was read; NULL if it could not be read. */
 const unsigned char *config_file_digest(
 	const struct config *config, const char *table_path, const char *key);

@@ -61,7 +61,7 @@ static void add_file(struct buf *buf, const struct config *config, const char *d
 	char table[160];
 	const unsigned char *digest;
 
-	config_destination_path(table, sizeof(table), destination);
+	config_named_path(table, sizeof(table), "destination", destination);
 	digest = config_file_digest(config, table, key);
 	add_bytes(buf, digest, digest ? TLS_SHA256_SIZE : 0, error);
 }
@@ -170,7 +170,8 @@ static int build_node(
 	for (int p = 0; r == 0 && p < PROTOCOLS; p++)
 		r = build_leg(server->snapshot, snapshot, i, p, text);
 	if (r < 0) {
-		config_destination_path(error->table, sizeof(error->table), destination->name);
+		config_named_path(
+			error->table, sizeof(error->table), "destination", destination->name);
 		snprintf(error->text, sizeof(error->text), "%s", *text ? text : "cannot be set up");
 	}
 	return r;

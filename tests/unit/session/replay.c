@@ -126,7 +126,8 @@ static void connect_client(void)
 
 static void setup(void)
 {
-	char content[2048], path[128], accounts[128], error[256];
+	char content[2048], path[128], accounts[128];
+	struct build_error error;
 	uint16_t port;
 
 	memset(&f, 0, sizeof(f));
@@ -137,7 +138,7 @@ static void setup(void)
 	write_file("homing.toml", content, path);
 	assert_int_equal(config_load(path, no_finding, NULL, &f.config), 0);
 	assert_int_equal(loop_init(&f.loop), 0);
-	assert_int_equal(snapshot_new(f.config, &f.server.snapshot, error, sizeof(error)), 0);
+	assert_int_equal(snapshot_new(&f.server, f.config, &f.server.snapshot, &error), 0);
 	assert_int_equal(holds_new(&f.server.holds), 0);
 	assert_int_equal(netlink_addrs_new(&f.loop, &f.server.local_addrs), 0);
 	make_mapping(accounts);
