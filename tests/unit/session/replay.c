@@ -31,7 +31,7 @@ static const char text[] =
 static struct fixture {
 	struct loop loop;
 	struct server server;
-	struct listener listener;
+	struct listener *listener; /* the snapshot's */
 	struct session_pool pool;
 	struct config *config;
 	int node_listener, node, client;
@@ -121,13 +121,14 @@ static void connect_client(void)
 	assert_true(fd >= 0);
 	close(listener);
 	assert_int_equal(addr_parse(VIEW_LIT("127.0.0.1:40000"), &peer), 0);
-	session_accept(&f.pool, &f.listener, fd, &peer);
+	session_accept(&f.pool, f.listener, fd, &peer);
 }
 
 static void setup(void)
 {
 	char content[2048], path[128], accounts[128];
 	struct build_error error;
+	struct snapshot *snapshot;
 	uint16_t port;
 
 	memset(&f, 0, sizeof(f));
@@ -138,13 +139,16 @@ static void setup(void)
 	write_file("homing.toml", content, path);
 	assert_int_equal(config_load(path, no_finding, NULL, &f.config), 0);
 	assert_int_equal(loop_init(&f.loop), 0);
-	assert_int_equal(snapshot_new(&f.server, f.config, &f.server.snapshot, &error), 0);
+	assert_int_equal(snapshot_new(&f.server, f.config, &snapshot, &error), 0);
+	assert_int_equal(server_reserve(&f.server, snapshot), 0);
+	server_adopt(&f.server, snapshot);
 	assert_int_equal(holds_new(&f.server.holds), 0);
 	assert_int_equal(netlink_addrs_new(&f.loop, &f.server.local_addrs), 0);
 	make_mapping(accounts);
 	f.server.worker_count = 1;
-	f.listener.name = f.config->listeners[0].name;
+	f.listener = f.server.snapshot->listeners[0];
 	assert_int_equal(session_pool_init(&f.pool, &f.server, &f.loop, 0), 0);
+	session_pool_follow(&f.pool, f.server.snapshot);
 	connect_client();
 }
 
@@ -155,7 +159,7 @@ static void teardown(void)
 	mapping_free(f.server.mapping);
 	holds_free(f.server.holds);
 	netlink_addrs_free(f.server.local_addrs);
-	snapshot_unref(f.server.snapshot);
+	server_forget(&f.server);
 	config_unref(f.config);
 	loop_fini(&f.loop);
 	close(f.client);
