@@ -272,6 +272,20 @@ def test_CFG_23_one_default_one_owner(check):  # noqa: F811
     check.ok(MINIMAL + table("a", 'subjects = ["c.test"]') + table("b")) # a wildcard is another name
 
 
+def test_CFG_24_dates_and_keys(check):  # noqa: F811
+    """A certificate that is out of date is a warning, and the router may start; a key that is not its
+    own is an error."""
+    space = check.workspace
+    space.certificate("old", ["old.test"], days=-1)
+    space.certificate("new", ["new.test"])
+    table = '[tls.certificate.x]\ncert = "%s.pem"\nkey = "%s.key"\n'
+    assert check.ok(MINIMAL + table % ("new", "new")).stderr == ""
+    err = check.ok(MINIMAL + table % ("old", "old")).stderr
+    assert re.search("warning: tls.certificate.x.cert: .*expired", err) and "1 warning(s)" in err
+    for pair in (("old", "new"), ("new", "old")):
+        check.errors(MINIMAL + table % pair, "does not match")
+
+
 # ---- addresses ----
 
 def test_CFG_26_both_families_on_one_port(make):
