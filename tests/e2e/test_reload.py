@@ -104,6 +104,7 @@ def test_CFG_50_new_default_destination(make):
                     "restart_required": [], "cache_kept": True, "warnings": 0}
     assert node_of(router, "nobody@x") == "node2"  # the cached "no mapping" as well
     assert node_of(router, "somebody@x") == "node2"
+    assert router.admin("GET", "/mappings?identifier=nobody@x")[1]["destination"] == "node2"
     stats = router.stats()
     assert stats["config_generation"] == 2
     assert metric(router, "homing_config_generation") == {"homing_config_generation": 2}
