@@ -26,3 +26,8 @@ bench: all $(BENCH_PROGRAMS)
 bench-relay: all $(BENCH_PROGRAMS)
 	@/usr/bin/python3 tests/bench/relay.py
 .PHONY: bench bench-relay bench-stores
+
+# Router CPU per login of each mail protocol.
+bench-logins: all
+	@HOMING_BUILD=$(abspath $(BUILD)) /usr/bin/python3 tests/bench/logins.py
+.PHONY: bench-logins

@@ -20,3 +20,8 @@ docs-check: $(BUILD)/tests/schema-doc
 .PHONY: rule-coverage
 rule-coverage:
 	@/usr/bin/python3 tests/tools/rule-coverage.py $(GROUPS)
+
+# Mail clients from the npm registry; needs node and npm.
+.PHONY: test-clients
+test-clients: all
+	@HOMING_BUILD=$(abspath $(BUILD)) /usr/bin/python3 tests/clients/run.py

@@ -11,7 +11,7 @@ import pytest
 import harness
 import mailnodes
 from harness import wait_until
-from mailnodes import PROTOCOLS, connect
+from mailnodes import PROTOCOLS, connect, speak
 
 CREDENTIAL = base64.b64encode(b"\0alice\0pw").decode()
 UNAVAILABLE = {
@@ -34,49 +34,6 @@ LOGIN = {"imap": "a AUTHENTICATE PLAIN ", "pop3": "AUTH PLAIN ", "submission": "
 def login_line(protocol):
     credential = '"%s"' % CREDENTIAL if protocol == "managesieve" else CREDENTIAL
     return LOGIN[protocol] + credential
-
-
-# ---- scripted nodes of all protocols ----
-
-GREETING = {"imap": "* OK [CAPABILITY IMAP4rev1 SASL-IR%s] hi\r\n", "pop3": "+OK hi\r\n",
-            "submission": "220 hi\r\n",
-            "managesieve": '"SIEVE" "x"\r\n%sOK "hi"\r\n'}
-
-
-def speak(conn, protocol, starttls=False, on_tls=None, verdict=None):
-    """A node of one protocol. on_tls: what it answers to STARTTLS instead of going on. verdict: what it
-    answers to the credential. Returns when the client has gone or the verdict is given."""
-    offer = {"imap": " STARTTLS", "managesieve": '"STARTTLS"\r\n'}.get(protocol, "")
-    text = GREETING[protocol]
-    conn.send(text % (offer if starttls else "") if "%s" in text else text)
-    while True:
-        line = conn.line()
-        words = line.split(" ")
-        word = (words[1] if protocol == "imap" else words[0]).upper()
-        if word in ("STARTTLS", "STLS"):
-            if on_tls is not None:
-                conn.send(on_tls.replace("TAG", words[0]))
-                conn.read()
-                return
-            conn.send({"imap": words[0] + " OK go\r\n", "pop3": "+OK go\r\n",
-                       "submission": "220 go\r\n", "managesieve": "OK\r\n"}[protocol])
-            conn.starttls()
-            starttls = False
-            if protocol == "managesieve":
-                conn.send(GREETING[protocol] % "")
-        elif word in ("AUTH", "AUTHENTICATE"):
-            conn.credential = line
-            if verdict:
-                conn.send(verdict.replace("TAG", words[0]))
-            return
-        elif word == "CAPA":
-            conn.send("+OK\r\n%s.\r\n" % ("STLS\r\n" if starttls else ""))
-        elif word == "EHLO":
-            conn.send("250-node\r\n%s250 AUTH PLAIN\r\n" % ("250-STARTTLS\r\n" if starttls else ""))
-        elif word == "CAPABILITY":
-            conn.send("* CAPABILITY IMAP4rev1 SASL-IR\r\n%s OK\r\n" % words[0])
-        else:
-            conn.send("%s OK\r\n" % words[0])
 
 
 def node_toml(node, protocol, tls, name="node1", extra=""):
