@@ -212,6 +212,7 @@ def test_SES_80_pass_through_of_smtp_and_lmtp(make, postfix):
         code, text = s.ehlo()
         assert code == 250 and text.startswith(b"node1.test")
         assert s.sendmail("x@remote.test", ["alice@example.com"], "Subject: a\r\n\r\nb\r\n") == {}
+    smtp_router.wait_sessions(1)
     with smtplib.SMTP_SSL("localhost", smtp_router.ports["smtps"],
                           context=mailnodes.context(smtp_router)) as s:
         assert s.sendmail("x@remote.test", ["alice@example.com"], "Subject: c\r\n\r\nd\r\n") == {}

@@ -171,6 +171,7 @@ def test_SES_6_strangers(make):
         "imap": ("plain", 'proxy_protocol = "required"\n' + TRUSTED),
         "opt": ("plain", 'proxy_protocol = "optional"\n' + TRUSTED)})
     ends_without_a_word(talk(router, HEADERS["v2"], source=STRANGER))
+    router.wait_sessions(1)
     client = router.client("opt", source=STRANGER, tls=False)
     logged_in(client).close()
     client = router.client("opt", source=STRANGER, tls=False)
@@ -212,7 +213,9 @@ def test_SES_8_optional_waits_and_goes_on(make):
         client.send("x NOOP\r\n")
         assert client.line().startswith("* OK ")
         client.expect("x OK Done.")
+    router.wait_sessions(2)
     logged_in(router.client("imaps", source=PEER)).close()
+    router.wait_sessions(3)
     sock = router.connect("imaps", PEER)
     sock.sendall(HEADERS["v2"])
     logged_in(harness.Client(sock, router.tls_context())).close()
@@ -397,4 +400,4 @@ def test_SES_61_62_xclient_on_the_line_protocols(make, sink):
         wait_until(lambda p=protocol: len(node.logins(p)) == 2)
         assert [a for _, a in node.logins(protocol)] == ["198.51.100.9", STRANGER]
     vias = [x.get("via") for x in router.wait_sessions(6)]
-    assert vias == ["Hfront-2", None] * 3
+    assert sorted(v or "" for v in vias) == [""] * 3 + ["Hfront-2"] * 3

@@ -643,7 +643,7 @@ def test_SEC_24_accounts_in_the_log(make, full):
     router.admin("PUT", "/mappings?identifier=alice@example.com&destination=node1")
     wanted = [a if full else "%s***#%s" % (a[:2], digest8(a)) for a in accounts] + ["-"]
     got = [decoded(line["account"]) for line in router.wait_sessions(len(wanted))]
-    assert got == wanted
+    assert sorted(got) == sorted(wanted) # a session may end after the next one
     line = harness.parse_logfmt(router.wait_line(lambda text: "op=map_set" in text))
     assert line["account"] == wanted[0]
     assert ("alice@example.com" in router.log()) == full
