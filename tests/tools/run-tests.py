@@ -90,28 +90,38 @@ SHARDS = 3
 
 def pytest(name, build, select="", jobs=SHARDS):
     """The end-to-end tests of one build, a process for each file, some at a time: most of their time is
-    spent waiting. What must be alone comes last."""
+    spent waiting. What must be alone comes last. A test that failed in company is run once more by itself
+    and named, so that a deadline missed on a busy machine is told from a fault."""
     files = sorted(glob.glob("tests/e2e/test_*.py"), key=os.path.getsize, reverse=True)
     together = [f for f in files if os.path.basename(f) not in ALONE]
+    again = []
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(lambda f: pytest_file(name, build, f, select), together))
+        for bad in pool.map(lambda f: pytest_run(name, build, f, [f], select), together):
+            again += bad
     for file in files:
         if os.path.basename(file) in ALONE:
-            pytest_file(name, build, file, select)
+            again += pytest_run(name, build, file, [file], select)
+    for test in again:
+        print("       once more, alone: " + test, flush=True)
+        count(0, len(pytest_run(name, build, test, [test], "")))
 
 
-def pytest_file(name, build, file, select):
+def pytest_run(name, build, title, what, select):
+    """Counts what passed and was skipped; returns the names of tests that failed."""
     environment = {"HOMING_BUILD": os.path.abspath(build), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rs", "--tb=short", file]
-    code, output = run("%s: %s" % (name, os.path.basename(file)),
+    command = [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rsfE", "--tb=short", *what]
+    code, output = run("%s: %s" % (name, os.path.basename(title)),
                        command + (["-k", select] if select else []), timeout=1500,
                        environment=environment, fine=(0, 5))
     numbers = {word: int(n) for n, word in re.findall(
         r"(\d+) (passed|failed|skipped|error)", output.splitlines()[-1] if output else "")}
     for line in re.findall(r"^SKIPPED .*", output, re.M):
         print("       " + line)
-    bad = numbers.get("failed", 0) + numbers.get("error", 0)
-    count(numbers.get("passed", 0), max(bad, int(code not in (0, 5))), numbers.get("skipped", 0))
+    count(numbers.get("passed", 0), 0, numbers.get("skipped", 0))
+    failed_tests = sorted(set(re.findall(r"^(?:FAILED|ERROR) (\S+?)(?: - .*)?$", output, re.M)))
+    if code not in (0, 5) and not failed_tests:
+        failed_tests = list(what) # it did not come to an end
+    return failed_tests
 
 
 def main():
