@@ -174,6 +174,17 @@ static void test_SES_49_utf8(void **state)
 		buf_fini(&to_node);
 		pop3_back_ops.free(back);
 	}
+	struct back *back = make(false, false);
+	struct buf to_node = { 0 }, to_client = { 0 };
+	struct view left;
+
+	assert_int_equal(play(back, VIEW_LIT(HELLO), 0, &to_node, &to_client, &left), PROTO_MORE);
+	assert_int_equal(
+		play(back, VIEW_LIT("+OK\r\nXUTF8\r\n.\r\n"), 0, &to_node, &to_client, &left),
+		BACK_READY);
+	expect("not listed, not sent", &to_node, "CAPA\r\n");
+	buf_fini(&to_node);
+	pop3_back_ops.free(back);
 	utf8 = false;
 }
 
