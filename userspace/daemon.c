@@ -37,7 +37,7 @@ static unsigned check_listener(const struct config_listener *listener)
 	unsigned errors = 0;
 
 	snprintf(key, sizeof(key), "listener.%s.", listener->name);
-	if (listener->protocol != PROTOCOL_IMAP) {
+	if (listener->protocol != PROTOCOL_IMAP && listener->protocol != PROTOCOL_HTTP) {
 		char text[64];
 
 		snprintf(text, sizeof(text), "protocol \"%s\"", protocol_name(listener->protocol));
@@ -45,7 +45,8 @@ static unsigned check_listener(const struct config_listener *listener)
 	}
 	if (listener->proxy_protocol != CONFIG_PROXY_OFF)
 		errors += complain(key, "proxy_protocol", "an inbound PROXY header");
-	if (listener->proxy_trusted_count)
+	/* On http it also says whose X-Forwarded-For may be kept. */
+	if (listener->proxy_trusted_count && listener->protocol != PROTOCOL_HTTP)
 		errors += complain(key, "proxy_trusted", "taking client data from trusted peers");
 	return errors;
 }

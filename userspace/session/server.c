@@ -6,9 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static int build_leg(const struct config_destination *destination, const struct config_leg *leg,
+static int build_leg(const struct config_destination *destination, enum protocol protocol,
 	struct tls_client **ret_client, char error[TLS_ERROR_SIZE])
 {
+	const struct config_leg *leg = &destination->legs[protocol];
 	struct tls_client_params params = {
 		.server_name = destination->tls_server_name ? destination->tls_server_name
 							    : destination->host,
@@ -16,6 +17,7 @@ static int build_leg(const struct config_destination *destination, const struct 
 		.pin = destination->has_pin ? destination->pin : NULL,
 		.client_cert_path = destination->tls_client_cert,
 		.client_key_path = destination->tls_client_key,
+		.alpn = protocol == PROTOCOL_HTTP ? "http/1.1" : NULL,
 	};
 
 	if (!leg->declared || leg->tls == CONFIG_TLS_PLAIN)
@@ -41,7 +43,7 @@ static int build_node(struct snapshot *snapshot, size_t i, char *error, size_t e
 	int r = node_new(&params, &snapshot->nodes[i]);
 
 	for (int p = 0; r == 0 && p < PROTOCOLS; p++)
-		r = build_leg(destination, &destination->legs[p], &snapshot->legs[i].tls[p], text);
+		r = build_leg(destination, (enum protocol)p, &snapshot->legs[i].tls[p], text);
 	if (r < 0)
 		snprintf(error, error_size, "destination.%s: %s", destination->name,
 			*text ? text : "cannot be set up");
@@ -57,6 +59,35 @@ static int build_tls(struct snapshot *snapshot, char *error, size_t error_size)
 
 	if (r < 0)
 		snprintf(error, error_size, "tls: %s", text);
+	return r;
+}
+
+static int build_routes(struct snapshot *snapshot, char *error, size_t error_size)
+{
+	static const enum route_from from[] = {
+		[CONFIG_EXTRACT_NONE] = ROUTE_NONE,
+		[CONFIG_EXTRACT_AUTHORIZATION] = ROUTE_AUTHORIZATION,
+		[CONFIG_EXTRACT_QUERY] = ROUTE_QUERY,
+		[CONFIG_EXTRACT_BODY] = ROUTE_BODY,
+		[CONFIG_EXTRACT_HEADER] = ROUTE_HEADER,
+	};
+	const struct config_http *http = &snapshot->config->http;
+	struct route_spec *specs = calloc(http->route_count + 1, sizeof(*specs));
+	char text[ROUTE_ERROR_SIZE];
+	int r;
+
+	if (!specs)
+		return -ENOMEM;
+	for (size_t i = 0; i < http->route_count; i++) {
+		const struct config_route *route = &http->routes[i];
+
+		specs[i] = (struct route_spec){ route->match, from[route->from], route->param,
+			route->regex, route->header };
+	}
+	r = route_table_new(specs, http->route_count, &snapshot->routes, text);
+	if (r < 0)
+		snprintf(error, error_size, "http.route: %s", text);
+	free(specs);
 	return r;
 }
 
@@ -77,6 +108,8 @@ int snapshot_new(
 		goto fail;
 	snapshot->node_count = config->destination_count;
 	r = build_tls(snapshot, error, error_size);
+	if (r == 0)
+		r = build_routes(snapshot, error, error_size);
 	for (size_t i = 0; r == 0 && i < snapshot->node_count; i++)
 		r = build_node(snapshot, i, error, error_size);
 	if (r < 0)
@@ -105,6 +138,7 @@ void snapshot_unref(struct snapshot *snapshot)
 	}
 	free(snapshot->nodes);
 	free(snapshot->legs);
+	route_table_free(snapshot->routes);
 	tls_server_unref(snapshot->tls);
 	config_unref(snapshot->config);
 	free(snapshot);

@@ -13,6 +13,7 @@
 #include "node/node.h"
 #include "relay/probe.h"
 #include "relay/relay.h"
+#include "route/route.h"
 #include "session/holds.h"
 #include "session/metrics.h"
 #include "tls/tls.h"
@@ -30,6 +31,7 @@ struct snapshot {
 	size_t node_count;      /* one per config destination, same order */
 	struct node **nodes;
 	struct node_legs *legs;
+	struct route_table *routes; /* of config->http, by the same index */
 };
 
 /* Builds everything that a configuration needs for serving. error: text for the operator.
@@ -72,6 +74,7 @@ struct server {
 	atomic_bool draining;
 	atomic_uint_fast64_t session_numbers;
 	atomic_uint_fast64_t active, rejected_limit, auth_failed, held;
+	atomic_uint_fast64_t regex_limited;         /* HTTP-51 */
 	struct path_counters paths[RELAY_PATHS][2]; /* by enum relay_direction */
 	struct session_metrics metrics;
 	struct bpfctl *bpfctl; /* owned; NULL: not usable */

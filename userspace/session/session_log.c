@@ -73,6 +73,13 @@ static void log_account(struct log_line *line, const struct session *session)
 	}
 }
 
+static const char *route_name(const struct session *session)
+{
+	if (session->route == SESSION_ROUTE_PIN)
+		return "pin";
+	return session->route >= 0 ? mapping_route_name((enum mapping_route)session->route) : NULL;
+}
+
 void session_log(struct session *session)
 {
 	char id[SESSION_ID_SIZE], client[ADDR_TEXT_SIZE], tls[80];
@@ -94,15 +101,17 @@ void session_log(struct session *session)
 		session->mech >= 0 ? sasl_mech_name((enum sasl_mech)session->mech) : NULL);
 	log_int(&line, "attempts", session->attempts);
 	log_str(&line, "node", session->node ? session->node->name : NULL);
-	log_str(&line, "route",
-		session->route >= 0 ? mapping_route_name((enum mapping_route)session->route)
-				    : NULL);
-	if (session->route >= 0)
+	log_str(&line, "route", route_name(session));
+	if (session->route >= 0 && session->route != SESSION_ROUTE_PIN)
 		log_str(&line, "cache", session->cache_hit ? "hit" : "miss");
 	log_str(&line, "path_up", relay_path_name((enum relay_path)session->path[RELAY_UP]));
 	log_str(&line, "path_down", relay_path_name((enum relay_path)session->path[RELAY_DOWN]));
-	log_int(&line, "bytes_up", (int64_t)session->folded[RELAY_UP]);
-	log_int(&line, "bytes_down", (int64_t)session->folded[RELAY_DOWN]);
+	log_int(&line, "bytes_up",
+		(int64_t)(session->carried[RELAY_UP] + session->folded[RELAY_UP]));
+	log_int(&line, "bytes_down",
+		(int64_t)(session->carried[RELAY_DOWN] + session->folded[RELAY_DOWN]));
+	if (session->settings->protocol == PROTOCOL_HTTP)
+		log_int(&line, "requests", session->requests);
 	log_phases(&line, session);
 	log_str(&line, "reason", session_reason_name(session->reason));
 	log_end(&line);

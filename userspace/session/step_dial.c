@@ -178,6 +178,15 @@ static struct dial_fault tls_fault(int error)
 	return (struct dial_fault){ REASON_TLS_NODE, HEALTH_FAIL_CLIENT, io };
 }
 
+static void leg_is_up(struct session *session)
+{
+	session->login->dial->phase = DIAL_TALK;
+	if (session->login->http)
+		session_http_connected(session);
+	else
+		session_replay_start(session);
+}
+
 static void tls_progress(struct session *session)
 {
 	struct dial *dial = session->login->dial;
@@ -193,8 +202,7 @@ static void tls_progress(struct session *session)
 	}
 	dial->secured = true;
 	dial->stream.want = 0;
-	dial->phase = DIAL_TALK;
-	session_replay_start(session);
+	leg_is_up(session);
 }
 
 void dial_start_tls(struct session *session)
@@ -219,8 +227,7 @@ static void preamble_done(struct session *session)
 		dial_start_tls(session);
 		return;
 	}
-	dial->phase = DIAL_TALK;
-	session_replay_start(session);
+	leg_is_up(session);
 }
 
 static void preamble_progress(struct session *session)

@@ -63,6 +63,10 @@ void session_step_dialogue(struct session *session)
 	bool secure = stream_is_tls(&session->login->stream);
 	int r;
 
+	if (session->settings->protocol == PROTOCOL_HTTP) {
+		session_http_start(session);
+		return;
+	}
 	session_phase_start(session);
 	session_set_state(session, S_DIALOGUE);
 	if (session->login
