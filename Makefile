@@ -30,22 +30,23 @@ ALL_LDFLAGS = $(LDFLAGS) -pie -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(SAN
 
 # Modules, each a directory of userspace/ and a static library. MODS_x: what x may use, itself
 # first; the include check (make layers) and the unit tests' link lines both come from here.
-MODULES := base loop net tls proto identity store mapping node bpfctl relay config session admin
+MODULES := base loop net tls proto identity route store mapping node bpfctl relay config session admin
 MODS_base := base
 MODS_loop := loop base
 MODS_net := net loop base
 MODS_tls := tls net loop base
 MODS_proto := proto base
 MODS_identity := identity base
+MODS_route := route proto identity base
 MODS_store := store tls net loop base
 MODS_mapping := mapping store tls net loop base
 MODS_node := node net loop base
 MODS_bpfctl := bpfctl base
 MODS_relay := relay bpfctl tls net loop base
-MODS_config := config store identity tls net loop base
-MODS_session := session config relay bpfctl node mapping store identity proto tls net loop base
-MODS_admin := admin session config relay bpfctl node mapping store identity proto tls net loop base
-MODS_ctl := ctl config store identity tls net loop base
+MODS_config := config route proto store identity tls net loop base
+MODS_session := session config route relay bpfctl node mapping store identity proto tls net loop base
+MODS_admin := admin session config route relay bpfctl node mapping store identity proto tls net loop base
+MODS_ctl := ctl config route proto store identity tls net loop base
 MODS_top := $(MODS_admin)
 
 LIBS := -lpq -lhiredis -lbpf -lelf -lz -lssl -lcrypto -lsqlite3 -lcares -ljansson -lnl-route-3 -lnl-3 -lpcre2-8 -lm

@@ -219,6 +219,24 @@ static void put_phases(struct out *out, const struct session_metrics *metrics)
 	}
 }
 
+static void put_http(struct out *out, const struct server *server)
+{
+	const struct snapshot *snapshot = server->snapshot;
+
+	head(out, "homing_http_requests_total", "counter", "HTTP requests answered by nodes.");
+	for (size_t i = 0; i < snapshot->node_count; i++) {
+		if (!snapshot->config->destinations[i].legs[PROTOCOL_HTTP].declared)
+			continue;
+		for (int k = 0; k < 5; k++)
+			put(out, "homing_http_requests_total{node=\"%s\",code=\"%dxx\"} %llu\n",
+				snapshot->nodes[i]->name, k + 1,
+				load(&snapshot->nodes[i]->http_answers[k]));
+	}
+	head(out, "homing_http_regex_limited_total", "counter",
+		"Bodies on which a route's expression went over a limit.");
+	put(out, "homing_http_regex_limited_total %llu\n", load(&server->regex_limited));
+}
+
 int control_metrics(struct control_backend *control, struct buf *ret_text)
 {
 	struct server *server = control->server;
@@ -233,6 +251,6 @@ int control_metrics(struct control_backend *control, struct buf *ret_text)
 	put_paths(&out, server);
 	put_kernel(&out, &server->kernel);
 	put_phases(&out, &server->metrics);
-	head(&out, "homing_http_requests_total", "counter", "HTTP requests answered by nodes.");
+	put_http(&out, server);
 	return out.error;
 }

@@ -120,10 +120,6 @@ static int prepare_snapshot(struct control_reload *reload, struct next *next)
 	struct build_error error;
 	int r;
 
-	if (!daemon_supports(next->config, &error)) {
-		add_build_error(next, &error);
-		return -EINVAL;
-	}
 	r = snapshot_new(server, next->config, &next->snapshot, &error);
 	if (r < 0)
 		add_build_error(next, &error);

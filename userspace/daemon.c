@@ -23,24 +23,6 @@
 
 #define FDS_SPARE 64
 
-/* ---- what this build can serve ---- */
-
-bool daemon_supports(const struct config *config, struct build_error *ret_error)
-{
-	for (size_t i = 0; i < config->listener_count; i++) {
-		const struct config_listener *listener = &config->listeners[i];
-
-		if (listener->protocol != PROTOCOL_HTTP)
-			continue;
-		config_named_path(
-			ret_error->table, sizeof(ret_error->table), "listener", listener->name);
-		snprintf(ret_error->text, sizeof(ret_error->text),
-			"protocol \"http\" is not supported by this build");
-		return false;
-	}
-	return true;
-}
-
 /* ---- sockets ---- */
 
 static int bind_admin(struct server *server, int *ret_fd)
@@ -300,7 +282,6 @@ static int start(struct config *config, char *error, size_t error_size)
 
 int daemon_run(const char *config_path)
 {
-	struct build_error unsupported;
 	struct config *config;
 	char error[512] = "";
 	int r;
@@ -309,11 +290,6 @@ int daemon_run(const char *config_path)
 		return 1;
 	log_init();
 	log_set_level(config->server.log_level);
-	if (!daemon_supports(config, &unsupported)) {
-		(void)complain(&unsupported, 0);
-		config_unref(config);
-		return 1;
-	}
 	check_descriptors(config);
 	set_signals();
 	r = start(config, error, sizeof(error));

@@ -9,9 +9,6 @@
  * messages go to stderr. */
 int daemon_run(const char *config_path);
 
-/* Whether this build can serve what a configuration asks for; if not, what. */
-bool daemon_supports(const struct config *config, struct build_error *ret_error);
-
 /* Tries what this kernel can do for the relay and prints it, one line for each thing. Returns 0. */
 int daemon_probe(void);
 

@@ -185,7 +185,7 @@ static bool run_head(struct admin_conn *conn)
 
 	if (n <= 0)
 		return false;
-	memset(&conn->head.length, 0, sizeof(conn->head) - offsetof(struct http_head, length));
+	http_head_again(&conn->head);
 	r = http_head_parse(&conn->head, buf_view(&conn->in), &limits);
 	if (r == HTTP_HEAD_DONE)
 		head_done(conn);

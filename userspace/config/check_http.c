@@ -1,55 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Routes: globs, regular expressions, where they lead. */
-#define PCRE2_CODE_UNIT_WIDTH 8
 #include "config/check.h"
+#include "route/glob.h"
+#include "route/regex.h"
 
-#include <pcre2.h>
-
-static bool regex_ok(struct loader *loader, const char *path, const char *regex)
+static void check_regex(struct loader *loader, const char *path, const char *pattern)
 {
-	int error;
-	PCRE2_SIZE offset;
-	uint32_t groups = 0;
-	pcre2_code *code =
-		pcre2_compile((PCRE2_SPTR)regex, PCRE2_ZERO_TERMINATED, 0, &error, &offset, NULL);
+	char error[REGEX_ERROR_SIZE];
+	struct regex *regex = NULL;
 
-	if (!code) {
-		PCRE2_UCHAR text[128];
-
-		pcre2_get_error_message(error, text, sizeof(text));
-		check_find(loader, true, path, "regex", "does not compile at offset %zu: %s",
-			offset, (const char *)text);
-		return false;
-	}
-	pcre2_pattern_info(code, PCRE2_INFO_CAPTURECOUNT, &groups);
-	pcre2_code_free(code);
-	if (!groups)
-		check_find(loader, true, path, "regex", "has no capture group");
-	return groups > 0;
+	if (regex_new(pattern, &regex, error) < 0)
+		check_find(loader, true, path, "regex", "%s", error);
+	regex_free(regex);
 }
 
-/* http.md section 4. Returns what is wrong, or NULL. */
-static const char *glob_fault(const char *glob)
+static void check_glob(struct loader *loader, const char *path, const char *pattern)
 {
-	bool set = false, braces = false;
+	struct glob *glob = NULL;
+	const char *fault;
 
-	for (const char *p = glob; *p; p++) {
-		if (*p == '\\') {
-			if (!*++p)
-				return "ends with a backslash";
-		} else if (set) {
-			set = *p != ']' || p[-1] == '[';
-		} else if (*p == '[') {
-			set = true;
-		} else if (*p == '{') {
-			if (braces)
-				return "nests { }";
-			braces = true;
-		} else if (*p == '}') {
-			braces = false;
-		}
-	}
-	return set ? "has an open [" : braces ? "has an open {" : NULL;
+	if (glob_new(pattern, &glob, &fault) < 0)
+		check_find(loader, true, path, "match", "the glob %s", fault);
+	glob_free(glob);
 }
 
 static void check_target(struct loader *loader, const char *path, const char *key, const char *name)
@@ -77,7 +49,7 @@ static void check_extract(struct loader *loader, const struct config_route *rout
 	if (header && !route->header)
 		check_find(loader, true, path, "header", "from = \"header\" needs header");
 	if (route->regex) /* 18 */
-		(void)!regex_ok(loader, path, route->regex);
+		check_regex(loader, path, route->regex);
 	if ((route->param && !query) || (route->regex && !body) ||
 		(route->header && !header)) /* 24 */
 		check_find(
@@ -94,12 +66,11 @@ static void check_route(struct loader *loader, size_t i, bool *after_all)
 	const struct config *config = loader->config;
 	const struct config_route *route = &config->http.routes[i];
 	const struct config_destination *fallback = check_default(config);
-	const char *fault = route->match ? glob_fault(route->match) : NULL;
 	char path[KEYPATH_SIZE];
 
 	snprintf(path, sizeof(path), "http.route[%zu]", i);
-	if (fault) /* 18 */
-		check_find(loader, true, path, "match", "the glob %s", fault);
+	if (route->match) /* 18 */
+		check_glob(loader, path, route->match);
 	if (route->destination) /* 15 */
 		check_target(loader, path, "destination", route->destination);
 	if (route->fallback && strcmp(route->fallback, "default") != 0)

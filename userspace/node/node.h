@@ -30,6 +30,7 @@ struct node {
 	/* The same two by protocol; the index is the owner's. */
 	atomic_uint_fast64_t protocol_active[NODE_PROTOCOLS], protocol_sessions[NODE_PROTOCOLS];
 	atomic_uint_fast64_t auth_failed, dial_errors, unavailable;
+	atomic_uint_fast64_t http_answers[5]; /* by status class: 1xx first */
 };
 
 MUST_USE int node_new(const struct node_params *params, struct node **ret_node);

@@ -1,91 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* HTTP/1.1 request heads, strictly. */
-#include "proto/http_head.h"
+#include "proto/http_internal.h"
 
 #define METHOD_BYTES 32
-
-static bool is_token_char(unsigned char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-		(c && strchr("!#$%&'*+-.^_`|~", c));
-}
-
-static bool is_token(struct view v)
-{
-	for (size_t i = 0; i < v.len; i++) {
-		if (!is_token_char((unsigned char)v.data[i]))
-			return false;
-	}
-	return v.len > 0;
-}
-
-static bool is_blank(char c)
-{
-	return c == ' ' || c == '\t';
-}
-
-static struct view trim(struct view v)
-{
-	while (v.len && is_blank(v.data[0]))
-		v = view_skip(v, 1);
-	while (v.len && is_blank(v.data[v.len - 1]))
-		v.len--;
-	return v;
-}
-
-const char *http_reason(int status)
-{
-	static const struct {
-		int status;
-		const char *reason;
-	} reasons[] = {
-		{ 200, "OK" },
-		{ 400, "Bad Request" },
-		{ 401, "Unauthorized" },
-		{ 404, "Not Found" },
-		{ 405, "Method Not Allowed" },
-		{ 408, "Request Timeout" },
-		{ 411, "Length Required" },
-		{ 413, "Content Too Large" },
-		{ 417, "Expectation Failed" },
-		{ 429, "Too Many Requests" },
-		{ 431, "Request Header Fields Too Large" },
-		{ 500, "Internal Server Error" },
-		{ 501, "Not Implemented" },
-		{ 503, "Service Unavailable" },
-		{ 504, "Gateway Timeout" },
-		{ 505, "HTTP Version Not Supported" },
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++) {
-		if (reasons[i].status == status)
-			return reasons[i].reason;
-	}
-	return "Error";
-}
-
-/* ---- finding the end ---- */
-
-/* Looks for the empty line, and refuses bare CR and bare LF as soon as they are seen (HTTP-11).
- * Returns the length of the head, 0 for "more", or -1. */
-static long find_end(struct http_head *head, struct view in)
-{
-	for (size_t i = head->scanned; i < in.len; i++) {
-		head->scanned = i;
-		if (in.data[i] == '\n' && (i == 0 || in.data[i - 1] != '\r'))
-			return -1;
-		if (in.data[i] != '\r')
-			continue;
-		if (i + 1 == in.len)
-			return 0; /* looked at again with the next byte */
-		if (in.data[i + 1] != '\n')
-			return -1;
-		if (i >= 2 && in.data[i - 1] == '\n' && in.data[i - 2] == '\r' && i > 2)
-			return (long)i + 2;
-	}
-	head->scanned = in.len;
-	return 0;
-}
 
 /* ---- request line ---- */
 
@@ -110,7 +27,7 @@ static int parse_request_line(struct http_head *head, struct view line)
 	head->method = view_make(line.data, (size_t)(first - line.data));
 	rest = view_skip(line, head->method.len + 1);
 	second = rest.len ? memchr(rest.data, ' ', rest.len) : NULL;
-	if (!second || !is_token(head->method) || head->method.len > METHOD_BYTES)
+	if (!second || !http_is_token(head->method) || head->method.len > METHOD_BYTES)
 		return 400;
 	head->target = view_make(rest.data, (size_t)(second - rest.data));
 	r = parse_version(view_skip(rest, head->target.len + 1));
@@ -127,97 +44,6 @@ static int parse_request_line(struct http_head *head, struct view line)
 	return view_eq(head->method, VIEW_LIT("CONNECT")) ? 405 : 0;
 }
 
-/* ---- fields ---- */
-
-static int parse_field(struct http_head *head, struct view line, size_t limit)
-{
-	const char *colon = line.len ? memchr(line.data, ':', line.len) : NULL;
-	struct http_field field;
-
-	if (!colon || is_blank(line.data[0]))
-		return 400; /* also obs-fold */
-	field.name = view_make(line.data, (size_t)(colon - line.data));
-	field.value = trim(view_skip(line, field.name.len + 1));
-	if (!is_token(field.name))
-		return 400; /* also a blank before the colon */
-	for (size_t i = 0; i < field.value.len; i++) {
-		unsigned char c = (unsigned char)field.value.data[i];
-
-		if ((c < 0x20 && c != '\t') || c == 0x7f)
-			return 400;
-	}
-	if (head->field_count >= limit)
-		return 431;
-	head->fields[head->field_count++] = field;
-	return 0;
-}
-
-const struct http_field *http_head_field(
-	const struct http_head *head, const char *name, size_t *ret_count)
-{
-	const struct http_field *found = NULL;
-	size_t count = 0;
-
-	for (size_t i = 0; i < head->field_count; i++) {
-		if (!view_eq_nocase(head->fields[i].name, view_str(name)))
-			continue;
-		if (!found)
-			found = &head->fields[i];
-		count++;
-	}
-	if (ret_count)
-		*ret_count = count;
-	return found;
-}
-
-/* Calls fn for each element of a comma-separated field, all fields of the name together. */
-typedef void element_fn(void *arg, struct view element);
-static void each_element(const struct http_head *head, const char *name, element_fn *fn, void *arg)
-{
-	for (size_t i = 0; i < head->field_count; i++) {
-		struct view rest = head->fields[i].value;
-
-		if (!view_eq_nocase(head->fields[i].name, view_str(name)))
-			continue;
-		for (;;) {
-			const char *comma = rest.len ? memchr(rest.data, ',', rest.len) : NULL;
-			size_t n = comma ? (size_t)(comma - rest.data) : rest.len;
-
-			fn(arg, trim(view_make(rest.data, n)));
-			if (!comma)
-				break;
-			rest = view_skip(rest, n + 1);
-		}
-	}
-}
-
-struct connection {
-	bool close, upgrade;
-};
-
-static void on_connection(void *arg, struct view element)
-{
-	struct connection *connection = arg;
-
-	connection->close |= view_eq_nocase(element, VIEW_LIT("close"));
-	connection->upgrade |= view_eq_nocase(element, VIEW_LIT("upgrade"));
-}
-
-struct codings {
-	size_t count, chunked;
-	bool last_is_chunked, bad;
-};
-
-static void on_coding(void *arg, struct view element)
-{
-	struct codings *codings = arg;
-
-	codings->last_is_chunked = view_eq_nocase(element, VIEW_LIT("chunked"));
-	codings->chunked += codings->last_is_chunked;
-	codings->bad |= !is_token(element) || view_eq_nocase(element, VIEW_LIT("identity"));
-	codings->count++;
-}
-
 static int check_host(const struct http_head *head)
 {
 	const struct http_field *host;
@@ -230,45 +56,6 @@ static int check_host(const struct http_head *head)
 		if (host->value.data[i] <= ' ' || strchr("/@#", host->value.data[i]))
 			return 400;
 	}
-	return 0;
-}
-
-/* HTTP-16, HTTP-17 */
-static int check_length(struct http_head *head)
-{
-	uint64_t length, first = 0;
-	size_t seen = 0;
-
-	for (size_t i = 0; i < head->field_count; i++) {
-		struct view v = head->fields[i].value;
-
-		if (!view_eq_nocase(head->fields[i].name, VIEW_LIT("Content-Length")))
-			continue;
-		if (v.len > 19 || view_to_u64(v, &length) < 0)
-			return 400;
-		if (seen++ && length != first)
-			return 400;
-		first = length;
-	}
-	if (seen) {
-		head->framing = HTTP_COUNTED;
-		head->content_length = first;
-	}
-	return 0;
-}
-
-/* HTTP-18 */
-static int check_codings(struct http_head *head)
-{
-	struct codings codings = { 0 };
-
-	if (!http_head_field(head, "Transfer-Encoding", NULL))
-		return 0;
-	each_element(head, "Transfer-Encoding", on_coding, &codings);
-	if (codings.bad || codings.chunked != 1 || !codings.last_is_chunked ||
-		head->framing == HTTP_COUNTED)
-		return 400;
-	head->framing = HTTP_CHUNKED;
 	return 0;
 }
 
@@ -311,47 +98,51 @@ static int check_target(struct http_head *head)
 	if (!authority.len || !view_eq_nocase(authority, host->value))
 		return 400;
 	head->target = view_skip(target, scheme + authority.len);
-	if (!head->target.len)
-		head->target = VIEW_LIT("/");
+	if (!head->target.len) /* RFC 9112 section 3.2.4 */
+		head->target =
+			view_eq(head->method, VIEW_LIT("OPTIONS")) ? VIEW_LIT("*") : VIEW_LIT("/");
 	else if (head->target.data[0] != '/')
 		return 400; /* "http://host?query" has no origin form without making one up */
 	return 0;
 }
 
+/* With a body, or asked for twice, it is an ordinary request that goes on without the upgrade. */
+static bool is_websocket(const struct http_head *head, bool upgrade)
+{
+	const struct http_field *field;
+	size_t count;
+
+	field = http_head_field(head, "Upgrade", &count);
+	return upgrade && count == 1 && view_eq_nocase(field->value, VIEW_LIT("websocket")) &&
+		view_eq(head->method, VIEW_LIT("GET")) && !head->content_length &&
+		head->framing != HTTP_CHUNKED;
+}
+
 static int check_fields(struct http_head *head)
 {
-	struct connection connection = { 0 };
-	const struct http_field *upgrade;
+	bool upgrade = false;
 	int r = check_host(head);
 
 	if (!r)
-		r = check_length(head);
-	if (!r)
-		r = check_codings(head);
+		r = http_check_message(head, &upgrade);
 	if (!r)
 		r = check_expect(head);
 	if (!r)
 		r = check_target(head);
-	each_element(head, "Connection", on_connection, &connection);
-	upgrade = http_head_field(head, "Upgrade", NULL);
-	head->wants_close = connection.close;
-	head->wants_websocket = connection.upgrade && upgrade &&
-		view_eq_nocase(upgrade->value, VIEW_LIT("websocket"));
+	head->wants_websocket = is_websocket(head, upgrade);
 	return r;
 }
 
 /* A refusal that does not need the whole head is given early, in the order of the bytes. */
 int http_head_parse(struct http_head *head, struct view in, const struct http_limits *limits)
 {
-	struct view text, line;
-	bool request_line = true;
+	struct view text;
 	long end;
-	int r = 0;
+	int r;
 
-	if (in.len >= 2 && view_starts(in, VIEW_LIT("\r\n")) && in.len >= 4 &&
-		view_starts(view_skip(in, 2), VIEW_LIT("\r\n")))
+	if (view_starts(in, VIEW_LIT("\r\n\r\n")))
 		return 400; /* more than one empty line in front */
-	end = find_end(head, in);
+	end = http_find_end(head, in);
 	if (end < 0)
 		return 400;
 	if (!end)
@@ -361,16 +152,9 @@ int http_head_parse(struct http_head *head, struct view in, const struct http_li
 	text = view_make(in.data, (size_t)end - 2);
 	if (view_starts(text, VIEW_LIT("\r\n")))
 		text = view_skip(text, 2);
-	while (!r && text.len) {
-		const char *cr = memchr(text.data, '\r', text.len);
-
-		line = view_make(text.data, (size_t)(cr - text.data));
-		text = view_skip(text, line.len + 2);
-		r = request_line
-			? parse_request_line(head, line)
-			: parse_field(head, line, MIN(limits->fields, (size_t)HTTP_MAX_FIELDS));
-		request_line = false;
-	}
+	r = parse_request_line(head, http_take_line(&text));
+	if (!r)
+		r = http_parse_fields(head, text, limits->fields);
 	if (!r)
 		r = check_fields(head);
 	head->length = (size_t)end;

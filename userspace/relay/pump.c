@@ -51,6 +51,7 @@ struct pump {
 	enum relay_end end;
 	enum relay_path path;
 	bool ended, failing;
+	bool one_way;       /* what the client says is dropped */
 	bool broken;        /* a leg is gone: end says how; the rest is being delivered */
 	bool switchable[2]; /* the leg is OpenSSL's and may become the kernel's */
 	bool retry;         /* something is due that no event announces */
@@ -239,7 +240,8 @@ static void on_limit(struct timer *timer)
 
 static void update_drain(struct pump *pump, bool progress)
 {
-	bool owed = pump->key_update || pump->broken;
+	bool owed = pump->key_update || pump->broken ||
+		(pump->one_way && pump->directions[RELAY_DOWN].state == DIRECTION_DONE);
 
 	for (int i = 0; i < 2; i++)
 		owed |= pump->directions[i].state == DIRECTION_ENDING ||
@@ -446,7 +448,9 @@ static bool move(struct pump *pump, int d, bool *ret_again)
 			break;
 		if (n <= 0)
 			return source_ended(pump, d, n);
-		written = write_some(pump, d, relay_scratch, (size_t)n);
+		written = pump->one_way && d == RELAY_UP
+			? n
+			: write_some(pump, d, relay_scratch, (size_t)n);
 		if (written < 0)
 			return write_failed(pump, d, written);
 		relay_chunk_adapt(&direction->chunk, (size_t)n, (size_t)written);
@@ -697,6 +701,8 @@ static void take_early(struct pump *pump, struct buf early[2])
 		direction->pending = early[leg];
 		direction->pending.limit = 0;
 		early[leg] = (struct buf){ 0 };
+		if (pump->one_way && leg == RELAY_CLIENT)
+			buf_clear(&direction->pending);
 		if (!direction->pending.len)
 			buf_fini(&direction->pending);
 	}
@@ -710,6 +716,7 @@ static void set_up(struct pump *pump, const struct relay_params *params)
 	pump->drain_ms = (uint32_t)params->drain_ms;
 	pump->done = params->done;
 	pump->arg = params->arg;
+	pump->one_way = params->one_way;
 	pump->first_eof = -1;
 	pump->last_ms = clock_mono_ms();
 }

@@ -170,7 +170,7 @@ int relay_start(const struct relay_params *params, struct stream legs[2], struct
 	enum relay_mode mode = params->settings.mode;
 	bool plain = !stream_is_tls(&legs[RELAY_CLIENT]) && !stream_is_tls(&legs[RELAY_NODE]);
 
-	if (plain && params->engine->kernel->sockmap &&
+	if (plain && !params->one_way && params->engine->kernel->sockmap &&
 		(mode == RELAY_MODE_AUTO || mode == RELAY_MODE_SOCKMAP))
 		return relay_sockmap_start(params, legs, early, ret_relay);
 	return relay_pump_start(params, legs, early, ret_relay);

@@ -116,6 +116,7 @@ static int build_leg(const struct snapshot *before, struct snapshot *snapshot, s
 		.pin = destination->has_pin ? destination->pin : NULL,
 		.client_cert_path = destination->tls_client_cert,
 		.client_key_path = destination->tls_client_key,
+		.alpn = protocol == PROTOCOL_HTTP ? "http/1.1" : NULL,
 	};
 	struct tls_client *earlier;
 	int r;
@@ -204,6 +205,37 @@ static int build_tls(struct snapshot *snapshot, struct build_error *error)
 	return r;
 }
 
+static int build_routes(struct snapshot *snapshot, struct build_error *error)
+{
+	static const enum route_from from[] = {
+		[CONFIG_EXTRACT_NONE] = ROUTE_NONE,
+		[CONFIG_EXTRACT_AUTHORIZATION] = ROUTE_AUTHORIZATION,
+		[CONFIG_EXTRACT_QUERY] = ROUTE_QUERY,
+		[CONFIG_EXTRACT_BODY] = ROUTE_BODY,
+		[CONFIG_EXTRACT_HEADER] = ROUTE_HEADER,
+	};
+	const struct config_http *http = &snapshot->config->http;
+	struct route_spec *specs = calloc(http->route_count + 1, sizeof(*specs));
+	char text[ROUTE_ERROR_SIZE];
+	int r;
+
+	if (!specs)
+		return -ENOMEM;
+	for (size_t i = 0; i < http->route_count; i++) {
+		const struct config_route *route = &http->routes[i];
+
+		specs[i] = (struct route_spec){ route->match, from[route->from], route->param,
+			route->regex, route->header };
+	}
+	r = route_table_new(specs, http->route_count, &snapshot->routes, text);
+	if (r < 0) {
+		snprintf(error->table, sizeof(error->table), "http.route");
+		snprintf(error->text, sizeof(error->text), "%s", text);
+	}
+	free(specs);
+	return r;
+}
+
 static int build_all(
 	const struct server *server, struct snapshot *snapshot, struct build_error *error)
 {
@@ -218,6 +250,8 @@ static int build_all(
 		return -ENOMEM;
 	snapshot->node_count = config->destination_count;
 	r = build_tls(snapshot, error);
+	if (r == 0)
+		r = build_routes(snapshot, error);
 	for (size_t i = 0; r == 0 && i < snapshot->node_count; i++)
 		r = build_node(server, snapshot, i, error);
 	for (size_t i = 0; r == 0 && i < config->listener_count; i++)
@@ -267,6 +301,7 @@ void snapshot_unref(struct snapshot *snapshot)
 	free(snapshot->own_addrs);
 	free(snapshot->nodes);
 	free(snapshot->legs);
+	route_table_free(snapshot->routes);
 	tls_server_unref(snapshot->tls);
 	config_unref(snapshot->config);
 	free(snapshot);

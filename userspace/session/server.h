@@ -15,6 +15,7 @@
 #include "node/node.h"
 #include "relay/probe.h"
 #include "relay/relay.h"
+#include "route/route.h"
 #include "session/auth_events.h"
 #include "session/holds.h"
 #include "session/metrics.h"
@@ -49,6 +50,7 @@ struct snapshot {
 	char **hosts;                /* of the nodes; server_adopt() takes them */
 	struct addr *own_addrs;      /* what the listeners are bound to, port 0 replaced */
 	size_t own_addr_count;
+	struct route_table *routes; /* of config->http, by the same index */
 };
 
 struct server;
@@ -103,6 +105,7 @@ struct server {
 	atomic_bool draining;
 	atomic_uint_fast64_t session_numbers;
 	atomic_uint_fast64_t active, rejected_limit, auth_failed, held;
+	atomic_uint_fast64_t regex_limited;         /* HTTP-51 */
 	struct path_counters paths[RELAY_PATHS][2]; /* by enum relay_direction */
 	struct session_metrics metrics;
 	struct auth_events auth_events;

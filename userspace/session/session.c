@@ -140,6 +140,7 @@ static void login_free_deferred(struct loop_deferred *deferred)
 
 	if (login->session)
 		login->session->login = NULL;
+	session_http_free(login);
 	free(login);
 }
 
@@ -155,10 +156,12 @@ static void session_free_deferred(struct loop_deferred *deferred)
 	struct session *session = container_of(deferred, struct session, deferred);
 	struct session_pool *pool = session->pool;
 
-	if (session->login && session->login->retired)
+	if (session->login && session->login->retired) {
 		session->login->session = NULL; /* freed by its own call */
-	else
+	} else if (session->login) {
+		session_http_free(session->login);
 		free(session->login);
+	}
 	snapshot_unref(session->snapshot);
 	snapshot_unref(session->node_snapshot);
 	free(session->account);
@@ -212,6 +215,13 @@ static void on_deadline(struct timer *timer)
 	case S_REPLAY:
 		session_replay_timeout(session);
 		break;
+	case S_FIRST_HEAD:
+	case S_IDLE:
+	case S_HEAD:
+	case S_EXTRACT:
+	case S_EXCHANGE:
+		session_http_deadline(session);
+		break;
 	default: /* FLUSH, LINGER, SPLICE: the peer had its time */
 		if (session->state != S_LINGER)
 			sock_abort_on_close(session->login->stream.fd);
@@ -236,6 +246,10 @@ static uint64_t state_limit_ms(const struct session *session, enum session_limit
 		return session->snapshot->config->server.backend_timeout_ms;
 	case LIMIT_DRAIN:
 		return DRAIN_MS;
+	case LIMIT_KEEPALIVE:
+		return session->snapshot->config->http.keepalive_timeout_ms;
+	case LIMIT_RELAY_IDLE:
+		return session->snapshot->config->http.relay_idle_ms;
 	default:
 		return LINGER_MS;
 	}
@@ -340,6 +354,10 @@ void session_update_watch(struct session *session)
 
 	if (!login || !login->watch.loop || session->state == S_CLOSED)
 		return;
+	if (session_http_drives(session)) {
+		session_http_update_watches(session);
+		return;
+	}
 	if (session->state == S_PROXY) {
 		events = EPOLLIN;
 	} else if (session->state == S_TLS) {
@@ -414,6 +432,8 @@ void session_run(struct session *session)
 		session_step_drain(session);
 		break;
 	default:
+		if (session_http_drives(session))
+			session_http_run(session);
 		break;
 	}
 	session_update_watch(session);
@@ -439,6 +459,10 @@ static void on_client_event(struct loop_watch *watch, uint32_t epoll_events)
 	}
 	if (session->state == S_LINGER) {
 		session_linger_read(session);
+		return;
+	}
+	if (session_http_drives(session)) {
+		session_http_client_event(session, epoll_events);
 		return;
 	}
 	if (epoll_events & EPOLLRDHUP && !may_read(session) && session->state != S_TLS) {
@@ -543,6 +567,10 @@ void session_unavailable(struct session *session, enum session_reason reason)
 {
 	if (session->node)
 		atomic_fetch_add(&session->node->unavailable, 1);
+	if (session->login->http) {
+		session_http_failed(session, reason);
+		return;
+	}
 	if (!session_is_passthrough(session))
 		session_count_auth(session, AUTH_UNAVAILABLE);
 	session_answer(session, FRONT_REPLY_UNAVAILABLE);
@@ -555,6 +583,7 @@ void session_finish(struct session *session, enum session_reason reason)
 		return;
 	session_wipe_credential(session);
 	session_drop_dial(session);
+	session_http_end(session);
 	session->reason = reason;
 	if (!(states[session->state].next & BIT(S_FLUSH))) {
 		session_close(session, reason);
@@ -603,6 +632,7 @@ void session_close(struct session *session, enum session_reason reason)
 	session->reason = reason;
 	session_wipe_credential(session);
 	session_drop_dial(session);
+	session_http_end(session);
 	session_set_state(session, S_CLOSED);
 	if (session->login)
 		login_end(session, session->login);
@@ -668,7 +698,9 @@ void session_pool_drain(struct session_pool *pool)
 	list_for_each_safe (node, next, &pool->sessions) {
 		struct session *session = list_entry(node, struct session, link);
 
-		if (session->state <= S_TLS || session->state == S_STARTTLS) {
+		if (session_http_drives(session)) {
+			session_http_shutdown(session);
+		} else if (session->state <= S_TLS || session->state == S_STARTTLS) {
 			session_close(session, REASON_SHUTDOWN);
 		} else if (session->state < S_SPLICE) {
 			session_answer(session, FRONT_REPLY_SHUTDOWN);

@@ -4,6 +4,9 @@
  *
  *     accept -> tls -> dialogue -> identify -> hold -> map -> dial -> replay -> splice -> drain
  *
+ * An HTTP connection takes hold, map and dial for each of its requests, between a head and an
+ * exchange of its own (http.h).
+ *
  * Each step is a file step_*.c; session_set_state() is the only place where a session's state
  * changes, and the table below is the only place that says which changes are legal and what
  * bounds the time in a state. Other threads name a session by its handle, never by a pointer.
@@ -26,30 +29,46 @@
 
 /* What limits the time in a state. */
 enum session_limit {
-	LIMIT_NONE,    /* the state has its own timers, or ends by itself */
-	LIMIT_PREAUTH, /* preauth_timeout, from accept or the last refusal */
-	LIMIT_HOLD,    /* the end of the account's delay */
-	LIMIT_LOOKUP,  /* the mapping answers within lookup_timeout; this is the safety net */
-	LIMIT_WINDOW,  /* backend_timeout */
-	LIMIT_DRAIN,   /* 60 s without progress */
-	LIMIT_LINGER,  /* 3 s */
+	LIMIT_NONE,       /* the state has its own timers, or ends by itself */
+	LIMIT_PREAUTH,    /* preauth_timeout, from accept or the last refusal */
+	LIMIT_HOLD,       /* the end of the account's delay */
+	LIMIT_LOOKUP,     /* the mapping answers within lookup_timeout; this is the safety net */
+	LIMIT_WINDOW,     /* backend_timeout */
+	LIMIT_DRAIN,      /* 60 s without progress */
+	LIMIT_LINGER,     /* 3 s */
+	LIMIT_KEEPALIVE,  /* http.keepalive_timeout */
+	LIMIT_RELAY_IDLE, /* http.relay_idle without progress */
 };
+
+/* What a complete request head, or a body that is being looked at, may lead to. */
+#define REQUEST_STATES                                                                 \
+	BIT(S_EXTRACT) | BIT(S_HOLD) | BIT(S_LOOKUP) | BIT(S_DIAL) | BIT(S_EXCHANGE) | \
+		BIT(S_FLUSH) | BIT(S_CLOSED)
+
+/* What a connection may start with, once its addresses are known. */
+#define FIRST_STATES (BIT(S_DIALOGUE) | BIT(S_FIRST_HEAD) | BIT(S_DIAL) | BIT(S_CLOSED))
 
 /*        name         may go to                                             limit */
 #define SESSION_STATES(X)                                                                       \
-	X(ACCEPT, BIT(S_PROXY) | BIT(S_TLS) | BIT(S_DIALOGUE) | BIT(S_DIAL) | BIT(S_CLOSED),    \
-		LIMIT_NONE)                                                                     \
-	X(PROXY, BIT(S_TLS) | BIT(S_DIALOGUE) | BIT(S_DIAL) | BIT(S_CLOSED), LIMIT_PREAUTH)     \
-	X(TLS, BIT(S_DIALOGUE) | BIT(S_DIAL) | BIT(S_CLOSED), LIMIT_PREAUTH)                    \
+	X(ACCEPT, BIT(S_PROXY) | FIRST_STATES | BIT(S_TLS), LIMIT_NONE)                         \
+	X(PROXY, FIRST_STATES | BIT(S_TLS), LIMIT_PREAUTH)                                      \
+	X(TLS, FIRST_STATES, LIMIT_PREAUTH)                                                     \
 	X(DIALOGUE,                                                                             \
 		BIT(S_STARTTLS) | BIT(S_HOLD) | BIT(S_LOOKUP) | BIT(S_DIAL) | BIT(S_FLUSH) |    \
 			BIT(S_CLOSED),                                                          \
 		LIMIT_PREAUTH)                                                                  \
 	X(STARTTLS, BIT(S_TLS) | BIT(S_CLOSED), LIMIT_PREAUTH)                                  \
+	X(FIRST_HEAD, REQUEST_STATES, LIMIT_PREAUTH)                                            \
+	X(IDLE, BIT(S_HEAD) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_KEEPALIVE)                    \
+	X(HEAD, REQUEST_STATES, LIMIT_RELAY_IDLE)                                               \
+	X(EXTRACT, REQUEST_STATES, LIMIT_RELAY_IDLE)                                            \
 	X(HOLD, BIT(S_HOLD) | BIT(S_LOOKUP) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_HOLD)         \
-	X(LOOKUP, BIT(S_DIAL) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_LOOKUP)                     \
-	X(DIAL, BIT(S_REPLAY) | BIT(S_SPLICE) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_WINDOW)     \
+	X(LOOKUP, BIT(S_DIAL) | BIT(S_EXCHANGE) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_LOOKUP)   \
+	X(DIAL, BIT(S_REPLAY) | BIT(S_SPLICE) | BIT(S_EXCHANGE) | BIT(S_FLUSH) | BIT(S_CLOSED), \
+		LIMIT_WINDOW)                                                                   \
 	X(REPLAY, BIT(S_DIALOGUE) | BIT(S_SPLICE) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_WINDOW) \
+	X(EXCHANGE, BIT(S_IDLE) | BIT(S_DIAL) | BIT(S_SPLICE) | BIT(S_FLUSH) | BIT(S_CLOSED),   \
+		LIMIT_RELAY_IDLE)                                                               \
 	X(SPLICE, BIT(S_ESTABLISHED) | BIT(S_CLOSED), LIMIT_DRAIN)                              \
 	X(ESTABLISHED, BIT(S_CLOSED), LIMIT_NONE)                                               \
 	X(FLUSH, BIT(S_LINGER) | BIT(S_CLOSED), LIMIT_DRAIN)                                    \
@@ -64,6 +83,7 @@ enum session_state {
 };
 
 struct dial;
+struct http;
 struct session_pool;
 
 #define SESSION_ID_SIZE 24
@@ -101,6 +121,7 @@ struct login {
 	/* Filled by identify, wiped after the replay. */
 	struct proto_credential *credential;
 	struct dial *dial; /* node leg */
+	struct http *http; /* NULL on mail connections */
 };
 
 struct session {
@@ -127,6 +148,8 @@ struct session {
 	/* For the log line. */
 	uint64_t accepted_ms;
 	uint64_t folded[2];                   /* relay bytes already in the counters */
+	uint64_t carried[2];                  /* bytes of HTTP exchanges, likewise */
+	uint32_t requests;                    /* HTTP */
 	const char *tls_version, *tls_cipher; /* static strings */
 	int32_t phase_ms[PHASES];             /* -1: not reached */
 	uint16_t attempts;
@@ -263,7 +286,28 @@ void session_replay_input(struct session *session);
 void session_replay_timeout(struct session *session);
 void session_replay_lost(struct session *session, int error);
 void session_step_splice(struct session *session); /* step_splice.c */
-void session_step_drain(struct session *session);  /* step_drain.c: FLUSH and LINGER */
+
+/* ---- HTTP (http_*.c); login->http is set, but for the first ---- */
+
+void session_http_start(struct session *session); /* the leg is up: a first head is awaited */
+/* Moves on as far as it goes. */
+void session_http_run(struct session *session);
+void session_http_client_event(struct session *session, uint32_t epoll_events);
+void session_http_update_watches(struct session *session);
+void session_http_deadline(struct session *session);
+/* The lookup has an answer: a kept leg to the node, or a dial. */
+void session_http_reach(struct session *session, const char *destination);
+void session_http_connected(struct session *session); /* the dial's leg is up */
+/* The node was not reached, or there is no reason to go on: 502, 503 or 504, or a cut answer. */
+void session_http_failed(struct session *session, enum session_reason reason);
+void session_http_kick(struct session *session);
+void session_http_shutdown(struct session *session);
+/* Closes the node legs and frees what requests hold. */
+void session_http_end(struct session *session);
+void session_http_free(struct login *login);
+/* The states in which HTTP moves the client leg itself. */
+bool session_http_drives(const struct session *session);
+void session_step_drain(struct session *session); /* step_drain.c: FLUSH and LINGER */
 void session_linger_read(struct session *session);
 void session_log(struct session *session); /* session_log.c: the one line */
 /* Moves what the relay has carried since the last call into the counters. */

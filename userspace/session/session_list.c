@@ -9,6 +9,13 @@
 static const char *stage_of(const struct session *session)
 {
 	switch (session->state) {
+	case S_FIRST_HEAD:
+	case S_HEAD:
+	case S_EXTRACT:
+	case S_EXCHANGE:
+		return "http";
+	case S_IDLE:
+		return "http_idle";
 	case S_HOLD:
 		return "hold";
 	case S_LOOKUP:
@@ -54,6 +61,8 @@ static void fill(struct session *session, struct session_row *row)
 		row->path[d] = relay_path_of(session->relay, (enum relay_direction)d);
 		row->bytes[d] = relay_bytes(session->relay, (enum relay_direction)d);
 	}
+	for (int d = 0; d < 2; d++)
+		row->bytes[d] += session->carried[d];
 	if (session->relay)
 		row->idle_ms = relay_idle_ms(session->relay);
 	else if (session->login && now > session->login->input_ms)

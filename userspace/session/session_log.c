@@ -116,8 +116,12 @@ void session_log(struct session *session)
 		log_str(&line, "cache", session->cache_hit ? "hit" : "miss");
 	log_str(&line, "path_up", relay_path_name((enum relay_path)session->path[RELAY_UP]));
 	log_str(&line, "path_down", relay_path_name((enum relay_path)session->path[RELAY_DOWN]));
-	log_int(&line, "bytes_up", (int64_t)session->folded[RELAY_UP]);
-	log_int(&line, "bytes_down", (int64_t)session->folded[RELAY_DOWN]);
+	log_int(&line, "bytes_up",
+		(int64_t)(session->carried[RELAY_UP] + session->folded[RELAY_UP]));
+	log_int(&line, "bytes_down",
+		(int64_t)(session->carried[RELAY_DOWN] + session->folded[RELAY_DOWN]));
+	if (session->settings->protocol == PROTOCOL_HTTP)
+		log_int(&line, "requests", session->requests);
 	log_phases(&line, session);
 	log_str(&line, "reason", session_reason_name(session->reason));
 	log_end(&line);

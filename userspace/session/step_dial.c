@@ -181,7 +181,9 @@ static struct dial_fault tls_fault(int error)
 static void leg_ready(struct session *session)
 {
 	session->login->dial->phase = DIAL_TALK;
-	if (session_is_passthrough(session))
+	if (session->login->http)
+		session_http_connected(session);
+	else if (session_is_passthrough(session))
 		session_passthrough_ready(session);
 	else
 		session_replay_start(session);

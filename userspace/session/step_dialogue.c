@@ -75,6 +75,10 @@ void session_step_dialogue(struct session *session)
 	bool greets = true;
 	int r = 0;
 
+	if (session->settings->protocol == PROTOCOL_HTTP) {
+		session_http_start(session);
+		return;
+	}
 	session_phase_start(session);
 	session_set_state(session, S_DIALOGUE);
 	if (session->login->front) { /* after STARTTLS */

@@ -11,7 +11,7 @@ static void go_on(struct session *session)
 {
 	session_phase_end(session, PHASE_HOLD);
 	session_step_map(session);
-	session_update_watch(session);
+	session_run(session);
 }
 
 void session_hold_over(struct session *session)
@@ -50,6 +50,9 @@ void session_pool_holds_changed(struct session_pool *pool)
 static bool may_be_kicked(const struct session *session, const char *account)
 {
 	switch (session->state) {
+	case S_IDLE: /* its last request was the account's */
+	case S_HEAD:
+	case S_EXCHANGE:
 	case S_LOOKUP: /* it may have read what was there before */
 	case S_DIAL:
 	case S_REPLAY:
@@ -71,6 +74,10 @@ unsigned session_pool_kick(struct session_pool *pool, const char *account)
 		if (!may_be_kicked(session, account))
 			continue;
 		count++;
+		if (session_http_drives(session)) {
+			session_http_kick(session);
+			continue;
+		}
 		if (session->state < S_SPLICE) {
 			session_unavailable(session, REASON_KICKED);
 			continue;

@@ -11,7 +11,10 @@ static void got_answer(struct session *session, const struct mapping_answer *ans
 	session->route = (int8_t)answer->route;
 	session->cache_hit = answer->hit;
 	session_phase_end(session, PHASE_LOOKUP);
-	session_step_dial(session, answer->destination);
+	if (session->login->http)
+		session_http_reach(session, answer->destination);
+	else
+		session_step_dial(session, answer->destination);
 }
 
 /* Runs on the worker's loop; the pool is found through the reply's mailbox owner. */
@@ -23,7 +26,7 @@ static void on_reply(struct post *post)
 
 	if (session && session->state == S_LOOKUP) {
 		got_answer(session, &reply->answer);
-		session_update_watch(session);
+		session_run(session);
 	}
 	mapping_reply_free(reply);
 }

@@ -4,7 +4,7 @@
  * their left-over bytes go to the relay, in order and before anything else (#47). From here on
  * the session holds no protocol state, no buffer and no credential.
  */
-#include "session/dial.h"
+#include "session/http.h"
 #include "base/clock.h"
 
 #define DRAIN_MS 60000
@@ -53,8 +53,10 @@ static void count_in(struct session *session)
 	session->counted_active = true;
 	atomic_fetch_add(&session->node->active, 1);
 	atomic_fetch_add(&session->node->protocol_active[session->settings->protocol], 1);
-	atomic_fetch_add(&session->node->protocol_sessions[session->settings->protocol], 1);
-	atomic_fetch_add(&session->node->sessions, 1);
+	if (session->settings->protocol != PROTOCOL_HTTP) { /* counted with its answer */
+		atomic_fetch_add(&session->node->protocol_sessions[session->settings->protocol], 1);
+		atomic_fetch_add(&session->node->sessions, 1);
+	}
 	for (int i = 0; i < 2; i++) {
 		session->path[i] = (int8_t)relay_path_of(session->relay, (enum relay_direction)i);
 		atomic_fetch_add(&server->paths[session->path[i]][i].active, 1);
@@ -71,11 +73,29 @@ static const enum relay_mode modes[] = {
 	[CONFIG_SPLICE_COPY] = RELAY_MODE_COPY,
 };
 
+/* The node leg as its dialogue left it. */
+struct node_side {
+	struct stream *stream;
+	struct loop_watch *watch;
+	struct buf *in;
+	bool one_way; /* what the client still says is dropped */
+};
+
+static struct node_side node_side(struct session *session)
+{
+	struct http *http = session->login->http;
+	struct dial *dial = session->login->dial;
+
+	if (http)
+		return (struct node_side){ &http->leg->stream, &http->leg->watch, &http->leg->in,
+			http->one_way };
+	return (struct node_side){ &dial->stream, &dial->watch, &dial->in, false };
+}
+
 /* The watches go before the descriptors change hands. */
-static int start_relay(struct session *session)
+static int start_relay(struct session *session, struct node_side node)
 {
 	const struct config_splice *splice = &session->snapshot->config->splice;
-	struct dial *dial = session->login->dial;
 	struct relay_params params = {
 		.engine = &session->pool->engine,
 		.settings = {
@@ -88,20 +108,21 @@ static int start_relay(struct session *session)
 		.protocol = protocol_name(session->settings->protocol),
 		.idle_ms = session->pool->snapshot->config->server.bridge_idle_ms,
 		.drain_ms = DRAIN_MS,
+		.one_way = node.one_way,
 		.done = on_relay_done,
 		.arg = session,
 	};
-	struct stream legs[2] = { session->login->stream, dial->stream };
-	struct buf early[2] = { session->login->in, dial->in };
+	struct stream legs[2] = { session->login->stream, *node.stream };
+	struct buf early[2] = { session->login->in, *node.in };
 	int r;
 
 	loop_watch_del(&session->login->watch);
-	loop_watch_del(&dial->watch);
+	loop_watch_del(node.watch);
 	r = relay_start(&params, legs, early, &session->relay);
 	session->login->stream = legs[RELAY_CLIENT]; /* zeroed if the relay took them */
-	dial->stream = legs[RELAY_NODE];
+	*node.stream = legs[RELAY_NODE];
 	session->login->in = early[RELAY_CLIENT];
-	dial->in = early[RELAY_NODE];
+	*node.in = early[RELAY_NODE];
 	return r;
 }
 
@@ -109,11 +130,12 @@ void session_step_splice(struct session *session)
 {
 	if (session->login->out.len) /* the node's answer goes first */
 		return;
-	if (start_relay(session) < 0) {
+	if (start_relay(session, node_side(session)) < 0) {
 		session_close(session, REASON_INTERNAL);
 		return;
 	}
 	session_drop_dial(session);
+	session_http_end(session);
 	if (session->login->front)
 		session->login->front_ops->free(session->login->front);
 	session->login->front = NULL;

@@ -10,7 +10,8 @@
 static const struct tls_alpn *alpn_of(enum protocol protocol)
 {
 	static const struct tls_alpn imap = { .id = "imap" }, pop3 = { .id = "pop3" },
-				     sieve = { .id = "managesieve" }, none = { .id = NULL };
+				     sieve = { .id = "managesieve" }, none = { .id = NULL },
+				     http = { .id = "http/1.1", .required = true };
 
 	switch (protocol) {
 	case PROTOCOL_IMAP:
@@ -19,6 +20,8 @@ static const struct tls_alpn *alpn_of(enum protocol protocol)
 		return &pop3;
 	case PROTOCOL_MANAGESIEVE:
 		return &sieve;
+	case PROTOCOL_HTTP:
+		return &http;
 	default:
 		return &none;
 	}

@@ -10,7 +10,7 @@ static int parse_grown(struct http_head *head, const uint8_t *data, size_t size)
 	int r = HTTP_HEAD_MORE;
 
 	for (size_t n = 1; n <= size && r == HTTP_HEAD_MORE; n++) {
-		memset(&head->length, 0, sizeof(*head) - offsetof(struct http_head, length));
+		http_head_again(head);
 		r = http_head_parse(head, view_make((const char *)data, n), &limits);
 	}
 	return r;

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * An HTTP connection (http.md): private to session/http_*.c and the splice.
+ *
+ *     first_head -> [extract] -> [hold -> map] -> [dial] -> exchange -> idle -> head -> ...
+ *                                                              `-> splice (websocket, until close)
+ *
+ * Requests are handled strictly one after another: nothing behind a request is looked at before its
+ * answer has been sent in full. Each request has one node leg; legs are kept for later requests of
+ * the same client and node, and never leave the connection they were made for. What a direction
+ * holds is bounded: a side is not read while the other one is slow.
+ */
+#ifndef SESSION_HTTP_H
+#define SESSION_HTTP_H
+
+#include "proto/http_body.h"
+#include "proto/http_write.h"
+#include "session/dial.h"
+
+#define HTTP_TURN_BYTES (1024 * 1024) /* moved before others get their turn */
+#define HTTP_HIGH_BYTES 65536         /* more is not read while so much waits to be sent */
+
+/* A connection to a node, in use or idle. */
+struct http_leg {
+	struct list_node link; /* http->idle, oldest first */
+	struct session *session;
+	struct node *node; /* borrowed from the snapshot */
+	const struct config_destination *destination;
+	struct stream stream;
+	struct loop_watch watch;
+	struct timer timer; /* idle: keepalive_timeout */
+	uint32_t read_want, write_want;
+	bool dry;             /* the last read took all there was */
+	bool write_failed;    /* it does not take the request any more, but may have answered */
+	bool secured, reused; /* reused: the request is not its first */
+	struct buf in;
+	struct buf out; /* secret */
+};
+
+/* Of the request under way. Zeroed for the next one. */
+struct http_request {
+	struct buf raw;         /* its head as it came; secret */
+	struct http_head *head; /* views into raw; both go when the answer has begun */
+	int route;
+	char method[33];
+	bool to_head, websocket, repeatable;
+	bool drop_expect;
+	bool await_continue, continue_over; /* the node has a second to say 100 */
+	bool body_seen;                     /* some of it was read */
+	bool retried;
+	struct http_body up, down;
+	struct buf held, data; /* extract: the body as it goes on, and decoded; secret */
+
+	size_t response_scanned;
+	unsigned interim;
+	int status; /* of the final response; 0: not begun */
+	bool keep_leg;
+	bool streaming; /* an event stream that is not handed over */
+	bool cut;       /* the answer cannot be completed: close when what is there is sent */
+	uint64_t started_ms, bytes[2];
+};
+
+struct http {
+	struct session *session;
+	struct timer wait;   /* for 100, or, once the client has half closed, for the node */
+	struct timer turn;   /* others had their turn */
+	uint64_t turn_bytes; /* moved in this one */
+	bool one_way;        /* handed over: nothing goes to the node any more */
+	struct addr peer;    /* of the socket */
+	bool closing;        /* after this exchange */
+	bool client_eof;     /* its direction has ended */
+	bool client_left;    /* its end was seen behind input that is not read now */
+	bool client_dry;
+	enum session_reason close_reason;
+	size_t scanned; /* of the next head */
+	uint64_t progress_ms;
+	struct http_request request;
+	struct http_leg *leg;
+	struct list_node idle;
+	unsigned idle_count;
+};
+
+/* ---- http_session.c ---- */
+
+/* The router's own answer, then the end. Cuts the connection if an answer has begun. */
+void http_answer(struct session *session, int status, enum session_reason reason);
+/* Reads what the client sent into login->in, or, up to span bytes, straight into to. Returns bytes, 0
+ * if there are none now (or its direction has ended), or -1 when the session is over. */
+ssize_t http_read_client(struct session *session, struct buf *to, uint64_t span);
+void http_progress(struct session *session);
+void http_request_clear(struct session *session);
+
+/* ---- http_route.c ---- */
+
+/* A head is complete in login->in and parsed in head. */
+void http_route_request(struct session *session, struct http_head *head);
+/* EXTRACT. Returns false when there is nothing more to do now. */
+bool http_extract_step(struct session *session);
+
+/* ---- http_leg.c ---- */
+
+/* An idle leg to the node that still seems usable; it is current now. NULL: none. */
+struct http_leg *http_leg_take(struct session *session, struct node *node);
+/* Makes the dial's stream the current leg. Returns 0 or -errno. */
+MUST_USE int http_leg_adopt(struct session *session);
+/* The current leg becomes idle. */
+void http_leg_keep(struct session *session);
+void http_leg_drop(struct session *session); /* the current one; there may be none */
+void http_legs_close(struct session *session);
+void http_leg_update_watch(struct http_leg *leg, bool read, bool write);
+/* Reads into leg->in, or, up to span bytes, straight into to. As stream_read(). */
+ssize_t http_leg_read(struct http_leg *leg, struct buf *to, uint64_t span);
+/* Sends leg->out. Returns whether anything moved, or -errno. */
+int http_leg_flush(struct http_leg *leg);
+
+/* ---- http_exchange.c ---- */
+
+/* The leg is current: sends the head and goes on. */
+void http_exchange_start(struct session *session);
+bool http_exchange_step(struct session *session);
+void http_exchange_watches(struct session *session, bool *ret_read_client);
+/* Counts and logs the request. */
+void http_exchange_account(struct session *session);
+
+#endif

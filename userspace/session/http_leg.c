@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Node legs of an HTTP connection (http.md section 6): at most one idle per node, eight in all. An
+ * idle leg that becomes readable is of no use any more, whatever it says.
+ */
+#include "session/http.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define MAX_IDLE 8
+#define READ_BYTES 8192
+#define BODY_READ_BYTES 65536
+#define SHORT_BYTES 4096
+#define IN_BYTES 65536
+
+static void leg_free(struct http_leg *leg)
+{
+	struct http *http = leg->session->login->http;
+
+	if (list_linked(&leg->link)) {
+		list_del(&leg->link);
+		http->idle_count--;
+	}
+	if (http->leg == leg)
+		http->leg = NULL;
+	loop_watch_del(&leg->watch);
+	loop_timer_del(leg->session->pool->loop, &leg->timer);
+	stream_close(&leg->stream);
+	buf_fini(&leg->in);
+	buf_fini(&leg->out);
+	free(leg);
+}
+
+void http_leg_drop(struct session *session)
+{
+	if (session->login->http->leg)
+		leg_free(session->login->http->leg);
+}
+
+void http_legs_close(struct session *session)
+{
+	struct http *http = session->login->http;
+
+	http_leg_drop(session);
+	list_for_each_safe (node, next, &http->idle)
+		leg_free(list_entry(node, struct http_leg, link));
+}
+
+static void on_leg(struct loop_watch *watch, uint32_t epoll_events);
+
+void http_leg_update_watch(struct http_leg *leg, bool read, bool write)
+{
+	uint32_t events = 0;
+
+	if (read)
+		events |= leg->read_want ? leg->read_want : EPOLLIN;
+	if (write)
+		events |= leg->write_want ? leg->write_want : EPOLLOUT;
+	if (!leg->watch.loop && !events)
+		return;
+	if (leg->watch.loop ? loop_watch_set(&leg->watch, events)
+			    : loop_watch_add(leg->session->pool->loop, &leg->watch, leg->stream.fd,
+				      events, on_leg))
+		leg->write_failed = true; /* without memory; relay_idle ends it */
+}
+
+/* True if the node has neither said anything nor left. */
+static bool is_quiet(struct http_leg *leg)
+{
+	char byte;
+	ssize_t n = stream_read(&leg->stream, &byte, 1);
+
+	leg->read_want = n == -EAGAIN ? leg->stream.want : 0;
+	if (n > 0)
+		log_event_limited(LOGL_WARN, "node_unexpected_bytes", leg->node->name, "node",
+			leg->node->name, NULL);
+	return n == -EAGAIN;
+}
+
+static void on_leg(struct loop_watch *watch, uint32_t epoll_events)
+{
+	struct http_leg *leg = container_of(watch, struct http_leg, watch);
+	struct session *session = leg->session;
+
+	leg->dry = false;
+	if (session->login->http->leg == leg) {
+		session_http_run(session);
+		/* Epoll reports a hang-up whatever we ask for: a leg that is not to be read now must
+		 * not be left in the set. */
+		if (session_http_drives(session) && session->login->http->leg == leg &&
+			epoll_events & (EPOLLHUP | EPOLLERR) && !(leg->watch.events & EPOLLIN))
+			loop_watch_del(watch);
+	} else if (is_quiet(leg)) /* TLS has messages of its own */
+		http_leg_update_watch(leg, true, false);
+	else
+		leg_free(leg);
+}
+
+static void on_idle_over(struct timer *timer)
+{
+	leg_free(container_of(timer, struct http_leg, timer));
+}
+
+struct http_leg *http_leg_take(struct session *session, struct node *node)
+{
+	struct http *http = session->login->http;
+
+	list_for_each_safe (position, next, &http->idle) {
+		struct http_leg *leg = list_entry(position, struct http_leg, link);
+
+		if (leg->node != node)
+			continue;
+		if (!is_quiet(leg)) {
+			leg_free(leg);
+			return NULL;
+		}
+		list_del(&leg->link);
+		http->idle_count--;
+		loop_timer_del(session->pool->loop, &leg->timer);
+		leg->reused = true;
+		http->leg = leg;
+		return leg;
+	}
+	return NULL;
+}
+
+int http_leg_adopt(struct session *session)
+{
+	struct dial *dial = session->login->dial;
+	struct http_leg *leg = calloc(1, sizeof(*leg));
+	size_t in_bytes = (size_t)session->snapshot->config->http.max_head_size;
+	int r;
+
+	if (!leg)
+		return -ENOMEM;
+	loop_watch_del(&dial->watch);
+	r = loop_watch_add(session->pool->loop, &leg->watch, dial->stream.fd, 0, on_leg);
+	if (r < 0) {
+		free(leg);
+		return r;
+	}
+	leg->session = session;
+	leg->node = session->node;
+	leg->destination = session->destination;
+	leg->secured = dial->secured;
+	leg->stream = dial->stream;
+	dial->stream = (struct stream){ 0 };
+	buf_init(&leg->in, MAX(in_bytes, (size_t)IN_BYTES), false);
+	buf_init(&leg->out, 0, true); /* a head, and what HTTP_HIGH_BYTES lets through */
+	session->login->http->leg = leg;
+	return 0;
+}
+
+void http_leg_keep(struct session *session)
+{
+	struct http *http = session->login->http;
+	struct http_leg *leg = http->leg;
+
+	http->leg = NULL;
+	list_add_tail(&http->idle, &leg->link);
+	if (++http->idle_count > MAX_IDLE)
+		leg_free(list_entry(http->idle.next, struct http_leg, link));
+	buf_fini(&leg->in);
+	loop_timer_set(session->pool->loop, &leg->timer,
+		session->snapshot->config->http.keepalive_timeout_ms, on_idle_over);
+	http_leg_update_watch(leg, true, false);
+}
+
+static void count(struct http_leg *leg, enum relay_direction direction, ssize_t n)
+{
+	struct http *http = leg->session->login->http;
+
+	http->request.bytes[direction] += (uint64_t)n;
+	http->turn_bytes += (uint64_t)n;
+	http_progress(leg->session);
+}
+
+ssize_t http_leg_read(struct http_leg *leg, struct buf *to, uint64_t span)
+{
+	size_t want;
+	ssize_t n;
+
+	if (!to) {
+		to = &leg->in;
+		span = READ_BYTES;
+	}
+	want = MIN((size_t)MIN(span, (uint64_t)BODY_READ_BYTES), buf_room(to));
+	if (!want || leg->dry)
+		return -EAGAIN;
+	if (buf_reserve(to, want) < 0)
+		return -ENOMEM;
+	n = stream_read(&leg->stream, buf_tail(to), want);
+	leg->read_want = n == -EAGAIN ? leg->stream.want : 0;
+	leg->dry = n < SHORT_BYTES && n < (ssize_t)want && !stream_pending(&leg->stream);
+	if (n > 0) {
+		buf_commit(to, (size_t)n);
+		count(leg, RELAY_DOWN, n);
+	}
+	return n;
+}
+
+int http_leg_flush(struct http_leg *leg)
+{
+	bool moved = false;
+
+	while (leg->out.len) {
+		struct view v = buf_view(&leg->out);
+		ssize_t n = stream_write(&leg->stream, v.data, v.len);
+
+		leg->write_want = n == -EAGAIN ? leg->stream.want : 0;
+		if (n == -EAGAIN)
+			return moved;
+		if (n < 0)
+			return (int)n;
+		buf_consume(&leg->out, (size_t)n);
+		count(leg, RELAY_UP, n);
+		moved = true;
+	}
+	if (moved)
+		buf_fini(&leg->out); /* wiped: it held the head */
+	return moved;
+}
