@@ -390,7 +390,9 @@ class NodeConnection:
         self.node, self.sock = node, sock
         self.buffer, self.received, self.error = b"", b"", None
         self.proxy_source = self.proxy_destination = self.proxy_tlvs = None
-        self.closed, self.peer = threading.Event(), sock.getpeername()[0]
+        self.closed, self.peer = threading.Event(), None
+        with contextlib.suppress(OSError): # reset before it was looked at
+            self.peer = sock.getpeername()[0]
         sock.settimeout(PATIENCE)
 
     def _exactly(self, n):

@@ -8,8 +8,8 @@ bpftool libbpf-dev libxdp-dev libssl-dev openssl libsqlite3-dev sqlite3 libc-are
 libnl-3-dev libnl-route-3-dev libpcre2-dev libcmocka-dev python3 python3-pytest curl dovecot-imapd
 isync golang-github-burntsushi-toml-dev procps passwd libelf-dev zlib1g-dev util-linux
 qemu-system-x86 busybox-static kmod xz-utils gnutls-bin libnss3-tools iproute2
-libpq-dev libhiredis-dev postgresql redis-server prometheus tmux
-postfix dovecot-pop3d dovecot-managesieved dovecot-submissiond dovecot-lmtpd dovecot-sieve
+libpq-dev libhiredis-dev postgresql redis-server prometheus tmux nginx python3-aiohttp
+python3-websockets postfix dovecot-pop3d dovecot-managesieved dovecot-submissiond dovecot-lmtpd dovecot-sieve
 swaks libnet-ssleay-perl msmtp mpop fetchmail getmail6 offlineimap3 neomutt sieve-connect"
 
 missing=""

@@ -187,7 +187,7 @@ static void finish(struct session *session)
 		http_leg_keep(session);
 	else
 		http_leg_drop(session);
-	if (http->closing || http->client_eof) {
+	if (http->closing || (http->client_eof && !session->login->in.len)) {
 		session_finish(session, http->close_reason);
 		return;
 	}

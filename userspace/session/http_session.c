@@ -260,7 +260,8 @@ static ssize_t client_ended(struct session *session)
 	switch (session->state) {
 	case S_LOOKUP:
 	case S_DIAL:
-		start_grace(session);
+		if (!timer_armed(&http->wait))
+			start_grace(session);
 		return 0;
 	case S_EXCHANGE:
 		if (http_body_is_done(&http->request.up) && !http->request.streaming)
@@ -283,7 +284,9 @@ ssize_t http_read_client(struct session *session, struct buf *to, uint64_t span)
 		span = READ_BYTES;
 	}
 	want = MIN((size_t)MIN(span, (uint64_t)BODY_READ_BYTES), buf_room(to));
-	if (!want || login->http->client_eof || login->http->client_dry)
+	if (login->http->client_eof) /* what came before it has been used up */
+		return client_ended(session);
+	if (!want || login->http->client_dry)
 		return 0;
 	if (buf_reserve(to, want) < 0) {
 		session_close(session, REASON_INTERNAL);
