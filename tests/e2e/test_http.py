@@ -927,7 +927,7 @@ def test_HTTP_93_shutdown(http):
                 go.wait(PATIENCE)
             answer(conn, b"ok")
     node = http.node("node1", serve)
-    router = http.router([node])
+    router = http.router([node], server="threads = 1")
     with http.client(router) as idle, http.client(router) as busy:
         idle.ask()
         busy.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -138,10 +138,10 @@ def main():
            "not SEC_21 and not 200_moves and not mailclients and not 100_mb and not SES_92 and not examples")
     pytest("ThreadSanitizer", "build-tsan",
            "(150 or MAP or ADM or drain or SES_86 or SES_51 or 100_mib or random or reload or CFG_5 "
-           "or matrix_of) and not gib and not 200_moves and not must_hold")
+           "or matrix_of or HTTP_6 or HTTP_9) and not gib and not 200_moves and not must_hold")
     pytest("optimised", "build",
            "paths or dovecot or 150 or SEC_ or config or stores or must_hold or drain or mail or proxy "
-           "or examples or moves or reload")
+           "or examples or moves or reload or http")
     for build, path, sessions in (("build", "sockmap", 20000), ("build", "copy", 3000),
                                   ("build-san", "sockmap", 2000), ("build-san", "copy", 1000)):
         code, output = run("%d random sessions on %s, %s" % (sessions, path, build),
