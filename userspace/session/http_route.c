@@ -47,8 +47,7 @@ static void take_fallback(struct session *session)
 
 static void rejected(struct session *session)
 {
-	atomic_fetch_add(&session->pool->server->auth_failed, 1);
-	session_count_auth(session, AUTH_MALFORMED);
+	session_auth_failed(session, AUTH_MALFORMED);
 	session->attempts++;
 	http_answer(session, route_of(session)->from == CONFIG_EXTRACT_AUTHORIZATION ? 401 : 400,
 		REASON_PROTOCOL_ERROR);
