@@ -722,6 +722,17 @@ def test_HTTP_70_71_forwarded(http, mode, trusted, kept):
     assert head.all("X-Real-IP") == (["1.1.1.1"] if kept else [])
 
 
+def test_HTTP_71_ipv6_client(http):
+    node = http.node("node1", forwarded=True)
+    router = http.router([node], extra='[listener.six]\nprotocol = "http"\n'
+                         'bind = ["[::1]:0"]\ntls = "plain"\n')
+    with socket.create_connection(("::1", router.ports["six"]), PATIENCE) as sock:
+        sock.sendall(G.encode() + b"\r\n")
+        assert Wire(sock.recv).head().status == 200
+    head = node.requests[0][0]
+    assert head["Forwarded"] == 'for="[::1]"' and head["X-Forwarded-For"] == "::1"
+
+
 # ---- 8. hand-over ----
 
 UPGRADE = ("GET /ws HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, upgrade\r\nUpgrade: WebSocket\r\n"
@@ -927,7 +938,7 @@ def test_HTTP_93_shutdown(http):
                 go.wait(PATIENCE)
             answer(conn, b"ok")
     node = http.node("node1", serve)
-    router = http.router([node], server="threads = 1")
+    router = http.router([node], server="threads = 1") # all are told at once
     with http.client(router) as idle, http.client(router) as busy:
         idle.ask()
         busy.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -938,6 +949,7 @@ def test_HTTP_93_shutdown(http):
         got = busy.answer()
         assert (got.status, got["Connection"]) == (200, "close")
         assert busy.rest() == b""
+    router.process.wait(PATIENCE)
     router.stop()
     assert sorted(line["reason"] for line in router.session_lines()) == ["shutdown"] * 2
 

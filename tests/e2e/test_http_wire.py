@@ -22,6 +22,8 @@ LONG = os.environ.get("HOMING_LONG") == "1"
 BULK = 10 << 30 if LONG else 256 << 20
 BLOCK = bytes(range(251)) * 1044  # 262044 bytes
 GROWTH_KIB = 8192 if "-san" not in harness.BUILD else 65536
+# AddressSanitizer keeps freed memory for a while, which would be all that is measured.
+MEASURED = {"ASAN_OPTIONS": "quarantine_size_mb=1:thread_local_quarantine_size_kb=64"}
 
 H = "Host: x\r\n"
 A, B = basic("alice"), basic("bob")
@@ -232,7 +234,7 @@ def test_HTTP_31_bulk_up(http_, chunked, tls):
         conn.sock.recv(1)
     take_up = take_plain if not chunked else take_chunked
     node = http_.node("node1", serve, tls=tls)
-    router = http_.router([node], tls=tls)
+    router = http_.router([node], tls=tls, environment=MEASURED)
     with http_.client(router) as c:
         framing = "Transfer-Encoding: chunked" if chunked else "Content-Length: %d" % BULK
         c.send("PUT / HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n" % framing)
@@ -253,7 +255,7 @@ def test_HTTP_31_bulk_down(http_, chunked, tls):
         send_body(conn.send, BULK, chunked)
         conn.sock.recv(1)
     node = http_.node("node1", serve, tls=tls)
-    router = http_.router([node], tls=tls)
+    router = http_.router([node], tls=tls, environment=MEASURED)
     with http_.client(router) as c:
         watch = Watch(router)
         c.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -316,7 +318,7 @@ def test_HTTP_31_slow_clients_hold_neither_memory_nor_a_worker(http_, framing):
             taken.append(total)
             stop.wait(PATIENCE)
             return
-    router = http_.router([http_.node("node1", serve)], server="threads = 1")
+    router = http_.router([http_.node("node1", serve)], server="threads = 1", environment=MEASURED)
     slow = []
     before = rss_kib(router.process.pid)
     for _ in range(20):
@@ -352,7 +354,7 @@ def test_HTTP_31_a_slow_node_stops_the_client(http_):
         conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         stop.wait(PATIENCE)
     node = http_.node("node1", serve)
-    router = http_.router([node])
+    router = http_.router([node], environment=MEASURED)
     before = rss_kib(router.process.pid)
     with http_.client(router) as c:
         c.send("PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (64 << 20))
@@ -428,7 +430,7 @@ def curl(router, *args, tls=True, expect=0):
 @pytest.fixture
 def nginx(http_):
     nodes = [http_.nginx("node1", "127.0.0.21"), http_.nginx("node2", "127.0.0.22")]
-    router = http_.router(nodes, tls="implicit")
+    router = http_.router(nodes, tls="implicit", environment=MEASURED)
     router.map({"alice": "node1", "bob": "node2"})
     return router, nodes
 

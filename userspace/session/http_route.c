@@ -209,6 +209,8 @@ void http_route_request(struct session *session, struct http_head *head)
 	fill_request(session, head);
 	free(session->account);
 	session->account = NULL;
+	session->node = NULL;
+	session->destination = NULL;
 	session->route = -1;
 	request->route = route_find(session->snapshot->routes, head->target);
 	if (request->route < 0) {

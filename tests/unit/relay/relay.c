@@ -19,6 +19,7 @@
 static struct relay_kernel kernel;
 static enum relay_mode mode;
 static uint64_t bulk_rate, stall_ms;
+static bool one_way;
 
 struct fixture {
 	struct loop loop;
@@ -74,6 +75,7 @@ static void setup(struct fixture *f, const char *early_client, const char *early
 		.session = 1,
 		.idle_ms = idle_ms,
 		.drain_ms = 500,
+		.one_way = one_way,
 		.done = on_done,
 		.arg = f,
 	};
@@ -342,6 +344,59 @@ static void test_stop_gracefully_delivers_and_says_nothing(void **state)
 }
 
 /* One side has gone for good while nothing is asked of it: no spinning on its hang-up. */
+/* What the client says goes nowhere, early bytes included; its end reaches the node. */
+static void test_one_way(void **state)
+{
+	struct fixture f;
+	char data[64];
+	ssize_t n = -1;
+	uint64_t end = clock_mono_ms() + 10000;
+
+	(void)state;
+	one_way = true;
+	setup(&f, "early", "from ", false, 60000);
+	one_way = false;
+	assert_int_equal(send(f.client, "late", 4, 0), 4);
+	assert_int_equal(send(f.node, "node", 4, 0), 4);
+	for (size_t got = 0; got < 9 && clock_mono_ms() < end;) {
+		assert_int_equal(loop_run_once(&f.loop, 10), 0);
+		n = recv(f.client, data + got, sizeof(data) - got, MSG_DONTWAIT);
+		got += n > 0 ? (size_t)n : 0;
+	}
+	assert_memory_equal(data, "from node", 9);
+	assert_int_equal(shutdown(f.client, SHUT_WR), 0);
+	do {
+		assert_int_equal(loop_run_once(&f.loop, 10), 0);
+		n = recv(f.node, data, sizeof(data), MSG_DONTWAIT);
+	} while (n < 0 && clock_mono_ms() < end);
+	assert_int_equal(n, 0);
+	assert_int_equal(relay_bytes(f.relay, RELAY_UP), 0);
+	assert_int_equal(relay_bytes(f.relay, RELAY_DOWN), 9);
+	close(f.node);
+	f.node = -1;
+	run_until_done(&f);
+	assert_int_equal(f.end, RELAY_END_CLIENT_EOF);
+	teardown(&f);
+}
+
+/* The node's end is the end, even of a client that stays: it has drain_ms. */
+static void test_one_way_ends_with_the_node(void **state)
+{
+	struct fixture f;
+	char byte;
+
+	(void)state;
+	one_way = true;
+	setup(&f, "", "", false, 60000);
+	one_way = false;
+	close(f.node);
+	f.node = -1;
+	run_until_done(&f);
+	assert_int_equal(f.end, RELAY_END_NODE_EOF);
+	assert_true(recv(f.client, &byte, 1, 0) <= 0);
+	teardown(&f);
+}
+
 static void test_hangup_does_not_spin(void **state)
 {
 	static char block[65536];
@@ -417,6 +472,8 @@ int main(void)
 		ON("copy", test_peer_resets),
 		ON("copy", test_stop_gracefully_delivers_and_says_nothing),
 		ON("copy", test_hangup_does_not_spin),
+		ON("copy", test_one_way),
+		ON("copy", test_one_way_ends_with_the_node),
 	};
 	const struct CMUnitTest sockmap[] = {
 		ON("sockmap", test_SES_84_both_ways),
@@ -428,6 +485,7 @@ int main(void)
 		ON("sockmap", test_peer_resets),
 		ON("sockmap", test_stop_gracefully_delivers_and_says_nothing),
 		ON("sockmap", test_hangup_does_not_spin),
+		ON("sockmap", test_one_way),
 	};
 	int failed;
 
