@@ -463,6 +463,17 @@ def test_section_4_fallback(http):
         assert c.ask("/f/", basic("unknown"))["X-Node"] == "node1" # looked up: the default
 
 
+def test_section_5_bearer_tokens_name_their_account(two, http):
+    """As for mail: the claims route, the node judges (SES-41)."""
+    router, _ = two
+    router.map({"alice@example.com": "node1", "bob@example.com": "node2"})
+    with http.client(router) as c:
+        for user, node in (("alice", "node1"), ("bob", "node2")):
+            field = "Authorization: Bearer %s\r\n" % harness.jwt({"email": user + "@example.com"})
+            got = c.ask("/", field)
+            assert got["X-Node"] == node and field.encode() in got.body
+
+
 def test_section_5_basic_is_normalised_and_forwarded_unchanged(two, http):
     router, _ = two
     router.map({"alice@example.com": "node2"})
