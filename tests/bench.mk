@@ -31,3 +31,8 @@ bench-relay: all $(BENCH_PROGRAMS)
 bench-logins: all
 	@HOMING_BUILD=$(abspath $(BUILD)) /usr/bin/python3 tests/bench/logins.py
 .PHONY: bench-logins
+
+# CPU per HTTP request beside nginx and HAProxy; needs them and wrk.
+bench-http: all
+	@HOMING_BUILD=$(abspath $(BUILD)) /usr/bin/python3 tests/bench/http_requests.py
+.PHONY: bench-http

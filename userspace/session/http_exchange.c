@@ -493,9 +493,18 @@ static bool wants_response(const struct session *session)
 
 static int move_down(struct session *session)
 {
+	struct http *http = session->login->http;
+	int r;
+
 	if (!wants_response(session))
 		return 0;
-	return session->login->http->request.status ? move_body(session) : move_head(session);
+	if (http->request.status)
+		return move_body(session);
+	r = move_head(session);
+	/* What of the body came with the head leaves with it. */
+	if (r > 0 && http->request.status && http->leg->in.len && wants_response(session))
+		return move_body(session) < 0 ? -1 : 1;
+	return r;
 }
 
 /* ---- both ---- */
