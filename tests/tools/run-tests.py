@@ -103,7 +103,8 @@ def main():
            ["tests/e2e", "-k", "(150 or MAP or ADM or SES_86 or SES_51 or 100_mib or random) "
             "and not gib and not 200_moves"])
     pytest("end to end, optimised build", "build", ["tests/e2e", "-k",
-                                                    "paths or dovecot or 150 or SEC_ or config or stores"])
+                                                    "paths or dovecot or 150 or SEC_ or config or stores "
+                                                    "or HTTP_31 or nginx"])
     for build, path, sessions in (("build", "sockmap", 20000), ("build", "copy", 3000),
                                   ("build-san", "sockmap", 2000), ("build-san", "copy", 1000)):
         code, output = run("%d random sessions on %s, %s" % (sessions, path, build),
