@@ -5,14 +5,13 @@ byte, real nginx nodes."""
 import base64
 import contextlib
 import os
-import re
 import socket
-import ssl
 import subprocess
-import threading
+
+import pytest
 
 import harness
-from harness import PATIENCE, ScriptedNode, free_port, wait_until
+from harness import ScriptedNode, free_port, wait_until
 
 
 def basic(login, password="pw"):
@@ -300,3 +299,41 @@ class NginxNode:
                 self.process.kill()
                 self.process.wait()
         self.process.stderr.close()
+
+
+# ---- what the tests share ----
+
+@pytest.fixture
+def http(make, workspace):
+    things = HttpMake(make, workspace)
+    yield things
+    things.close()
+
+
+@pytest.fixture
+def two(http):
+    """alice on node1, bob on node2."""
+    nodes = [http.node("node1"), http.node("node2")]
+    router = http.router(nodes)
+    router.map({"alice": "node1", "bob": "node2"})
+    return router, nodes
+
+
+def refused(client, status):
+    """The router's own answer, to the byte, and the end."""
+    data = client.rest()
+    reason = {400: "Bad Request", 401: "Unauthorized", 404: "Not Found",
+              405: "Method Not Allowed", 408: "Request Timeout", 417: "Expectation Failed",
+              431: "Request Header Fields Too Large", 502: "Bad Gateway",
+              503: "Service Unavailable", 504: "Gateway Timeout",
+              505: "HTTP Version Not Supported"}[status]
+    body = "%d %s" % (status, reason)
+    more = {401: "WWW-Authenticate: Basic realm=\"Homing\", charset=\"UTF-8\"\r\n"
+                 "WWW-Authenticate: Bearer\r\n", 503: "Retry-After: 5\r\n"}.get(status, "")
+    wanted = ("HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
+              "%sConnection: close\r\n\r\n%s" % (body, len(body), more, body)).encode()
+    assert data == wanted, data
+
+
+def nothing_reached(nodes):
+    assert [node.everything() for node in nodes] == [[] for _ in nodes]

@@ -487,24 +487,21 @@ static bool wants_response(const struct session *session)
 {
 	const struct http_request *request = &session->login->http->request;
 
-	return session->login->out.len < HTTP_HIGH_BYTES &&
+	return !request->cut && session->login->out.len < HTTP_HIGH_BYTES &&
 		(!request->status || !http_body_is_done(&request->down));
 }
 
+/* As much as there is, so that a short response goes to the client in one piece. */
 static int move_down(struct session *session)
 {
 	struct http *http = session->login->http;
-	int r;
+	int moved = 0, r = 1;
 
-	if (!wants_response(session))
-		return 0;
-	if (http->request.status)
-		return move_body(session);
-	r = move_head(session);
-	/* What of the body came with the head leaves with it. */
-	if (r > 0 && http->request.status && http->leg->in.len && wants_response(session))
-		return move_body(session) < 0 ? -1 : 1;
-	return r;
+	while (r > 0 && wants_response(session) && http->turn_bytes <= HTTP_TURN_BYTES) {
+		r = http->request.status ? move_body(session) : move_head(session);
+		moved |= r;
+	}
+	return r < 0 ? -1 : moved;
 }
 
 /* ---- both ---- */

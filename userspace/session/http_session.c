@@ -66,7 +66,7 @@ void session_http_start(struct session *session)
 	list_init(&login->http->idle);
 	login->http->close_reason = REASON_CLIENT_EOF;
 	find_peer(session, login->http);
-	login->in.limit = (uint32_t)in_bytes;
+	login->in.limit = (uint32_t)in_bytes + 1; /* one byte too many is seen, not waited for */
 	login->out.limit = 0; /* a head, and what HTTP_HIGH_BYTES lets through */
 	session_set_state(session, S_FIRST_HEAD);
 	session_http_run(session); /* TLS may hold bytes for which no event will come */
