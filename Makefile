@@ -143,4 +143,4 @@ install: all
 clean:
 	rm -rf build build-san build-tsan build-fuzz
 
--include $(shell test -d $(BUILD) && find $(BUILD) -name '*.d')
+-include $(shell test -d $(BUILD) && find $(BUILD) -type f -name '*.d' -not -path '*/packages/*' -not -path '*/clients/*' -not -path '*/vm/*')
