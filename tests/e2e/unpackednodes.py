@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real Cyrus nodes. Debian's packages conflict with Dovecot's, so they are not installed: apt
+"""Real Cyrus and Courier nodes. Debian's packages conflict with Dovecot's, so they are not installed: apt
 downloads them into a cache, they are unpacked, and the servers run in a mount and process namespace
 of their own in which the unpacked files lie over the machine's. Standard library only."""
 
@@ -82,10 +82,10 @@ def unpacked(packages):
 
 # ---- servers in a namespace ----
 
-# /usr and /etc: the unpacked files over the machine's, none of them written to.
+# /usr and /etc: the node's files over the unpacked ones over the machine's, none written to.
 ENTER = """set -e
 mount --make-rprivate /
-mount -t overlay overlay -o ro,lowerdir={root}/usr:/usr /usr
+mount -t overlay overlay -o ro,lowerdir={dir}/usr:{root}/usr:/usr /usr
 mount -t overlay overlay -o ro,lowerdir={dir}/etc:{root}/etc:/etc /etc
 mount -t tmpfs -o mode=755 tmpfs /run
 mount -t tmpfs -o mode=755 tmpfs {dir}/dev
@@ -110,7 +110,7 @@ class UnpackedNode:
     def __init__(self, workspace, name, address, users):
         self.workspace, self.name, self.address, self.users = workspace, name, address, users
         self.dir = workspace.mkdir(name)
-        for sub in ("etc", "dev", "data"):
+        for sub in ("usr", "etc", "dev", "data"):
             workspace.mkdir(name + "/" + sub)
             os.chmod(os.path.join(self.dir, sub), 0o755)
         self.cert, self.key, self.pin = workspace.certificate(name, [name + ".test"])
@@ -259,3 +259,86 @@ class CyrusNode(UnpackedNode):
             "printf %%s '%s' | saslpasswd2 -p -c -f {dir}/data/sasldb2 -u %s %s\n" % (
                 (password, *reversed(user.split("@")))) for user, password in users.items())
         self.run(passwords + "chown cyrus {dir}/data/sasldb2\nexec cyrmaster -D\n")
+
+
+# ---- Courier ----
+
+# What is set behind Debian's own settings.
+COURIER_SETTINGS = {
+    "imapd": """
+ADDRESS={address}
+PORT={imap[0]}
+MAXDAEMONS=200
+MAXPERIP=200
+IMAP_CAPABILITY="$IMAP_CAPABILITY AUTH=PLAIN"
+""",
+    "imapd-ssl": """
+SSLADDRESS={address}
+SSLPORT={imap[1]}
+TLS_CERTFILE={dir}/both.pem
+TLS_CACHEFILE=
+""",
+    "pop3d": """
+ADDRESS={address}
+PORT={pop3[0]}
+MAXDAEMONS=200
+MAXPERIP=200
+POP3AUTH="PLAIN"
+POP3AUTH_TLS="PLAIN"
+""",
+    "pop3d-ssl": """
+SSLADDRESS={address}
+SSLPORT={pop3[1]}
+TLS_CERTFILE={dir}/both.pem
+TLS_CACHEFILE=
+""",
+    "authdaemonrc": """
+authmodulelist="authuserdb"
+daemons=2
+""",
+}
+
+COURIER_START = """
+mount --bind {dir}/courier /etc/courier
+mkdir -p /run/courier/authdaemon
+chown -R courier /run/courier
+makeuserdb
+authdaemond start
+for server in imapd imapd-ssl pop3d pop3d-ssl; do
+  /usr/sbin/$server start
+done
+sleep infinity &
+wait
+"""
+
+
+class CourierNode(UnpackedNode):
+    """Courier IMAP 5.0 and POP3 with passwords in userdb."""
+
+    PROTOCOLS = ("imap", "pop3")
+    PACKAGES = ("courier-imap", "courier-pop", "courier-authdaemon", "courier-authlib-userdb")
+
+    def __init__(self, workspace, name, address, users):
+        super().__init__(workspace, name, address, users)
+        self.account("courier")
+        with open(self.cert, encoding="ascii") as cert, open(self.key, encoding="ascii") as key:
+            self.write("both.pem", cert.read() + key.read())
+        os.makedirs(self.dir + "/usr/bin")
+        os.symlink("makedat.courier", self.dir + "/usr/bin/makedat") # of update-alternatives
+        shutil.copytree(unpacked(self.PACKAGES) + "/etc/courier", self.dir + "/courier")
+        values = {"address": address, "dir": self.dir, **self.ports}
+        for file, text in COURIER_SETTINGS.items():
+            with open(os.path.join(self.dir, "courier", file), "a", encoding="ascii") as f:
+                f.write(text.format(**values))
+        for user in users:
+            for sub in ("", "/Maildir", "/Maildir/cur", "/Maildir/new", "/Maildir/tmp"):
+                workspace.mkdir(name + "/data/" + user + sub)
+        self.write("courier/userdb", "".join(self._row(*pair) for pair in users.items()))
+        os.chown(self.dir + "/courier/userdb", 0, 0)
+        self.run(COURIER_START)
+
+    def _row(self, user, password):
+        hashed = subprocess.run(["openssl", "passwd", "-5", "-stdin"], input=password, text=True,
+                                check=True, capture_output=True).stdout.strip()
+        return "%s\tuid=%d|gid=%d|home=%s/data/%s|systempw=%s\n" % (
+            user, self.workspace.uid, self.workspace.gid, self.dir, user, hashed)

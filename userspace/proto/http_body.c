@@ -73,6 +73,20 @@ static int extension_byte(struct http_body *body, char c)
 	return 0;
 }
 
+static int put_size(uint64_t size, struct buf *out)
+{
+	char line[SIZE_DIGITS + 2];
+	size_t at = sizeof(line);
+
+	line[--at] = '\n';
+	line[--at] = '\r';
+	do {
+		line[--at] = "0123456789abcdef"[size & 15];
+		size >>= 4;
+	} while (size);
+	return buf_append(out, line + at, sizeof(line) - at);
+}
+
 static int size_complete(struct http_body *body, char c, struct buf *out)
 {
 	uint64_t size = body->left;
@@ -81,7 +95,7 @@ static int size_complete(struct http_body *body, char c, struct buf *out)
 		return -EBADMSG;
 	body->line_bytes = body->digits = 0;
 	body->state = size ? HTTP_BODY_DATA : HTTP_BODY_TRAILER;
-	return buf_printf(out, "%llx\r\n", (unsigned long long)size);
+	return put_size(size, out);
 }
 
 static int framing_byte(struct http_body *body, char c, struct buf *out)
