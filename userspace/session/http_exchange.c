@@ -378,6 +378,17 @@ static void forget_request(struct session *session)
 	request->head = NULL;
 }
 
+/* Section 8. The chunks of an event stream go on as they come: the client was told that nothing follows
+ * them, and leaves when it has the last one. */
+static bool may_hand_over(const struct session *session, enum http_framing framing)
+{
+	const struct http *http = session->login->http;
+
+	return (framing == HTTP_UNTIL_CLOSE ||
+		       (framing == HTTP_CHUNKED && http->request.streaming)) &&
+		!http->client_eof && !http->leg->out.len && http_body_is_done(&http->request.up);
+}
+
 static int got_final(struct session *session, const struct http_head *head)
 {
 	struct http *http = session->login->http;
@@ -393,10 +404,7 @@ static int got_final(struct session *session, const struct http_head *head)
 	buf_consume(&http->leg->in, head->length);
 	count_answer(session, head->status);
 	forget_request(session);
-	if (framing == HTTP_UNTIL_CLOSE && !http->client_eof && !http->leg->out.len &&
-		http_body_is_done(&request->up))
-		return hand_over(session, true);
-	return 1;
+	return may_hand_over(session, framing) ? hand_over(session, true) : 1;
 }
 
 /* Returns 0 when more of it is needed. */
