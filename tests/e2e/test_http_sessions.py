@@ -140,6 +140,21 @@ def test_section_8_client_leaves_an_event_stream(http, framing):
     router.wait_idle()
 
 
+@pytest.mark.parametrize("framing", ["", "Transfer-Encoding: chunked\r\n"])
+def test_HTTP_96_half_closed_client_of_an_event_stream(http, framing):
+    def serve(conn):
+        Wire(conn.read).head()
+        time.sleep(0.2) # the end of the client's side is there before the answer
+        conn.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n%s\r\n" % framing)
+        conn.send("3\r\n1\n\n\r\n0\r\n\r\n" if framing else "1\n\n")
+    router = http.router([http.node("node1", serve)])
+    with http.client(router) as c:
+        c.send(G + "\r\n")
+        c.sock.shutdown(socket.SHUT_WR)
+        got = c.answer()
+        assert got.body == b"1\n\n"
+
+
 @pytest.mark.parametrize("tls", ["plain", "implicit"])
 def test_section_8_until_close(http, tls):
     body = bytes(range(256)) * 4096
