@@ -4,6 +4,7 @@
 import base64
 import hashlib
 import http.client as http_client
+import os
 import socket
 import subprocess
 import threading
@@ -15,6 +16,7 @@ import harness
 from harness import PATIENCE, wait_until
 from http_nodes import (ROUTE, Wire, answer, basic, http, nothing_reached,  # noqa: F401
                         refused, serve_http, two)
+from test_sessions import memory_holds
 
 G = "GET / HTTP/1.1\r\nHost: x\r\n"
 
@@ -430,3 +432,24 @@ def metrics(router):
                                        timeout=PATIENCE)
     conn.request("GET", "/metrics", headers={"Authorization": "Bearer " + harness.TOKEN})
     return conn.getresponse().read().decode()
+
+
+@pytest.mark.parametrize("tls", ["plain", "implicit"])
+def test_SEC_21_authorization_is_gone_from_memory(http, tls):
+    """HTTP-53: once a request is over, nothing of its Authorization field is kept."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root to read another process's memory")
+    def serve(conn):
+        wire = Wire(conn.read)
+        while True:
+            wire.body(wire.head())
+            answer(conn, b"ok")
+    router = http.router([http.node("node1", serve, tls=tls)], tls=tls, server="threads = 1")
+    password = "Unm1stakable-%d" % os.getpid()
+    field = basic("alice", password)
+    with http.client(router) as c:
+        assert c.ask("/", field).status == c.ask("/", field, "POST", b"body").status == 200
+        pid = router.process.pid
+        assert memory_holds(pid, b"SELECT node FROM account_nodes") # the search does find things
+        for needle in (password.encode(), field.split()[2].encode()[12:]):
+            assert memory_holds(pid, needle) == []
