@@ -4,6 +4,7 @@
 import base64
 import hashlib
 import http.client as http_client
+import os
 import socket
 import subprocess
 import threading
@@ -15,6 +16,7 @@ import harness
 from harness import PATIENCE, wait_until
 from http_nodes import (ROUTE, Wire, answer, basic, http, nothing_reached,  # noqa: F401
                         refused, serve_http, two)
+from test_sessions import memory_holds
 
 G = "GET / HTTP/1.1\r\nHost: x\r\n"
 
@@ -140,6 +142,21 @@ def test_section_8_client_leaves_an_event_stream(http, framing):
         c.wire.head()
     wait_until(lambda: getattr(node.connections[0], "saw_end", False))
     router.wait_idle()
+
+
+@pytest.mark.parametrize("framing", ["", "Transfer-Encoding: chunked\r\n"])
+def test_HTTP_96_half_closed_client_of_an_event_stream(http, framing):
+    def serve(conn):
+        Wire(conn.read).head()
+        time.sleep(0.2) # the end of the client's side is there before the answer
+        conn.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n%s\r\n" % framing)
+        conn.send("3\r\n1\n\n\r\n0\r\n\r\n" if framing else "1\n\n")
+    router = http.router([http.node("node1", serve)])
+    with http.client(router) as c:
+        c.send(G + "\r\n")
+        c.sock.shutdown(socket.SHUT_WR)
+        got = c.answer()
+        assert got.body == b"1\n\n"
 
 
 @pytest.mark.parametrize("tls", ["plain", "implicit"])
@@ -417,3 +434,24 @@ def metrics(router):
                                        timeout=PATIENCE)
     conn.request("GET", "/metrics", headers={"Authorization": "Bearer " + harness.TOKEN})
     return conn.getresponse().read().decode()
+
+
+@pytest.mark.parametrize("tls", ["plain", "implicit"])
+def test_SEC_21_authorization_is_gone_from_memory(http, tls):
+    """HTTP-53: once a request is over, nothing of its Authorization field is kept."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root to read another process's memory")
+    def serve(conn):
+        wire = Wire(conn.read)
+        while True:
+            wire.body(wire.head())
+            answer(conn, b"ok")
+    router = http.router([http.node("node1", serve, tls=tls)], tls=tls, server="threads = 1")
+    password = "Unm1stakable-%d" % os.getpid()
+    field = basic("alice", password)
+    with http.client(router) as c:
+        assert c.ask("/", field).status == c.ask("/", field, "POST", b"body").status == 200
+        pid = router.process.pid
+        assert memory_holds(pid, b"SELECT node FROM account_nodes") # the search does find things
+        for needle in (password.encode(), field.split()[2].encode()[12:]):
+            assert memory_holds(pid, needle) == []

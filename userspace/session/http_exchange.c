@@ -268,7 +268,7 @@ static int move_up(struct session *session)
 	struct http *http = session->login->http;
 	int moved = 0, r;
 
-	if (http->request.streaming)
+	if (http->request.streaming && !http->client_eof)
 		moved = drop_input(session);
 	else if (wants_body(session))
 		moved = read_body(session);
