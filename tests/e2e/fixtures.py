@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures of the end-to-end tests, here and in the virtual machines."""
+import contextlib
 import ctypes
 import os
 import signal
@@ -49,22 +50,29 @@ def make(workspace):
         thing.close()
 
 
-@pytest.fixture
-def network():
-    """A network namespace of the test's own; returns a function that sets a sysctl in it."""
+@contextlib.contextmanager
+def own_network():
+    """This thread and what it starts are in a new network namespace, with nothing but loopback."""
     libc = ctypes.CDLL(None, use_errno=True)
     before = os.open("/proc/self/ns/net", os.O_RDONLY)
     assert libc.unshare(CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
     try:
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-
-        def sysctl(name, value):
-            with open("/proc/sys/" + name.replace(".", "/"), "w", encoding="ascii") as f:
-                f.write(value)
-        yield sysctl
+        yield
     finally:
         assert libc.setns(before, CLONE_NEWNET) == 0
         os.close(before)
+
+
+@pytest.fixture
+def network():
+    """A network namespace of the test's own; returns a function that sets a sysctl in it."""
+    def sysctl(name, value):
+        with open("/proc/sys/" + name.replace(".", "/"), "w", encoding="ascii") as f:
+            f.write(value)
+
+    with own_network():
+        yield sysctl
 
 
 @pytest.hookimpl(hookwrapper=True)

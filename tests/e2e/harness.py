@@ -89,8 +89,9 @@ class Workspace:
         self.own(path)
         return path
 
-    def certificate(self, name, names, days=30, key="ec"):
-        """A self-signed certificate (negative days: expired); returns (cert path, key path, SHA-256 of the DER)."""
+    def certificate(self, name, names, days=30, key="ec", issuer=None, authority=False):
+        """A certificate (negative days: expired), self-signed or by an issuer that this returned, made
+        with authority; returns (cert path, key path, SHA-256 of the DER)."""
         cert, keyfile = (os.path.join(self.path, name + s) for s in (".pem", ".key"))
         algorithm = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
         if key == "rsa":
@@ -98,9 +99,13 @@ class Workspace:
         request = cert + ".csr"
         subprocess.run(["openssl", "req", "-new", *algorithm, "-nodes", "-keyout", keyfile, "-out",
                         request, "-subj", "/CN=" + names[0], "-addext",
-                        "subjectAltName=" + ",".join("DNS:" + n for n in names)],
+                        "subjectAltName=" + ",".join("DNS:" + n for n in names),
+                        *(["-addext", "basicConstraints=critical,CA:TRUE"] if authority else [])],
                        check=True, capture_output=True)
-        subprocess.run(["openssl", "x509", "-req", "-in", request, "-signkey", keyfile, "-days",
+        signer = ["-signkey", keyfile]
+        if issuer:
+            signer = ["-CA", issuer[0], "-CAkey", issuer[1], "-CAcreateserial"]
+        subprocess.run(["openssl", "x509", "-req", "-in", request, *signer, "-days",
                         str(days), "-copy_extensions", "copy", "-out", cert],
                        check=True, capture_output=True)
         for path in (cert, keyfile):
@@ -137,7 +142,7 @@ auth_verbose = yes
 mail_location = maildir:{dir}/mail/%u
 mail_max_userip_connections = 0
 first_valid_uid = 1
-haproxy_trusted_networks = 127.0.0.0/8
+haproxy_trusted_networks = {trusted}
 haproxy_timeout = 5s
 login_log_format_elements = user=<%u> rip=%r lip=%l mpid=%e %c
 passdb {{
@@ -233,17 +238,18 @@ def jwt(claims, key=OAUTH_KEY):
 
 class DovecotNode:
     """A real Dovecot on a loopback address of its own, with its own data and log. protocols are
-    names of the router's configuration; relay_port: where submission sends mails."""
+    names of the router's configuration; relay_port: where submission sends mails; ports: (plain, TLS)
+    of each protocol, certificate: what certificate() returned, trusted: who may send PROXY headers."""
 
     def __init__(self, workspace, name, address, users, haproxy=True, protocols=("imap",),
-                 relay_port=25):
+                 relay_port=25, ports=None, certificate=None, trusted="127.0.0.0/8"):
         self.name, self.address, self.protocols = name, address, protocols
         self.dir = workspace.mkdir(name)
         for sub in ("run", "state", "mail"):
             os.mkdir(os.path.join(self.dir, sub))
             workspace.own(os.path.join(self.dir, sub))
-        self.cert, self.key, self.pin = workspace.certificate(name, [name + ".test"])
-        self.ports = {p: (free_port(address), free_port(address)) for p in protocols}
+        self.cert, self.key, self.pin = certificate or workspace.certificate(name, [name + ".test"])
+        self.ports = ports or {p: (free_port(address), free_port(address)) for p in protocols}
         services = "".join(DOVECOT_SERVICE.format(
             login=DOVECOT_NAMES[p][0], listener=DOVECOT_NAMES[p][1], plain_port=self.ports[p][0],
             tls_port=self.ports[p][1], ready=1 if p == "imap" else 0,
@@ -259,7 +265,7 @@ class DovecotNode:
             dir=self.dir, address=address, user=workspace.user, group=workspace.group,
             uid=workspace.uid, gid=workspace.gid, cert=self.cert, key=self.key,
             protocols=" ".join("sieve" if p == "managesieve" else p for p in protocols),
-            relay_port=relay_port, services=services))
+            relay_port=relay_port, services=services, trusted=trusted))
         self.log_path = os.path.join(self.dir, "dovecot.log")
         self.process = subprocess.Popen(["dovecot", "-F", "-c", conf], stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)

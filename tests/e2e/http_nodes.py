@@ -218,7 +218,7 @@ pid {dir}/pid;
 {user}
 events {{ worker_connections 512; }}
 http {{
-  log_format all '$http_host $proxy_protocol_addr $request $status $http_x_forwarded_for';
+  log_format all '$http_host $proxy_protocol_addr $request $status $http_x_forwarded_for $remote_user';
   access_log {dir}/access.log all;
   client_body_temp_path {dir}/tmp;
   client_max_body_size 0;
@@ -233,6 +233,7 @@ http {{
     ssl_certificate {cert};
     ssl_certificate_key {key};
     root {dir}/www;
+    {auth}
     add_header X-Node {name} always;
     location / {{
       dav_methods PUT DELETE MKCOL COPY MOVE;
@@ -245,18 +246,24 @@ http {{
 
 
 class NginxNode:
-    """A real nginx with WebDAV, on a loopback address of its own."""
+    """A real nginx with WebDAV, on an address of its own. ports: (plain, TLS); certificate: what
+    certificate() returned; users: with passwords, who may log in; without, nobody has to."""
 
-    def __init__(self, workspace, name, address, proxy=True):
+    def __init__(self, workspace, name, address, proxy=True, ports=None, certificate=None,
+                 users=None):
         self.name, self.address, self.proxy = name, address, proxy
         self.dir = workspace.mkdir(name)
         for sub in ("www", "tmp"):
             os.mkdir(os.path.join(self.dir, sub))
             workspace.own(os.path.join(self.dir, sub))
-        self.cert, self.key, self.pin = workspace.certificate(name, [name + ".test"])
-        self.plain_port, self.tls_port = free_port(address), free_port(address)
+        self.cert, self.key, self.pin = certificate or workspace.certificate(name, [name + ".test"])
+        self.plain_port, self.tls_port = ports or (free_port(address), free_port(address))
+        auth = ""
+        if users:
+            auth = 'auth_basic "mail";\n    auth_basic_user_file %s;' % workspace.write(
+                name + "/htpasswd", "".join("%s:{PLAIN}%s\n" % pair for pair in users.items()))
         conf = workspace.write(name + "/nginx.conf", NGINX_CONF.format(
-            dir=self.dir, address=address, name=name, cert=self.cert, key=self.key,
+            dir=self.dir, address=address, name=name, cert=self.cert, key=self.key, auth=auth,
             plain_port=self.plain_port, tls_port=self.tls_port,
             proxy="proxy_protocol" if proxy else "",
             user="user %s %s;" % (workspace.user, workspace.group) if os.geteuid() == 0 else ""))

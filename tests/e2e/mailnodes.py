@@ -107,7 +107,7 @@ maillog_file_prefixes = {dir}
 myhostname = {name}.test
 mydestination =
 inet_interfaces = loopback-only
-inet_protocols = ipv4
+inet_protocols = all
 mynetworks = 127.0.0.0/8
 alias_maps =
 local_recipient_maps =
@@ -169,9 +169,10 @@ postlog unix-dgram n - n - 1 postlogd
 
 class PostfixNode:
     """A real Postfix. Passwords are checked by a Dovecot node's auth socket; mails go to transport,
-    "smtp:[ADDRESS]:PORT" or "lmtp:inet:ADDRESS:PORT"."""
+    "smtp:[ADDRESS]:PORT" or "lmtp:inet:ADDRESS:PORT". ports and certificate: as of a DovecotNode."""
 
-    def __init__(self, workspace, name, address, dovecot, transport, proxy=True, xclient=False):
+    def __init__(self, workspace, name, address, dovecot, transport, proxy=True, xclient=False,
+                 ports=None, certificate=None):
         self.name, self.address = name, address
         # Postfix wants every directory above its own to be root's.
         self.dir = os.path.join("/tmp", os.path.basename(workspace.path) + "-" + name)
@@ -179,8 +180,9 @@ class PostfixNode:
         for sub in ("spool", "data", "etc"):
             os.mkdir(os.path.join(self.dir, sub), 0o755)
         shutil.chown(self.dir + "/data", "postfix")
-        self.cert, self.key, self.pin = workspace.certificate(name, [name + ".test"])
-        self.ports = {p: (free_port(address), free_port(address)) for p in ("smtp", "submission")}
+        self.cert, self.key, self.pin = certificate or workspace.certificate(name, [name + ".test"])
+        self.ports = ports or {p: (free_port(address), free_port(address))
+                               for p in ("smtp", "submission")}
         values = {"dir": self.dir, "name": name, "address": address, "transport": transport,
                   "cert": self.cert, "key": self.key, "auth": dovecot.dir + "/run/auth-client",
                   "xclient": "127.0.0.0/8" if xclient else "",
