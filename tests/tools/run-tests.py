@@ -141,7 +141,7 @@ def main():
            "or matrix_of or HTTP_6 or HTTP_9) and not gib and not 200_moves and not must_hold")
     pytest("optimised", "build",
            "paths or dovecot or 150 or SEC_ or config or stores or must_hold or drain or mail or proxy "
-           "or examples or moves or reload or http")
+           "or examples or moves or reload or http or seed")
     for build, path, sessions in (("build", "sockmap", 20000), ("build", "copy", 3000),
                                   ("build-san", "sockmap", 2000), ("build-san", "copy", 1000)):
         code, output = run("%d random sessions on %s, %s" % (sessions, path, build),
