@@ -13,7 +13,7 @@ import pytest
 import harness
 import mailnodes
 import unpackednodes
-from harness import PATIENCE
+from harness import PATIENCE, wait_until
 from mailnodes import MailClient, Refused, b64, sasl_messages
 from unpackednodes import CourierNode, CyrusNode
 
@@ -142,10 +142,14 @@ def sieve_session(router, leg, mech, user):
 SESSIONS = {"imap": imap_session, "pop3": pop3_session, "managesieve": sieve_session}
 
 
+def listeners(protocols):
+    return {p + "-" + leg: (leg, "", p) for p in protocols for leg in LEGS}
+
+
 def matrix(make, nodes, protocols, node_leg):
     """Client legs x mechanisms x right and wrong password x two nodes."""
-    router = make.router([n.toml(node_leg) for n in nodes], default="node1", listeners={
-        p + "-" + leg: (leg, "", p) for p in protocols for leg in LEGS})
+    router = make.router([n.toml(node_leg) for n in nodes], default="node1",
+                         listeners=listeners(protocols))
     router.map({user: node.name for user, node in zip(USERS, nodes)})
     rows = [(p, leg, mech, user, node.name) for p in protocols for mech in MECHS[p]
             for leg, (user, node) in itertools.product(LEGS, zip(USERS, nodes))]
@@ -166,6 +170,20 @@ def matrix(make, nodes, protocols, node_leg):
 def test_cyrus(make, cyrus, node_leg):
     """IMAP, POP3 and ManageSieve; implicit TLS is not among what timsieved can do."""
     matrix(make, cyrus, ("imap", "pop3", "managesieve"), node_leg)
+
+
+def test_cyrus_logs_the_address_that_ID_names(make, cyrus):
+    """docs/cyrus.md: it knows neither the PROXY header nor XCLIENT; of ID it keeps a log line."""
+    node, protocols = cyrus[0], ("imap", "pop3", "managesieve")
+    router = make.router([node.toml(forwarding="xclient")], default=node.name,
+                         listeners=listeners(protocols))
+    for protocol in protocols:
+        client = mailnodes.connect(router, protocol + "-implicit", protocol, "implicit",
+                                   source="127.0.3.7")
+        client.login("PLAIN", "alice@example.com", USERS["alice@example.com"])
+        client.works()
+        client.quit()
+    wait_until(lambda: any('"x-originating-ip" "127.0.3.7"' in x for x in node.lines))
 
 
 @pytest.mark.parametrize("node_leg", NODE_LEGS)
