@@ -125,14 +125,14 @@ static int add_stats(void *arg, json_t *object)
 	r |= json_object_set_new(
 		object, "rejected_limit", json_integer(load(&server->rejected_limit)));
 	r |= json_object_set_new(object, "auth_failed", json_integer(load(&server->auth_failed)));
-	r |= json_object_set_new(
-		object, "regex_limited", json_integer(load(&server->regex_limited)));
 	r |= json_object_set_new(object, "held", json_integer(load(&server->held)));
 	r |= json_object_set_new(object, "nodes", nodes_json(server));
 	r |= json_object_set_new(object, "listeners", listeners_json(server));
 	r |= json_object_set_new(object, "paths", paths_json(server));
 	r |= json_object_set_new(object, "splice", splice_json(server));
 	r |= json_object_set_new(object, "probe", probe_json(server));
+	r |= json_object_set_new(
+		object, "regex_limited", json_integer(load(&server->regex_limited)));
 	return r ? -ENOMEM : 0;
 }
 
