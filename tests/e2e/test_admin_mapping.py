@@ -150,8 +150,9 @@ def test_ADM_20_21_22_25_parameters(pair):
 # ---- stats, destinations, mappings ----
 
 def test_section_5_2_stats(pair):
-    router = pair[0].router(pair[1])
-    router.map({"alice": "node2"})
+    router = pair[0].router(pair[1], start=False)
+    router.map({"alice": "node2"}) # before the start: a change seen late would be another miss
+    router.start()
     for _ in range(4):
         login(router, "alice")
     stats = router.stats()
