@@ -151,7 +151,7 @@ def test_HTTP_51_regex_limits_are_counted(http):
     assert router.stats()["regex_limited"] == 1
 
 
-def test_HTTP_54_hold(two, http):
+def test_HTTP_54_91_hold(two, http):
     router, _ = two
     router.admin("POST", "/connections/delay?identifier=alice&seconds=2")
     with http.client(router) as c, http.client(router) as gone:

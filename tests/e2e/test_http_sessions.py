@@ -48,7 +48,7 @@ def serve_websocket(conn):
 
 @pytest.mark.parametrize("tls", ["plain", "implicit"])
 @pytest.mark.parametrize("node_tls", ["plain", "implicit"])
-def test_section_8_websocket(http, tls, node_tls):
+def test_HTTP_80_websocket(http, tls, node_tls):
     node = http.node("node1", serve_websocket, tls=node_tls)
     router = http.router([node], tls=tls)
     with http.client(router) as c:
