@@ -132,7 +132,7 @@ def test_HTTP_60_two_accounts_interleaved(http_, tls):
     nodes = [http_.node("node1"), http_.node("node2")]
     router = http_.router(nodes, tls=tls, http="max_keepalive_requests = 0")
     router.map({"alice": "node1", "bob": "node2"})
-    rounds = 3000
+    rounds = 10000
     with http_.client(router) as c:
         for start in range(0, rounds, 50):
             text, wanted = b"", []
