@@ -3,6 +3,7 @@
 Real servers; the same tests on both where the rule is the same."""
 
 import os
+import sqlite3
 import statistics
 import subprocess
 import threading
@@ -676,3 +677,29 @@ def try_put(any_store, account, node):
         return True
     except (AssertionError, subprocess.CalledProcessError): # it is still starting
         return False
+
+
+# ---- SQLite ----
+
+def test_a_write_survives_a_connection_that_cannot_write(make):
+    """Opened while the journal was another user's, as in the moment in which a tool run by root makes it, a
+    connection is good for reading alone. It is not kept for the write that comes later."""
+    router = make.router([make.node("node1"), make.node("node2")], start=False)
+    db = sqlite3.connect(router.db)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("INSERT INTO account_nodes VALUES ('alice', 'node2')")
+    db.commit()
+    journals = [router.db + "-wal", router.db + "-shm"]
+    for path in journals:
+        os.chown(path, 0, 0)
+        os.chmod(path, 0o644)
+    router.start()
+    with router.client() as c:
+        c.line()
+        assert c.command("a LOGIN alice pw")[-1].startswith("a OK")
+    for path in journals:
+        router.workspace.own(path)
+    assert router.admin("PUT", "/mappings?identifier=bob&destination=node2")[0] == 200
+    assert db.execute("SELECT node FROM account_nodes WHERE identifier = 'bob'").fetchall() == [
+        ("node2",)]
+    db.close()

@@ -41,6 +41,7 @@ struct store_sqlite {
 	dev_t dev;
 	ino_t ino;
 	uint64_t deadline_ms;
+	bool write_refused; /* by the last error */
 };
 
 /* ---- database ---- */
@@ -160,6 +161,7 @@ static void set_error(struct store_sqlite *store, struct store_request *request,
 {
 	bool late = clock_mono_ms() >= request->deadline_ms;
 
+	store->write_refused = (code & 0xff) == SQLITE_READONLY;
 	request->result =
 		late && (code == SQLITE_BUSY || code == SQLITE_INTERRUPT || code == SQLITE_LOCKED)
 		? STORE_TIMEOUT
@@ -241,6 +243,19 @@ static int list_rows(struct store_sqlite *store, struct store_request *request)
 	return r;
 }
 
+/* A connection made in the moment in which another user's tool created the journal can only read, and
+ * does not become better: what it could not write is written on a new one. */
+static void run_write(struct store_sqlite *store, struct store_request *request)
+{
+	enum statement which = request->op == STORE_UPSERT ? STATEMENT_UPSERT : STATEMENT_DELETE;
+
+	run_statement(store, request, which);
+	if (request->result == STORE_ERROR && store->write_refused) {
+		request->error[0] = '\0';
+		run_statement(store, request, which);
+	}
+}
+
 static void run_list(struct store_sqlite *store, struct store_request *request)
 {
 	int r = list_rows(store, request);
@@ -278,8 +293,7 @@ static void run_request(struct store_sqlite *store, struct store_request *reques
 		break;
 	default:
 		if (writable(store))
-			run_statement(store, request,
-				request->op == STORE_UPSERT ? STATEMENT_UPSERT : STATEMENT_DELETE);
+			run_write(store, request);
 		else
 			request->result = STORE_READ_ONLY;
 	}
