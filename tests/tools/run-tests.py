@@ -140,8 +140,8 @@ def main():
            "(150 or MAP or ADM or drain or SES_86 or SES_51 or 100_mib or random or reload or CFG_5 "
            "or matrix_of or HTTP_6 or HTTP_9) and not gib and not 200_moves and not must_hold")
     pytest("optimised", "build",
-           "paths or dovecot or 150 or SEC_ or config or stores or must_hold or drain or mail or proxy "
-           "or examples or moves or reload or http or seed")
+           "paths or dovecot or 150 or SEC_ or config or stores or must_hold or proxy or mailclients "
+           "or 100_mb or SES_92 or examples or moves or nginx or HTTP_31 or seed")
     for build, path, sessions in (("build", "sockmap", 20000), ("build", "copy", 3000),
                                   ("build-san", "sockmap", 2000), ("build-san", "copy", 1000)):
         code, output = run("%d random sessions on %s, %s" % (sessions, path, build),
