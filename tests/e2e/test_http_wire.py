@@ -683,7 +683,8 @@ def random_client(http_, router, rng, problems):
                     for i in range(0, len(body), 999)) + b"0\r\n\r\n"
             data = ("%s /%s HTTP/1.1\r\nHost: x\r\nX-Who: %s\r\n%s" % (
                 rng.choice(["GET", "POST", "PROPFIND"]), who, who, basic(who))).encode() + framed
-            if rng.randrange(30) == 0:
+            spoiled = rng.randrange(30) == 0
+            if spoiled: # it may still be a request: with another end of its body
                 data = data[:rng.randrange(len(data))] + rng.randbytes(20)
             if rng.randrange(30) == 0:
                 c.sock.sendall(data[:rng.randrange(len(data))])
@@ -699,8 +700,8 @@ def random_client(http_, router, rng, problems):
                 got = c.answer()
             if got.status == 200:
                 node = {"alice": b"node1 alice ", "bob": b"node2 bob "}[who]
-                if not got.body.startswith(node) or not (node + body[:3000]).startswith(
-                        got.body[:len(node) + 3000]):
+                if not got.body.startswith(node) or not spoiled and not (
+                        node + body[:3000]).startswith(got.body[:len(node) + 3000]):
                     problems.append((who, got.head.raw, got.body[:100]))
             if got["Connection"] == "close":
                 return
