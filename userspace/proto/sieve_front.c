@@ -441,31 +441,6 @@ static int sieve_front_refused(struct front *front, struct buf *out)
 	return count(front, out, PROTO_AGAIN);
 }
 
-static enum front_end sieve_front_end(const struct front *front)
-{
-	return front->base.end;
-}
-
-static unsigned sieve_front_attempts(const struct front *front)
-{
-	return front->base.attempts;
-}
-
-static unsigned sieve_front_privacy(const struct front *front)
-{
-	return front->base.privacy;
-}
-
-static int sieve_front_last_mech(const struct front *front)
-{
-	return front->base.last_mech;
-}
-
-static const struct front_peer *sieve_front_peer(const struct front *front)
-{
-	return &front->base.peer;
-}
-
 const struct front_ops sieve_front_ops = {
 	.name = "managesieve",
 	.create = sieve_front_create,
@@ -477,9 +452,5 @@ const struct front_ops sieve_front_ops = {
 	.take_credential = sieve_front_take_credential,
 	.reply = sieve_front_reply,
 	.refused = sieve_front_refused,
-	.end = sieve_front_end,
-	.attempts = sieve_front_attempts,
-	.privacy = sieve_front_privacy,
-	.last_mech = sieve_front_last_mech,
-	.peer = sieve_front_peer,
+	FRONT_BASE_OPS,
 };

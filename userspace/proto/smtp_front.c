@@ -527,31 +527,6 @@ static int smtp_front_refused(struct front *front, struct buf *out)
 	return count(front, out, PROTO_AGAIN);
 }
 
-static enum front_end smtp_front_end(const struct front *front)
-{
-	return front->base.end;
-}
-
-static unsigned smtp_front_attempts(const struct front *front)
-{
-	return front->base.attempts;
-}
-
-static unsigned smtp_front_privacy(const struct front *front)
-{
-	return front->base.privacy;
-}
-
-static int smtp_front_last_mech(const struct front *front)
-{
-	return front->base.last_mech;
-}
-
-static const struct front_peer *smtp_front_peer(const struct front *front)
-{
-	return &front->base.peer;
-}
-
 static const char *smtp_front_helo(const struct front *front)
 {
 	return front->helo;
@@ -568,10 +543,6 @@ const struct front_ops smtp_front_ops = {
 	.take_credential = smtp_front_take_credential,
 	.reply = smtp_front_reply,
 	.refused = smtp_front_refused,
-	.end = smtp_front_end,
-	.attempts = smtp_front_attempts,
-	.privacy = smtp_front_privacy,
-	.last_mech = smtp_front_last_mech,
-	.peer = smtp_front_peer,
+	FRONT_BASE_OPS,
 	.helo = smtp_front_helo,
 };
