@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Private to proto/: what the backs of the line protocols keep, and what they do alike: reading replies
+/* Private to proto/: what every back keeps, and what they do alike: reading replies
  * line by line within the limits, holding back what the node says to the credential, sending the
  * credential, at once or after a prompt. */
 #ifndef PROTO_BACK_H

@@ -6,16 +6,13 @@
  * (SES-72). What the node says to the credential is held back until the final reply is known.
  */
 #include "base/base64.h"
-#include "proto/line.h"
+#include "proto/back.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define LINES_PER_REPLY 256
-#define LINES_IN_REPLAY 64
 #define LITERAL_BYTES 65536
-#define HELD_BYTES (512 * 1024)
 
 #define CAP_STARTTLS BIT(0)
 #define CAP_SASL_IR BIT(1)
@@ -34,24 +31,17 @@ enum back_state {
 };
 
 struct back {
+	struct back_base base;
 	enum back_state state;
-	enum back_failure failure;
-	bool want_starttls, forwards, temporarily, said_bye, sent;
-	bool answered; /* an OAuth error's detail has been answered (SES-71) */
-	enum sasl_mech mech;
-	struct back_forward forward;
-	char session_id[32], client_ip[64], local_ip[64];
 	unsigned caps;
 	bool caps_known;
-	unsigned tag_number, lines;
+	unsigned tag_number;
 	char tag[16]; /* of our command under way */
 	char client_tag[PROTO_TAG_BYTES + 1];
-	size_t scanned;              /* bytes of the current line looked at */
-	size_t literal_left;         /* bytes of a literal to skip */
-	bool continuing;             /* the current line goes on after a literal */
-	struct buf first;            /* first piece of a line that goes on */
-	struct buf held, credential; /* secret: credential in base64 */
-	size_t held_before;          /* bytes of held in front of the current line */
+	size_t literal_left; /* bytes of a literal to skip */
+	bool continuing;     /* the current line goes on after a literal */
+	struct buf first;    /* first piece of a line that goes on */
+	size_t held_before;  /* bytes of base.held in front of the current line */
 };
 
 /* ---- life ---- */
@@ -61,8 +51,7 @@ static void imap_back_free(struct back *back)
 	if (!back)
 		return;
 	buf_fini(&back->first);
-	buf_fini(&back->held);
-	buf_fini(&back->credential);
+	back_base_fini(&back->base);
 	free(back);
 }
 
@@ -72,21 +61,10 @@ static int imap_back_create(const struct back_params *params, struct back **ret_
 
 	if (!back)
 		return -ENOMEM;
-	back->want_starttls = params->starttls;
+	back_base_init(&back->base, params);
 	snprintf(back->client_tag, sizeof(back->client_tag), "%s",
 		params->client_tag ? params->client_tag : "");
-	if (params->forward) {
-		back->forwards = true;
-		back->forward = *params->forward;
-		snprintf(
-			back->client_ip, sizeof(back->client_ip), "%s", params->forward->client_ip);
-		snprintf(back->local_ip, sizeof(back->local_ip), "%s", params->forward->local_ip);
-		snprintf(back->session_id, sizeof(back->session_id), "%s",
-			params->forward->session_id);
-	}
 	buf_init(&back->first, PROTO_NODE_LINE_BYTES + 2, false);
-	buf_init(&back->held, HELD_BYTES, false);
-	buf_init(&back->credential, 0, true);
 	*ret_back = back;
 	return 0;
 }
@@ -96,8 +74,7 @@ static int imap_back_create(const struct back_params *params, struct back **ret_
 static int fail(struct back *back, enum back_failure failure)
 {
 	back->state = BACK_DONE;
-	back->failure = failure;
-	return BACK_FAILED;
+	return back_base_fail(&back->base, failure);
 }
 
 /* A command with the next tag of ours, which is never the client's. */
@@ -107,7 +84,7 @@ static int command(struct back *back, enum back_state next, struct buf *to_node,
 		snprintf(back->tag, sizeof(back->tag), "H%u", ++back->tag_number);
 	} while (strcmp(back->tag, back->client_tag) == 0);
 	back->state = next;
-	back->lines = 0;
+	back->base.lines = 0;
 	return buf_printf(to_node, "%s %s\r\n", back->tag, text);
 }
 
@@ -142,14 +119,6 @@ static void take_capabilities(struct back *back, struct view words)
 	}
 }
 
-/* "WORD" followed by a blank or the end. */
-static bool has_word(struct view text, const char *word)
-{
-	struct view w = view_str(word);
-
-	return view_starts_nocase(text, w) && (text.len == w.len || text.data[w.len] == ' ');
-}
-
 /* The part behind "TAG " of a line with this tag; false if it has another. */
 static bool behind_tag(struct view line, const char *tag, struct view *ret_rest)
 {
@@ -165,15 +134,15 @@ static bool behind_tag(struct view line, const char *tag, struct view *ret_rest)
 
 static int send_id(struct back *back, struct buf *to_node)
 {
-	const struct back_forward *f = &back->forward;
+	const struct back_forward *f = &back->base.forward;
 	char text[512];
 
 	snprintf(text, sizeof(text),
 		"ID (\"x-originating-ip\" \"%s\" \"x-originating-port\" \"%u\" "
 		"\"x-connected-ip\" \"%s\" \"x-connected-port\" \"%u\" \"x-proxy-ttl\" \"%u\" "
 		"\"x-session-id\" \"%s\" \"x-client-transport\" \"%s\")",
-		back->client_ip, f->client_port, back->local_ip, f->local_port, f->ttl,
-		back->session_id, f->client_tls ? "TLS" : "insecure");
+		back->base.client_ip, f->client_port, back->base.local_ip, f->local_port, f->ttl,
+		back->base.session_id, f->client_tls ? "TLS" : "insecure");
 	return command(back, BACK_ID_REPLY, to_node, text);
 }
 
@@ -182,12 +151,12 @@ static int after_capabilities(struct back *back, struct buf *to_node)
 {
 	int r;
 
-	if (back->want_starttls) {
+	if (back->base.want_starttls) {
 		if (!(back->caps & CAP_STARTTLS))
 			return fail(back, BACK_FAIL_REFUSED);
 		r = command(back, BACK_STARTTLS_REPLY, to_node, "STARTTLS");
-	} else if (back->forwards && back->caps & CAP_ID) {
-		back->forwards = false;
+	} else if (back->base.forwards && back->caps & CAP_ID) {
+		back->base.forwards = false;
 		r = send_id(back, to_node);
 	} else {
 		back->state = BACK_IS_READY;
@@ -201,7 +170,7 @@ static int on_greeting(struct back *back, struct view line, struct buf *to_node)
 	struct view text = view_skip(line, 2);
 	int r;
 
-	if (!view_starts(line, VIEW_LIT("* ")) || !has_word(text, "OK"))
+	if (!view_starts(line, VIEW_LIT("* ")) || !line_starts_word(text, "OK"))
 		return fail(back, BACK_FAIL_REFUSED); /* PREAUTH, BYE, anything else (#7) */
 	text = view_skip(text, 3);
 	if (view_starts_nocase(text, VIEW_LIT("[CAPABILITY ")))
@@ -224,7 +193,8 @@ static int on_capability(struct back *back, struct view line, struct buf *to_nod
 		return fail(back, BACK_FAIL_REFUSED);
 	if (view_starts(line, VIEW_LIT("* ")))
 		return PROTO_AGAIN;
-	if (!behind_tag(line, back->tag, &rest) || !has_word(rest, "OK") || !back->caps_known)
+	if (!behind_tag(line, back->tag, &rest) || !line_starts_word(rest, "OK") ||
+		!back->caps_known)
 		return fail(back, BACK_FAIL_REFUSED);
 	return after_capabilities(back, to_node);
 }
@@ -235,7 +205,7 @@ static int on_starttls(struct back *back, struct view line, bool more)
 
 	if (view_starts(line, VIEW_LIT("* ")) && !view_starts_nocase(line, VIEW_LIT("* BYE")))
 		return PROTO_AGAIN;
-	if (!behind_tag(line, back->tag, &rest) || !has_word(rest, "OK"))
+	if (!behind_tag(line, back->tag, &rest) || !line_starts_word(rest, "OK"))
 		return fail(back, BACK_FAIL_REFUSED);
 	if (more)
 		return fail(back, BACK_FAIL_INJECTION);
@@ -247,7 +217,7 @@ static int imap_back_starttls_done(struct back *back, struct buf *to_node)
 {
 	int r;
 
-	back->want_starttls = false;
+	back->base.want_starttls = false;
 	back->caps_known = false; /* SES-54 */
 	back->caps = 0;
 	r = command(back, BACK_CAPABILITY, to_node, "CAPABILITY");
@@ -288,12 +258,12 @@ static bool only_untagged(struct view unread)
 
 static int send_credential(struct back *back, struct buf *to_node)
 {
-	int r = buf_append_view(to_node, buf_view(&back->credential));
+	int r = buf_append_view(to_node, buf_view(&back->base.credential));
 
 	if (r == 0)
 		r = buf_append(to_node, "\r\n", 2);
-	buf_fini(&back->credential);
-	back->sent = true;
+	buf_fini(&back->base.credential);
+	back->base.sent = true;
 	back->state = BACK_VERDICT;
 	return r;
 }
@@ -301,21 +271,20 @@ static int send_credential(struct back *back, struct buf *to_node)
 static int imap_back_replay(struct back *back, const struct proto_credential *credential,
 	struct view unread, size_t *ret_consumed, struct buf *to_node)
 {
-	enum sasl_mech mech = credential->mech == SASL_LOGIN ? SASL_PLAIN : credential->mech;
 	bool initial = back->caps & CAP_SASL_IR;
 	int r;
 
-	back->mech = mech;
+	back->base.mech = credential->mech;
 	*ret_consumed = unread.len;
 	if (back->literal_left || back->continuing || !only_untagged(unread))
 		return fail(back, BACK_FAIL_REFUSED);
-	r = base64_encode(buf_view(&credential->message), &back->credential);
+	r = base64_encode(buf_view(&credential->message), &back->base.credential);
 	if (r == 0)
 		r = buf_printf(to_node, "%s AUTHENTICATE %s%s", credential->tag,
-			sasl_mech_name(mech), initial ? " " : "\r\n");
+			back_base_mech_name(credential), initial ? " " : "\r\n");
 	snprintf(back->client_tag, sizeof(back->client_tag), "%s", credential->tag);
-	back->lines = 0;
-	back->scanned = 0;
+	back->base.lines = 0;
+	back->base.scanned = 0;
 	if (r == 0 && initial)
 		r = send_credential(back, to_node);
 	else
@@ -327,14 +296,14 @@ static int verdict(struct back *back, struct view rest, struct buf *to_client)
 {
 	int r;
 
-	if (has_word(rest, "OK")) {
-		if (!back->sent) /* success before the credential went out (#7) */
+	if (line_starts_word(rest, "OK")) {
+		if (!back->base.sent) /* success before the credential went out (#7) */
 			return fail(back, BACK_FAIL_REFUSED);
 		r = BACK_ACCEPTED;
-	} else if (has_word(rest, "NO") || has_word(rest, "BAD")) {
-		struct view text = view_skip(rest, has_word(rest, "NO") ? 3 : 4);
+	} else if (line_starts_word(rest, "NO") || line_starts_word(rest, "BAD")) {
+		struct view text = view_skip(rest, line_starts_word(rest, "NO") ? 3 : 4);
 
-		back->temporarily = view_starts_nocase(text, VIEW_LIT("[UNAVAILABLE]")) ||
+		back->base.temporarily = view_starts_nocase(text, VIEW_LIT("[UNAVAILABLE]")) ||
 			view_starts_nocase(text, VIEW_LIT("[INUSE]")) ||
 			view_starts_nocase(text, VIEW_LIT("[LIMIT]"));
 		r = BACK_REFUSED;
@@ -342,17 +311,17 @@ static int verdict(struct back *back, struct view rest, struct buf *to_client)
 		return fail(back, BACK_FAIL_PROTOCOL);
 	}
 	back->state = BACK_DONE;
-	return buf_move(to_client, &back->held) < 0 ? -ENOBUFS : r;
+	return buf_move(to_client, &back->base.held) < 0 ? -ENOBUFS : r;
 }
 
 /* SES-71: the detail of an OAuth failure is answered once; PLAIN knows no second step. */
 static int answer_error(struct back *back, struct buf *to_node)
 {
-	const char *answer = oauth_error_answer(back->mech);
+	const char *answer = oauth_error_answer(back->base.mech);
 
-	if (!answer || back->answered)
+	if (!answer || back->base.answered)
 		return fail(back, BACK_FAIL_PROTOCOL);
-	back->answered = true;
+	back->base.answered = true;
 	return buf_printf(to_node, "%s\r\n", answer);
 }
 
@@ -364,17 +333,17 @@ static int on_answer(
 
 	if (line.len && line.data[0] == '+') {
 		/* What comes behind the prompt was sent before the credential (SES-57). */
-		if (!back->sent && more)
+		if (!back->base.sent && more)
 			return fail(back, BACK_FAIL_REFUSED);
-		buf_truncate(&back->held, back->held_before); /* ours, not the client's */
-		r = back->sent ? answer_error(back, to_node) : send_credential(back, to_node);
+		buf_truncate(&back->base.held, back->held_before); /* ours, not the client's */
+		r = back->base.sent ? answer_error(back, to_node) : send_credential(back, to_node);
 		return r == 0 ? PROTO_AGAIN : r;
 	}
 	if (behind_tag(line, back->client_tag, &rest))
 		return verdict(back, rest, to_client);
 	if (!view_starts(line, VIEW_LIT("* ")))
 		return fail(back, BACK_FAIL_PROTOCOL);
-	back->said_bye |= view_starts_nocase(line, VIEW_LIT("* BYE"));
+	back->base.for_good |= view_starts_nocase(line, VIEW_LIT("* BYE"));
 	return PROTO_AGAIN;
 }
 
@@ -427,7 +396,7 @@ static bool announces_literal(struct view piece, size_t *ret_size)
 
 static int hold(struct back *back, struct view bytes)
 {
-	return in_replay(back) ? buf_append_view(&back->held, bytes) : 0;
+	return in_replay(back) ? buf_append_view(&back->base.held, bytes) : 0;
 }
 
 static int skip_literal(struct back *back, struct view in, size_t *ret_consumed)
@@ -472,7 +441,6 @@ static int on_piece(
 static int imap_back_input(struct back *back, struct view in, size_t *ret_consumed,
 	struct buf *to_node, struct buf *to_client)
 {
-	const char *newline;
 	struct view piece;
 	int r;
 
@@ -482,49 +450,14 @@ static int imap_back_input(struct back *back, struct view in, size_t *ret_consum
 		return PROTO_MORE;
 	if (back->literal_left)
 		return skip_literal(back, in, ret_consumed);
-	newline = memmem(in.data + back->scanned, in.len - back->scanned, "\r\n", 2);
-	if (!newline) {
-		back->scanned = in.len - 1; /* a CR may be the last byte */
-		return in.len > PROTO_NODE_LINE_BYTES + 1 ? fail(back, BACK_FAIL_PROTOCOL)
-							  : PROTO_MORE;
-	}
-	back->scanned = 0;
-	piece = view_make(in.data, (size_t)(newline - in.data));
-	*ret_consumed = piece.len + 2;
-	if (piece.len > PROTO_NODE_LINE_BYTES ||
-		++back->lines > (in_replay(back) ? LINES_IN_REPLAY : LINES_PER_REPLY))
-		return fail(back, BACK_FAIL_PROTOCOL);
 	if (!back->continuing)
-		back->held_before = back->held.len;
-	r = hold(back, view_make(in.data, *ret_consumed));
-	if (r == -ENOBUFS)
-		return fail(back, BACK_FAIL_PROTOCOL);
-	if (r < 0)
+		back->held_before = back->base.held.len;
+	r = back_base_line(&back->base, in, in_replay(back), ret_consumed, &piece);
+	if (r == BACK_FAILED)
+		back->state = BACK_DONE;
+	if (r != PROTO_AGAIN)
 		return r;
 	return on_piece(back, piece, in.len > *ret_consumed, to_node, to_client);
-}
-
-/* ---- questions ---- */
-
-static bool imap_back_credential_sent(const struct back *back)
-{
-	return back->sent;
-}
-
-static enum back_failure imap_back_failure(const struct back *back)
-{
-	return back->failure;
-}
-
-static bool imap_back_refused_temporarily(const struct back *back)
-{
-	return back->temporarily;
-}
-
-/* A BYE beside the refusal: the client was told that the connection ends. */
-static bool imap_back_refused_for_good(const struct back *back)
-{
-	return back->said_bye;
 }
 
 const struct back_ops imap_back_ops = {
@@ -534,8 +467,5 @@ const struct back_ops imap_back_ops = {
 	.input = imap_back_input,
 	.starttls_done = imap_back_starttls_done,
 	.replay = imap_back_replay,
-	.credential_sent = imap_back_credential_sent,
-	.failure = imap_back_failure,
-	.refused_temporarily = imap_back_refused_temporarily,
-	.refused_for_good = imap_back_refused_for_good,
+	BACK_BASE_OPS,
 };

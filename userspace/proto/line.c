@@ -63,6 +63,13 @@ struct view line_word(struct view *rest)
 	return word;
 }
 
+bool line_starts_word(struct view text, const char *word)
+{
+	struct view w = view_str(word);
+
+	return view_starts_nocase(text, w) && (text.len == w.len || text.data[w.len] == ' ');
+}
+
 bool line_of_node(struct view in, size_t *scanned, struct view *ret_line)
 {
 	const char *newline =

@@ -31,6 +31,9 @@ bool line_has_control(struct view line);
 /* The word up to the next blank; rest moves behind the blanks that follow. Empty at the end. */
 struct view line_word(struct view *rest);
 
+/* True if the text is this word, in any case, or begins with it and a blank. */
+bool line_starts_word(struct view text, const char *word);
+
 /* A node's line with CRLF from position *scanned on. Returns false: not complete yet. */
 bool line_of_node(struct view in, size_t *scanned, struct view *ret_line);
 

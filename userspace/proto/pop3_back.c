@@ -119,17 +119,6 @@ static int go_on(struct back *back, struct buf *to_node)
 	return BACK_READY;
 }
 
-/* "+OK" as a whole word. */
-static bool is_ok(struct view line)
-{
-	return view_starts_nocase(line, VIEW_LIT("+OK")) && (line.len == 3 || line.data[3] == ' ');
-}
-
-static bool is_err(struct view line)
-{
-	return view_starts_nocase(line, VIEW_LIT("-ERR")) && (line.len == 4 || line.data[4] == ' ');
-}
-
 static bool names_xclient(struct view line)
 {
 	struct view word;
@@ -155,7 +144,7 @@ static void take_capability(struct back *back, struct view line)
 
 static int on_capa(struct back *back, struct view line, struct buf *to_node)
 {
-	if (back->state == BACK_CAPA_STATUS && is_ok(line)) {
+	if (back->state == BACK_CAPA_STATUS && line_starts_word(line, "+OK")) {
 		back->state = BACK_CAPA_LIST;
 		return PROTO_AGAIN;
 	}
@@ -164,7 +153,7 @@ static int on_capa(struct back *back, struct view line, struct buf *to_node)
 		return PROTO_AGAIN;
 	}
 	/* The list is over, or the node knows no CAPA. */
-	if (back->state == BACK_CAPA_STATUS && !is_err(line))
+	if (back->state == BACK_CAPA_STATUS && !line_starts_word(line, "-ERR"))
 		return fail(back, BACK_FAIL_PROTOCOL);
 	back->caps_known = true;
 	return go_on(back, to_node);
@@ -187,10 +176,10 @@ static int verdict(struct back *back, struct view line, struct buf *to_client)
 {
 	int r = BACK_ACCEPTED;
 
-	if (is_ok(line)) {
+	if (line_starts_word(line, "+OK")) {
 		if (!back->base.sent) /* success before the credential went out (#7) */
 			return fail(back, BACK_FAIL_REFUSED);
-	} else if (is_err(line)) {
+	} else if (line_starts_word(line, "-ERR")) {
 		back->base.temporarily = is_temporary(line);
 		r = BACK_REFUSED;
 	} else {
@@ -218,7 +207,7 @@ static int on_line(struct back *back, struct view line, struct buf *to_node, str
 {
 	switch (back->state) {
 	case BACK_GREETING:
-		if (!is_ok(line))
+		if (!line_starts_word(line, "+OK"))
 			return fail(back, BACK_FAIL_REFUSED);
 		back->greeting_xclient = names_xclient(line);
 		return go_on(back, to_node);
@@ -226,14 +215,15 @@ static int on_line(struct back *back, struct view line, struct buf *to_node, str
 	case BACK_CAPA_LIST:
 		return on_capa(back, line, to_node);
 	case BACK_STLS_REPLY:
-		if (!is_ok(line))
+		if (!line_starts_word(line, "+OK"))
 			return fail(back, BACK_FAIL_REFUSED);
 		if (back->more)
 			return fail(back, BACK_FAIL_INJECTION);
 		back->state = BACK_HANDSHAKE;
 		return BACK_STARTTLS;
 	case BACK_XCLIENT_REPLY:
-		return is_ok(line) ? go_on(back, to_node) : fail(back, BACK_FAIL_REFUSED);
+		return line_starts_word(line, "+OK") ? go_on(back, to_node)
+						     : fail(back, BACK_FAIL_REFUSED);
 	case BACK_UTF8_REPLY: /* a refusal is ignored (SES-49) */
 		return go_on(back, to_node);
 	default:

@@ -7,15 +7,12 @@
  * early would pass for the answer to it.
  */
 #include "base/base64.h"
-#include "proto/front.h"
+#include "proto/back.h"
 #include "proto/sieve_parse.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 
-#define LINES_PER_REPLY 256
-#define LINES_IN_REPLAY 64
 #define LOGICAL_LINE_BYTES 65536
 #define QUOTED_BYTES 1024 /* longer ones are sent as a literal */
 
@@ -30,15 +27,9 @@ enum back_state {
 };
 
 struct back {
+	struct back_base base;
 	enum back_state state;
-	enum back_failure failure;
-	bool want_starttls, forwards; /* still to be done */
 	bool lists_starttls, lists_xclient;
-	bool temporarily, said_bye, sent, continued;
-	enum sasl_mech mech; /* of the credential */
-	struct back_forward forward;
-	char session_id[65], client_ip[PROTO_ADDRESS_BYTES], local_ip[PROTO_ADDRESS_BYTES];
-	unsigned lines; /* of the reply under way */
 	struct sieve_scan scan;
 };
 
@@ -46,19 +37,10 @@ struct back {
 
 static void sieve_back_free(struct back *back)
 {
+	if (!back)
+		return;
+	back_base_fini(&back->base);
 	free(back);
-}
-
-static void copy_forward(struct back *back, const struct back_forward *forward)
-{
-	back->forwards = true;
-	back->forward = *forward;
-	snprintf(back->client_ip, sizeof(back->client_ip), "%s", forward->client_ip);
-	snprintf(back->local_ip, sizeof(back->local_ip), "%s", forward->local_ip);
-	snprintf(back->session_id, sizeof(back->session_id), "%s", forward->session_id);
-	back->forward.client_ip = back->client_ip;
-	back->forward.local_ip = back->local_ip;
-	back->forward.session_id = back->session_id;
 }
 
 static int sieve_back_create(const struct back_params *params, struct back **ret_back)
@@ -67,9 +49,7 @@ static int sieve_back_create(const struct back_params *params, struct back **ret
 
 	if (!back)
 		return -ENOMEM;
-	back->want_starttls = params->starttls;
-	if (params->forward)
-		copy_forward(back, params->forward);
+	back_base_init(&back->base, params);
 	*ret_back = back;
 	return 0;
 }
@@ -79,16 +59,7 @@ static int sieve_back_create(const struct back_params *params, struct back **ret
 static int fail(struct back *back, enum back_failure failure)
 {
 	back->state = BACK_DONE;
-	back->failure = failure;
-	return BACK_FAILED;
-}
-
-/* "WORD" followed by a blank or the end. */
-static bool has_word(struct view text, const char *word)
-{
-	struct view w = view_str(word);
-
-	return view_starts_nocase(text, w) && (text.len == w.len || text.data[w.len] == ' ');
+	return back_base_fail(&back->base, failure);
 }
 
 /* ---- steps ---- */
@@ -99,7 +70,8 @@ static int send_xclient(struct back *back, struct buf *to_node)
 	int r = buf_append_str(to_node, "XCLIENT");
 
 	if (r == 0)
-		r = xclient_write(to_node, &back->forward, "", XCLIENT_ALL_OF_POP3, false, &any);
+		r = xclient_write(
+			to_node, &back->base.forward, "", XCLIENT_ALL_OF_POP3, false, &any);
 	if (r == 0)
 		r = buf_append(to_node, "\r\n", 2);
 	return r;
@@ -110,16 +82,16 @@ static int next_step(struct back *back, bool more, struct buf *to_node)
 {
 	int r;
 
-	back->lines = 0;
-	if (back->want_starttls) {
+	back->base.lines = 0;
+	if (back->base.want_starttls) {
 		if (!back->lists_starttls || more)
 			return fail(back, BACK_FAIL_REFUSED);
 		back->state = BACK_STARTTLS_REPLY;
 		r = buf_append_str(to_node, "STARTTLS\r\n");
-	} else if (back->forwards && back->lists_xclient) {
+	} else if (back->base.forwards && back->lists_xclient) {
 		if (more)
 			return fail(back, BACK_FAIL_REFUSED);
-		back->forwards = false;
+		back->base.forwards = false;
 		back->state = BACK_XCLIENT_REPLY;
 		r = send_xclient(back, to_node);
 	} else {
@@ -135,7 +107,7 @@ static int on_greeting(struct back *back, struct view line, bool more, struct bu
 	struct sieve_cursor cursor = { line, false };
 	struct view name;
 
-	if (has_word(line, "OK"))
+	if (line_starts_word(line, "OK"))
 		return next_step(back, more, to_node);
 	if (!sieve_is_string(sieve_next(&cursor, &name))) /* NO, BYE, anything else */
 		return fail(back, BACK_FAIL_REFUSED);
@@ -146,7 +118,7 @@ static int on_greeting(struct back *back, struct view line, bool more, struct bu
 
 static int on_starttls(struct back *back, struct view line, bool more)
 {
-	if (!has_word(line, "OK"))
+	if (!line_starts_word(line, "OK"))
 		return fail(back, BACK_FAIL_REFUSED);
 	if (more)
 		return fail(back, BACK_FAIL_INJECTION);
@@ -158,16 +130,16 @@ static int on_starttls(struct back *back, struct view line, bool more)
 static int sieve_back_starttls_done(struct back *back, struct buf *to_node)
 {
 	(void)to_node;
-	back->want_starttls = false;
+	back->base.want_starttls = false;
 	back->lists_starttls = back->lists_xclient = false; /* SES-54 */
-	back->lines = 0;
+	back->base.lines = 0;
 	back->state = BACK_GREETING;
 	return PROTO_MORE;
 }
 
 static int on_xclient(struct back *back, struct view line, bool more, struct buf *to_node)
 {
-	if (!has_word(line, "OK"))
+	if (!line_starts_word(line, "OK"))
 		return fail(back, BACK_FAIL_REFUSED);
 	return next_step(back, more, to_node);
 }
@@ -176,13 +148,12 @@ static int on_xclient(struct back *back, struct view line, bool more, struct buf
 
 static int put_credential(const struct proto_credential *credential, struct buf *to_node)
 {
-	enum sasl_mech mech = credential->mech == SASL_LOGIN ? SASL_PLAIN : credential->mech;
 	struct buf text = { .secret = true };
 	int r = base64_encode(buf_view(&credential->message), &text);
 	bool literal = text.len > QUOTED_BYTES;
 
 	if (r == 0)
-		r = buf_printf(to_node, "AUTHENTICATE \"%s\" ", sasl_mech_name(mech));
+		r = buf_printf(to_node, "AUTHENTICATE \"%s\" ", back_base_mech_name(credential));
 	if (r == 0)
 		r = literal ? buf_printf(to_node, "{%u+}\r\n", (unsigned)text.len)
 			    : buf_append(to_node, "\"", 1);
@@ -206,26 +177,27 @@ static int sieve_back_replay(struct back *back, const struct proto_credential *c
 	r = put_credential(credential, to_node);
 	if (r < 0)
 		return r;
-	back->mech = credential->mech;
-	back->sent = true;
+	back->base.mech = credential->mech;
+	back->base.sent = true;
 	back->state = BACK_VERDICT;
-	back->lines = 0;
+	back->base.lines = 0;
 	return PROTO_MORE;
 }
 
 /* SES-71: the detail of an OAuth error is answered once; the answer makes the node refuse. */
 static int on_challenge(struct back *back, struct view line, struct buf *to_node)
 {
+	const char *answer = oauth_error_answer(back->base.mech);
 	struct sieve_cursor cursor = { line, false };
 	struct view text;
 	int r;
 
 	if (!sieve_is_string(sieve_next(&cursor, &text)) || sieve_next(&cursor, &text) != SIEVE_END)
 		return fail(back, BACK_FAIL_PROTOCOL);
-	if (back->continued || (back->mech != SASL_OAUTHBEARER && back->mech != SASL_XOAUTH2))
+	if (!answer || back->base.answered)
 		return fail(back, BACK_FAIL_PROTOCOL);
-	back->continued = true;
-	r = buf_append_str(to_node, back->mech == SASL_OAUTHBEARER ? "\"AQ==\"\r\n" : "\"\"\r\n");
+	back->base.answered = true;
+	r = buf_printf(to_node, "\"%s\"\r\n", answer);
 	return r < 0 ? r : PROTO_AGAIN;
 }
 
@@ -233,7 +205,7 @@ static int on_challenge(struct back *back, struct view line, struct buf *to_node
  * 1.3). */
 static bool is_temporary(struct view line)
 {
-	struct view text = view_skip(line, has_word(line, "NO") ? 3 : 4);
+	struct view text = view_skip(line, line_starts_word(line, "NO") ? 3 : 4);
 	struct view code = VIEW_LIT("(TRYLATER");
 
 	return view_starts_nocase(text, code) && text.len > code.len &&
@@ -245,11 +217,11 @@ static int on_answer(struct back *back, struct view line, struct view raw, struc
 {
 	int r;
 
-	if (has_word(line, "OK")) {
+	if (line_starts_word(line, "OK")) {
 		r = BACK_ACCEPTED;
-	} else if (has_word(line, "NO") || has_word(line, "BYE")) {
-		back->said_bye = has_word(line, "BYE"); /* SES-75 */
-		back->temporarily = is_temporary(line);
+	} else if (line_starts_word(line, "NO") || line_starts_word(line, "BYE")) {
+		back->base.for_good = line_starts_word(line, "BYE"); /* SES-75 */
+		back->base.temporarily = is_temporary(line);
 		r = BACK_REFUSED;
 	} else {
 		return on_challenge(back, line, to_node);
@@ -281,7 +253,7 @@ static int sieve_back_input(struct back *back, struct view in, size_t *ret_consu
 {
 	static const struct sieve_limits limits = { LOGICAL_LINE_BYTES, PROTO_NODE_LINE_BYTES,
 		true };
-	unsigned most = back->state == BACK_VERDICT ? LINES_IN_REPLAY : LINES_PER_REPLY;
+	unsigned most = back->state == BACK_VERDICT ? BACK_LINES_IN_REPLAY : BACK_LINES_PER_REPLY;
 	enum sieve_scan_result result;
 	struct sieve_scan scan;
 
@@ -294,34 +266,12 @@ static int sieve_back_input(struct back *back, struct view in, size_t *ret_consu
 		return PROTO_MORE;
 	scan = back->scan;
 	back->scan = (struct sieve_scan){ 0 };
-	back->lines += scan.lines;
-	if (result != SIEVE_SCAN_DONE || back->lines > most)
+	back->base.lines += scan.lines;
+	if (result != SIEVE_SCAN_DONE || back->base.lines > most)
 		return fail(back, BACK_FAIL_PROTOCOL);
 	*ret_consumed = scan.at;
 	return on_line(back, view_make(in.data, scan.content), view_make(in.data, scan.at),
 		in.len > scan.at, to_node, to_client);
-}
-
-/* ---- questions ---- */
-
-static bool sieve_back_credential_sent(const struct back *back)
-{
-	return back->sent;
-}
-
-static enum back_failure sieve_back_failure(const struct back *back)
-{
-	return back->failure;
-}
-
-static bool sieve_back_refused_temporarily(const struct back *back)
-{
-	return back->temporarily;
-}
-
-static bool sieve_back_refused_for_good(const struct back *back)
-{
-	return back->said_bye;
 }
 
 const struct back_ops sieve_back_ops = {
@@ -331,8 +281,5 @@ const struct back_ops sieve_back_ops = {
 	.input = sieve_back_input,
 	.starttls_done = sieve_back_starttls_done,
 	.replay = sieve_back_replay,
-	.credential_sent = sieve_back_credential_sent,
-	.failure = sieve_back_failure,
-	.refused_temporarily = sieve_back_refused_temporarily,
-	.refused_for_good = sieve_back_refused_for_good,
+	BACK_BASE_OPS,
 };
