@@ -6,7 +6,33 @@
 
 #include "proto/sasl.h"
 
+enum front_state {
+	FRONT_COMMAND,
+	FRONT_RESPONSE,  /* a SASL response is awaited */
+	FRONT_DISCARD,   /* the rest of a line that has been answered */
+	FRONT_WANTS_TLS, /* STARTTLS was asked for */
+	FRONT_HAS_CREDENTIAL,
+	FRONT_ENDED,
+};
+
+/* How a protocol says what all of them say. */
+struct front_dialect {
+	const char *prompt_user, *prompt_password, *prompt_empty;
+	const char *auth_failed, *unavailable; /* of attempts that may be followed by others */
+	const char *bad_base64, *long_response, *cancelled, *privacy;
+	/* Answers the command or attempt under way; returns as proto_say(), which it is if NULL. */
+	int (*answer)(struct front *front, struct buf *out, const char *text);
+	/* The last word after the last failed attempt; NULL: there is none. */
+	int (*limit)(struct front *front, struct buf *out);
+	/* What is said before the end for UNAVAILABLE, SHUTDOWN, TIMEOUT and VIOLATION. */
+	int (*goodbye)(struct front *front, enum front_reply reply, struct buf *out);
+	/* Forgets what the protocol itself keeps of an attempt. */
+	void (*forget)(struct front *front);
+};
+
 struct front_base {
+	const struct front_dialect *dialect;
+	enum front_state state;
 	enum front_end end;
 	char *host, *banner, *capabilities, *implementation, *client; /* owned; never NULL */
 	enum sasl_mech mechs[SASL_MECHS];                             /* offered */
@@ -18,19 +44,33 @@ struct front_base {
 	struct front_peer peer;
 };
 
-/* Returns 0 or -ENOMEM (then nothing is held). */
-MUST_USE int front_base_init(struct front_base *base, const struct front_params *params);
-void front_base_fini(struct front_base *base);
+/* A front of size bytes, whose struct begins with its base, zeroed behind it. Returns 0 or -ENOMEM. */
+MUST_USE int front_base_create(size_t size, const struct front_dialect *dialect,
+	const struct front_params *params, struct front **ret_front);
+void front_base_free(struct front *front); /* NULL is fine */
 
 /* The mechanism named by the client if it is offered, else -1. Notes it as the last one. */
-int front_base_mech(struct front_base *base, struct view name);
+int front_base_mech(struct front *front, struct view name);
 /* An attempt with this mechanism starts (LOGIN of IMAP and USER of POP3 count as PLAIN). */
-void front_base_attempt(struct front_base *base, enum sasl_mech mech);
-void front_base_count_privacy(struct front_base *base);
-/* Counts a failed attempt (SES-16). True: that was the last one; say so and close. */
-bool front_base_count(struct front_base *base);
-/* After STARTTLS (SES-14). */
-void front_base_starttls_done(struct front_base *base, bool permit_auth);
+void front_base_attempt(struct front *front, enum sasl_mech mech);
+/* Says and counts that TLS is needed first. */
+MUST_USE int front_base_want_privacy(struct front *front, struct buf *out);
+/* The end, after r of what was said. Returns FRONT_CLOSE or r < 0. */
+MUST_USE int front_base_close(struct front *front, enum front_end why, int r);
+/* Counts a failed attempt whose reply was r; at the limit says so and ends (SES-16). */
+MUST_USE int front_base_count(struct front *front, struct buf *out, int r);
+/* The attempt has failed: forgets it, answers it, counts it. */
+MUST_USE int front_base_fail(struct front *front, struct buf *out, const char *text);
+/* What the exchange wants next: step is what sasl.h returned. */
+MUST_USE int front_base_step(struct front *front, int step, struct buf *out);
+/* FRONT_DISCARD up to an LF. Returns PROTO_MORE or PROTO_AGAIN. */
+MUST_USE int front_base_discard(struct front *front, struct view in, size_t *ret_consumed);
+
+/* What the caller tells; of front_ops. */
+void front_base_starttls_done(struct front *front, bool permit_auth); /* SES-14 */
+void front_base_take_credential(struct front *front, struct proto_credential *ret_credential);
+MUST_USE int front_base_reply(struct front *front, enum front_reply reply, struct buf *out);
+MUST_USE int front_base_refused(struct front *front, struct buf *out);
 
 /* The questions of front_ops that the base answers; struct front begins with its base. */
 enum front_end front_base_end(const struct front *front);
@@ -38,8 +78,9 @@ unsigned front_base_attempts(const struct front *front);
 unsigned front_base_privacy(const struct front *front);
 int front_base_last_mech(const struct front *front);
 const struct front_peer *front_base_peer(const struct front *front);
-#define FRONT_BASE_OPS                                                                         \
-	.end = front_base_end, .attempts = front_base_attempts, .privacy = front_base_privacy, \
+#define FRONT_BASE_OPS                                                                   \
+	.reply = front_base_reply, .refused = front_base_refused, .end = front_base_end, \
+	.attempts = front_base_attempts, .privacy = front_base_privacy,                  \
 	.last_mech = front_base_last_mech, .peer = front_base_peer
 
 /* A line and CRLF. Returns PROTO_AGAIN or an error of the buffer. */

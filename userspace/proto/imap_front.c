@@ -11,72 +11,72 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define PRIVACY "NO [PRIVACYREQUIRED] TLS is required before authentication."
 #define AUTH_FAILED "NO [AUTHENTICATIONFAILED] Authentication failed."
 #define UNAVAILABLE "NO [UNAVAILABLE] Service temporarily unavailable."
 
-enum front_state {
-	FRONT_COMMAND,
-	FRONT_RESPONSE,  /* a SASL response line is awaited */
-	FRONT_DISCARD,   /* the rest of an over-long response line */
-	FRONT_WANTS_TLS, /* STARTTLS was asked for */
-	FRONT_HAS_CREDENTIAL,
-	FRONT_ENDED,
-};
-
 struct front {
 	struct front_base base;
-	enum front_state state;
 	struct imap_scan scan;
 	char tag[PROTO_TAG_BYTES + 1]; /* of the attempt, or of the STARTTLS */
 };
 
-/* ---- life ---- */
-
-static void imap_front_free(struct front *front)
-{
-	if (!front)
-		return;
-	front_base_fini(&front->base);
-	free(front);
-}
-
-static int imap_front_create(const struct front_params *params, struct front **ret_front)
-{
-	struct front *front = calloc(1, sizeof(*front));
-
-	if (!front || front_base_init(&front->base, params) < 0) {
-		free(front);
-		return -ENOMEM;
-	}
-	*ret_front = front;
-	return 0;
-}
-
 /* ---- replies ---- */
 
-static int say_tagged(struct buf *out, struct view tag, const char *text)
+/* To the command whose tag is noted. */
+static int answer(struct front *front, struct buf *out, const char *text)
 {
-	int r = buf_append_view(out, tag);
+	int r = buf_printf(out, "%s ", front->tag);
 
-	if (r == 0)
-		r = buf_append(out, " ", 1);
 	return r < 0 ? r : proto_say(out, text);
 }
 
-static int end(struct front *front, enum front_end why, int r)
+static int say_limit(struct front *front, struct buf *out)
 {
-	front->state = FRONT_ENDED;
-	front->base.end = why;
-	return r < 0 ? r : FRONT_CLOSE;
+	(void)front;
+	return proto_say(out, "* BYE Too many failed attempts.");
 }
 
-/* SES-16: after the reply of a failed attempt. */
-static int count(struct front *front, struct buf *out, int r)
+static int say_goodbye(struct front *front, enum front_reply reply, struct buf *out)
 {
-	if (!front_base_count(&front->base) || r < 0)
-		return r;
-	return end(front, FRONT_END_AUTH_LIMIT, proto_say(out, "* BYE Too many failed attempts."));
+	int r;
+
+	switch (reply) {
+	case FRONT_REPLY_UNAVAILABLE:
+		r = answer(front, out, UNAVAILABLE);
+		return r < 0 ? r : proto_say(out, "* BYE Try again later.");
+	case FRONT_REPLY_SHUTDOWN:
+		return proto_say(out, "* BYE Shutting down.");
+	case FRONT_REPLY_TIMEOUT:
+		return proto_say(out, "* BYE Timed out.");
+	default:
+		return proto_say(out, "* BYE Protocol violation.");
+	}
+}
+
+static void forget(struct front *front)
+{
+	front->scan = (struct imap_scan){ 0 };
+}
+
+static const struct front_dialect dialect = {
+	.prompt_user = "+ " SASL_USER_PROMPT,
+	.prompt_password = "+ " SASL_PASSWORD_PROMPT,
+	.prompt_empty = "+ ",
+	.auth_failed = AUTH_FAILED,
+	.unavailable = UNAVAILABLE,
+	.bad_base64 = "BAD Invalid base64.",
+	.long_response = "BAD Response too long.",
+	.cancelled = "BAD Authentication cancelled.",
+	.privacy = "NO [PRIVACYREQUIRED] TLS is required before authentication.",
+	.answer = answer,
+	.limit = say_limit,
+	.goodbye = say_goodbye,
+	.forget = forget,
+};
+
+static int imap_front_create(const struct front_params *params, struct front **ret_front)
+{
+	return front_base_create(sizeof(**ret_front), &dialect, params, ret_front);
 }
 
 static int put_capabilities(const struct front *front, struct buf *out)
@@ -105,71 +105,11 @@ static int imap_front_greet(struct front *front, struct buf *out)
 	return MIN(r, 0);
 }
 
-/* ---- attempts ---- */
-
-static int want_privacy(struct front *front, struct buf *out)
-{
-	front_base_count_privacy(&front->base);
-	return say_tagged(out, view_str(front->tag), PRIVACY);
-}
-
-static void forget_attempt(struct front *front)
-{
-	sasl_exchange_reset(&front->base.sasl);
-	front->state = FRONT_COMMAND;
-	front->scan = (struct imap_scan){ 0 };
-}
-
-static int fail(struct front *front, struct buf *out, const char *text)
-{
-	forget_attempt(front);
-	return count(front, out, say_tagged(out, view_str(front->tag), text));
-}
-
-static int have_credential(struct front *front)
-{
-	front->state = FRONT_HAS_CREDENTIAL;
-	front->scan = (struct imap_scan){ 0 };
-	return FRONT_LOGIN;
-}
-
-static int prompt(struct front *front, struct buf *out, const char *text)
-{
-	front->state = FRONT_RESPONSE;
-	front->scan = (struct imap_scan){ 0 };
-	return proto_say(out, text);
-}
-
-/* What the exchange wants next. */
-static int next_step(struct front *front, int step, struct buf *out)
-{
-	switch (step) {
-	case SASL_DONE:
-		return have_credential(front);
-	case SASL_PROMPT_USER:
-		return prompt(front, out, "+ " SASL_USER_PROMPT);
-	case SASL_PROMPT_PASSWORD:
-		return prompt(front, out, "+ " SASL_PASSWORD_PROMPT);
-	case SASL_PROMPT_EMPTY:
-		return prompt(front, out, "+ ");
-	case SASL_FAIL_AUTH:
-		return fail(front, out, AUTH_FAILED);
-	case SASL_FAIL_BASE64:
-		return fail(front, out, "BAD Invalid base64.");
-	case SASL_FAIL_TOO_LONG:
-		return fail(front, out, "BAD Response too long.");
-	case SASL_FAIL_CANCELLED:
-		return fail(front, out, "BAD Authentication cancelled.");
-	default:
-		return step;
-	}
-}
-
 /* ---- commands ---- */
 
 static int syntax_error(struct front *front, struct buf *out)
 {
-	return count(front, out, proto_say(out, "* BAD Syntax error."));
+	return front_base_count(front, out, proto_say(out, "* BAD Syntax error."));
 }
 
 static int command_authenticate(struct front *front, struct imap_cursor *args, struct buf *out)
@@ -188,17 +128,17 @@ static int command_authenticate(struct front *front, struct imap_cursor *args, s
 	if (!imap_at_end(args))
 		return syntax_error(front, out);
 	if (!front->base.permit_auth)
-		return want_privacy(front, out);
-	mech = front_base_mech(&front->base, name);
+		return front_base_want_privacy(front, out);
+	mech = front_base_mech(front, name);
 	if (mech < 0)
-		return fail(front, out, "NO Mechanism not supported.");
+		return front_base_fail(front, out, "NO Mechanism not supported.");
 	step = sasl_exchange_start(&front->base.sasl, (enum sasl_mech)mech);
 	if (initial) {
 		if (view_eq(response, VIEW_LIT("=")))
 			response.len = 0;
 		step = sasl_exchange_response(&front->base.sasl, response);
 	}
-	return next_step(front, step, out);
+	return front_base_step(front, step, out);
 }
 
 static int login_command(
@@ -206,7 +146,7 @@ static int login_command(
 {
 	int r = sasl_make_plain(&front->base.sasl.credential, user, password);
 
-	return next_step(front, r == -EINVAL ? SASL_FAIL_AUTH : r, out);
+	return front_base_step(front, r == -EINVAL ? SASL_FAIL_AUTH : r, out);
 }
 
 static int command_login(struct front *front, struct imap_cursor *args, struct buf *out)
@@ -217,17 +157,17 @@ static int command_login(struct front *front, struct imap_cursor *args, struct b
 	int r;
 
 	if (!front->base.permit_auth)
-		return want_privacy(front, out);
+		return front_base_want_privacy(front, out);
 	scratch = malloc(2 * IMAP_ARGUMENT_BYTES);
 	if (!scratch)
 		return -ENOMEM;
-	front_base_attempt(&front->base, SASL_PLAIN);
+	front_base_attempt(front, SASL_PLAIN);
 	if (imap_at_end(args)) {
-		r = fail(front, out, AUTH_FAILED); /* missing argument */
+		r = front_base_fail(front, out, AUTH_FAILED); /* missing argument */
 	} else if (!imap_take_space(args) || !imap_take_astring(args, scratch, &user)) {
 		r = syntax_error(front, out);
 	} else if (imap_at_end(args)) {
-		r = fail(front, out, AUTH_FAILED);
+		r = front_base_fail(front, out, AUTH_FAILED);
 	} else {
 		ok = imap_take_space(args) &&
 			imap_take_astring(args, scratch + IMAP_ARGUMENT_BYTES, &password) &&
@@ -249,13 +189,13 @@ static int command_capability(struct front *front, struct imap_cursor *args, str
 		r = put_capabilities(front, out);
 	if (r == 0)
 		r = buf_append(out, "\r\n", 2);
-	return r < 0 ? r : say_tagged(out, view_str(front->tag), "OK Done.");
+	return r < 0 ? r : answer(front, out, "OK Done.");
 }
 
 static int command_noop(struct front *front, struct imap_cursor *args, struct buf *out)
 {
 	(void)args;
-	return say_tagged(out, view_str(front->tag), "OK Done.");
+	return answer(front, out, "OK Done.");
 }
 
 /* A trusted peer's field (SES-61); a bad value is as if it had not been given. */
@@ -302,7 +242,7 @@ static int command_id(struct front *front, struct imap_cursor *args, struct buf 
 
 	if (front->base.trusted)
 		take_id(front, args);
-	return r < 0 ? r : say_tagged(out, view_str(front->tag), "OK Done.");
+	return r < 0 ? r : answer(front, out, "OK Done.");
 }
 
 static int command_logout(struct front *front, struct imap_cursor *args, struct buf *out)
@@ -311,16 +251,16 @@ static int command_logout(struct front *front, struct imap_cursor *args, struct 
 
 	(void)args;
 	if (r >= 0)
-		r = say_tagged(out, view_str(front->tag), "OK Done.");
-	return end(front, FRONT_END_QUIT, r);
+		r = answer(front, out, "OK Done.");
+	return front_base_close(front, FRONT_END_QUIT, r);
 }
 
 static int command_starttls(struct front *front, struct imap_cursor *args, struct buf *out)
 {
 	(void)args;
 	if (!front->base.offer_starttls)
-		return say_tagged(out, view_str(front->tag), "BAD STARTTLS not available.");
-	front->state = FRONT_WANTS_TLS;
+		return answer(front, out, "BAD STARTTLS not available.");
+	front->base.state = FRONT_WANTS_TLS;
 	return FRONT_STARTTLS;
 }
 
@@ -370,8 +310,7 @@ static int run_command(struct front *front, struct view text, struct buf *out)
 		return syntax_error(front, out);
 	command = find_command(name);
 	if (!command)
-		return say_tagged(
-			out, view_str(front->tag), "BAD Not allowed before authentication.");
+		return answer(front, out, "BAD Not allowed before authentication.");
 	if (!command->takes_arguments && !imap_at_end(&cursor))
 		return syntax_error(front, out);
 	return command->run(front, &cursor, out);
@@ -393,17 +332,17 @@ static int permit_literal(
 	/* The gate comes before a secret is asked for. */
 	if (command && !front->base.permit_auth &&
 		(command->run == command_login || command->run == command_authenticate))
-		return want_privacy(front, out);
+		return front_base_want_privacy(front, out);
 	if (too_long)
-		return count(
-			front, out, say_tagged(out, view_str(front->tag), "BAD Literal too long."));
+		return front_base_count(front, out, answer(front, out, "BAD Literal too long."));
 	*ret_drop = false;
 	return proto_say(out, "+ Ready.");
 }
 
 static int too_long(struct front *front, struct buf *out)
 {
-	return end(front, FRONT_END_TOO_LONG, proto_say(out, "* BYE Command too long."));
+	return front_base_close(
+		front, FRONT_END_TOO_LONG, proto_say(out, "* BYE Command too long."));
 }
 
 static int input_command(struct front *front, struct view in, size_t *ret_consumed, struct buf *out)
@@ -452,24 +391,13 @@ static int input_response(
 	if (newline && line.len && line.data[line.len - 1] == '\r')
 		line.len--;
 	if (!newline || line.len > PROTO_SASL_BASE64_BYTES) {
-		int r = fail(front, out, "BAD Response too long.");
+		int r = front_base_step(front, SASL_FAIL_TOO_LONG, out);
 
 		if (!newline && r == PROTO_AGAIN)
-			front->state = FRONT_DISCARD;
+			front->base.state = FRONT_DISCARD;
 		return r;
 	}
-	return next_step(front, sasl_exchange_response(&front->base.sasl, line), out);
-}
-
-static int input_discard(struct front *front, struct view in, size_t *ret_consumed)
-{
-	const char *newline = memchr(in.data, '\n', in.len);
-
-	*ret_consumed = newline ? (size_t)(newline - in.data) + 1 : in.len;
-	if (!newline)
-		return PROTO_MORE;
-	front->state = FRONT_COMMAND;
-	return PROTO_AGAIN;
+	return front_base_step(front, sasl_exchange_response(&front->base.sasl, line), out);
 }
 
 static int imap_front_input(
@@ -478,13 +406,13 @@ static int imap_front_input(
 	*ret_consumed = 0;
 	if (!in.len)
 		return PROTO_MORE;
-	switch (front->state) {
+	switch (front->base.state) {
 	case FRONT_COMMAND:
 		return input_command(front, in, ret_consumed, out);
 	case FRONT_RESPONSE:
 		return input_response(front, in, ret_consumed, out);
 	case FRONT_DISCARD:
-		return input_discard(front, in, ret_consumed);
+		return front_base_discard(front, in, ret_consumed);
 	default: /* the caller answers what it was told first */
 		return PROTO_MORE;
 	}
@@ -494,13 +422,7 @@ static int imap_front_input(
 
 static int imap_front_starttls_ok(struct front *front, struct buf *out)
 {
-	return MIN(say_tagged(out, view_str(front->tag), "OK Begin TLS."), 0);
-}
-
-static void imap_front_starttls_done(struct front *front, bool permit_auth)
-{
-	forget_attempt(front);
-	front_base_starttls_done(&front->base, permit_auth);
+	return MIN(answer(front, out, "OK Begin TLS."), 0);
 }
 
 static void imap_front_take_credential(struct front *front, struct proto_credential *ret_credential)
@@ -509,50 +431,14 @@ static void imap_front_take_credential(struct front *front, struct proto_credent
 	memcpy(ret_credential->tag, front->tag, sizeof(ret_credential->tag));
 }
 
-static int imap_front_reply(struct front *front, enum front_reply reply, struct buf *out)
-{
-	struct view tag = view_str(front->tag);
-	int r;
-
-	switch (reply) {
-	case FRONT_REPLY_AUTH_FAILED:
-		return fail(front, out, AUTH_FAILED);
-	case FRONT_REPLY_HIDDEN_TEMP:
-		return fail(front, out, UNAVAILABLE);
-	case FRONT_REPLY_UNAVAILABLE:
-		r = say_tagged(out, tag, UNAVAILABLE);
-		if (r >= 0)
-			r = proto_say(out, "* BYE Try again later.");
-		break;
-	case FRONT_REPLY_SHUTDOWN:
-		r = proto_say(out, "* BYE Shutting down.");
-		break;
-	case FRONT_REPLY_TIMEOUT:
-		r = proto_say(out, "* BYE Timed out.");
-		break;
-	default:
-		r = proto_say(out, "* BYE Protocol violation.");
-	}
-	forget_attempt(front);
-	return end(front, FRONT_END_VIOLATION, r);
-}
-
-static int imap_front_refused(struct front *front, struct buf *out)
-{
-	forget_attempt(front);
-	return count(front, out, PROTO_AGAIN);
-}
-
 const struct front_ops imap_front_ops = {
 	.name = "imap",
 	.create = imap_front_create,
-	.free = imap_front_free,
+	.free = front_base_free,
 	.greet = imap_front_greet,
 	.input = imap_front_input,
 	.starttls_ok = imap_front_starttls_ok,
-	.starttls_done = imap_front_starttls_done,
+	.starttls_done = front_base_starttls_done,
 	.take_credential = imap_front_take_credential,
-	.reply = imap_front_reply,
-	.refused = imap_front_refused,
 	FRONT_BASE_OPS,
 };

@@ -7,82 +7,21 @@
 #include "proto/line.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
-#define PRIVACY "-ERR TLS is required before authentication."
 #define AUTH_FAILED "-ERR [AUTH] Authentication failed."
 #define UNAVAILABLE "-ERR [SYS/TEMP] Service temporarily unavailable."
+#define BAD_BASE64 "-ERR Invalid base64."
 #define COMMAND_BYTES 16
 #define NAME_BYTES 16384
 
-enum front_state {
-	FRONT_COMMAND,
-	FRONT_RESPONSE,  /* a SASL response line is awaited */
-	FRONT_WANTS_TLS, /* STLS was asked for */
-	FRONT_HAS_CREDENTIAL,
-	FRONT_ENDED,
-};
-
 struct front {
 	struct front_base base;
-	enum front_state state;
 	struct line_scan scan;
 	struct buf user; /* of USER; len 0: none */
 	bool has_user, utf8;
 };
 
-/* ---- life ---- */
-
-static void pop3_front_free(struct front *front)
-{
-	if (!front)
-		return;
-	front_base_fini(&front->base);
-	buf_fini(&front->user);
-	free(front);
-}
-
-static int pop3_front_create(const struct front_params *params, struct front **ret_front)
-{
-	struct front *front = calloc(1, sizeof(*front));
-
-	if (!front || front_base_init(&front->base, params) < 0) {
-		free(front);
-		return -ENOMEM;
-	}
-	buf_init(&front->user, NAME_BYTES, true);
-	*ret_front = front;
-	return 0;
-}
-
-static int pop3_front_greet(struct front *front, struct buf *out)
-{
-	return buf_printf(
-		out, "+OK %s%s\r\n", front->base.banner, front->base.trusted ? " [XCLIENT]" : "");
-}
-
 /* ---- replies ---- */
-
-static int end(struct front *front, enum front_end why, int r)
-{
-	front->state = FRONT_ENDED;
-	front->base.end = why;
-	return r < 0 ? r : FRONT_CLOSE;
-}
-
-/* SES-16: after the reply of a failed attempt. POP3 says nothing more at the limit. */
-static int count(struct front *front, int r)
-{
-	if (!front_base_count(&front->base) || r < 0)
-		return r;
-	return end(front, FRONT_END_AUTH_LIMIT, r);
-}
-
-static int want_privacy(struct front *front, struct buf *out)
-{
-	front_base_count_privacy(&front->base);
-	return proto_say(out, PRIVACY);
-}
 
 static void forget_user(struct front *front)
 {
@@ -90,52 +29,56 @@ static void forget_user(struct front *front)
 	front->has_user = false;
 }
 
-static void forget_attempt(struct front *front)
+static int say_goodbye(struct front *front, enum front_reply reply, struct buf *out)
 {
-	sasl_exchange_reset(&front->base.sasl);
-	forget_user(front);
-	front->state = FRONT_COMMAND;
-}
-
-static int fail(struct front *front, struct buf *out, const char *text)
-{
-	forget_attempt(front);
-	return count(front, proto_say(out, text));
-}
-
-/* ---- attempts ---- */
-
-static int prompt(struct front *front, struct buf *out, const char *text)
-{
-	front->state = FRONT_RESPONSE;
-	return proto_say(out, text);
-}
-
-/* What the exchange wants next. */
-static int next_step(struct front *front, int step, struct buf *out)
-{
-	switch (step) {
-	case SASL_DONE:
-		front->state = FRONT_HAS_CREDENTIAL;
-		forget_user(front);
-		return FRONT_LOGIN;
-	case SASL_PROMPT_USER:
-		return prompt(front, out, "+ " SASL_USER_PROMPT);
-	case SASL_PROMPT_PASSWORD:
-		return prompt(front, out, "+ " SASL_PASSWORD_PROMPT);
-	case SASL_PROMPT_EMPTY:
-		return prompt(front, out, "+ ");
-	case SASL_FAIL_AUTH:
-		return fail(front, out, AUTH_FAILED);
-	case SASL_FAIL_BASE64:
-		return fail(front, out, "-ERR Invalid base64.");
-	case SASL_FAIL_TOO_LONG:
-		return fail(front, out, "-ERR Response too long.");
-	case SASL_FAIL_CANCELLED:
-		return fail(front, out, "-ERR Authentication cancelled.");
+	(void)front;
+	switch (reply) {
+	case FRONT_REPLY_UNAVAILABLE:
+		return proto_say(out, UNAVAILABLE);
+	case FRONT_REPLY_SHUTDOWN:
+		return proto_say(out, "-ERR [SYS/TEMP] Shutting down.");
+	case FRONT_REPLY_TIMEOUT: /* RFC 1939 section 3: closed without a word */
+		return 0;
 	default:
-		return step;
+		return proto_say(out, "-ERR Protocol violation.");
 	}
+}
+
+static const struct front_dialect dialect = {
+	.prompt_user = "+ " SASL_USER_PROMPT,
+	.prompt_password = "+ " SASL_PASSWORD_PROMPT,
+	.prompt_empty = "+ ",
+	.auth_failed = AUTH_FAILED,
+	.unavailable = UNAVAILABLE,
+	.bad_base64 = BAD_BASE64,
+	.long_response = "-ERR Response too long.",
+	.cancelled = "-ERR Authentication cancelled.",
+	.privacy = "-ERR TLS is required before authentication.",
+	/* At the limit POP3 says nothing more. */
+	.goodbye = say_goodbye,
+	.forget = forget_user,
+};
+
+static int pop3_front_create(const struct front_params *params, struct front **ret_front)
+{
+	int r = front_base_create(sizeof(**ret_front), &dialect, params, ret_front);
+
+	if (r == 0)
+		buf_init(&(*ret_front)->user, NAME_BYTES, true);
+	return r;
+}
+
+static void pop3_front_free(struct front *front)
+{
+	if (front)
+		forget_user(front);
+	front_base_free(front);
+}
+
+static int pop3_front_greet(struct front *front, struct buf *out)
+{
+	return buf_printf(
+		out, "+OK %s%s\r\n", front->base.banner, front->base.trusted ? " [XCLIENT]" : "");
 }
 
 /* ---- commands ---- */
@@ -192,7 +135,7 @@ static int command_utf8(struct front *front, struct view args, struct buf *out)
 static int command_quit(struct front *front, struct view args, struct buf *out)
 {
 	(void)args;
-	return end(front, FRONT_END_QUIT, proto_say(out, "+OK Closing."));
+	return front_base_close(front, FRONT_END_QUIT, proto_say(out, "+OK Closing."));
 }
 
 static int command_stls(struct front *front, struct view args, struct buf *out)
@@ -200,7 +143,7 @@ static int command_stls(struct front *front, struct view args, struct buf *out)
 	(void)args;
 	if (!front->base.offer_starttls)
 		return proto_say(out, "-ERR STLS not available.");
-	front->state = FRONT_WANTS_TLS;
+	front->base.state = FRONT_WANTS_TLS;
 	return FRONT_STARTTLS;
 }
 
@@ -214,12 +157,12 @@ static int command_apop(struct front *front, struct view args, struct buf *out)
 static int command_user(struct front *front, struct view args, struct buf *out)
 {
 	if (!front->base.permit_auth)
-		return want_privacy(front, out);
+		return front_base_want_privacy(front, out);
 	forget_user(front);
 	if (!args.len)
 		return proto_say(out, "-ERR Name missing.");
 	if (args.len > NAME_BYTES)
-		return fail(front, out, AUTH_FAILED);
+		return front_base_fail(front, out, AUTH_FAILED);
 	front->has_user = true;
 	return buf_append_view(&front->user, args) < 0 ? -ENOMEM : proto_say(out, "+OK");
 }
@@ -230,12 +173,12 @@ static int command_pass(struct front *front, struct view secret, struct buf *out
 	int r;
 
 	if (!front->base.permit_auth)
-		return want_privacy(front, out);
+		return front_base_want_privacy(front, out);
 	if (!front->has_user)
 		return proto_say(out, "-ERR USER first.");
-	front_base_attempt(&front->base, SASL_PLAIN);
+	front_base_attempt(front, SASL_PLAIN);
 	r = sasl_make_plain(&front->base.sasl.credential, buf_view(&front->user), secret);
-	return next_step(front, r == -EINVAL ? SASL_FAIL_AUTH : r, out);
+	return front_base_step(front, r == -EINVAL ? SASL_FAIL_AUTH : r, out);
 }
 
 static int list_mechs(struct front *front, struct buf *out)
@@ -253,21 +196,21 @@ static int command_auth(struct front *front, struct view args, struct buf *out)
 	int mech, step;
 
 	if (!front->base.permit_auth)
-		return want_privacy(front, out);
+		return front_base_want_privacy(front, out);
 	if (!name.len)
 		return list_mechs(front, out);
-	mech = front_base_mech(&front->base, name);
+	mech = front_base_mech(front, name);
 	if (mech < 0)
-		return fail(front, out, "-ERR Mechanism not supported.");
+		return front_base_fail(front, out, "-ERR Mechanism not supported.");
 	step = sasl_exchange_start(&front->base.sasl, (enum sasl_mech)mech);
 	if (response.len) {
 		if (args.len) /* more words */
-			return fail(front, out, "-ERR Invalid base64.");
+			return front_base_fail(front, out, BAD_BASE64);
 		if (view_eq(response, VIEW_LIT("="))) /* RFC 5034 section 4 */
 			response.len = 0;
 		step = sasl_exchange_response(&front->base.sasl, response);
 	}
-	return next_step(front, step, out);
+	return front_base_step(front, step, out);
 }
 
 static int unknown(struct buf *out)
@@ -316,7 +259,7 @@ static int run_command(struct front *front, struct view line, struct buf *out)
 	word = view_make(line.data, line.len - rest.len);
 	rest = view_skip(rest, 1); /* exactly one blank: the rest of PASS is kept as it is */
 	if (is_unparsable(line, word))
-		return fail(front, out, "-ERR Unknown command.");
+		return front_base_fail(front, out, "-ERR Unknown command.");
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
 		if (view_eq_nocase(word, view_str(commands[i].name)))
 			return commands[i].run(front, rest, out);
@@ -332,7 +275,8 @@ static int input_command(struct front *front, struct view in, size_t *ret_consum
 	int r = line_take(&front->scan, in, PROTO_INPUT_BYTES - 2, ret_consumed, &line);
 
 	if (r == LINE_TOO_LONG)
-		return end(front, FRONT_END_TOO_LONG, proto_say(out, "-ERR Command too long."));
+		return front_base_close(
+			front, FRONT_END_TOO_LONG, proto_say(out, "-ERR Command too long."));
 	if (r != LINE_DONE)
 		return r == LINE_DROPPED ? PROTO_AGAIN : PROTO_MORE;
 	return run_command(front, line_chomp(line), out);
@@ -345,10 +289,11 @@ static int input_response(
 	int r = line_take(&front->scan, in, PROTO_SASL_BASE64_BYTES, ret_consumed, &line);
 
 	if (r == LINE_TOO_LONG)
-		return next_step(front, SASL_FAIL_TOO_LONG, out);
+		return front_base_step(front, SASL_FAIL_TOO_LONG, out);
 	if (r != LINE_DONE)
 		return r == LINE_DROPPED ? PROTO_AGAIN : PROTO_MORE;
-	return next_step(front, sasl_exchange_response(&front->base.sasl, line_chomp(line)), out);
+	return front_base_step(
+		front, sasl_exchange_response(&front->base.sasl, line_chomp(line)), out);
 }
 
 static int pop3_front_input(
@@ -357,7 +302,7 @@ static int pop3_front_input(
 	*ret_consumed = 0;
 	if (!in.len)
 		return PROTO_MORE;
-	switch (front->state) {
+	switch (front->base.state) {
 	case FRONT_COMMAND:
 		return input_command(front, in, ret_consumed, out);
 	case FRONT_RESPONSE:
@@ -377,47 +322,8 @@ static int pop3_front_starttls_ok(struct front *front, struct buf *out)
 
 static void pop3_front_starttls_done(struct front *front, bool permit_auth)
 {
-	forget_attempt(front);
 	front->utf8 = false;
-	front_base_starttls_done(&front->base, permit_auth);
-}
-
-static void pop3_front_take_credential(struct front *front, struct proto_credential *ret_credential)
-{
-	sasl_exchange_take(&front->base.sasl, ret_credential);
-	ret_credential->tag[0] = '\0';
-}
-
-static int pop3_front_reply(struct front *front, enum front_reply reply, struct buf *out)
-{
-	int r;
-
-	switch (reply) {
-	case FRONT_REPLY_AUTH_FAILED:
-		return fail(front, out, AUTH_FAILED);
-	case FRONT_REPLY_HIDDEN_TEMP:
-		return fail(front, out, UNAVAILABLE);
-	case FRONT_REPLY_UNAVAILABLE:
-		r = proto_say(out, UNAVAILABLE);
-		break;
-	case FRONT_REPLY_SHUTDOWN:
-		r = proto_say(out, "-ERR [SYS/TEMP] Shutting down.");
-		break;
-	case FRONT_REPLY_TIMEOUT: /* RFC 1939 section 3: closed without a word */
-		r = 0;
-		break;
-	default:
-		r = proto_say(out, "-ERR Protocol violation.");
-	}
-	forget_attempt(front);
-	return end(front, FRONT_END_VIOLATION, r);
-}
-
-static int pop3_front_refused(struct front *front, struct buf *out)
-{
-	(void)out;
-	forget_attempt(front);
-	return count(front, PROTO_AGAIN);
+	front_base_starttls_done(front, permit_auth);
 }
 
 static bool pop3_front_utf8(const struct front *front)
@@ -433,9 +339,7 @@ const struct front_ops pop3_front_ops = {
 	.input = pop3_front_input,
 	.starttls_ok = pop3_front_starttls_ok,
 	.starttls_done = pop3_front_starttls_done,
-	.take_credential = pop3_front_take_credential,
-	.reply = pop3_front_reply,
-	.refused = pop3_front_refused,
+	.take_credential = front_base_take_credential,
 	FRONT_BASE_OPS,
 	.utf8 = pop3_front_utf8,
 };

@@ -8,67 +8,63 @@
 #include "proto/front.h"
 #include "proto/sieve_parse.h"
 
-#include <errno.h>
-#include <stdlib.h>
-
-#define PRIVACY "NO (ENCRYPT-NEEDED) \"TLS is required before authentication.\""
-#define AUTH_FAILED "NO \"Authentication failed.\""
 #define UNAVAILABLE "NO (TRYLATER) \"Service temporarily unavailable.\""
 #define NOT_NOW "NO \"Not allowed before authentication.\""
 
-enum front_state {
-	FRONT_COMMAND,
-	FRONT_RESPONSE,  /* a SASL response is awaited */
-	FRONT_DISCARD,   /* the rest of an over-long response line */
-	FRONT_WANTS_TLS, /* STARTTLS was asked for */
-	FRONT_HAS_CREDENTIAL,
-	FRONT_ENDED,
-};
-
 struct front {
 	struct front_base base;
-	enum front_state state;
 	struct sieve_scan scan;
 };
 
-/* ---- life ---- */
+/* ---- replies ---- */
 
-static void sieve_front_free(struct front *front)
+static int say_limit(struct front *front, struct buf *out)
 {
-	if (!front)
-		return;
-	front_base_fini(&front->base);
-	free(front);
+	(void)front;
+	return proto_say(out, "BYE \"Too many failed attempts.\"");
 }
+
+static int say_goodbye(struct front *front, enum front_reply reply, struct buf *out)
+{
+	int r;
+
+	(void)front;
+	switch (reply) {
+	case FRONT_REPLY_UNAVAILABLE:
+		r = proto_say(out, UNAVAILABLE);
+		return r < 0 ? r : proto_say(out, "BYE (TRYLATER) \"Try again later.\"");
+	case FRONT_REPLY_SHUTDOWN:
+		return proto_say(out, "BYE \"Shutting down.\"");
+	case FRONT_REPLY_TIMEOUT:
+		return proto_say(out, "BYE \"Timed out.\"");
+	default:
+		return proto_say(out, "BYE \"Protocol violation.\"");
+	}
+}
+
+static void forget(struct front *front)
+{
+	front->scan = (struct sieve_scan){ 0 };
+}
+
+static const struct front_dialect dialect = {
+	.prompt_user = "{12}\r\n" SASL_USER_PROMPT,
+	.prompt_password = "{12}\r\n" SASL_PASSWORD_PROMPT,
+	.prompt_empty = "\"\"",
+	.auth_failed = "NO \"Authentication failed.\"",
+	.unavailable = UNAVAILABLE,
+	.bad_base64 = "NO \"Invalid base64.\"",
+	.long_response = "NO \"Response too long.\"",
+	.cancelled = "NO \"Authentication cancelled.\"",
+	.privacy = "NO (ENCRYPT-NEEDED) \"TLS is required before authentication.\"",
+	.limit = say_limit,
+	.goodbye = say_goodbye,
+	.forget = forget,
+};
 
 static int sieve_front_create(const struct front_params *params, struct front **ret_front)
 {
-	struct front *front = calloc(1, sizeof(*front));
-
-	if (!front || front_base_init(&front->base, params) < 0) {
-		free(front);
-		return -ENOMEM;
-	}
-	*ret_front = front;
-	return 0;
-}
-
-/* ---- replies ---- */
-
-static int end(struct front *front, enum front_end why, int r)
-{
-	front->state = FRONT_ENDED;
-	front->base.end = why;
-	return r < 0 ? r : FRONT_CLOSE;
-}
-
-/* SES-16: after the reply of a failed attempt. */
-static int count(struct front *front, struct buf *out, int r)
-{
-	if (!front_base_count(&front->base) || r < 0)
-		return r;
-	return end(
-		front, FRONT_END_AUTH_LIMIT, proto_say(out, "BYE \"Too many failed attempts.\""));
+	return front_base_create(sizeof(**ret_front), &dialect, params, ret_front);
 }
 
 static int put_mechs(const struct front *front, struct buf *out)
@@ -100,64 +96,11 @@ static int sieve_front_greet(struct front *front, struct buf *out)
 	return r;
 }
 
-/* ---- attempts ---- */
-
-static int want_privacy(struct front *front, struct buf *out)
-{
-	front_base_count_privacy(&front->base);
-	return proto_say(out, PRIVACY);
-}
-
-static void forget_attempt(struct front *front)
-{
-	sasl_exchange_reset(&front->base.sasl);
-	front->state = FRONT_COMMAND;
-	front->scan = (struct sieve_scan){ 0 };
-}
-
-static int fail(struct front *front, struct buf *out, const char *text)
-{
-	forget_attempt(front);
-	return count(front, out, proto_say(out, text));
-}
-
-static int prompt(struct front *front, struct buf *out, const char *text)
-{
-	front->state = FRONT_RESPONSE;
-	return proto_say(out, text);
-}
-
-/* What the exchange wants next. */
-static int next_step(struct front *front, int step, struct buf *out)
-{
-	switch (step) {
-	case SASL_DONE:
-		front->state = FRONT_HAS_CREDENTIAL;
-		return FRONT_LOGIN;
-	case SASL_PROMPT_USER:
-		return prompt(front, out, "{12}\r\n" SASL_USER_PROMPT);
-	case SASL_PROMPT_PASSWORD:
-		return prompt(front, out, "{12}\r\n" SASL_PASSWORD_PROMPT);
-	case SASL_PROMPT_EMPTY:
-		return prompt(front, out, "\"\"");
-	case SASL_FAIL_AUTH:
-		return fail(front, out, AUTH_FAILED);
-	case SASL_FAIL_BASE64:
-		return fail(front, out, "NO \"Invalid base64.\"");
-	case SASL_FAIL_TOO_LONG:
-		return fail(front, out, "NO \"Response too long.\"");
-	case SASL_FAIL_CANCELLED:
-		return fail(front, out, "NO \"Authentication cancelled.\"");
-	default:
-		return step;
-	}
-}
-
 /* ---- commands ---- */
 
 static int unparsable(struct front *front, struct buf *out)
 {
-	return count(front, out, proto_say(out, NOT_NOW));
+	return front_base_count(front, out, proto_say(out, NOT_NOW));
 }
 
 static bool at_end(struct sieve_cursor *args)
@@ -179,14 +122,14 @@ static int command_authenticate(struct front *front, struct sieve_cursor *args, 
 	if (initial != SIEVE_END && !(sieve_is_string(initial) && at_end(args)))
 		return unparsable(front, out);
 	if (!front->base.permit_auth)
-		return want_privacy(front, out);
-	mech = front_base_mech(&front->base, name);
+		return front_base_want_privacy(front, out);
+	mech = front_base_mech(front, name);
 	if (mech < 0)
-		return fail(front, out, "NO \"Mechanism not supported.\"");
+		return front_base_fail(front, out, "NO \"Mechanism not supported.\"");
 	step = sasl_exchange_start(&front->base.sasl, (enum sasl_mech)mech);
 	if (initial != SIEVE_END)
 		step = sasl_exchange_response(&front->base.sasl, response);
-	return next_step(front, step, out);
+	return front_base_step(front, step, out);
 }
 
 static int command_capability(struct front *front, struct sieve_cursor *args, struct buf *out)
@@ -234,7 +177,7 @@ static int command_logout(struct front *front, struct sieve_cursor *args, struct
 {
 	if (!at_end(args))
 		return unparsable(front, out);
-	return end(front, FRONT_END_QUIT, proto_say(out, "OK \"Closing.\""));
+	return front_base_close(front, FRONT_END_QUIT, proto_say(out, "OK \"Closing.\""));
 }
 
 static int command_starttls(struct front *front, struct sieve_cursor *args, struct buf *out)
@@ -243,7 +186,7 @@ static int command_starttls(struct front *front, struct sieve_cursor *args, stru
 		return unparsable(front, out);
 	if (!front->base.offer_starttls)
 		return proto_say(out, "NO \"STARTTLS not available.\"");
-	front->state = FRONT_WANTS_TLS;
+	front->base.state = FRONT_WANTS_TLS;
 	return FRONT_STARTTLS;
 }
 
@@ -297,7 +240,8 @@ static int run_command(struct front *front, struct view text, struct buf *out)
 
 static int too_long(struct front *front, struct buf *out)
 {
-	return end(front, FRONT_END_TOO_LONG, proto_say(out, "BYE \"Command too long.\""));
+	return front_base_close(
+		front, FRONT_END_TOO_LONG, proto_say(out, "BYE \"Command too long.\""));
 }
 
 static int input_command(struct front *front, struct view in, size_t *ret_consumed, struct buf *out)
@@ -327,7 +271,7 @@ static int take_response(struct front *front, struct view line, struct buf *out)
 
 	if (!sieve_is_string(sieve_next(&cursor, &text)) || !at_end(&cursor))
 		text = line;
-	return next_step(front, sasl_exchange_response(&front->base.sasl, text), out);
+	return front_base_step(front, sasl_exchange_response(&front->base.sasl, text), out);
 }
 
 static int input_response(
@@ -349,25 +293,14 @@ static int input_response(
 		return take_response(front, line, out);
 	case SIEVE_SCAN_LINE_TOO_LONG:
 		*ret_consumed = front->scan.at;
-		r = next_step(front, SASL_FAIL_TOO_LONG, out);
+		r = front_base_step(front, SASL_FAIL_TOO_LONG, out);
 		if (r == PROTO_AGAIN)
-			front->state = FRONT_DISCARD;
+			front->base.state = FRONT_DISCARD;
 		return r;
 	default:
 		*ret_consumed = in.len;
 		return too_long(front, out);
 	}
-}
-
-static int input_discard(struct front *front, struct view in, size_t *ret_consumed)
-{
-	const char *newline = memchr(in.data, '\n', in.len);
-
-	*ret_consumed = newline ? (size_t)(newline - in.data) + 1 : in.len;
-	if (!newline)
-		return PROTO_MORE;
-	front->state = FRONT_COMMAND;
-	return PROTO_AGAIN;
 }
 
 static int sieve_front_input(
@@ -376,13 +309,13 @@ static int sieve_front_input(
 	*ret_consumed = 0;
 	if (!in.len)
 		return PROTO_MORE;
-	switch (front->state) {
+	switch (front->base.state) {
 	case FRONT_COMMAND:
 		return input_command(front, in, ret_consumed, out);
 	case FRONT_RESPONSE:
 		return input_response(front, in, ret_consumed, out);
 	case FRONT_DISCARD:
-		return input_discard(front, in, ret_consumed);
+		return front_base_discard(front, in, ret_consumed);
 	default: /* the caller answers what it was told first */
 		return PROTO_MORE;
 	}
@@ -396,61 +329,14 @@ static int sieve_front_starttls_ok(struct front *front, struct buf *out)
 	return MIN(proto_say(out, "OK \"Begin TLS.\""), 0);
 }
 
-static void sieve_front_starttls_done(struct front *front, bool permit_auth)
-{
-	forget_attempt(front);
-	front_base_starttls_done(&front->base, permit_auth);
-}
-
-static void sieve_front_take_credential(
-	struct front *front, struct proto_credential *ret_credential)
-{
-	sasl_exchange_take(&front->base.sasl, ret_credential);
-}
-
-static int sieve_front_reply(struct front *front, enum front_reply reply, struct buf *out)
-{
-	int r;
-
-	switch (reply) {
-	case FRONT_REPLY_AUTH_FAILED:
-		return fail(front, out, AUTH_FAILED);
-	case FRONT_REPLY_HIDDEN_TEMP:
-		return fail(front, out, UNAVAILABLE);
-	case FRONT_REPLY_UNAVAILABLE:
-		r = proto_say(out, UNAVAILABLE);
-		if (r >= 0)
-			r = proto_say(out, "BYE (TRYLATER) \"Try again later.\"");
-		break;
-	case FRONT_REPLY_SHUTDOWN:
-		r = proto_say(out, "BYE \"Shutting down.\"");
-		break;
-	case FRONT_REPLY_TIMEOUT:
-		r = proto_say(out, "BYE \"Timed out.\"");
-		break;
-	default:
-		r = proto_say(out, "BYE \"Protocol violation.\"");
-	}
-	forget_attempt(front);
-	return end(front, FRONT_END_VIOLATION, r);
-}
-
-static int sieve_front_refused(struct front *front, struct buf *out)
-{
-	forget_attempt(front);
-	return count(front, out, PROTO_AGAIN);
-}
-
 const struct front_ops sieve_front_ops = {
 	.name = "managesieve",
 	.create = sieve_front_create,
-	.free = sieve_front_free,
+	.free = front_base_free,
 	.greet = sieve_front_greet,
 	.input = sieve_front_input,
 	.starttls_ok = sieve_front_starttls_ok,
-	.starttls_done = sieve_front_starttls_done,
-	.take_credential = sieve_front_take_credential,
-	.reply = sieve_front_reply,
-	.refused = sieve_front_refused,
+	.starttls_done = front_base_starttls_done,
+	.take_credential = front_base_take_credential,
 	FRONT_BASE_OPS,
 };

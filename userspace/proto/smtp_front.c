@@ -8,53 +8,17 @@
  */
 #include "proto/front.h"
 
-#include <errno.h>
-#include <stdlib.h>
-
-#define AUTH_FAILED "535 5.7.8 Authentication failed"
 #define UNKNOWN "500 5.5.2 Command not recognised"
 #define OK "250 2.0.0 OK"
 #define LOGIN_FIRST "530 5.7.0 Authentication required"
 
-enum front_state {
-	FRONT_COMMAND,
-	FRONT_RESPONSE,  /* a SASL response line is awaited */
-	FRONT_DISCARD,   /* the rest of a line that has been answered */
-	FRONT_WANTS_TLS, /* STARTTLS was asked for */
-	FRONT_HAS_CREDENTIAL,
-	FRONT_ENDED,
-};
-
 struct front {
 	struct front_base base;
-	enum front_state state;
 	size_t scanned;   /* bytes of the current line known to hold no LF */
 	size_t drop_left; /* FRONT_DISCARD: what the line may still take */
 	bool extended;    /* the last greeting was EHLO */
 	char helo[PROTO_HELO_BYTES + 1];
 };
-
-/* ---- life ---- */
-
-static void smtp_front_free(struct front *front)
-{
-	if (!front)
-		return;
-	front_base_fini(&front->base);
-	free(front);
-}
-
-static int smtp_front_create(const struct front_params *params, struct front **ret_front)
-{
-	struct front *front = calloc(1, sizeof(*front));
-
-	if (!front || front_base_init(&front->base, params) < 0) {
-		free(front);
-		return -ENOMEM;
-	}
-	*ret_front = front;
-	return 0;
-}
 
 /* ---- replies ---- */
 
@@ -79,77 +43,59 @@ static int smtp_front_greet(struct front *front, struct buf *out)
 	return MIN(say_greeting(front, out), 0);
 }
 
-static int end(struct front *front, enum front_end why, int r)
+static int say_limit(struct front *front, struct buf *out)
 {
-	front->state = FRONT_ENDED;
-	front->base.end = why;
-	return r < 0 ? r : FRONT_CLOSE;
+	return say_from_host(front, out, "421 4.7.0", "Too many failed attempts");
 }
 
-/* SES-16: after the reply of a failed attempt. */
-static int count(struct front *front, struct buf *out, int r)
+static int say_goodbye(struct front *front, enum front_reply reply, struct buf *out)
 {
-	if (!front_base_count(&front->base) || r < 0)
-		return r;
-	r = say_from_host(front, out, "421 4.7.0", "Too many failed attempts");
-	return end(front, FRONT_END_AUTH_LIMIT, r);
+	switch (reply) {
+	case FRONT_REPLY_UNAVAILABLE:
+		return say_from_host(front, out, "421 4.3.0", "Service temporarily unavailable");
+	case FRONT_REPLY_SHUTDOWN:
+		return say_from_host(front, out, "421 4.3.2", "Shutting down");
+	case FRONT_REPLY_TIMEOUT:
+		return say_from_host(front, out, "421 4.4.2", "Timed out");
+	default:
+		return say_from_host(front, out, "421 4.7.0", "Protocol violation");
+	}
+}
+
+static void forget(struct front *front)
+{
+	front->scanned = 0;
+}
+
+static const struct front_dialect dialect = {
+	.prompt_user = "334 " SASL_USER_PROMPT,
+	.prompt_password = "334 " SASL_PASSWORD_PROMPT,
+	.prompt_empty = "334 ",
+	.auth_failed = "535 5.7.8 Authentication failed",
+	.unavailable = "454 4.7.0 Temporary authentication failure",
+	.bad_base64 = "501 5.5.2 Invalid base64",
+	.long_response = "500 5.5.6 Authentication exchange line is too long",
+	.cancelled = "501 5.7.0 Authentication cancelled",
+	.privacy = "538 5.7.11 Encryption required for requested authentication mechanism",
+	.limit = say_limit,
+	.goodbye = say_goodbye,
+	.forget = forget,
+};
+
+static int smtp_front_create(const struct front_params *params, struct front **ret_front)
+{
+	return front_base_create(sizeof(**ret_front), &dialect, params, ret_front);
 }
 
 static int too_long(struct front *front, struct buf *out)
 {
-	return end(front, FRONT_END_TOO_LONG, proto_say(out, "500 5.5.2 Line too long"));
-}
-
-/* ---- attempts ---- */
-
-static void forget_attempt(struct front *front)
-{
-	sasl_exchange_reset(&front->base.sasl);
-	front->state = FRONT_COMMAND;
-	front->scanned = 0;
-}
-
-static int fail(struct front *front, struct buf *out, const char *text)
-{
-	forget_attempt(front);
-	return count(front, out, proto_say(out, text));
+	return front_base_close(
+		front, FRONT_END_TOO_LONG, proto_say(out, "500 5.5.2 Line too long"));
 }
 
 static int unparsable(struct front *front, struct buf *out)
 {
-	return fail(front, out, UNKNOWN);
-}
-
-static int prompt(struct front *front, struct buf *out, const char *text)
-{
-	front->state = FRONT_RESPONSE;
-	return proto_say(out, text);
-}
-
-/* What the exchange wants next. */
-static int next_step(struct front *front, int step, struct buf *out)
-{
-	switch (step) {
-	case SASL_DONE:
-		front->state = FRONT_HAS_CREDENTIAL;
-		return FRONT_LOGIN;
-	case SASL_PROMPT_USER:
-		return prompt(front, out, "334 " SASL_USER_PROMPT);
-	case SASL_PROMPT_PASSWORD:
-		return prompt(front, out, "334 " SASL_PASSWORD_PROMPT);
-	case SASL_PROMPT_EMPTY:
-		return prompt(front, out, "334 ");
-	case SASL_FAIL_AUTH:
-		return fail(front, out, AUTH_FAILED);
-	case SASL_FAIL_BASE64:
-		return fail(front, out, "501 5.5.2 Invalid base64");
-	case SASL_FAIL_TOO_LONG:
-		return fail(front, out, "500 5.5.6 Authentication exchange line is too long");
-	case SASL_FAIL_CANCELLED:
-		return fail(front, out, "501 5.7.0 Authentication cancelled");
-	default:
-		return step;
-	}
+	return front_base_fail(front, out, UNKNOWN);
 }
 
 /* ---- commands ---- */
@@ -171,23 +117,20 @@ static int command_auth(struct front *front, struct view args, struct buf *out)
 
 	if (!front->extended)
 		return proto_say(out, "503 5.5.1 Send EHLO first");
-	if (!front->base.permit_auth) {
-		front_base_count_privacy(&front->base);
-		return proto_say(out,
-			"538 5.7.11 Encryption required for requested authentication mechanism");
-	}
+	if (!front->base.permit_auth)
+		return front_base_want_privacy(front, out);
 	if (!name.len || memchr(args.data, ' ', args.len))
 		return unparsable(front, out);
-	mech = front_base_mech(&front->base, name);
+	mech = front_base_mech(front, name);
 	if (mech < 0)
-		return fail(front, out, "504 5.5.4 Mechanism not supported");
+		return front_base_fail(front, out, "504 5.5.4 Mechanism not supported");
 	step = sasl_exchange_start(&front->base.sasl, (enum sasl_mech)mech);
 	if (args.len) {
 		if (view_eq(args, VIEW_LIT("="))) /* RFC 4954 section 4: an empty response */
 			args.len = 0;
 		step = sasl_exchange_response(&front->base.sasl, args);
 	}
-	return next_step(front, step, out);
+	return front_base_step(front, step, out);
 }
 
 /* SES-30. */
@@ -310,7 +253,7 @@ static int command_starttls(struct front *front, struct view args, struct buf *o
 		return proto_say(out, "501 5.5.4 No argument allowed");
 	if (!front->base.offer_starttls)
 		return proto_say(out, "503 5.5.1 STARTTLS not available");
-	front->state = FRONT_WANTS_TLS;
+	front->base.state = FRONT_WANTS_TLS;
 	return FRONT_STARTTLS;
 }
 
@@ -328,7 +271,7 @@ static int command_xclient(struct front *front, struct view args, struct buf *ou
 static int command_quit(struct front *front, struct view args, struct buf *out)
 {
 	(void)args;
-	return end(front, FRONT_END_QUIT, proto_say(out, "221 2.0.0 Closing"));
+	return front_base_close(front, FRONT_END_QUIT, proto_say(out, "221 2.0.0 Closing"));
 }
 
 static const struct command {
@@ -411,7 +354,7 @@ static enum line_result take_line(struct front *front, struct view in, size_t li
 static int discard(struct front *front, size_t bytes, int r)
 {
 	if (r == PROTO_AGAIN) {
-		front->state = FRONT_DISCARD;
+		front->base.state = FRONT_DISCARD;
 		front->drop_left = bytes;
 	}
 	return r;
@@ -419,7 +362,7 @@ static int discard(struct front *front, size_t bytes, int r)
 
 static int input_line(struct front *front, struct view in, size_t *ret_consumed, struct buf *out)
 {
-	bool response = front->state == FRONT_RESPONSE;
+	bool response = front->base.state == FRONT_RESPONSE;
 	size_t limit = response ? PROTO_SASL_BASE64_BYTES + 2 : PROTO_INPUT_BYTES;
 	struct view line;
 
@@ -432,13 +375,14 @@ static int input_line(struct front *front, struct view in, size_t *ret_consumed,
 		return discard(front, PROTO_INPUT_BYTES - *ret_consumed, unparsable(front, out));
 	case LINE_TOO_LONG:
 		if (response)
-			return discard(front, SIZE_MAX, next_step(front, SASL_FAIL_TOO_LONG, out));
+			return discard(
+				front, SIZE_MAX, front_base_step(front, SASL_FAIL_TOO_LONG, out));
 		*ret_consumed = in.len;
 		return too_long(front, out);
 	default:
-		return response
-			? next_step(front, sasl_exchange_response(&front->base.sasl, line), out)
-			: run_command(front, line, out);
+		return response ? front_base_step(front,
+					  sasl_exchange_response(&front->base.sasl, line), out)
+				: run_command(front, line, out);
 	}
 }
 
@@ -455,7 +399,7 @@ static int input_discard(struct front *front, struct view in, size_t *ret_consum
 	front->drop_left -= n;
 	if (!newline)
 		return PROTO_MORE;
-	front->state = FRONT_COMMAND;
+	front->base.state = FRONT_COMMAND;
 	return PROTO_AGAIN;
 }
 
@@ -465,7 +409,7 @@ static int smtp_front_input(
 	*ret_consumed = 0;
 	if (!in.len)
 		return PROTO_MORE;
-	switch (front->state) {
+	switch (front->base.state) {
 	case FRONT_COMMAND:
 	case FRONT_RESPONSE:
 		return input_line(front, in, ret_consumed, out);
@@ -486,45 +430,8 @@ static int smtp_front_starttls_ok(struct front *front, struct buf *out)
 
 static void smtp_front_starttls_done(struct front *front, bool permit_auth)
 {
-	forget_attempt(front);
 	forget_helo(front);
-	front_base_starttls_done(&front->base, permit_auth);
-}
-
-static void smtp_front_take_credential(struct front *front, struct proto_credential *ret_credential)
-{
-	sasl_exchange_take(&front->base.sasl, ret_credential);
-}
-
-static int smtp_front_reply(struct front *front, enum front_reply reply, struct buf *out)
-{
-	int r;
-
-	switch (reply) {
-	case FRONT_REPLY_AUTH_FAILED:
-		return fail(front, out, AUTH_FAILED);
-	case FRONT_REPLY_HIDDEN_TEMP:
-		return fail(front, out, "454 4.7.0 Temporary authentication failure");
-	case FRONT_REPLY_UNAVAILABLE:
-		r = say_from_host(front, out, "421 4.3.0", "Service temporarily unavailable");
-		break;
-	case FRONT_REPLY_SHUTDOWN:
-		r = say_from_host(front, out, "421 4.3.2", "Shutting down");
-		break;
-	case FRONT_REPLY_TIMEOUT:
-		r = say_from_host(front, out, "421 4.4.2", "Timed out");
-		break;
-	default:
-		r = say_from_host(front, out, "421 4.7.0", "Protocol violation");
-	}
-	forget_attempt(front);
-	return end(front, FRONT_END_VIOLATION, r);
-}
-
-static int smtp_front_refused(struct front *front, struct buf *out)
-{
-	forget_attempt(front);
-	return count(front, out, PROTO_AGAIN);
+	front_base_starttls_done(front, permit_auth);
 }
 
 static const char *smtp_front_helo(const struct front *front)
@@ -535,14 +442,12 @@ static const char *smtp_front_helo(const struct front *front)
 const struct front_ops smtp_front_ops = {
 	.name = "submission",
 	.create = smtp_front_create,
-	.free = smtp_front_free,
+	.free = front_base_free,
 	.greet = smtp_front_greet,
 	.input = smtp_front_input,
 	.starttls_ok = smtp_front_starttls_ok,
 	.starttls_done = smtp_front_starttls_done,
-	.take_credential = smtp_front_take_credential,
-	.reply = smtp_front_reply,
-	.refused = smtp_front_refused,
+	.take_credential = front_base_take_credential,
 	FRONT_BASE_OPS,
 	.helo = smtp_front_helo,
 };
