@@ -55,35 +55,6 @@ static struct back *make(bool starttls, bool forwards)
 	return back;
 }
 
-/* Feeds input; *ret_left is what was not consumed when a result came. */
-static int play(struct back *back, struct view input, size_t first, struct buf *to_node,
-	struct buf *to_client, struct view *ret_left)
-{
-	size_t given = first == SIZE_MAX ? input.len : first ? MIN(first, input.len) : 1, used = 0;
-	int r = PROTO_MORE;
-
-	while (input.len) {
-		struct guarded g = guard(view_make(input.data + used, given - used));
-		size_t consumed = 0;
-
-		r = OPS.input(back, g.view, &consumed, to_node, to_client);
-		guard_free(&g);
-		assert_true(consumed <= given - used);
-		used += consumed;
-		if (r != PROTO_MORE && r != PROTO_AGAIN)
-			break;
-		if (r == PROTO_AGAIN && used < given)
-			continue;
-		if (given == input.len) {
-			r = PROTO_MORE;
-			break;
-		}
-		given = first ? input.len : given + 1;
-	}
-	*ret_left = view_skip(input, used);
-	return r;
-}
-
 static int replay(struct back *back, enum sasl_mech mech, struct view unread, struct buf *to_node)
 {
 	struct proto_credential credential = { .mech = mech };
@@ -116,7 +87,7 @@ static int take_turn(struct back *back, const struct script *script, const struc
 		return OPS.starttls_done(back, to_node);
 	if (turn->kind == REPLAY)
 		return replay(back, script->mech, left, to_node);
-	return play(back, view_str(turn->node), first, to_node, to_client, &left);
+	return play_back(&OPS, back, view_str(turn->node), first, to_node, to_client, &left);
 }
 
 /* Cuts the input of every turn after its first bytes. */
@@ -184,14 +155,17 @@ static void check_failure(bool starttls, bool forwards, struct view before, stru
 
 	if (before.len)
 		assert_int_equal(
-			play(back, before, SIZE_MAX, &to_node, &to_client, &left), PROTO_MORE);
+			play_back(&OPS, back, before, SIZE_MAX, &to_node, &to_client, &left),
+			PROTO_MORE);
 	buf_clear(&to_node);
-	assert_int_equal(play(back, node, SIZE_MAX, &to_node, &to_client, &left), BACK_FAILED);
+	assert_int_equal(
+		play_back(&OPS, back, node, SIZE_MAX, &to_node, &to_client, &left), BACK_FAILED);
 	assert_int_equal(OPS.failure(back), failure);
 	assert_int_equal(to_node.len, 0);
 	assert_int_equal(to_client.len, 0);
 	/* nothing comes after a failure */
-	assert_int_equal(play(back, VIEW_LIT(ANY_ANSWER), SIZE_MAX, &to_node, &to_client, &left),
+	assert_int_equal(
+		play_back(&OPS, back, VIEW_LIT(ANY_ANSWER), SIZE_MAX, &to_node, &to_client, &left),
 		PROTO_MORE);
 	assert_int_equal(replay(back, SASL_PLAIN, view_make("", 0), &to_node), BACK_FAILED);
 	assert_int_equal(to_node.len, 0);

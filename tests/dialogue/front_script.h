@@ -39,30 +39,6 @@ static struct front *make(bool plain, bool trusted)
 	return front;
 }
 
-/* Feeds the input as cut says; returns the last result. */
-static int play(struct front *front, struct view input, size_t first, struct buf *out)
-{
-	size_t given = first == SIZE_MAX ? input.len : first ? MIN(first, input.len) : 1, used = 0;
-	int r = PROTO_MORE;
-
-	for (;;) {
-		struct guarded g = guard(view_make(input.data + used, given - used));
-		size_t consumed = 0;
-
-		r = OPS.input(front, g.view, &consumed, out);
-		guard_free(&g);
-		assert_true(consumed <= given - used);
-		used += consumed;
-		if (r != PROTO_MORE && r != PROTO_AGAIN)
-			return r;
-		if (r == PROTO_AGAIN && used < given)
-			continue;
-		if (given == input.len)
-			return r == PROTO_AGAIN ? PROTO_MORE : r;
-		given = first ? input.len : given + 1;
-	}
-}
-
 static void expect(const char *name, const struct buf *out, const char *text)
 {
 	if (out->len != strlen(text) || memcmp(buf_view(out).data, text, out->len) != 0)
@@ -89,7 +65,7 @@ static void check(const struct script *script, size_t first)
 {
 	struct front *front = make(script->plain, script->trusted);
 	struct buf out = { 0 };
-	int r = play(front, view_str(script->input), first, &out);
+	int r = play_front(&OPS, front, view_str(script->input), first, &out);
 
 	if (r != script->result)
 		fail_msg("%s (cut %zd): result %d", script->name, first, r);
@@ -138,7 +114,7 @@ static void check_long(const char *head, size_t len, const char *tail, int resul
 		struct front *front = make(false, false);
 		struct buf out = { 0 };
 
-		assert_int_equal(play(front, buf_view(&text), cuts[i], &out), result);
+		assert_int_equal(play_front(&OPS, front, buf_view(&text), cuts[i], &out), result);
 		expect(head, &out, output);
 		assert_int_equal(OPS.attempts(front), attempts);
 		if (result == FRONT_CLOSE)
@@ -164,7 +140,8 @@ static __attribute__((unused)) void run_replies(const struct reply_case *cases, 
 		struct proto_credential credential;
 		struct buf out = { 0 };
 
-		assert_int_equal(play(front, view_str(login), SIZE_MAX, &out), FRONT_LOGIN);
+		assert_int_equal(
+			play_front(&OPS, front, view_str(login), SIZE_MAX, &out), FRONT_LOGIN);
 		assert_int_equal(OPS.last_mech(front), SASL_PLAIN);
 		OPS.take_credential(front, &credential);
 		proto_credential_wipe(&credential);
@@ -173,7 +150,7 @@ static __attribute__((unused)) void run_replies(const struct reply_case *cases, 
 		expect("reply", &out, cases[i].text);
 		buf_clear(&out);
 		if (cases[i].result == PROTO_AGAIN)
-			play(front, view_str(noop), SIZE_MAX, &out);
+			play_front(&OPS, front, view_str(noop), SIZE_MAX, &out);
 		expect("after it", &out, cases[i].result == PROTO_AGAIN ? noop_answer : "");
 		buf_fini(&out);
 		OPS.free(front);

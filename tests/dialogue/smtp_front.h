@@ -60,37 +60,14 @@ static inline struct front *make_bare(int leg)
 	return front;
 }
 
-/* Feeds the input as cut says; returns the last result. */
-static inline int play(struct front *front, struct view input, size_t first, struct buf *out)
-{
-	size_t given = first == SIZE_MAX ? input.len : first ? MIN(first, input.len) : 1, used = 0;
-	int r = PROTO_MORE;
-
-	for (;;) {
-		struct guarded g = guard(view_make(input.data + used, given - used));
-		size_t consumed = 0;
-
-		r = smtp_front_ops.input(front, g.view, &consumed, out);
-		guard_free(&g);
-		assert_true(consumed <= given - used);
-		used += consumed;
-		if (r != PROTO_MORE && r != PROTO_AGAIN)
-			return r;
-		if (r == PROTO_AGAIN && used < given)
-			continue;
-		if (given == input.len)
-			return r == PROTO_AGAIN ? PROTO_MORE : r;
-		given = first ? input.len : given + 1;
-	}
-}
-
 static inline struct front *make(int leg)
 {
 	struct front *front = make_bare(leg);
 	struct buf out = { 0 };
 
 	if (!(leg & RAW))
-		assert_int_equal(play(front, VIEW_LIT("EHLO first.example\r\n"), SIZE_MAX, &out),
+		assert_int_equal(play_front(&smtp_front_ops, front,
+					 VIEW_LIT("EHLO first.example\r\n"), SIZE_MAX, &out),
 			PROTO_MORE);
 	buf_fini(&out);
 	return front;

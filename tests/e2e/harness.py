@@ -236,6 +236,24 @@ def jwt(claims, key=OAUTH_KEY):
     return (signed + b"." + part(hmac.new(key, signed, "sha256").digest())).decode()
 
 
+def end_process(process):
+    """Asks it to end, then makes it; closes its stderr."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    process.stderr.close()
+
+
+def read_log(path):
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as f:
+        return f.read()
+    return ""
+
+
 class DovecotNode:
     """A real Dovecot on a loopback address of its own, with its own data and log. protocols are
     names of the router's configuration; relay_port: where submission sends mails; ports: (plain, TLS)
@@ -291,10 +309,7 @@ class DovecotNode:
         return False
 
     def log(self):
-        with contextlib.suppress(OSError), open(self.log_path, encoding="utf-8",
-                                                errors="replace") as f:
-            return f.read()
-        return ""
+        return read_log(self.log_path)
 
     def logins(self, protocol="imap"):
         """(user, client address) of each successful login, oldest first."""
@@ -308,14 +323,7 @@ class DovecotNode:
             p: self.ports[p][table[p] == "implicit"] for p in table})
 
     def close(self):
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        self.process.stderr.close()
+        end_process(self.process)
 
 
 def destination_toml(name, host, port, tls, pin=None, forwarding="proxy", extra="", ports=None):

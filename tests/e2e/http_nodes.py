@@ -298,14 +298,7 @@ class NginxNode:
             self.pin, "proxy" if self.proxy else "none", extra).replace(".imap]", ".http]")
 
     def close(self):
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        self.process.stderr.close()
+        harness.end_process(self.process)
 
 
 # ---- what the tests share ----

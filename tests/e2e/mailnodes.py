@@ -211,10 +211,7 @@ class PostfixNode:
         return False
 
     def log(self):
-        with contextlib.suppress(OSError), open(self.log_path, encoding="utf-8",
-                                                errors="replace") as f:
-            return f.read()
-        return ""
+        return harness.read_log(self.log_path)
 
     def clients(self):
         """The client address of each connection, oldest first."""

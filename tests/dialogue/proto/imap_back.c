@@ -137,35 +137,6 @@ static void make_credential(
 	snprintf(credential->tag, sizeof(credential->tag), "%s", tag);
 }
 
-/* Feeds input; *ret_left is what was not consumed when a result came. */
-static int play(struct back *back, struct view input, size_t first, struct buf *to_node,
-	struct buf *to_client, struct view *ret_left)
-{
-	size_t given = first == SIZE_MAX ? input.len : first ? MIN(first, input.len) : 1, used = 0;
-	int r = PROTO_MORE;
-
-	while (input.len) {
-		struct guarded g = guard(view_make(input.data + used, given - used));
-		size_t consumed = 0;
-
-		r = imap_back_ops.input(back, g.view, &consumed, to_node, to_client);
-		guard_free(&g);
-		assert_true(consumed <= given - used);
-		used += consumed;
-		if (r != PROTO_MORE && r != PROTO_AGAIN)
-			break;
-		if (r == PROTO_AGAIN && used < given)
-			continue;
-		if (given == input.len) {
-			r = PROTO_MORE;
-			break;
-		}
-		given = first ? input.len : given + 1;
-	}
-	*ret_left = view_skip(input, used);
-	return r;
-}
-
 static void expect(const char *name, const struct buf *buf, const char *text)
 {
 	if (buf->len != strlen(text) || memcmp(buf_view(buf).data, text, buf->len) != 0)
@@ -180,7 +151,8 @@ static void check(const struct script *script, size_t first)
 	struct proto_credential credential;
 	struct view left;
 	size_t consumed;
-	int r = play(back, view_str(script->before), first, &to_node, &to_client, &left);
+	int r = play_back(
+		&imap_back_ops, back, view_str(script->before), first, &to_node, &to_client, &left);
 
 	if (r != script->result)
 		fail_msg("%s: result %d", script->name, r);
@@ -190,7 +162,8 @@ static void check(const struct script *script, size_t first)
 		make_credential(&credential, "a", script->mech);
 		assert_int_equal(imap_back_ops.replay(back, &credential, left, &consumed, &to_node),
 			PROTO_MORE);
-		r = play(back, view_str(script->after), first, &to_node, &to_client, &left);
+		r = play_back(&imap_back_ops, back, view_str(script->after), first, &to_node,
+			&to_client, &left);
 		if (r != script->verdict)
 			fail_msg("%s: verdict %d", script->name, r);
 		expect(script->name, &to_node, script->sent_after);
@@ -226,13 +199,14 @@ static void test_section_9_starttls(void **state)
 	struct view left;
 
 	(void)state;
-	assert_int_equal(
-		play(back, VIEW_LIT("* OK [CAPABILITY STARTTLS SASL-IR] hi\r\nH1 OK go\r\n"),
-			SIZE_MAX, &to_node, &to_client, &left),
+	assert_int_equal(play_back(&imap_back_ops, back,
+				 VIEW_LIT("* OK [CAPABILITY STARTTLS SASL-IR] hi\r\nH1 OK go\r\n"),
+				 SIZE_MAX, &to_node, &to_client, &left),
 		BACK_STARTTLS);
 	assert_int_equal(imap_back_ops.starttls_done(back, &to_node), PROTO_MORE);
-	assert_int_equal(play(back, VIEW_LIT("* CAPABILITY IMAP4rev1\r\nH2 OK\r\n"), SIZE_MAX,
-				 &to_node, &to_client, &left),
+	assert_int_equal(
+		play_back(&imap_back_ops, back, VIEW_LIT("* CAPABILITY IMAP4rev1\r\nH2 OK\r\n"),
+			SIZE_MAX, &to_node, &to_client, &left),
 		BACK_READY);
 	expect("starttls", &to_node, "H1 STARTTLS\r\nH2 CAPABILITY\r\n");
 	buf_fini(&to_node);
@@ -247,7 +221,8 @@ static void test_section_9_injection(void **state)
 	struct view left;
 
 	(void)state;
-	assert_int_equal(play(back, VIEW_LIT("* OK [CAPABILITY STARTTLS] hi\r\nH1 OK go\r\n* X"),
+	assert_int_equal(play_back(&imap_back_ops, back,
+				 VIEW_LIT("* OK [CAPABILITY STARTTLS] hi\r\nH1 OK go\r\n* X"),
 				 SIZE_MAX, &to_node, &to_client, &left),
 		BACK_FAILED);
 	assert_int_equal(imap_back_ops.failure(back), BACK_FAIL_INJECTION);
@@ -273,7 +248,8 @@ static void test_SES_57_left_over(void **state)
 		size_t consumed;
 
 		make_credential(&credential, "a", SASL_PLAIN);
-		assert_int_equal(play(back, VIEW_LIT(IR), SIZE_MAX, &to_node, &to_client, &left),
+		assert_int_equal(play_back(&imap_back_ops, back, VIEW_LIT(IR), SIZE_MAX, &to_node,
+					 &to_client, &left),
 			BACK_READY);
 		assert_int_equal(imap_back_ops.replay(back, &credential, view_str(cases[i].unread),
 					 &consumed, &to_node),
@@ -307,8 +283,9 @@ static void test_SES_57_prompt(void **state)
 		size_t consumed;
 		int r;
 
-		assert_int_equal(play(back, VIEW_LIT("* OK [CAPABILITY IMAP4rev1] hi\r\n"),
-					 SIZE_MAX, &to_node, &to_client, &left),
+		assert_int_equal(play_back(&imap_back_ops, back,
+					 VIEW_LIT("* OK [CAPABILITY IMAP4rev1] hi\r\n"), SIZE_MAX,
+					 &to_node, &to_client, &left),
 			BACK_READY);
 		make_credential(&credential, "a", SASL_PLAIN);
 		assert_int_equal(imap_back_ops.replay(back, &credential, left, &consumed, &to_node),
@@ -316,10 +293,11 @@ static void test_SES_57_prompt(void **state)
 		proto_credential_wipe(&credential);
 		expect("command", &to_node, "a AUTHENTICATE PLAIN\r\n");
 		buf_clear(&to_node);
-		r = play(back, view_str(cases[i].first), SIZE_MAX, &to_node, &to_client, &left);
+		r = play_back(&imap_back_ops, back, view_str(cases[i].first), SIZE_MAX, &to_node,
+			&to_client, &left);
 		if (r == PROTO_MORE)
-			r = play(back, view_str(cases[i].second), SIZE_MAX, &to_node, &to_client,
-				&left);
+			r = play_back(&imap_back_ops, back, view_str(cases[i].second), SIZE_MAX,
+				&to_node, &to_client, &left);
 		assert_int_equal(r, cases[i].result);
 		expect("credential", &to_node, cases[i].sent);
 		buf_fini(&to_node);
@@ -335,8 +313,9 @@ static void test_own_tags_differ_from_the_clients(void **state)
 	struct view left;
 
 	(void)state;
-	assert_int_equal(play(back, VIEW_LIT("* OK hi\r\n* CAPABILITY X\r\nH2 OK\r\n"), SIZE_MAX,
-				 &to_node, &to_client, &left),
+	assert_int_equal(
+		play_back(&imap_back_ops, back, VIEW_LIT("* OK hi\r\n* CAPABILITY X\r\nH2 OK\r\n"),
+			SIZE_MAX, &to_node, &to_client, &left),
 		BACK_READY);
 	expect("tags", &to_node, "H2 CAPABILITY\r\n");
 	buf_fini(&to_node);
@@ -361,13 +340,14 @@ static void test_SES_74_classes(void **state)
 		size_t consumed;
 
 		make_credential(&credential, "a", SASL_PLAIN);
-		assert_int_equal(play(back, VIEW_LIT(IR), SIZE_MAX, &to_node, &to_client, &left),
+		assert_int_equal(play_back(&imap_back_ops, back, VIEW_LIT(IR), SIZE_MAX, &to_node,
+					 &to_client, &left),
 			BACK_READY);
 		assert_int_equal(imap_back_ops.replay(back, &credential, left, &consumed, &to_node),
 			PROTO_MORE);
 		assert_true(imap_back_ops.credential_sent(back));
-		assert_int_equal(
-			play(back, view_str(cases[i].reply), SIZE_MAX, &to_node, &to_client, &left),
+		assert_int_equal(play_back(&imap_back_ops, back, view_str(cases[i].reply), SIZE_MAX,
+					 &to_node, &to_client, &left),
 			BACK_REFUSED);
 		assert_int_equal(imap_back_ops.refused_temporarily(back), cases[i].temporary);
 		proto_credential_wipe(&credential);
@@ -388,15 +368,17 @@ static void test_section_3_limits(void **state)
 	(void)state;
 	memset(line, 'x', sizeof(line));
 	memcpy(line, "* OK ", 5);
-	assert_int_equal(
-		play(back, view_make(line, sizeof(line)), SIZE_MAX, &to_node, &to_client, &left),
+	assert_int_equal(play_back(&imap_back_ops, back, view_make(line, sizeof(line)), SIZE_MAX,
+				 &to_node, &to_client, &left),
 		BACK_FAILED);
 	imap_back_ops.free(back);
 	back = make(false, false, "a");
-	assert_int_equal(play(back, VIEW_LIT("* OK hi\r\n"), SIZE_MAX, &to_node, &to_client, &left),
+	assert_int_equal(play_back(&imap_back_ops, back, VIEW_LIT("* OK hi\r\n"), SIZE_MAX,
+				 &to_node, &to_client, &left),
 		PROTO_MORE);
 	for (int i = 0; i < 300 && r == PROTO_MORE; i++)
-		r = play(back, VIEW_LIT("* 1 EXISTS\r\n"), SIZE_MAX, &to_node, &to_client, &left);
+		r = play_back(&imap_back_ops, back, VIEW_LIT("* 1 EXISTS\r\n"), SIZE_MAX, &to_node,
+			&to_client, &left);
 	assert_int_equal(r, BACK_FAILED);
 	buf_fini(&to_node);
 	imap_back_ops.free(back);

@@ -190,37 +190,13 @@ static struct front *make(int flags)
 	return front;
 }
 
-/* Feeds the input as cut says; returns the last result. */
-static int play(struct front *front, struct view input, size_t first, struct buf *out)
-{
-	size_t given = first == SIZE_MAX ? input.len : first ? MIN(first, input.len) : 1, used = 0;
-	int r = PROTO_MORE;
-
-	for (;;) {
-		struct guarded g = guard(view_make(input.data + used, given - used));
-		size_t consumed = 0;
-
-		r = imap_front_ops.input(front, g.view, &consumed, out);
-		guard_free(&g);
-		assert_true(consumed <= given - used);
-		used += consumed;
-		if (r != PROTO_MORE && r != PROTO_AGAIN)
-			return r;
-		if (r == PROTO_AGAIN && used < given)
-			continue;
-		if (given == input.len)
-			return r == PROTO_AGAIN ? PROTO_MORE : r;
-		given = first ? input.len : given + 1;
-	}
-}
-
 static void check(const struct script *script, size_t first)
 {
 	struct view input = view_str(script->input);
 	struct front *front = make(script->flags);
 	struct proto_credential credential;
 	struct buf out = { 0 };
-	int r = play(front, input, first, &out);
+	int r = play_front(&imap_front_ops, front, input, first, &out);
 
 	if (r != script->result || out.len != strlen(script->output) ||
 		memcmp(buf_view(&out).data, script->output, out.len) != 0)
@@ -275,7 +251,9 @@ static void test_over_long_input(void **state)
 
 	(void)state;
 	memset(text, 'a', sizeof(text));
-	assert_int_equal(play(front, view_make(text, sizeof(text)), SIZE_MAX, &out), FRONT_CLOSE);
+	assert_int_equal(
+		play_front(&imap_front_ops, front, view_make(text, sizeof(text)), SIZE_MAX, &out),
+		FRONT_CLOSE);
 	assert_memory_equal(buf_view(&out).data, "* BYE Command too long.\r\n", 25);
 	buf_fini(&out);
 	imap_front_ops.free(front);
@@ -297,8 +275,9 @@ static void test_over_long_response(void **state)
 		struct buf out = { 0 };
 		char *said;
 
-		assert_int_equal(
-			play(front, view_make(text, sizeof(text) - 1), cuts[i], &out), PROTO_MORE);
+		assert_int_equal(play_front(&imap_front_ops, front,
+					 view_make(text, sizeof(text) - 1), cuts[i], &out),
+			PROTO_MORE);
 		said = view_dup(buf_view(&out));
 		assert_string_equal(said, "+ \r\na BAD Response too long.\r\nb OK Done.\r\n");
 		free(said);
@@ -332,8 +311,9 @@ static void test_replies(void **state)
 		struct buf out = { 0 };
 		char *said;
 
-		assert_int_equal(
-			play(front, VIEW_LIT("a LOGIN bob pw\r\n"), SIZE_MAX, &out), FRONT_LOGIN);
+		assert_int_equal(play_front(&imap_front_ops, front, VIEW_LIT("a LOGIN bob pw\r\n"),
+					 SIZE_MAX, &out),
+			FRONT_LOGIN);
 		imap_front_ops.take_credential(front, &credential);
 		proto_credential_wipe(&credential);
 		assert_int_equal(
@@ -353,10 +333,14 @@ static void test_SES_14_starttls_restarts(void **state)
 	char *said;
 
 	(void)state;
-	assert_int_equal(play(front, VIEW_LIT("a STARTTLS\r\n"), SIZE_MAX, &out), FRONT_STARTTLS);
+	assert_int_equal(
+		play_front(&imap_front_ops, front, VIEW_LIT("a STARTTLS\r\n"), SIZE_MAX, &out),
+		FRONT_STARTTLS);
 	assert_int_equal(imap_front_ops.starttls_ok(front, &out), 0);
 	imap_front_ops.starttls_done(front, true);
-	assert_int_equal(play(front, VIEW_LIT("b CAPABILITY\r\n"), SIZE_MAX, &out), PROTO_MORE);
+	assert_int_equal(
+		play_front(&imap_front_ops, front, VIEW_LIT("b CAPABILITY\r\n"), SIZE_MAX, &out),
+		PROTO_MORE);
 	said = view_dup(buf_view(&out));
 	assert_string_equal(said,
 		"a OK Begin TLS.\r\n* CAPABILITY X Y AUTH=PLAIN AUTH=LOGIN\r\n"
@@ -395,8 +379,9 @@ static void test_SES_35_36_parts(void **state)
 		struct buf out = { 0 };
 		struct view token;
 
-		assert_int_equal(
-			play(front, view_str(cases[i].command), SIZE_MAX, &out), FRONT_LOGIN);
+		assert_int_equal(play_front(&imap_front_ops, front, view_str(cases[i].command),
+					 SIZE_MAX, &out),
+			FRONT_LOGIN);
 		assert_int_equal(imap_front_ops.last_mech(front), cases[i].mech);
 		imap_front_ops.take_credential(front, &credential);
 		assert_int_equal(credential.mech, cases[i].mech);
@@ -449,8 +434,8 @@ static void test_SES_61_id_of_a_trusted_peer(void **state)
 		struct buf out = { 0 };
 
 		expect_nothing_said(front);
-		assert_int_equal(
-			play(front, VIEW_LIT(ID_LINE), first < cuts ? first : SIZE_MAX, &out),
+		assert_int_equal(play_front(&imap_front_ops, front, VIEW_LIT(ID_LINE),
+					 first < cuts ? first : SIZE_MAX, &out),
 			PROTO_MORE);
 		expect_output(&out, ID_ANSWER);
 		assert_string_equal(peer->addr, "2001:db8::1");
@@ -471,7 +456,8 @@ static void test_SES_62_id_of_others(void **state)
 	struct buf out = { 0 };
 
 	(void)state;
-	assert_int_equal(play(front, VIEW_LIT(ID_LINE), SIZE_MAX, &out), PROTO_MORE);
+	assert_int_equal(
+		play_front(&imap_front_ops, front, VIEW_LIT(ID_LINE), SIZE_MAX, &out), PROTO_MORE);
 	expect_output(&out, ID_ANSWER);
 	expect_nothing_said(front);
 	buf_fini(&out);
@@ -502,13 +488,15 @@ static void test_SES_61_bad_fields(void **state)
 		struct buf in = { 0 }, out = { 0 };
 
 		assert_int_equal(buf_printf(&in, "a ID %s\r\n", arguments[i]), 0);
-		assert_int_equal(play(front, buf_view(&in), SIZE_MAX, &out), PROTO_MORE);
+		assert_int_equal(play_front(&imap_front_ops, front, buf_view(&in), SIZE_MAX, &out),
+			PROTO_MORE);
 		expect_output(&out, ID_ANSWER);
 		expect_nothing_said(front);
 		/* CLIENT-TRANSPORT never makes a leg secure */
 		buf_clear(&out);
-		assert_int_equal(
-			play(front, VIEW_LIT("a LOGIN bob pw\r\n"), SIZE_MAX, &out), PROTO_MORE);
+		assert_int_equal(play_front(&imap_front_ops, front, VIEW_LIT("a LOGIN bob pw\r\n"),
+					 SIZE_MAX, &out),
+			PROTO_MORE);
 		expect_output(&out, "a" PRIVACY);
 		buf_fini(&in);
 		buf_fini(&out);
@@ -525,7 +513,7 @@ static void test_SES_61_fields_one_by_one(void **state)
 
 	(void)state;
 	assert_int_equal(
-		play(front,
+		play_front(&imap_front_ops, front,
 			VIEW_LIT("a ID (\"x-originating-port\" \"x\" \"x-proxy-ttl\" \"0\" "
 				 "\"x-session-id\" \"NIL\")\r\n"),
 			SIZE_MAX, &out),
@@ -534,7 +522,7 @@ static void test_SES_61_fields_one_by_one(void **state)
 	assert_true(peer->has_ttl);
 	assert_int_equal(peer->ttl, 0);
 	assert_string_equal(peer->session, "NIL");
-	assert_int_equal(play(front,
+	assert_int_equal(play_front(&imap_front_ops, front,
 				 VIEW_LIT("a ID (\"x-proxy-ttl\" \"255\" \"x-originating-ip\" "
 					  "\"::ffff:192.0.2.1\")\r\n"),
 				 SIZE_MAX, &out),
@@ -553,14 +541,18 @@ static void test_SES_14_starttls_forgets_the_fields(void **state)
 	struct buf out = { 0 };
 
 	(void)state;
-	assert_int_equal(play(front, VIEW_LIT(ID_LINE), SIZE_MAX, &out), PROTO_MORE);
+	assert_int_equal(
+		play_front(&imap_front_ops, front, VIEW_LIT(ID_LINE), SIZE_MAX, &out), PROTO_MORE);
 	assert_int_equal(imap_front_ops.peer(front)->ttl, 6);
-	assert_int_equal(play(front, VIEW_LIT("b STARTTLS\r\n"), SIZE_MAX, &out), FRONT_STARTTLS);
+	assert_int_equal(
+		play_front(&imap_front_ops, front, VIEW_LIT("b STARTTLS\r\n"), SIZE_MAX, &out),
+		FRONT_STARTTLS);
 	assert_int_equal(imap_front_ops.starttls_ok(front, &out), 0);
 	imap_front_ops.starttls_done(front, true);
 	expect_nothing_said(front);
 	buf_clear(&out);
-	assert_int_equal(play(front, VIEW_LIT(ID_LINE), SIZE_MAX, &out), PROTO_MORE);
+	assert_int_equal(
+		play_front(&imap_front_ops, front, VIEW_LIT(ID_LINE), SIZE_MAX, &out), PROTO_MORE);
 	expect_output(&out, ID_ANSWER);
 	assert_int_equal(imap_front_ops.peer(front)->ttl, 6);
 	buf_fini(&out);

@@ -124,13 +124,15 @@ static void test_section_9_injection(void **state)
 	struct buf to_node = { 0 }, to_client = { 0 };
 	struct view left;
 
-	assert_int_equal(
-		play(back, VIEW_LIT(HELLO), SIZE_MAX, &to_node, &to_client, &left), PROTO_MORE);
-	assert_int_equal(
-		play(back, VIEW_LIT("+OK\r\nSTLS\r\n.\r\n"), SIZE_MAX, &to_node, &to_client, &left),
+	assert_int_equal(play_back(&pop3_back_ops, back, VIEW_LIT(HELLO), SIZE_MAX, &to_node,
+				 &to_client, &left),
 		PROTO_MORE);
-	assert_int_equal(play(back, VIEW_LIT("+OK go\r\n+OK\r\nXCLIENT\r\n.\r\n"), SIZE_MAX,
+	assert_int_equal(play_back(&pop3_back_ops, back, VIEW_LIT("+OK\r\nSTLS\r\n.\r\n"), SIZE_MAX,
 				 &to_node, &to_client, &left),
+		PROTO_MORE);
+	assert_int_equal(
+		play_back(&pop3_back_ops, back, VIEW_LIT("+OK go\r\n+OK\r\nXCLIENT\r\n.\r\n"),
+			SIZE_MAX, &to_node, &to_client, &left),
 		BACK_FAILED);
 	assert_int_equal(pop3_back_ops.failure(back), BACK_FAIL_INJECTION);
 	buf_fini(&to_node);
@@ -144,8 +146,9 @@ static void test_SES_57_left_over(void **state)
 	struct buf to_node = { 0 }, to_client = { 0 };
 	struct view left;
 
-	assert_int_equal(
-		play(back, VIEW_LIT(HELLO), SIZE_MAX, &to_node, &to_client, &left), BACK_READY);
+	assert_int_equal(play_back(&pop3_back_ops, back, VIEW_LIT(HELLO), SIZE_MAX, &to_node,
+				 &to_client, &left),
+		BACK_READY);
 	assert_int_equal(replay(back, SASL_PLAIN, VIEW_LIT("+OK in\r\n"), &to_node), BACK_FAILED);
 	assert_int_equal(to_node.len, 0);
 	pop3_back_ops.free(back);
@@ -163,13 +166,16 @@ static void test_SES_49_utf8(void **state)
 		struct buf to_node = { 0 }, to_client = { 0 };
 		struct view left;
 
-		assert_int_equal(
-			play(back, VIEW_LIT(HELLO), 0, &to_node, &to_client, &left), PROTO_MORE);
-		assert_int_equal(play(back, VIEW_LIT("+OK\r\nUTF8 USER\r\n.\r\n"), 0, &to_node,
+		assert_int_equal(play_back(&pop3_back_ops, back, VIEW_LIT(HELLO), 0, &to_node,
 					 &to_client, &left),
 			PROTO_MORE);
+		assert_int_equal(
+			play_back(&pop3_back_ops, back, VIEW_LIT("+OK\r\nUTF8 USER\r\n.\r\n"), 0,
+				&to_node, &to_client, &left),
+			PROTO_MORE);
 		expect("utf8", &to_node, "CAPA\r\nUTF8\r\n");
-		assert_int_equal(play(back, view_str(answers[i]), 0, &to_node, &to_client, &left),
+		assert_int_equal(play_back(&pop3_back_ops, back, view_str(answers[i]), 0, &to_node,
+					 &to_client, &left),
 			BACK_READY);
 		buf_fini(&to_node);
 		pop3_back_ops.free(back);
@@ -178,9 +184,11 @@ static void test_SES_49_utf8(void **state)
 	struct buf to_node = { 0 }, to_client = { 0 };
 	struct view left;
 
-	assert_int_equal(play(back, VIEW_LIT(HELLO), 0, &to_node, &to_client, &left), PROTO_MORE);
 	assert_int_equal(
-		play(back, VIEW_LIT("+OK\r\nXUTF8\r\n.\r\n"), 0, &to_node, &to_client, &left),
+		play_back(&pop3_back_ops, back, VIEW_LIT(HELLO), 0, &to_node, &to_client, &left),
+		PROTO_MORE);
+	assert_int_equal(play_back(&pop3_back_ops, back, VIEW_LIT("+OK\r\nXUTF8\r\n.\r\n"), 0,
+				 &to_node, &to_client, &left),
 		BACK_READY);
 	expect("not listed, not sent", &to_node, "CAPA\r\n");
 	buf_fini(&to_node);
@@ -198,8 +206,9 @@ static void test_section_12_long_credential(void **state)
 	size_t consumed;
 
 	(void)state;
-	assert_int_equal(
-		play(back, VIEW_LIT(HELLO), SIZE_MAX, &to_node, &to_client, &left), BACK_READY);
+	assert_int_equal(play_back(&pop3_back_ops, back, VIEW_LIT(HELLO), SIZE_MAX, &to_node,
+				 &to_client, &left),
+		BACK_READY);
 	for (size_t n = 0; n < 9300; n++)
 		assert_int_equal(buf_append(&credential.message, "", 1), 0);
 	assert_int_equal(
@@ -208,11 +217,13 @@ static void test_section_12_long_credential(void **state)
 	assert_false(pop3_back_ops.credential_sent(back));
 	buf_clear(&to_node);
 	/* success before the credential is none (#7) */
-	assert_int_equal(
-		play(back, VIEW_LIT("+ \r\n"), SIZE_MAX, &to_node, &to_client, &left), PROTO_MORE);
+	assert_int_equal(play_back(&pop3_back_ops, back, VIEW_LIT("+ \r\n"), SIZE_MAX, &to_node,
+				 &to_client, &left),
+		PROTO_MORE);
 	assert_true(pop3_back_ops.credential_sent(back));
 	assert_int_equal(to_node.len, 12400 + 2);
-	assert_int_equal(play(back, VIEW_LIT("+OK\r\n"), SIZE_MAX, &to_node, &to_client, &left),
+	assert_int_equal(play_back(&pop3_back_ops, back, VIEW_LIT("+OK\r\n"), SIZE_MAX, &to_node,
+				 &to_client, &left),
 		BACK_ACCEPTED);
 	expect("to the client", &to_client, "+OK\r\n");
 	proto_credential_wipe(&credential);
@@ -230,13 +241,15 @@ static void test_7_success_before_the_credential(void **state)
 	size_t consumed;
 
 	(void)state;
-	assert_int_equal(
-		play(back, VIEW_LIT(HELLO), SIZE_MAX, &to_node, &to_client, &left), BACK_READY);
+	assert_int_equal(play_back(&pop3_back_ops, back, VIEW_LIT(HELLO), SIZE_MAX, &to_node,
+				 &to_client, &left),
+		BACK_READY);
 	for (size_t n = 0; n < 9300; n++)
 		assert_int_equal(buf_append(&credential.message, "", 1), 0);
 	assert_int_equal(
 		pop3_back_ops.replay(back, &credential, left, &consumed, &to_node), PROTO_MORE);
-	assert_int_equal(play(back, VIEW_LIT("+OK\r\n"), SIZE_MAX, &to_node, &to_client, &left),
+	assert_int_equal(play_back(&pop3_back_ops, back, VIEW_LIT("+OK\r\n"), SIZE_MAX, &to_node,
+				 &to_client, &left),
 		BACK_FAILED);
 	assert_int_equal(to_client.len, 0);
 	proto_credential_wipe(&credential);

@@ -146,7 +146,8 @@ static void test_SES_14_stls_restarts(void **state)
 	struct buf out = { 0 };
 
 	(void)state;
-	assert_int_equal(play(front, VIEW_LIT("UTF8\r\nXCLIENT TTL=5\r\nSTLS\r\n"), SIZE_MAX, &out),
+	assert_int_equal(play_front(&pop3_front_ops, front,
+				 VIEW_LIT("UTF8\r\nXCLIENT TTL=5\r\nSTLS\r\n"), SIZE_MAX, &out),
 		FRONT_STARTTLS);
 	assert_true(pop3_front_ops.utf8(front));
 	assert_true(pop3_front_ops.peer(front)->has_ttl);
@@ -157,8 +158,9 @@ static void test_SES_14_stls_restarts(void **state)
 	pop3_front_ops.starttls_done(front, true);
 	assert_false(pop3_front_ops.utf8(front));
 	assert_false(pop3_front_ops.peer(front)->has_ttl);
-	assert_int_equal(
-		play(front, VIEW_LIT("CAPA\r\nSTLS\r\nPASS x\r\n"), SIZE_MAX, &out), PROTO_MORE);
+	assert_int_equal(play_front(&pop3_front_ops, front, VIEW_LIT("CAPA\r\nSTLS\r\nPASS x\r\n"),
+				 SIZE_MAX, &out),
+		PROTO_MORE);
 	expect("after stls", &out,
 		CAPA(SASL, "XCLIENT\r\n") "-ERR STLS not available.\r\n-ERR USER first.\r\n");
 	buf_fini(&out);
@@ -173,7 +175,7 @@ static void test_SES_61_peer(void **state)
 
 	(void)state;
 	assert_int_equal(
-		play(front,
+		play_front(&pop3_front_ops, front,
 			VIEW_LIT("XCLIENT ADDR=2001:db8::7 PORT=70 DESTADDR=192.0.2.9 "
 				 "DESTPORT=110 SESSION=a+b TTL=3 CLIENT-TRANSPORT=TLS\r\n"),
 			SIZE_MAX, &out),

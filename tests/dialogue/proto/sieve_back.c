@@ -170,7 +170,8 @@ static void test_SES_57_left_over(void **state)
 		struct buf to_node = { 0 }, to_client = { 0 };
 		struct view left;
 
-		assert_int_equal(play(back, VIEW_LIT(HELLO), SIZE_MAX, &to_node, &to_client, &left),
+		assert_int_equal(play_back(&sieve_back_ops, back, VIEW_LIT(HELLO), SIZE_MAX,
+					 &to_node, &to_client, &left),
 			BACK_READY);
 		assert_int_equal(
 			replay(back, SASL_PLAIN, view_str(unread[i]), &to_node), BACK_FAILED);
@@ -189,13 +190,13 @@ static void test_SES_73_left_over_bytes_are_not_consumed(void **state)
 	struct view left;
 
 	(void)state;
-	assert_int_equal(
-		play(back, VIEW_LIT(HELLO "OK\r\n"), SIZE_MAX, &to_node, &to_client, &left),
+	assert_int_equal(play_back(&sieve_back_ops, back, VIEW_LIT(HELLO "OK\r\n"), SIZE_MAX,
+				 &to_node, &to_client, &left),
 		BACK_READY);
 	assert_int_equal(left.len, 4);
 	assert_int_equal(replay(back, SASL_PLAIN, view_make("", 0), &to_node), PROTO_MORE);
-	assert_int_equal(play(back, VIEW_LIT("OK {2}\r\nOK\r\n\"SIEVE\" \"x"), SIZE_MAX, &to_node,
-				 &to_client, &left),
+	assert_int_equal(play_back(&sieve_back_ops, back, VIEW_LIT("OK {2}\r\nOK\r\n\"SIEVE\" \"x"),
+				 SIZE_MAX, &to_node, &to_client, &left),
 		BACK_ACCEPTED);
 	expect("to the client", &to_client, "OK {2}\r\nOK\r\n");
 	assert_int_equal(left.len, 10);
@@ -223,8 +224,8 @@ static void test_section_12_long_credentials(void **state)
 		struct view left, sent;
 		size_t consumed;
 
-		assert_int_equal(
-			play(back, VIEW_LIT("OK\r\n"), SIZE_MAX, &to_node, &to_client, &left),
+		assert_int_equal(play_back(&sieve_back_ops, back, VIEW_LIT("OK\r\n"), SIZE_MAX,
+					 &to_node, &to_client, &left),
 			BACK_READY);
 		for (size_t n = 0; n < cases[i].bytes; n++)
 			assert_int_equal(buf_append(&credential.message, "", 1), 0);
@@ -251,12 +252,12 @@ static int play_cut(bool in_replay, struct view text, size_t first)
 	int r;
 
 	if (in_replay) {
-		assert_int_equal(
-			play(back, VIEW_LIT("OK\r\n"), SIZE_MAX, &to_node, &to_client, &left),
+		assert_int_equal(play_back(&sieve_back_ops, back, VIEW_LIT("OK\r\n"), SIZE_MAX,
+					 &to_node, &to_client, &left),
 			BACK_READY);
 		assert_int_equal(replay(back, SASL_PLAIN, left, &to_node), PROTO_MORE);
 	}
-	r = play(back, text, first, &to_node, &to_client, &left);
+	r = play_back(&sieve_back_ops, back, text, first, &to_node, &to_client, &left);
 	if (r == BACK_FAILED)
 		assert_int_equal(sieve_back_ops.failure(back), BACK_FAIL_PROTOCOL);
 	buf_fini(&to_node);

@@ -202,11 +202,14 @@ static void test_SES_16_refused_by_the_node(void **state)
 	for (unsigned i = 1; i <= 3; i++) {
 		struct proto_credential credential;
 
-		assert_int_equal(play(front, VIEW_LIT("AUTHENTICATE \"PLAIN\" \"" CRED "\"\r\n"),
+		assert_int_equal(play_front(&sieve_front_ops, front,
+					 VIEW_LIT("AUTHENTICATE \"PLAIN\" \"" CRED "\"\r\n"),
 					 SIZE_MAX, &out),
 			FRONT_LOGIN);
 		/* SES-2: what is pipelined waits for the answer */
-		assert_int_equal(play(front, VIEW_LIT("NOOP\r\n"), SIZE_MAX, &out), PROTO_MORE);
+		assert_int_equal(
+			play_front(&sieve_front_ops, front, VIEW_LIT("NOOP\r\n"), SIZE_MAX, &out),
+			PROTO_MORE);
 		sieve_front_ops.take_credential(front, &credential);
 		proto_credential_wipe(&credential);
 		expect("silent", &out, "");
@@ -226,9 +229,9 @@ static void test_SES_14_starttls_restarts(void **state)
 	struct buf out = { 0 };
 
 	(void)state;
-	assert_int_equal(
-		play(front, VIEW_LIT("XCLIENT TTL=5 SESSION=x ADDR=192.0.2.1\r\nSTARTTLS\r\n"),
-			SIZE_MAX, &out),
+	assert_int_equal(play_front(&sieve_front_ops, front,
+				 VIEW_LIT("XCLIENT TTL=5 SESSION=x ADDR=192.0.2.1\r\nSTARTTLS\r\n"),
+				 SIZE_MAX, &out),
 		FRONT_STARTTLS);
 	assert_true(sieve_front_ops.peer(front)->has_ttl);
 	assert_int_equal(sieve_front_ops.starttls_ok(front, &out), 0);
@@ -241,7 +244,9 @@ static void test_SES_14_starttls_restarts(void **state)
 	assert_string_equal(sieve_front_ops.peer(front)->session, "");
 	assert_string_equal(sieve_front_ops.peer(front)->addr, "");
 	buf_clear(&out);
-	assert_int_equal(play(front, VIEW_LIT("STARTTLS\r\n"), SIZE_MAX, &out), PROTO_MORE);
+	assert_int_equal(
+		play_front(&sieve_front_ops, front, VIEW_LIT("STARTTLS\r\n"), SIZE_MAX, &out),
+		PROTO_MORE);
 	expect("once", &out, "NO \"STARTTLS not available.\"\r\n");
 	buf_fini(&out);
 	sieve_front_ops.free(front);
@@ -253,8 +258,9 @@ static void test_SES_15_violation_instead_of_ok(void **state)
 	struct buf out = { 0 };
 
 	(void)state;
-	assert_int_equal(
-		play(front, VIEW_LIT("STARTTLS\r\nNOOP\r\n"), SIZE_MAX, &out), FRONT_STARTTLS);
+	assert_int_equal(play_front(&sieve_front_ops, front, VIEW_LIT("STARTTLS\r\nNOOP\r\n"),
+				 SIZE_MAX, &out),
+		FRONT_STARTTLS);
 	expect("nothing said", &out, "");
 	assert_int_equal(sieve_front_ops.reply(front, FRONT_REPLY_VIOLATION, &out), FRONT_CLOSE);
 	expect("violation", &out, "BYE \"Protocol violation.\"\r\n");
@@ -270,8 +276,8 @@ static void test_section_4_privacy_is_counted_apart(void **state)
 
 	(void)state;
 	for (int i = 0; i < 5; i++)
-		assert_int_equal(
-			play(front, VIEW_LIT("AUTHENTICATE \"PLAIN\"\r\n"), SIZE_MAX, &out),
+		assert_int_equal(play_front(&sieve_front_ops, front,
+					 VIEW_LIT("AUTHENTICATE \"PLAIN\"\r\n"), SIZE_MAX, &out),
 			PROTO_MORE);
 	assert_int_equal(sieve_front_ops.privacy(front), 5);
 	assert_int_equal(sieve_front_ops.attempts(front), 0);
@@ -293,7 +299,8 @@ static void test_SES_61_xclient_of_a_trusted_peer(void **state)
 		const struct front_peer *peer = sieve_front_ops.peer(front);
 		struct buf out = { 0 };
 
-		assert_int_equal(play(front, view_str(line), first, &out), PROTO_MORE);
+		assert_int_equal(play_front(&sieve_front_ops, front, view_str(line), first, &out),
+			PROTO_MORE);
 		expect("xclient", &out, "OK\r\n");
 		assert_string_equal(peer->addr, "192.0.2.1");
 		assert_string_equal(peer->dest_addr, "2001:db8::1");
@@ -304,11 +311,13 @@ static void test_SES_61_xclient_of_a_trusted_peer(void **state)
 		assert_string_equal(peer->session, "q+zz/A7yYN");
 		buf_clear(&out);
 		/* CLIENT-TRANSPORT never makes a leg secure; a line with a fault changes nothing */
-		play(front, VIEW_LIT("AUTHENTICATE \"PLAIN\"\r\nxclient \"ttl=9\" PORT=x\r\n"),
+		play_front(&sieve_front_ops, front,
+			VIEW_LIT("AUTHENTICATE \"PLAIN\"\r\nxclient \"ttl=9\" PORT=x\r\n"),
 			SIZE_MAX, &out);
 		expect("still insecure", &out, PRIVACY "NO\r\n");
 		assert_int_equal(peer->ttl, 3);
-		play(front, VIEW_LIT("xclient \"ttl=9\" {6+}\r\nPORT=1\r\n"), SIZE_MAX, &out);
+		play_front(&sieve_front_ops, front,
+			VIEW_LIT("xclient \"ttl=9\" {6+}\r\nPORT=1\r\n"), SIZE_MAX, &out);
 		assert_int_equal(peer->ttl, 9);
 		assert_int_equal(peer->port, 1);
 		buf_fini(&out);
@@ -322,7 +331,8 @@ static void test_SES_62_untrusted_peer_tells_nothing(void **state)
 	struct buf out = { 0 };
 
 	(void)state;
-	assert_int_equal(play(front, VIEW_LIT("XCLIENT TTL=1 ADDR=192.0.2.1\r\n"), SIZE_MAX, &out),
+	assert_int_equal(play_front(&sieve_front_ops, front,
+				 VIEW_LIT("XCLIENT TTL=1 ADDR=192.0.2.1\r\n"), SIZE_MAX, &out),
 		PROTO_MORE);
 	assert_false(sieve_front_ops.peer(front)->has_ttl);
 	assert_string_equal(sieve_front_ops.peer(front)->addr, "");

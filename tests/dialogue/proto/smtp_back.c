@@ -132,9 +132,12 @@ static void test_SES_53_name_of_the_client(void **state)
 	(void)state;
 	helo = "c.example";
 	back = make(false, true);
-	assert_int_equal(play(back, VIEW_LIT(HELLO), 0, &to_node, &to_client, &left), PROTO_MORE);
-	assert_int_equal(play(back, VIEW_LIT("250-node\r\n250 XCLIENT HELO\r\n"), 0, &to_node,
-				 &to_client, &left),
+	assert_int_equal(
+		play_back(&smtp_back_ops, back, VIEW_LIT(HELLO), 0, &to_node, &to_client, &left),
+		PROTO_MORE);
+	assert_int_equal(
+		play_back(&smtp_back_ops, back, VIEW_LIT("250-node\r\n250 XCLIENT HELO\r\n"), 0,
+			&to_node, &to_client, &left),
 		PROTO_MORE);
 	expect("name", &to_node, "EHLO c.example\r\nXCLIENT HELO=c.example\r\n");
 	helo = "";
@@ -148,13 +151,15 @@ static void check_injection(const char *answer)
 	struct buf to_node = { 0 }, to_client = { 0 };
 	struct view left;
 
-	assert_int_equal(
-		play(back, VIEW_LIT(HELLO), SIZE_MAX, &to_node, &to_client, &left), PROTO_MORE);
-	assert_int_equal(play(back, VIEW_LIT("250-n\r\n250 STARTTLS\r\n"), SIZE_MAX, &to_node,
+	assert_int_equal(play_back(&smtp_back_ops, back, VIEW_LIT(HELLO), SIZE_MAX, &to_node,
 				 &to_client, &left),
 		PROTO_MORE);
-	assert_int_equal(
-		play(back, view_str(answer), SIZE_MAX, &to_node, &to_client, &left), BACK_FAILED);
+	assert_int_equal(play_back(&smtp_back_ops, back, VIEW_LIT("250-n\r\n250 STARTTLS\r\n"),
+				 SIZE_MAX, &to_node, &to_client, &left),
+		PROTO_MORE);
+	assert_int_equal(play_back(&smtp_back_ops, back, view_str(answer), SIZE_MAX, &to_node,
+				 &to_client, &left),
+		BACK_FAILED);
 	assert_int_equal(smtp_back_ops.failure(back), BACK_FAIL_INJECTION);
 	buf_fini(&to_node);
 	smtp_back_ops.free(back);
@@ -178,10 +183,12 @@ static void test_SES_57_replies_given_too_early(void **state)
 	check_failure(false, false, VIEW_LIT(""), VIEW_LIT(HELLO CAPS), BACK_FAIL_REFUSED);
 	check_failure(
 		false, false, VIEW_LIT(HELLO), VIEW_LIT(CAPS "235 in\r\n"), BACK_FAIL_REFUSED);
-	assert_int_equal(
-		play(back, VIEW_LIT(HELLO), SIZE_MAX, &to_node, &to_client, &left), PROTO_MORE);
-	assert_int_equal(
-		play(back, VIEW_LIT(CAPS), SIZE_MAX, &to_node, &to_client, &left), BACK_READY);
+	assert_int_equal(play_back(&smtp_back_ops, back, VIEW_LIT(HELLO), SIZE_MAX, &to_node,
+				 &to_client, &left),
+		PROTO_MORE);
+	assert_int_equal(play_back(&smtp_back_ops, back, VIEW_LIT(CAPS), SIZE_MAX, &to_node,
+				 &to_client, &left),
+		BACK_READY);
 	buf_clear(&to_node);
 	assert_int_equal(replay(back, SASL_PLAIN, VIEW_LIT("235 in\r\n"), &to_node), BACK_FAILED);
 	assert_int_equal(to_node.len, 0);
@@ -196,13 +203,15 @@ static void test_SES_73_left_over_bytes_are_not_consumed(void **state)
 	struct view left;
 
 	(void)state;
-	assert_int_equal(
-		play(back, VIEW_LIT(HELLO), SIZE_MAX, &to_node, &to_client, &left), PROTO_MORE);
-	assert_int_equal(
-		play(back, VIEW_LIT(CAPS), SIZE_MAX, &to_node, &to_client, &left), BACK_READY);
+	assert_int_equal(play_back(&smtp_back_ops, back, VIEW_LIT(HELLO), SIZE_MAX, &to_node,
+				 &to_client, &left),
+		PROTO_MORE);
+	assert_int_equal(play_back(&smtp_back_ops, back, VIEW_LIT(CAPS), SIZE_MAX, &to_node,
+				 &to_client, &left),
+		BACK_READY);
 	assert_int_equal(replay(back, SASL_PLAIN, view_make("", 0), &to_node), PROTO_MORE);
-	assert_int_equal(
-		play(back, VIEW_LIT("235 in\r\n250 more"), SIZE_MAX, &to_node, &to_client, &left),
+	assert_int_equal(play_back(&smtp_back_ops, back, VIEW_LIT("235 in\r\n250 more"), SIZE_MAX,
+				 &to_node, &to_client, &left),
 		BACK_ACCEPTED);
 	expect("to the client", &to_client, "235 in\r\n");
 	assert_int_equal(left.len, 8);

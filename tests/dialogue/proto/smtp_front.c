@@ -177,7 +177,7 @@ static void check(const struct script *script, size_t first)
 {
 	struct front *front = make(script->leg);
 	struct buf out = { 0 };
-	int r = play(front, script->input, first, &out);
+	int r = play_front(&smtp_front_ops, front, script->input, first, &out);
 
 	expect(script->name, first, &out, script->output);
 	if (r != script->result)
@@ -247,7 +247,9 @@ static void test_output_limit(void **state)
 			continue;
 		front = make(scripts[i].leg);
 		buf_init(&out, 2, false);
-		assert_int_equal(play(front, scripts[i].input, SIZE_MAX, &out), -ENOBUFS);
+		assert_int_equal(
+			play_front(&smtp_front_ops, front, scripts[i].input, SIZE_MAX, &out),
+			-ENOBUFS);
 		buf_fini(&out);
 		smtp_front_ops.free(front);
 	}

@@ -33,7 +33,8 @@ static void test_section_5_4_empty_capability_lines(void **state)
 
 	(void)state;
 	assert_int_equal(smtp_front_ops.create(&params, &front), 0);
-	assert_int_equal(play(front, VIEW_LIT("EHLO c\r\n"), SIZE_MAX, &out), PROTO_MORE);
+	assert_int_equal(play_front(&smtp_front_ops, front, VIEW_LIT("EHLO c\r\n"), SIZE_MAX, &out),
+		PROTO_MORE);
 	expect("lines", 0, &out, "250-h Hello [192.0.2.1]\r\n250-A\r\n250 B\r\n");
 	buf_fini(&out);
 	smtp_front_ops.free(front);
@@ -50,8 +51,9 @@ static void test_SES_30_every_byte_of_a_name(void **state)
 		struct buf out = { 0 };
 
 		line[6] = (char)c;
-		assert_int_equal(
-			play(front, view_make(line, sizeof(line) - 1), SIZE_MAX, &out), PROTO_MORE);
+		assert_int_equal(play_front(&smtp_front_ops, front,
+					 view_make(line, sizeof(line) - 1), SIZE_MAX, &out),
+			PROTO_MORE);
 		if (good) {
 			assert_memory_equal(smtp_front_ops.helo(front), line + 5, 3);
 			assert_true(view_starts(buf_view(&out), VIEW_LIT("250-")));
@@ -74,8 +76,9 @@ static void test_SES_30_length_of_a_name(void **state)
 
 		memset(line + 5, 'x', length);
 		memcpy(line + 5 + length, "\r\n", 2);
-		assert_int_equal(
-			play(front, view_make(line, length + 7), SIZE_MAX, &out), PROTO_MORE);
+		assert_int_equal(play_front(&smtp_front_ops, front, view_make(line, length + 7),
+					 SIZE_MAX, &out),
+			PROTO_MORE);
 		expect("length", length, &out, length <= 255 ? "250 h.example\r\n" : NO_NAME);
 		assert_int_equal(strlen(smtp_front_ops.helo(front)), length <= 255 ? length : 0);
 		buf_fini(&out);
@@ -91,11 +94,17 @@ static void test_SES_53_helo(void **state)
 
 	(void)state;
 	assert_string_equal(smtp_front_ops.helo(front), "first.example");
-	assert_int_equal(play(front, VIEW_LIT("EHLO a b\r\n"), SIZE_MAX, &out), PROTO_MORE);
+	assert_int_equal(
+		play_front(&smtp_front_ops, front, VIEW_LIT("EHLO a b\r\n"), SIZE_MAX, &out),
+		PROTO_MORE);
 	assert_string_equal(smtp_front_ops.helo(front), "first.example");
-	assert_int_equal(play(front, VIEW_LIT("HELO second\r\n"), SIZE_MAX, &out), PROTO_MORE);
+	assert_int_equal(
+		play_front(&smtp_front_ops, front, VIEW_LIT("HELO second\r\n"), SIZE_MAX, &out),
+		PROTO_MORE);
 	assert_string_equal(smtp_front_ops.helo(front), "second");
-	assert_int_equal(play(front, VIEW_LIT("XCLIENT TTL=3\r\n"), SIZE_MAX, &out), PROTO_MORE);
+	assert_int_equal(
+		play_front(&smtp_front_ops, front, VIEW_LIT("XCLIENT TTL=3\r\n"), SIZE_MAX, &out),
+		PROTO_MORE);
 	assert_string_equal(smtp_front_ops.helo(front), "");
 	buf_fini(&out);
 	smtp_front_ops.free(front);
@@ -107,7 +116,7 @@ static void test_SES_14_starttls_forgets(void **state)
 	struct buf out = { 0 };
 
 	(void)state;
-	assert_int_equal(play(front,
+	assert_int_equal(play_front(&smtp_front_ops, front,
 				 VIEW_LIT("FOO\r\nXCLIENT ADDR=198.51.100.9 TTL=4\r\nEHLO c\r\n"
 					  "STARTTLS\r\n"),
 				 SIZE_MAX, &out),
@@ -120,7 +129,7 @@ static void test_SES_14_starttls_forgets(void **state)
 	assert_false(smtp_front_ops.peer(front)->has_ttl);
 	assert_string_equal(smtp_front_ops.peer(front)->addr, "");
 	assert_int_equal(smtp_front_ops.attempts(front), 1); /* SES-16: the counter survives */
-	assert_int_equal(play(front,
+	assert_int_equal(play_front(&smtp_front_ops, front,
 				 VIEW_LIT("AUTH PLAIN AGJvYgBwdw==\r\nSTARTTLS\r\nEHLO c\r\n"
 					  "STARTTLS\r\nAUTH PLAIN AGJvYgBwdw==\r\n"),
 				 SIZE_MAX, &out),
@@ -143,7 +152,7 @@ static void test_SES_61_attributes(void **state)
 
 	(void)state;
 	assert_int_equal(
-		play(front,
+		play_front(&smtp_front_ops, front,
 			VIEW_LIT("XCLIENT ADDR=192.0.2.7 PORT=4000 DESTADDR=IPV6:2001:db8::2 "
 				 "DESTPORT=587 SESSION=H12-3 TTL=0 LOGIN=eve NAME=[UNAVAILABLE]\r\n"
 				 "XCLIENT PORT=4001\r\n"),
@@ -167,7 +176,8 @@ static void test_SES_62_nothing_is_read(void **state)
 	struct buf out = { 0 };
 
 	(void)state;
-	assert_int_equal(play(front, VIEW_LIT("XCLIENT TTL=1 ADDR=192.0.2.7\r\n"), SIZE_MAX, &out),
+	assert_int_equal(play_front(&smtp_front_ops, front,
+				 VIEW_LIT("XCLIENT TTL=1 ADDR=192.0.2.7\r\n"), SIZE_MAX, &out),
 		PROTO_MORE);
 	assert_false(smtp_front_ops.peer(front)->has_ttl);
 	assert_string_equal(smtp_front_ops.peer(front)->addr, "");
@@ -193,7 +203,9 @@ static void check_long(int leg, const char *head, size_t length, const char *tai
 		struct front *front = make(leg);
 		struct buf out = { 0 };
 
-		assert_int_equal(play(front, view_make(bytes, size), cuts[i], &out), result);
+		assert_int_equal(
+			play_front(&smtp_front_ops, front, view_make(bytes, size), cuts[i], &out),
+			result);
 		expect("long", cuts[i], &out, text);
 		assert_int_equal(smtp_front_ops.attempts(front), attempts);
 		if (result == FRONT_CLOSE)
@@ -264,8 +276,8 @@ static void test_section_5_1_replies(void **state)
 		struct front *front = make(0);
 		struct buf out = { 0 };
 
-		assert_int_equal(
-			play(front, VIEW_LIT("AUTH PLAIN AGJvYgBwdw==\r\n"), SIZE_MAX, &out),
+		assert_int_equal(play_front(&smtp_front_ops, front,
+					 VIEW_LIT("AUTH PLAIN AGJvYgBwdw==\r\n"), SIZE_MAX, &out),
 			FRONT_LOGIN);
 		assert_int_equal(smtp_front_ops.last_mech(front), SASL_PLAIN);
 		check_credential(front, "|bob|pw");
@@ -291,8 +303,9 @@ static void test_section_5_1_timeout_anywhere(void **state)
 		size_t consumed;
 
 		if (*inputs[i])
-			assert_int_equal(
-				play(front, view_str(inputs[i]), SIZE_MAX, &out), PROTO_MORE);
+			assert_int_equal(play_front(&smtp_front_ops, front, view_str(inputs[i]),
+						 SIZE_MAX, &out),
+				PROTO_MORE);
 		buf_clear(&out);
 		assert_int_equal(
 			smtp_front_ops.reply(front, FRONT_REPLY_TIMEOUT, &out), FRONT_CLOSE);
@@ -313,8 +326,8 @@ static void test_SES_74_refusals_count(void **state)
 
 	(void)state;
 	for (unsigned i = 1; i <= 3; i++) {
-		assert_int_equal(
-			play(front, VIEW_LIT("AUTH PLAIN AGJvYgBwdw==\r\n"), SIZE_MAX, &out),
+		assert_int_equal(play_front(&smtp_front_ops, front,
+					 VIEW_LIT("AUTH PLAIN AGJvYgBwdw==\r\n"), SIZE_MAX, &out),
 			FRONT_LOGIN);
 		check_credential(front, "|bob|pw");
 		buf_clear(&out);
