@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What the backs of the line protocols do alike. */
+/* What the backs do alike. */
 #include "proto/back.h"
 #include "base/base64.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #define HELD_BYTES (512 * 1024)
 
@@ -13,8 +14,12 @@ static void copy_text(char *to, size_t size, const char *from)
 	snprintf(to, size, "%s", from ? from : "");
 }
 
-void back_base_init(struct back_base *base, const struct back_params *params)
+int back_base_create(size_t size, const struct back_params *params, struct back **ret_back)
 {
+	struct back_base *base = calloc(1, size);
+
+	if (!base)
+		return -ENOMEM;
 	*base = (struct back_base){ .want_starttls = params->starttls, .utf8 = params->utf8 };
 	copy_text(base->host, sizeof(base->host), params->host);
 	copy_text(base->helo, sizeof(base->helo), params->helo);
@@ -30,12 +35,19 @@ void back_base_init(struct back_base *base, const struct back_params *params)
 	}
 	buf_init(&base->held, HELD_BYTES, false);
 	buf_init(&base->credential, 0, true);
+	*ret_back = (struct back *)base;
+	return 0;
 }
 
-void back_base_fini(struct back_base *base)
+void back_base_free(struct back *back)
 {
+	struct back_base *base = (struct back_base *)back;
+
+	if (!base)
+		return;
 	buf_fini(&base->held);
 	buf_fini(&base->credential);
+	free(base);
 }
 
 const char *back_base_mech_name(const struct proto_credential *credential)

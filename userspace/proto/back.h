@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Private to proto/: what every back keeps, and what they do alike: reading replies
- * line by line within the limits, holding back what the node says to the credential, sending the
- * credential, at once or after a prompt. */
+/* Private to proto/: what every back keeps, and what they do alike: reading replies line by line
+ * within the limits, holding back what the node says to the credential, sending the credential, at once
+ * or after a prompt. */
 #ifndef PROTO_BACK_H
 #define PROTO_BACK_H
 
@@ -25,8 +25,10 @@ struct back_base {
 	struct buf held, credential; /* credential: secret, base64, waits for the prompt */
 };
 
-void back_base_init(struct back_base *base, const struct back_params *params);
-void back_base_fini(struct back_base *base);
+/* A back of size bytes, whose struct begins with its base, zeroed behind it. Returns 0 or -ENOMEM. */
+MUST_USE int back_base_create(
+	size_t size, const struct back_params *params, struct back **ret_back);
+void back_base_free(struct back *back); /* NULL is fine */
 
 /* The mechanism as it is replayed: LOGIN has become PLAIN (SES-70). */
 const char *back_base_mech_name(const struct proto_credential *credential);

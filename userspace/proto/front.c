@@ -249,6 +249,15 @@ const struct front_peer *front_base_peer(const struct front *front)
 	return &const_base_of(front)->peer;
 }
 
+int front_base_put_mechs(const struct front_base *base, struct buf *out, const char *before)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < base->mech_count; i++)
+		r = buf_printf(out, "%s%s", before, sasl_mech_name(base->mechs[i]));
+	return r;
+}
+
 int proto_say(struct buf *out, const char *line)
 {
 	int r = buf_append_str(out, line);

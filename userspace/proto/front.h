@@ -83,6 +83,9 @@ const struct front_peer *front_base_peer(const struct front *front);
 	.attempts = front_base_attempts, .privacy = front_base_privacy,                  \
 	.last_mech = front_base_last_mech, .peer = front_base_peer
 
+/* The mechanisms offered, each behind this text. Returns 0 or an error of the buffer. */
+MUST_USE int front_base_put_mechs(
+	const struct front_base *base, struct buf *out, const char *before);
 /* A line and CRLF. Returns PROTO_AGAIN or an error of the buffer. */
 MUST_USE int proto_say(struct buf *out, const char *line);
 

@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #define LITERAL_BYTES 65536
 
@@ -48,24 +47,20 @@ struct back {
 
 static void imap_back_free(struct back *back)
 {
-	if (!back)
-		return;
-	buf_fini(&back->first);
-	back_base_fini(&back->base);
-	free(back);
+	if (back)
+		buf_fini(&back->first);
+	back_base_free(back);
 }
 
 static int imap_back_create(const struct back_params *params, struct back **ret_back)
 {
-	struct back *back = calloc(1, sizeof(*back));
+	int r = back_base_create(sizeof(**ret_back), params, ret_back);
 
-	if (!back)
-		return -ENOMEM;
-	back_base_init(&back->base, params);
-	snprintf(back->client_tag, sizeof(back->client_tag), "%s",
+	if (r < 0)
+		return r;
+	snprintf((*ret_back)->client_tag, sizeof((*ret_back)->client_tag), "%s",
 		params->client_tag ? params->client_tag : "");
-	buf_init(&back->first, PROTO_NODE_LINE_BYTES + 2, false);
-	*ret_back = back;
+	buf_init(&(*ret_back)->first, PROTO_NODE_LINE_BYTES + 2, false);
 	return 0;
 }
 

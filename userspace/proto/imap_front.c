@@ -83,8 +83,8 @@ static int put_capabilities(const struct front *front, struct buf *out)
 {
 	int r = buf_append_str(out, front->base.capabilities);
 
-	for (size_t i = 0; r == 0 && front->base.permit_auth && i < front->base.mech_count; i++)
-		r = buf_printf(out, " AUTH=%s", sasl_mech_name(front->base.mechs[i]));
+	if (r == 0 && front->base.permit_auth)
+		r = front_base_put_mechs(&front->base, out, " AUTH=");
 	if (r == 0 && !front->base.permit_auth)
 		r = buf_append_str(out, " LOGINDISABLED");
 	if (r == 0 && front->base.offer_starttls)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* IMAP command scanning and arguments. */
 #include "proto/imap_parse.h"
+#include "proto/line.h"
 
 #include <stdlib.h>
 
@@ -8,20 +9,6 @@ static bool is_atom_char(unsigned char c)
 {
 	return c > 0x20 && c < 0x7f && c != '(' && c != ')' && c != '{' && c != '%' && c != '*' &&
 		c != '"' && c != '\\';
-}
-
-/* Whether a line (from its start) ends inside a quoted string. */
-static bool ends_in_quotes(struct view line)
-{
-	bool quoted = false;
-
-	for (size_t i = 0; i < line.len; i++) {
-		if (quoted && line.data[i] == '\\')
-			i++;
-		else if (line.data[i] == '"')
-			quoted = !quoted;
-	}
-	return quoted;
 }
 
 enum literal { LITERAL_NONE, LITERAL_SYNC, LITERAL_NONSYNC };
@@ -43,7 +30,7 @@ static enum literal find_literal(struct view line, size_t *ret_size)
 		;
 	if (i == end || i < 2 || line.data[i - 1] != '{' || line.data[i - 2] != ' ')
 		return LITERAL_NONE;
-	if (ends_in_quotes(view_make(line.data, i - 1)))
+	if (line_ends_quoted(view_make(line.data, i - 1)))
 		return LITERAL_NONE;
 	for (; i < end; i++) {
 		if (size < UINT32_MAX)

@@ -49,6 +49,19 @@ bool line_has_control(struct view line)
 	return false;
 }
 
+bool line_ends_quoted(struct view line)
+{
+	bool quoted = false;
+
+	for (size_t i = 0; i < line.len; i++) {
+		if (quoted && line.data[i] == '\\')
+			i++;
+		else if (line.data[i] == '"')
+			quoted = !quoted;
+	}
+	return quoted;
+}
+
 struct view line_word(struct view *rest)
 {
 	size_t len = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Private to proto/: what the line protocols (POP3, submission) share: lines of clients and nodes,
+/* Private to proto/: what the protocols share: lines of clients and nodes,
  * words, SASL responses. Pure. */
 #ifndef PROTO_LINE_H
 #define PROTO_LINE_H
@@ -27,6 +27,9 @@ int line_take(struct line_scan *scan, struct view in, size_t limit, size_t *ret_
 struct view line_chomp(struct view line);
 /* True if a byte is a control character other than HTAB, or DEL. */
 bool line_has_control(struct view line);
+
+/* True if a line, from its start on, ends inside a quoted string with \\ as its escape. */
+bool line_ends_quoted(struct view line);
 
 /* The word up to the next blank; rest moves behind the blanks that follow. Empty at the end. */
 struct view line_word(struct view *rest);

@@ -7,7 +7,6 @@
 #include "proto/back.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 #define CAP_STLS BIT(0)
 #define CAP_UTF8 BIT(1)
@@ -37,23 +36,9 @@ struct back {
 
 /* ---- life ---- */
 
-static void pop3_back_free(struct back *back)
-{
-	if (!back)
-		return;
-	back_base_fini(&back->base);
-	free(back);
-}
-
 static int pop3_back_create(const struct back_params *params, struct back **ret_back)
 {
-	struct back *back = calloc(1, sizeof(*back));
-
-	if (!back)
-		return -ENOMEM;
-	back_base_init(&back->base, params);
-	*ret_back = back;
-	return 0;
+	return back_base_create(sizeof(**ret_back), params, ret_back);
 }
 
 /* ---- steps ---- */
@@ -278,7 +263,7 @@ static int pop3_back_replay(struct back *back, const struct proto_credential *cr
 const struct back_ops pop3_back_ops = {
 	.name = "pop3",
 	.create = pop3_back_create,
-	.free = pop3_back_free,
+	.free = back_base_free,
 	.input = pop3_back_input,
 	.starttls_done = pop3_back_starttls_done,
 	.replay = pop3_back_replay,

@@ -83,15 +83,6 @@ static int pop3_front_greet(struct front *front, struct buf *out)
 
 /* ---- commands ---- */
 
-static int put_mechs(const struct front *front, struct buf *out, const char *before)
-{
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < front->base.mech_count; i++)
-		r = buf_printf(out, "%s%s", before, sasl_mech_name(front->base.mechs[i]));
-	return r;
-}
-
 static int command_capa(struct front *front, struct view args, struct buf *out)
 {
 	bool permitted = front->base.permit_auth;
@@ -103,7 +94,7 @@ static int command_capa(struct front *front, struct view args, struct buf *out)
 	if (r == 0 && permitted && front->base.mech_count) {
 		r = buf_append_str(out, "SASL");
 		if (r == 0)
-			r = put_mechs(front, out, " ");
+			r = front_base_put_mechs(&front->base, out, " ");
 		if (r == 0)
 			r = buf_append_str(out, "\r\n");
 	}

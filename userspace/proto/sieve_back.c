@@ -11,7 +11,6 @@
 #include "proto/sieve_parse.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 #define LOGICAL_LINE_BYTES 65536
 #define QUOTED_BYTES 1024 /* longer ones are sent as a literal */
@@ -35,23 +34,9 @@ struct back {
 
 /* ---- life ---- */
 
-static void sieve_back_free(struct back *back)
-{
-	if (!back)
-		return;
-	back_base_fini(&back->base);
-	free(back);
-}
-
 static int sieve_back_create(const struct back_params *params, struct back **ret_back)
 {
-	struct back *back = calloc(1, sizeof(*back));
-
-	if (!back)
-		return -ENOMEM;
-	back_base_init(&back->base, params);
-	*ret_back = back;
-	return 0;
+	return back_base_create(sizeof(**ret_back), params, ret_back);
 }
 
 /* ---- helpers ---- */
@@ -277,7 +262,7 @@ static int sieve_back_input(struct back *back, struct view in, size_t *ret_consu
 const struct back_ops sieve_back_ops = {
 	.name = "managesieve",
 	.create = sieve_back_create,
-	.free = sieve_back_free,
+	.free = back_base_free,
 	.input = sieve_back_input,
 	.starttls_done = sieve_back_starttls_done,
 	.replay = sieve_back_replay,

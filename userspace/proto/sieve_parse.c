@@ -1,22 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* ManageSieve lines and tokens. */
 #include "proto/sieve_parse.h"
+#include "proto/line.h"
 
 /* ---- lines ---- */
-
-/* Whether a line (from its start) ends inside a quoted string. */
-static bool ends_in_quotes(struct view line)
-{
-	bool quoted = false;
-
-	for (size_t i = 0; i < line.len; i++) {
-		if (quoted && line.data[i] == '\\')
-			i++;
-		else if (line.data[i] == '"')
-			quoted = !quoted;
-	}
-	return quoted;
-}
 
 /* "{n}" or "{n+}" at the start of text. Returns its length or 0; too many digits saturate. */
 static size_t literal_head(struct view text, size_t *ret_size)
@@ -51,7 +38,7 @@ static bool announces_literal(struct view line, size_t *ret_size)
 	if (at && brace[-1] != ' ' && brace[-1] != '(')
 		return false;
 	return literal_head(view_skip(line, at), ret_size) == line.len - at &&
-		!ends_in_quotes(view_make(line.data, at));
+		!line_ends_quoted(view_make(line.data, at));
 }
 
 /* Moves scan->at behind the next line end; false if there is none before whole. */

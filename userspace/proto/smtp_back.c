@@ -7,7 +7,6 @@
 #include "proto/back.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 enum back_state {
 	BACK_GREETING,
@@ -31,23 +30,9 @@ struct back {
 
 /* ---- life ---- */
 
-static void smtp_back_free(struct back *back)
-{
-	if (!back)
-		return;
-	back_base_fini(&back->base);
-	free(back);
-}
-
 static int smtp_back_create(const struct back_params *params, struct back **ret_back)
 {
-	struct back *back = calloc(1, sizeof(*back));
-
-	if (!back)
-		return -ENOMEM;
-	back_base_init(&back->base, params);
-	*ret_back = back;
-	return 0;
+	return back_base_create(sizeof(**ret_back), params, ret_back);
 }
 
 /* ---- steps ---- */
@@ -265,7 +250,7 @@ static int smtp_back_replay(struct back *back, const struct proto_credential *cr
 const struct back_ops smtp_back_ops = {
 	.name = "submission",
 	.create = smtp_back_create,
-	.free = smtp_back_free,
+	.free = back_base_free,
 	.input = smtp_back_input,
 	.starttls_done = smtp_back_starttls_done,
 	.replay = smtp_back_replay,

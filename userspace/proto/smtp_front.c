@@ -180,8 +180,8 @@ static int put_extensions(const struct front *front, struct buf *text)
 		r = buf_append_str(text, "XCLIENT " XCLIENT_NAMES " HELO PROTO\n");
 	if (r == 0 && base->permit_auth && base->mech_count) {
 		r = buf_append_str(text, "AUTH");
-		for (size_t i = 0; r == 0 && i < base->mech_count; i++)
-			r = buf_printf(text, " %s", sasl_mech_name(base->mechs[i]));
+		if (r == 0)
+			r = front_base_put_mechs(base, text, " ");
 		if (r == 0)
 			r = buf_append(text, "\n", 1);
 	}
