@@ -76,3 +76,24 @@ def test_HTTP_80_kick_ends_what_was_handed_over(http):
         assert c.rest() == b""
         assert gone.wait(PATIENCE)
     assert router.wait_sessions(1)[0]["reason"] == "kicked"
+
+
+def test_one_account_one_node_by_two_routers(http):
+    """Before and after a move that both are told of."""
+    nodes = [http.node("node1"), http.node("node2")]
+    router = http.router(nodes)
+    router.map({"alice": "node1", "bob": "node2"})
+    second = http.router(nodes, mapping=router.sqlite_toml())
+
+    def seen():
+        answers = []
+        for target in (router, second):
+            with HttpMake.client(target) as c:
+                answers += [c.ask("/", basic(who))["X-Node"] for who in ("alice", "bob", "alice")]
+        return answers
+
+    assert seen() == ["node1", "node2", "node1"] * 2
+    done = router.ctl("--insecure", "--url", "https://localhost:%d" % second.ports["admin"], "move",
+                      "alice", "node2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert seen() == ["node2"] * 6

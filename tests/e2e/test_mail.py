@@ -122,26 +122,35 @@ def test_postfix_submission_matrix(make, postfix, sink):
 
 
 def test_one_account_one_node_before_and_after_a_move(make, dovecots):
-    """IMAP, POP3, ManageSieve and submission of one account land on the same node, as the nodes
-    saw it; after a move all on the other."""
-    router = make.router([d.toml() for d in dovecots], default="node1", listeners=listeners())
+    """IMAP, POP3, ManageSieve and submission of one account, by two routers, land on the same node, as the
+    nodes saw it; after a move all on the other."""
+    tomls = [d.toml() for d in dovecots]
+    router = make.router(tomls, default="node1", listeners=listeners())
     router.map({"alice@example.com": "node1"})
+    space = harness.Workspace("homing-test-")
+    second = harness.Router(space, tomls, "node1", listeners=listeners(),
+                            mapping=router.sqlite_toml()).start()
 
     def everywhere():
-        for protocol in PROTOCOLS:
-            client = connect(router, protocol + "-implicit", protocol, "implicit")
+        for target, protocol in itertools.product((router, second), PROTOCOLS):
+            client = connect(target, protocol + "-implicit", protocol, "implicit")
             client.login("PLAIN", "alice@example.com", "secret-a")
             client.quit()
 
     def seen():
         return [[len(d.logins(p)) for p in PROTOCOLS] for d in dovecots]
 
-    everywhere()
-    wait_until(lambda: seen() == [[1] * 4, [0] * 4])
-    done = router.ctl("move", "alice@example.com", "node2")
-    assert done.returncode == 0, done.stdout + done.stderr
-    everywhere()
-    wait_until(lambda: seen() == [[1] * 4, [1] * 4])
+    try:
+        everywhere()
+        wait_until(lambda: seen() == [[2] * 4, [0] * 4])
+        done = router.ctl("--insecure", "--url", "https://localhost:%d" % second.ports["admin"], "move",
+                          "alice@example.com", "node2")
+        assert done.returncode == 0, done.stdout + done.stderr
+        everywhere()
+        wait_until(lambda: seen() == [[2] * 4, [2] * 4])
+    finally:
+        second.close()
+        space.close()
 
 
 # ---- bulk ----

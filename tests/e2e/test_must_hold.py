@@ -15,11 +15,12 @@ import harness
 import pytest
 import stores
 from harness import wait_until
-from mailcrowd import MailClient, MailNode
+from mailcrowd import MailClient, MailNode, SubmitClient
 from test_list import put_all_sql
 from test_stores import SqlStore, login, postgres, store, wait_push  # noqa: F401
 
-PLAIN = "[capabilities.imap]\nallow_plain_auth_without_tls = true\n"
+PLAIN = "".join("[capabilities.%s]\nallow_plain_auth_without_tls = true\n" % protocol
+                for protocol in ("imap", "submission"))
 
 
 # ---- drain under load ----
@@ -29,7 +30,9 @@ async def drain_under_load(workspace, make_router, store, sessions): # noqa: F81
     for node in nodes:
         await node.start()
     routers = await asyncio.to_thread(make_router, [node.toml() for node in nodes])
-    clients = [MailClient("user%03d" % i, routers[i % 2].ports["imap"]) for i in range(sessions)]
+    kinds = (("imap", MailClient), ("submission", SubmitClient))
+    clients = [kind("user%03d" % i, routers[i // 2 % 2].ports[protocol])
+               for i in range(sessions) for protocol, kind in kinds[i % 2:i % 2 + 1]]
     tasks = [asyncio.create_task(client.run()) for client in clients]
     deadline = time.monotonic() + 60
     while not all(client.acked for client in clients):
@@ -63,7 +66,7 @@ async def drain_under_load(workspace, make_router, store, sessions): # noqa: F81
 
 
 def test_drain_loses_no_message_that_was_acknowledged(make, workspace, postgres): # noqa: F811
-    """500 clients on two routers append mail all the time while their node is drained."""
+    """500 clients on two routers append and submit mail all the time while their node is drained."""
     sessions = 500
     mapping = SqlStore(postgres)
     put_all_sql(mapping, {"user%03d" % i: "node1" for i in range(sessions)})
@@ -71,8 +74,8 @@ def test_drain_loses_no_message_that_was_acknowledged(make, workspace, postgres)
     second = []
 
     def make_router(destinations):
-        arguments = {"default": "node2", "mapping": mapping.toml(), "listeners": {"imap": "plain"},
-                     "extra": PLAIN}
+        arguments = {"default": "node2", "mapping": mapping.toml(), "extra": PLAIN,
+                     "listeners": {"imap": "plain", "submission": ("plain", "", "submission")}}
         first = make.router(destinations, **arguments)
         second.append(harness.Router(space, destinations, **arguments).start())
         return [first, second[0]]
