@@ -2,6 +2,7 @@
 """admin.md and mapping.md on a running router: HTTPS API, homingctl, stores, cache, outage."""
 
 import os
+import shutil
 import socket
 import sqlite3
 import ssl
@@ -621,7 +622,8 @@ def test_ADM_9a_unix_socket(make, workspace):
         assert run("health").returncode == 0
     # Somebody else who may open it is not served.
     os.chmod(path, 0o666)
-    other = run("stats", preexec_fn=lambda: os.setuid(12345))
+    own = shutil.copy(ctl[0], workspace.path) # where others may go, wherever the build is
+    other = run("stats", executable=own, preexec_fn=lambda: os.setuid(12345))
     assert other.returncode == 3
     router.wait_line(lambda line: "msg=admin_denied" in line)
     # What a crash left behind is replaced.
