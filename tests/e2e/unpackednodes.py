@@ -264,13 +264,16 @@ class CyrusNode(UnpackedNode):
 
 # ---- Courier ----
 
-# What is set behind Debian's own settings.
+# What is set behind Debian's own settings. An imapd that waits for a mailbox's lock is told by gamin
+# when it is free. Gamin's server is found by an abstract socket with the user's name, here one for
+# all nodes, and aborts when a process of another namespace asks: then nobody tells.
 COURIER_SETTINGS = {
     "imapd": """
 ADDRESS={address}
 PORT={imap[0]}
 MAXDAEMONS=200
 MAXPERIP=200
+GAM_CLIENT_ID={gamin}
 """,
     "imapd-ssl": """
 SSLADDRESS={address}
@@ -324,7 +327,8 @@ class CourierNode(UnpackedNode):
         os.makedirs(self.dir + "/usr/bin")
         os.symlink("makedat.courier", self.dir + "/usr/bin/makedat") # of update-alternatives
         shutil.copytree(unpacked(self.PACKAGES) + "/etc/courier", self.dir + "/courier")
-        values = {"address": address, "dir": self.dir, **self.ports}
+        values = {"address": address, "dir": self.dir, **self.ports,
+                  "gamin": os.path.basename(workspace.path) + "-" + name}
         for file, text in COURIER_SETTINGS.items():
             with open(os.path.join(self.dir, "courier", file), "a", encoding="ascii") as f:
                 f.write(text.format(**values))
