@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmarks' load generator against their light node: it counts what was done, and says so when
-a server does not do it. What it counts wrong would be wrong in every figure."""
+"""The benchmarks' load generator against their light node: it counts what was done, and says so
+when a server does not do it. What it counts wrong would be wrong in every figure."""
 
 import re
 import socket
