@@ -7,11 +7,16 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #define BATCH_EVENTS 256
 #define NO_SLOT UINT32_MAX
+
+/* A timer's time is milliseconds and, below them, the batch within the millisecond: a timer for now
+ * is due in the next batch, without a wait, and not in this one. */
+#define TURN_BITS 16
 
 static void on_mailbox(struct loop_watch *watch, uint32_t epoll_events)
 {
@@ -113,7 +118,7 @@ int loop_watch_set(struct loop_watch *watch, uint32_t events)
 	return 0;
 }
 
-void loop_watch_del(struct loop_watch *watch)
+void loop_watch_forget(struct loop_watch *watch)
 {
 	struct loop *loop = watch->loop;
 	struct loop_slot *slot;
@@ -121,11 +126,26 @@ void loop_watch_del(struct loop_watch *watch)
 	if (!loop)
 		return;
 	slot = &loop->slots[watch->slot];
-	epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
 	slot->watch = NULL;
 	slot->generation++;
 	slot->next_free = loop->first_free;
 	loop->first_free = watch->slot;
+	watch->loop = NULL;
+	watch->fn = NULL;
+}
+
+void loop_watch_del(struct loop_watch *watch)
+{
+	if (watch->loop)
+		epoll_ctl(watch->loop->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
+	loop_watch_forget(watch);
+}
+
+void loop_watch_move(struct loop_watch *watch, struct loop_watch *to, loop_watch_fn *fn)
+{
+	*to = *watch;
+	to->fn = fn;
+	to->loop->slots[to->slot].watch = to;
 	watch->loop = NULL;
 	watch->fn = NULL;
 }
@@ -137,12 +157,19 @@ void loop_defer(struct loop *loop, struct loop_deferred *deferred, loop_deferred
 	loop->deferred = deferred;
 }
 
+static uint64_t now_of(const struct loop *loop)
+{
+	return (loop->now_ms << TURN_BITS) + loop->turn;
+}
+
 void loop_timer_set(struct loop *loop, struct timer *timer, uint64_t in_ms, timer_fn *fn)
 {
-	uint64_t at = in_ms > UINT64_MAX / 2 ? UINT64_MAX / 2 : clock_mono_ms() + in_ms;
+	uint64_t at;
 
-	if (at <= loop->now_ms) /* in the next batch, not again in this one */
-		at = loop->now_ms + 1;
+	if (in_ms == 0)
+		at = now_of(loop) + 1;
+	else
+		at = MIN(clock_mono_ms() + in_ms, UINT64_MAX >> TURN_BITS) << TURN_BITS;
 	timer_heap_add(&loop->timers, timer, at, fn);
 }
 
@@ -166,21 +193,34 @@ static void run_deferred(struct loop *loop)
 	}
 }
 
+/* How long epoll may wait: until the first timer, at most max_wait_ms (-1: no limit). */
+static int wait_ms(const struct loop *loop, int max_wait_ms)
+{
+	uint64_t first = timer_heap_first(&loop->timers), now = clock_mono_ms(), wait;
+
+	if (first == UINT64_MAX)
+		return max_wait_ms;
+	first >>= TURN_BITS;
+	wait = first > now ? first - now : 0;
+	return max_wait_ms < 0 || wait < (uint64_t)max_wait_ms ? (int)MIN(wait, (uint64_t)INT_MAX)
+							       : max_wait_ms;
+}
+
 int loop_run_once(struct loop *loop, int max_wait_ms)
 {
 	struct epoll_event events[BATCH_EVENTS];
-	int wait = timer_heap_wait_ms(&loop->timers, clock_mono_ms());
-	uint64_t batch_ms;
+	uint64_t batch, now_ms;
 	struct timer *timer;
 	timer_fn *timer_run;
 	int n;
 
-	if (max_wait_ms >= 0 && (wait < 0 || wait > max_wait_ms))
-		wait = max_wait_ms;
-	n = epoll_wait(loop->epoll_fd, events, BATCH_EVENTS, wait);
+	n = epoll_wait(loop->epoll_fd, events, BATCH_EVENTS, wait_ms(loop, max_wait_ms));
 	if (n < 0 && errno != EINTR)
 		return -errno;
-	loop->now_ms = batch_ms = clock_mono_ms();
+	now_ms = clock_mono_ms();
+	loop->turn = now_ms == loop->now_ms ? loop->turn + 1 : 0;
+	loop->now_ms = now_ms;
+	batch = now_of(loop);
 	for (int i = 0; i < n; i++) {
 		uint32_t slot = (uint32_t)events[i].data.u64;
 		uint32_t generation = (uint32_t)(events[i].data.u64 >> 32);
@@ -189,8 +229,7 @@ int loop_run_once(struct loop *loop, int max_wait_ms)
 		if (watch && loop->slots[slot].generation == generation)
 			watch->fn(watch, events[i].events);
 	}
-	/* Timers set by a timer for now run in the next batch: batch_ms does not move. */
-	while ((timer = timer_heap_take_due(&loop->timers, batch_ms, &timer_run)))
+	while ((timer = timer_heap_take_due(&loop->timers, batch, &timer_run)))
 		timer_run(timer);
 	run_deferred(loop);
 	return 0;

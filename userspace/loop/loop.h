@@ -47,6 +47,7 @@ struct loop {
 	struct loop_slot *slots;
 	uint32_t slot_count, first_free;
 	uint64_t now_ms; /* monotonic, read once per batch */
+	uint64_t turn;   /* batches within now_ms, before this one */
 	struct timer_heap timers;
 	struct mailbox mailbox;
 	struct loop_watch mailbox_watch;
@@ -70,11 +71,17 @@ MUST_USE int loop_watch_add(
 MUST_USE int loop_watch_set(struct loop_watch *watch, uint32_t events);
 /* Call before closing the descriptor. A watch that is not watching is left alone. */
 void loop_watch_del(struct loop_watch *watch);
+/* Likewise, for a descriptor that is about to be closed and has no duplicate: no system call. */
+void loop_watch_forget(struct loop_watch *watch);
+/* From now on what happens on the descriptor goes to another watch, which takes over the mask; no
+ * system call. `watch` is watching before and not after. */
+void loop_watch_move(struct loop_watch *watch, struct loop_watch *to, loop_watch_fn *fn);
 
 /* Runs fn at the end of the current batch, when no callback is on the stack. */
 void loop_defer(struct loop *loop, struct loop_deferred *deferred, loop_deferred_fn *fn);
 
-/* Arms (or re-arms) a timer to run once in_ms from now; 0 = in the next batch. Cannot fail. */
+/* Arms (or re-arms) a timer to run once in_ms from now; 0 = in the next batch, which then does not
+ * wait, in the order of arming not assured. Cannot fail. */
 void loop_timer_set(struct loop *loop, struct timer *timer, uint64_t in_ms, timer_fn *fn);
 void loop_timer_del(struct loop *loop, struct timer *timer);
 

@@ -2,7 +2,6 @@
 /* Pairing heap of deadlines. */
 #include "loop/timer.h"
 
-#include <limits.h>
 #include <stddef.h>
 
 static struct timer *meld(struct timer *a, struct timer *b)
@@ -13,7 +12,7 @@ static struct timer *meld(struct timer *a, struct timer *b)
 		return b;
 	if (!b)
 		return a;
-	if (b->at_ms < a->at_ms) {
+	if (b->at < a->at) {
 		tmp = a;
 		a = b;
 		b = tmp;
@@ -52,10 +51,10 @@ static struct timer *meld_siblings(struct timer *first)
 	return result;
 }
 
-void timer_heap_add(struct timer_heap *heap, struct timer *timer, uint64_t at_ms, timer_fn *fn)
+void timer_heap_add(struct timer_heap *heap, struct timer *timer, uint64_t at, timer_fn *fn)
 {
 	timer_heap_del(heap, timer);
-	*timer = (struct timer){ .fn = fn, .at_ms = at_ms };
+	*timer = (struct timer){ .fn = fn, .at = at };
 	heap->root = meld(heap->root, timer);
 }
 
@@ -83,25 +82,18 @@ void timer_heap_del(struct timer_heap *heap, struct timer *timer)
 	timer->child = timer->sibling = timer->prev = NULL;
 }
 
-struct timer *timer_heap_take_due(struct timer_heap *heap, uint64_t now_ms, timer_fn **ret_fn)
+struct timer *timer_heap_take_due(struct timer_heap *heap, uint64_t now, timer_fn **ret_fn)
 {
 	struct timer *timer = heap->root;
 
-	if (!timer || timer->at_ms > now_ms)
+	if (!timer || timer->at > now)
 		return NULL;
 	*ret_fn = timer->fn;
 	timer_heap_del(heap, timer);
 	return timer;
 }
 
-int timer_heap_wait_ms(const struct timer_heap *heap, uint64_t now_ms)
+uint64_t timer_heap_first(const struct timer_heap *heap)
 {
-	uint64_t wait;
-
-	if (!heap->root)
-		return -1;
-	if (heap->root->at_ms <= now_ms)
-		return 0;
-	wait = heap->root->at_ms - now_ms;
-	return wait > INT_MAX ? INT_MAX : (int)wait;
+	return heap->root ? heap->root->at : UINT64_MAX;
 }

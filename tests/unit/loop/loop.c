@@ -6,6 +6,7 @@
 #include "loop/loop.h"
 
 #include <pthread.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 struct pair {
@@ -61,8 +62,8 @@ static unsigned fired;
 
 static void on_timer(struct timer *timer)
 {
-	assert_true(timer->at_ms >= last_at);
-	last_at = timer->at_ms;
+	assert_true(timer->at >= last_at);
+	last_at = timer->at;
 	fired++;
 }
 
@@ -91,7 +92,7 @@ static void test_timers_against_a_model(void **state)
 		fn(timer);
 	}
 	assert_int_equal(fired, armed);
-	assert_int_equal(timer_heap_wait_ms(&heap, 0), -1);
+	assert_true(timer_heap_first(&heap) == UINT64_MAX);
 }
 
 struct message {
@@ -167,10 +168,59 @@ static void test_timer_for_now_runs_in_the_next_batch(void **state)
 	(void)state;
 	assert_int_equal(loop_init(&loop), 0);
 	loop_timer_set(&loop, &again.timer, 0, on_again);
-	while (!again.runs)
-		assert_int_equal(loop_run_once(&loop, 10), 0);
-	assert_int_equal(again.runs, 1);
+	/* Once in each batch, also in many within one millisecond, and without a wait. */
+	for (unsigned i = 1; i <= 1000; i++) {
+		assert_int_equal(loop_run_once(&loop, -1), 0);
+		assert_int_equal(again.runs, i);
+	}
 	loop_timer_del(&loop, &again.timer);
+	loop_fini(&loop);
+}
+
+struct end {
+	struct loop_watch watch;
+	unsigned events;
+};
+
+static void on_end(struct loop_watch *watch, uint32_t epoll_events)
+{
+	(void)epoll_events;
+	container_of(watch, struct end, watch)->events++;
+}
+
+static void on_nothing(struct loop_watch *watch, uint32_t epoll_events)
+{
+	(void)watch;
+	fail_msg("an event for a watch that gave its descriptor away: %x", epoll_events);
+}
+
+static void test_moved_watch_and_forgotten_watch(void **state)
+{
+	struct loop_watch first;
+	struct end second = { .events = 0 };
+	struct loop loop;
+	int ends[2];
+
+	(void)state;
+	assert_int_equal(loop_init(&loop), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+	assert_int_equal(loop_watch_add(&loop, &first, ends[0], EPOLLIN, on_nothing), 0);
+	loop_watch_move(&first, &second.watch, on_end);
+	assert_null(first.loop);
+	loop_watch_del(&first); /* changes nothing */
+	assert_int_equal(write(ends[1], "x", 1), 1);
+	assert_int_equal(loop_run_once(&loop, 1000), 0);
+	assert_int_equal(second.events, 1);
+	assert_int_equal(loop_watch_set(&second.watch, EPOLLOUT), 0);
+	assert_int_equal(loop_run_once(&loop, 1000), 0);
+	assert_int_equal(second.events, 2);
+	loop_watch_forget(&second.watch);
+	close(ends[0]);
+	assert_int_equal(
+		loop_watch_add(&loop, &first, ends[1], 0, on_nothing), 0); /* the slot is free */
+	assert_int_equal(first.slot, second.watch.slot);
+	loop_watch_del(&first);
+	close(ends[1]);
 	loop_fini(&loop);
 }
 
@@ -181,6 +231,7 @@ int main(void)
 		cmocka_unit_test(test_timers_against_a_model),
 		cmocka_unit_test(test_mailbox_from_threads),
 		cmocka_unit_test(test_timer_for_now_runs_in_the_next_batch),
+		cmocka_unit_test(test_moved_watch_and_forgotten_watch),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
