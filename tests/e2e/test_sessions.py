@@ -102,6 +102,9 @@ def test_SES_12_session_tickets(make, version):
     with context.wrap_socket(router.connect(), server_hostname="localhost",
                              session=session) as second:
         assert second.session_reused
+        second.recv(100)
+        # A ticket of TLS 1.3 is for one use, so each connection brings a new one.
+        assert (second.session.id != session.id) == (version == ssl.TLSVersion.TLSv1_3)
 
 
 # ---- logins ----
