@@ -8,6 +8,7 @@
 #include "relay/ktls.h"
 #include "base/secret.h"
 #include "relay/drain.h"
+#include "tls/tls.h"
 
 #include <errno.h>
 #include <linux/tls.h>
@@ -488,11 +489,14 @@ int ktls_switch(struct stream *stream, const struct ktls_features *features)
 {
 	struct tls_keys keys;
 	struct ktls *ktls = NULL;
-	int r = tls_keys_export(stream, &keys);
+	int r;
 
-	if (r != 0)
-		return r == TLS_KEYS_NOT_YET ? KTLS_NOT_YET : r;
-	if (!features->usable[keys.version][keys.cipher])
+	tls_stream_read_ahead(stream, false); /* what OpenSSL has taken, the kernel cannot have */
+	r = tls_keys_export(stream, &keys);
+
+	if (r == TLS_KEYS_NOT_YET)
+		return KTLS_NOT_YET;
+	if (r == 0 && !features->usable[keys.version][keys.cipher])
 		r = -ENOTSUP;
 	if (r == 0) {
 		ktls = new_state(&keys, features->rekey);
@@ -507,6 +511,8 @@ int ktls_switch(struct stream *stream, const struct ktls_features *features)
 		if (ktls)
 			free(ktls->keys);
 		free(ktls);
+		if (r != -EIO) /* OpenSSL goes on */
+			tls_stream_read_ahead(stream, true);
 		return r;
 	}
 	tls_stream_detach(stream);

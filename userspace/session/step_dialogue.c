@@ -52,7 +52,7 @@ static int front_create(struct session *session, bool secure)
 	struct front_params params = {
 		.host = config->server.hostname
 			? config->server.hostname
-			: addr_format_literal(&session->login->local, literal),
+			: addr_format_literal(session_local(session), literal),
 		.banner = caps->banner,
 		.capabilities = caps->advertise_joined,
 		.implementation = caps->implementation,
@@ -95,7 +95,7 @@ void session_step_dialogue(struct session *session)
 		return;
 	}
 	/* TLS may hold decrypted bytes for which no event will come. */
-	if (secure && session_read_client(session))
+	if (stream_pending(&session->login->stream) && session_read_client(session))
 		return;
 	session_run(session);
 }

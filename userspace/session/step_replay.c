@@ -36,7 +36,7 @@ static int back_create(struct session *session)
 		.starttls = dial->leg->tls == CONFIG_TLS_STARTTLS,
 		.host = config->server.hostname
 			? config->server.hostname
-			: addr_format_literal(&session->login->local, dial->host),
+			: addr_format_literal(session_local(session), dial->host),
 		.client_tag = session->login->credential->tag,
 		.helo = front_ops->helo ? front_ops->helo(front) : "",
 		.utf8 = front_ops->utf8 && front_ops->utf8(front),
@@ -46,9 +46,9 @@ static int back_create(struct session *session)
 		session_format_id(session, dial->id);
 		dial->forward = (struct back_forward){
 			.client_ip = addr_format_ip(&session->client, dial->client_ip),
-			.local_ip = addr_format_ip(&session->login->local, dial->local_ip),
+			.local_ip = addr_format_ip(session_local(session), dial->local_ip),
 			.client_port = addr_port(&session->client),
-			.local_port = addr_port(&session->login->local),
+			.local_port = addr_port(session_local(session)),
 			.ttl = session->login->ttl - 1u,
 			.session_id = dial->id,
 			.client_tls = stream_is_tls(&session->login->stream),
@@ -74,7 +74,10 @@ void session_replay_start(struct session *session)
 		if (session->login->dial != dial || dial->phase != DIAL_TALK)
 			return;
 	}
-	session_replay_input(session); /* TLS may hold the greeting already */
+	if (dial->out.len || stream_pending(&dial->stream)) /* TLS may hold the greeting already */
+		session_replay_input(session);
+	else
+		dial_update_watch(dial);
 }
 
 /* SES-48, checked right before the credential is written. */
@@ -320,6 +323,10 @@ void session_replay_input(struct session *session)
 			return;
 		}
 		consume_input(session, dial);
+		/* An answer is rarely followed by another at once, and epoll would say so. */
+		if (n < READ_BYTES && session->login->dial == dial &&
+			!stream_pending(&dial->stream))
+			break;
 	}
 	if (session->login->dial == dial)
 		dial_update_watch(dial);

@@ -36,8 +36,9 @@ void session_step_tls(struct session *session)
 		session_close(session, REASON_INTERNAL);
 		return;
 	}
-	session->login->stream.want = EPOLLIN;
-	session_tls_progress(session);
+	tls_stream_read_ahead(&session->login->stream, true);
+	session->login->stream.want = EPOLLIN; /* the client speaks first */
+	session_update_watch(session);
 }
 
 void session_tls_progress(struct session *session)

@@ -27,7 +27,7 @@ MUST_USE int tls_suites_build(const struct tls_policy *policy, char tls12[512], 
 MUST_USE int tls_policy_apply(SSL_CTX *ctx, const struct tls_policy *policy);
 /* What is offered to nodes: everything that OpenSSL has by default, the kernel's ciphers first. */
 void tls_client_suites(SSL_CTX *ctx);
-/* Options and modes of both sides: no renegotiation, no compression, no read-ahead, partial
+/* Options and modes of both sides: no renegotiation, no compression, partial
  * writes, buffers released when idle. */
 void tls_context_common(SSL_CTX *ctx);
 
@@ -52,6 +52,11 @@ struct tls_layer {
 	bool protocol_error; /* as opposed to a peer that just went away */
 	bool close_notify;   /* the peer's has arrived */
 	bool write_blocked;  /* OpenSSL holds a record that the socket did not take */
+	bool holding;        /* what OpenSSL writes goes to held */
+	bool eof;            /* the peer's FIN has been read */
+	int fd;              /* the stream's */
+	struct buf held;     /* records that are not sent yet, without a limit: a flight */
+	size_t owed;         /* bytes taken by a write whose records are in held; it is repeated */
 	uint8_t secret_len;
 	unsigned char secret[2][TLS_SECRET_MAX]; /* TLS 1.3 traffic secrets: client's, server's */
 	uint64_t seq[2];                         /* per enum tls_direction */
@@ -60,8 +65,13 @@ struct tls_layer {
 /* NULL if OpenSSL is not on the stream. */
 const struct tls_layer *tls_stream_layer(const struct stream *stream);
 
-/* keys.c: the callbacks that follow secrets and record numbers. */
-void tls_keys_install(SSL_CTX *ctx);
+/* wire.c: our BIO below layer->ssl. Returns 0 or -ENOMEM. */
+MUST_USE int tls_wire_attach(struct tls_layer *layer);
+/* Sends what is held. Returns 0 when nothing is left, -EAGAIN or -errno. */
+MUST_USE int tls_wire_flush(struct tls_layer *layer);
+
+/* keys.c: the callbacks that follow record numbers and, if asked for, secrets. */
+void tls_keys_install(SSL_CTX *ctx, bool secrets);
 
 /* stream.c: puts SSL on a stream; takes over ssl, and the reference to client on success. */
 struct tls_client;

@@ -163,9 +163,10 @@ static void on_message(int is_write, int version, int content_type, const void *
 	}
 }
 
-void tls_keys_install(SSL_CTX *ctx)
+void tls_keys_install(SSL_CTX *ctx, bool secrets)
 {
-	SSL_CTX_set_keylog_callback(ctx, on_key_log);
+	if (secrets)
+		SSL_CTX_set_keylog_callback(ctx, on_key_log);
 	SSL_CTX_set_msg_callback(ctx, on_message);
 }
 
@@ -176,8 +177,8 @@ static bool at_boundary(const struct tls_layer *layer)
 	const SSL *ssl = layer->ssl;
 
 	return layer->handshaken && !layer->failed && !layer->shut && !layer->write_blocked &&
-		!SSL_in_init(ssl) && !SSL_pending(ssl) && !SSL_has_pending(ssl) &&
-		strcmp(SSL_rstate_string(ssl), "RH") == 0 &&
+		!layer->held.len && !SSL_in_init(ssl) && !SSL_pending(ssl) &&
+		!SSL_has_pending(ssl) && strcmp(SSL_rstate_string(ssl), "RH") == 0 &&
 		SSL_get_key_update_type(ssl) == SSL_KEY_UPDATE_NONE &&
 		!(SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN);
 }

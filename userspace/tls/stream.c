@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * TLS as a stream layer. OpenSSL reads and writes the socket through its own BIO; SIGPIPE is
- * ignored by the process. The error queue is per thread and shared by all its connections, so it
+ * TLS as a stream layer. OpenSSL reads and writes the socket through our BIO (wire.c). The error queue is per thread and shared by all its connections, so it
  * is emptied before every call. Closing without close_notify is told apart from a clean end
  * (-ECONNABORTED), because a truncated mail must not look complete (SES-84).
  */
@@ -71,10 +70,25 @@ static ssize_t layer_read(struct stream *stream, void *data, size_t len)
 		stream->want = EPOLLIN;
 		return -EAGAIN;
 	}
+	(void)!tls_wire_flush(layer); /* tickets: nobody waits for them */
 	ERR_clear_error();
 	errno = 0;
 	r = SSL_read_ex(layer->ssl, data, len, &n);
 	return r > 0 ? (ssize_t)n : map_result(stream, layer, r, errno);
+}
+
+/* The records of a write that could not all be sent: it is repeated until they are. */
+static ssize_t pay_owed(struct stream *stream, struct tls_layer *layer)
+{
+	size_t n = layer->owed;
+	int r = tls_wire_flush(layer);
+
+	if (r == -EAGAIN)
+		stream->want = EPOLLOUT;
+	if (r < 0)
+		return r;
+	layer->owed = 0;
+	return (ssize_t)n;
 }
 
 static ssize_t layer_write(struct stream *stream, const void *data, size_t len)
@@ -89,10 +103,19 @@ static ssize_t layer_write(struct stream *stream, const void *data, size_t len)
 	}
 	if (layer->failed || layer->shut)
 		return -EPIPE;
+	if (layer->owed)
+		return pay_owed(stream, layer);
 	ERR_clear_error();
 	errno = 0;
+	layer->holding = layer->held.len != 0; /* tickets go with the first bytes */
 	r = SSL_write_ex(layer->ssl, data, len, &n);
 	layer->write_blocked = r <= 0;
+	if (r > 0 && layer->holding) {
+		layer->holding = false;
+		layer->owed = n;
+		return pay_owed(stream, layer);
+	}
+	layer->holding = false;
 	if (r > 0)
 		return (ssize_t)n;
 	r = map_result(stream, layer, r, errno);
@@ -105,6 +128,11 @@ static int layer_shutdown(struct stream *stream)
 	int r;
 
 	if (!layer->shut && !layer->failed && layer->handshaken) {
+		r = tls_wire_flush(layer);
+		if (r == -EAGAIN)
+			stream->want = EPOLLOUT;
+		if (r < 0)
+			return r;
 		ERR_clear_error();
 		errno = 0;
 		r = SSL_shutdown(layer->ssl); /* 0: ours is out; the peer's may come later */
@@ -124,7 +152,7 @@ static bool layer_pending(const struct stream *stream)
 {
 	const struct tls_layer *layer = stream->layer;
 
-	return SSL_pending(layer->ssl) > 0;
+	return SSL_has_pending(layer->ssl);
 }
 
 static void layer_close(struct stream *stream)
@@ -137,6 +165,7 @@ static void layer_close(struct stream *stream)
 	SSL_free(layer->ssl);
 	ERR_clear_error();
 	tls_client_unref(layer->client);
+	buf_fini(&layer->held);
 	secret_wipe(layer->secret, sizeof(layer->secret));
 	free(layer);
 	stream->layer = NULL;
@@ -155,12 +184,15 @@ static int attach(
 {
 	struct tls_layer *layer = calloc(1, sizeof(*layer));
 
-	if (!layer || SSL_set_fd(ssl, stream->fd) != 1) {
+	if (layer) {
+		layer->ssl = ssl;
+		layer->fd = stream->fd;
+	}
+	if (!layer || tls_wire_attach(layer) < 0) {
 		free(layer);
 		SSL_free(ssl);
 		return -ENOMEM;
 	}
-	layer->ssl = ssl;
 	layer->client = client;
 	layer->alpn = alpn;
 	SSL_set_app_data(ssl, layer);
@@ -198,6 +230,25 @@ int tls_stream_attach(
 	return attach(stream, ssl, client, alpn);
 }
 
+/* One call of OpenSSL, and what it wants to say. Returns 0 when it is done, or as map_result(). */
+static int shake(struct stream *stream, struct tls_layer *layer)
+{
+	int r, sent;
+
+	ERR_clear_error();
+	errno = 0;
+	layer->holding = true;
+	r = SSL_do_handshake(layer->ssl);
+	layer->holding = false;
+	if (r == 1 && SSL_is_server(layer->ssl) && SSL_version(layer->ssl) == TLS1_3_VERSION)
+		return 0; /* only tickets: they may wait */
+	r = r == 1 ? 0 : map_result(stream, layer, r, errno);
+	sent = tls_wire_flush(layer); /* of a failed one: the alert */
+	if (sent == -EAGAIN)
+		stream->want = EPOLLOUT;
+	return r == 0 || r == -EAGAIN ? (sent < 0 ? sent : r) : r;
+}
+
 int tls_stream_handshake(struct stream *stream)
 {
 	struct tls_layer *layer = stream->layer;
@@ -206,13 +257,13 @@ int tls_stream_handshake(struct stream *stream)
 
 	if (layer->handshaken)
 		return 0;
-	ERR_clear_error();
-	errno = 0;
-	r = SSL_do_handshake(layer->ssl);
-	if (r != 1) {
-		r = map_result(stream, layer, r, errno);
-		return r == STREAM_EOF ? -ECONNABORTED : r;
-	}
+	r = tls_wire_flush(layer);
+	if (r == -EAGAIN)
+		stream->want = EPOLLOUT;
+	if (r == 0)
+		r = shake(stream, layer);
+	if (r < 0)
+		return r;
 	if (layer->client && tls_client_verify(layer->client, layer->ssl, error) < 0) {
 		snprintf(layer->error, sizeof(layer->error), "%.100s", error);
 		layer->failed = layer->protocol_error = true;
@@ -220,6 +271,13 @@ int tls_stream_handshake(struct stream *stream)
 	}
 	layer->handshaken = true;
 	return 0;
+}
+
+void tls_stream_read_ahead(struct stream *stream, bool on)
+{
+	struct tls_layer *layer = stream->layer;
+
+	SSL_set_read_ahead(layer->ssl, on);
 }
 
 const char *tls_stream_error(const struct stream *stream)

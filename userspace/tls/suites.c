@@ -72,10 +72,12 @@ static bool all_known(const struct tls_policy *policy, tls_finding_fn *report, v
 }
 
 static unsigned preferred_ciphers;
+static bool exports_keys = true;
 
 void tls_prefer_ciphers(unsigned mask)
 {
 	preferred_ciphers = mask;
+	exports_keys = mask != 0;
 }
 
 static int is_preferred(const struct suite *suite)
@@ -134,8 +136,7 @@ void tls_context_common(SSL_CTX *ctx)
 	SSL_CTX_set_mode(ctx,
 		SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 			SSL_MODE_RELEASE_BUFFERS);
-	SSL_CTX_set_read_ahead(ctx, 0);
-	tls_keys_install(ctx);
+	tls_keys_install(ctx, exports_keys);
 }
 
 int tls_policy_apply(SSL_CTX *ctx, const struct tls_policy *policy)
