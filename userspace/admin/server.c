@@ -361,8 +361,6 @@ static void open_conn(struct admin_server *server, int fd, const struct addr *pe
 		close(fd);
 		return;
 	}
-	if (!admin_is_local(server))
-		sock_tune(fd);
 	conn->server = server;
 	conn->peer = *peer;
 	stream_init_plain(&conn->stream, fd);

@@ -25,6 +25,16 @@ static int set_int(int fd, int level, int option, int value)
 	return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
+void sock_tune(int fd)
+{
+	(void)!set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	(void)!set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+	(void)!set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, 60);
+	(void)!set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, 15);
+	(void)!set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, 4);
+	(void)!set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 120000);
+}
+
 int sock_listen(const struct addr *addr, bool reuse_port, int backlog)
 {
 	CLEANUP(fd_closep) int fd = new_socket(addr->sa.sa_family);
@@ -39,19 +49,10 @@ int sock_listen(const struct addr *addr, bool reuse_port, int backlog)
 		r = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
 	if (r < 0)
 		return r;
+	sock_tune(fd); /* accepted sockets inherit it */
 	if (bind(fd, &addr->sa, addr_len(addr)) < 0 || listen(fd, backlog) < 0)
 		return -errno;
 	return take_fd(&fd);
-}
-
-void sock_tune(int fd)
-{
-	(void)!set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-	(void)!set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-	(void)!set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, 60);
-	(void)!set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, 15);
-	(void)!set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, 4);
-	(void)!set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 120000);
 }
 
 int sock_connect_start(const struct addr *addr, const struct addr *source)

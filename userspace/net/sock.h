@@ -8,7 +8,8 @@
 #include <sys/types.h>
 
 /*
- * A listening socket with SO_REUSEADDR, SO_REUSEPORT if asked, IPV6_V6ONLY for v6 (CFG-26).
+ * A listening socket with SO_REUSEADDR, SO_REUSEPORT if asked, IPV6_V6ONLY for v6 (CFG-26), and
+ * sock_tune(), which the sockets that it accepts inherit.
  * Returns the descriptor (the caller's), or -errno.
  */
 MUST_USE int sock_listen(const struct addr *addr, bool reuse_port, int backlog);

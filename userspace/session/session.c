@@ -398,6 +398,9 @@ int session_read_client(struct session *session)
 		}
 		buf_commit(&session->login->in, (size_t)n);
 		session->login->input_ms = session->pool->loop->now_ms;
+		/* A command is rarely followed by another at once, and epoll would say so. */
+		if (n < (ssize_t)want && !stream_pending(&session->login->stream))
+			break;
 	}
 	if (!session->login->in.len)
 		buf_fini(&session->login->in); /* idle clients hold no buffer */
@@ -474,6 +477,15 @@ static void on_client_event(struct loop_watch *watch, uint32_t epoll_events)
 	session_run(session);
 }
 
+const struct addr *session_local(struct session *session)
+{
+	struct login *login = session->login;
+
+	if (!addr_is_set(&login->local))
+		(void)!sock_local(login->stream.fd, &login->local);
+	return &login->local;
+}
+
 /* ---- accept (called from step_accept.c) ---- */
 
 int session_open(struct session_pool *pool, struct listener *listener, int fd,
@@ -497,9 +509,7 @@ int session_open(struct session_pool *pool, struct listener *listener, int fd,
 	stream_init_plain(&session->login->stream, fd);
 	buf_init(&session->login->in, PROTO_INPUT_BYTES, true);
 	buf_init(&session->login->out, OUT_LIMIT_BYTES, true);
-	r = sock_local(fd, &session->login->local);
-	if (r == 0)
-		r = loop_watch_add(pool->loop, &session->login->watch, fd, 0, on_client_event);
+	r = loop_watch_add(pool->loop, &session->login->watch, fd, EPOLLIN, on_client_event);
 	if (r < 0) {
 		session->login->stream.fd = -1; /* stays the caller's */
 		stream_close(&session->login->stream);
@@ -618,7 +628,7 @@ static void login_end(struct session *session, struct login *login)
 		login->front_ops->free(login->front);
 		login->front = NULL;
 	}
-	loop_watch_del(&login->watch);
+	loop_watch_forget(&login->watch);
 	loop_timer_del(session->pool->loop, &login->proxy_wait);
 	stream_close(&login->stream);
 	buf_fini(&login->in);

@@ -98,7 +98,7 @@ struct login {
 	struct loop_deferred deferred;
 	bool retired; /* the relay has the legs */
 
-	struct addr local;
+	struct addr local;    /* see session_local() */
 	struct stream stream; /* client leg */
 	struct loop_watch watch;
 	struct timer deadline;
@@ -208,6 +208,10 @@ void session_pool_fini(struct session_pool *pool);
 uint64_t session_handle(const struct session *session);
 /* NULL when the session is gone. */
 struct session *session_find(struct session_pool *pool, uint64_t handle);
+
+/* Where the client connected to: what it or a peer in front says, else the socket's own address, which
+ * is looked up when it is first asked for. Before the splice. */
+const struct addr *session_local(struct session *session);
 
 /* Makes a session of an accepted socket; the caller keeps fd on failure. Returns 0 or -errno. */
 MUST_USE int session_open(struct session_pool *pool, struct listener *listener, int fd,

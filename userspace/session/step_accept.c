@@ -6,7 +6,6 @@
  */
 #include "session/session.h"
 #include "base/log.h"
-#include "net/sock.h"
 
 #include <unistd.h>
 
@@ -45,7 +44,6 @@ void session_accept(
 		close(fd);
 		return;
 	}
-	sock_tune(fd);
 	if (session_open(pool, listener, fd, peer, &session) < 0) {
 		atomic_fetch_sub(&listener->active, 1);
 		log_event_limited(LOGL_ERROR, "accept_failed", listener->name, "listener",

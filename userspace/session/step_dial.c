@@ -45,7 +45,7 @@ void dial_report(struct session *session, enum health_event event)
 
 static void close_leg(struct dial *dial)
 {
-	loop_watch_del(&dial->watch);
+	loop_watch_forget(&dial->watch);
 	loop_timer_del(dial->session->pool->loop, &dial->timer);
 	stream_close(&dial->stream);
 	if (dial->back)
@@ -216,6 +216,7 @@ void dial_start_tls(struct session *session)
 		dial_failed(session, fault_internal);
 		return;
 	}
+	tls_stream_read_ahead(&dial->stream, true);
 	dial->stream.want = EPOLLOUT;
 	tls_progress(session);
 }
@@ -256,7 +257,7 @@ static void connected(struct session *session)
 	dial->phase = DIAL_PREAMBLE;
 	if (dial->leg->forwarding == CONFIG_FORWARDING_PROXY) {
 		len = proxyhdr_write(
-			&session->client, &session->login->local, session->login->proxy_id, header);
+			&session->client, session_local(session), session->login->proxy_id, header);
 		if (buf_append(&dial->out, header, len) < 0) {
 			dial_failed(session, fault_internal);
 			return;
@@ -271,10 +272,10 @@ static void on_node_event(struct loop_watch *watch, uint32_t epoll_events)
 	struct session *session = dial->session;
 	int r;
 
-	(void)epoll_events; /* errors show up in the calls below */
+	/* Errors show up in the calls below. */
 	switch (dial->phase) {
 	case DIAL_CONNECT:
-		r = sock_error(dial->stream.fd);
+		r = epoll_events & (EPOLLERR | EPOLLHUP) ? sock_error(dial->stream.fd) : 0;
 		if (r < 0)
 			dial_failed(session, fault_host);
 		else

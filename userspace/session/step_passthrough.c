@@ -33,7 +33,7 @@ int session_passthrough_reply(struct session *session, enum front_reply reply)
 	char literal[ADDR_TEXT_SIZE];
 
 	if (!hostname)
-		hostname = addr_format_literal(&session->login->local, literal);
+		hostname = addr_format_literal(session_local(session), literal);
 	return buf_printf(&session->login->out, "421 %s %s %s\r\n",
 		reply == FRONT_REPLY_SHUTDOWN ? "4.3.2" : "4.3.0", hostname,
 		reply == FRONT_REPLY_SHUTDOWN ? "Shutting down"

@@ -186,6 +186,7 @@ bool session_take_peer(struct session *session)
 		session->via = view_dup(view_str(peer->session));
 	}
 	if (!login->proxied) {
+		(void)session_local(session); /* what the peer does not say stays */
 		take_address(&session->client, peer->addr, peer->port);
 		take_address(&login->local, peer->dest_addr, peer->dest_port);
 	}
