@@ -252,6 +252,21 @@ int bpfctl_flow_set(struct bpfctl *bpfctl, __u64 cookie, const struct hm_flow *f
 	return bpf_map_update_elem(bpfctl->flows, &cookie, flow, BPF_ANY) < 0 ? -errno : 0;
 }
 
+void bpfctl_flows_set(
+	struct bpfctl *bpfctl, const __u64 *cookies, const struct hm_flow *flows, __u32 count)
+{
+	while (count) {
+		__u32 done = count;
+
+		if (bpf_map_update_batch(bpfctl->flows, cookies, flows, &done, NULL) == 0)
+			return;
+		done = MIN(done + 1, count); /* the one after those that are in is refused */
+		cookies += done;
+		flows += done;
+		count -= done;
+	}
+}
+
 int bpfctl_flow_get(struct bpfctl *bpfctl, __u64 cookie, struct hm_flow *ret_flow)
 {
 	return bpf_map_lookup_elem(bpfctl->flows, &cookie, ret_flow) < 0 ? -errno : 0;
@@ -265,6 +280,10 @@ int bpfctl_control_set(struct bpfctl *bpfctl, __u64 cookie, const struct hm_cont
 void bpfctl_flow_remove(struct bpfctl *bpfctl, __u64 cookie)
 {
 	bpf_map_delete_elem(bpfctl->flows, &cookie);
+}
+
+void bpfctl_control_remove(struct bpfctl *bpfctl, __u64 cookie)
+{
 	bpf_map_delete_elem(bpfctl->control, &cookie);
 }
 

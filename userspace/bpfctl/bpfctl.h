@@ -38,13 +38,17 @@ __u64 bpfctl_cookie(int fd);
 
 /* Makes or (for HM_USERSPACE rows) updates a row. Returns 0 or -errno (-E2BIG: full). */
 MUST_USE int bpfctl_flow_set(struct bpfctl *bpfctl, __u64 cookie, const struct hm_flow *flow);
+/* Likewise for many rows, in one system call. What does not fit is left out. */
+void bpfctl_flows_set(
+	struct bpfctl *bpfctl, const __u64 *cookies, const struct hm_flow *flows, __u32 count);
 /* Returns 0 or -ENOENT. */
 MUST_USE int bpfctl_flow_get(struct bpfctl *bpfctl, __u64 cookie, struct hm_flow *ret_flow);
 /* Replaces the row at once: the program sees all of it or nothing. */
 MUST_USE int bpfctl_control_set(
 	struct bpfctl *bpfctl, __u64 cookie, const struct hm_control *control);
-/* Removes row and control; nothing to remove is fine. */
+/* Removes the row; nothing to remove is fine. */
 void bpfctl_flow_remove(struct bpfctl *bpfctl, __u64 cookie);
+void bpfctl_control_remove(struct bpfctl *bpfctl, __u64 cookie);
 
 /* What arrives at the source with this cookie goes to fd. Only ESTABLISHED TCP sockets; Returns 0
  * or -errno (-EOPNOTSUPP: not established, kernel TLS, ...). */

@@ -62,6 +62,12 @@ MUST_USE int relay_register(struct relay *relay, struct relay_engine *engine);
 void relay_unregister(struct relay *relay);
 /* What a row or an event carries to find the relay again. */
 uint64_t relay_handle(const struct relay *relay);
+/* During scan(): the row of a direction that user space moves. */
+void relay_put_row(struct relay_engine *engine, __u64 cookie, const struct hm_flow *flow);
+/* A descriptor's events come to `to` from now on: from's, if it watches it (no system call), which it
+ * then does not any more; else as a new watch without events. Returns 0 or -errno. */
+MUST_USE int relay_watch(struct loop *loop, struct loop_watch *from, struct loop_watch *to, int fd,
+	loop_watch_fn *fn);
 /* A row as it starts. */
 void relay_fill_row(const struct relay *relay, uint64_t session, const char *protocol,
 	enum relay_direction direction, struct hm_flow *ret_flow);

@@ -45,6 +45,9 @@ struct pump {
 	uint64_t last_ms;
 	uint64_t drain_at_ms; /* 0: nothing is owed to a closed side's reader */
 	uint64_t row_bytes;   /* both directions, as the rows have them */
+	uint64_t session;     /* for the rows: number, name, the sources' cookies by direction */
+	const char *protocol;
+	__u64 cookies[2];
 	uint32_t idle_ms, drain_ms;
 	relay_done_fn *done;
 	void *arg;
@@ -106,54 +109,39 @@ static uint64_t bytes_of_both(const struct pump *pump)
 	return pump->directions[0].bytes + pump->directions[1].bytes;
 }
 
-static int set_row(struct pump *pump, int d, struct hm_flow *flow)
-{
-	flow->path = pump->path == RELAY_PATH_KTLS ? HM_KTLS : HM_COPY;
-	flow->state = HM_USERSPACE;
-	flow->passed = pump->directions[d].bytes;
-	flow->last_ns = pump->last_ms * 1000000;
-	return bpfctl_flow_set(
-		pump->relay.engine->kernel->bpfctl, bpfctl_cookie(source_of(pump, d)->fd), flow);
-}
-
-/* A row that cannot be made is not shown; the session works all the same. */
-static void add_rows(struct pump *pump, const struct relay_params *params)
+static void put_row(struct pump *pump, int d)
 {
 	struct hm_flow flow;
 
-	if (!params->engine->kernel->bpfctl)
-		return;
-	pump->has_rows = true;
-	for (int d = 0; d < 2; d++) {
-		relay_fill_row(&pump->relay, params->session, params->protocol,
-			(enum relay_direction)d, &flow);
-		if (set_row(pump, d, &flow) < 0)
-			pump->has_rows = false;
-	}
+	relay_fill_row(&pump->relay, pump->session, pump->protocol, (enum relay_direction)d, &flow);
+	flow.path = pump->path == RELAY_PATH_KTLS ? HM_KTLS : HM_COPY;
+	flow.state = HM_USERSPACE;
+	flow.passed = pump->directions[d].bytes;
+	flow.last_ns = pump->last_ms * 1000000;
+	relay_put_row(pump->relay.engine, pump->cookies[d], &flow);
 }
 
 static void remove_rows(struct pump *pump)
 {
 	for (int d = 0; d < 2 && pump->has_rows; d++)
-		bpfctl_flow_remove(
-			pump->relay.engine->kernel->bpfctl, bpfctl_cookie(source_of(pump, d)->fd));
+		bpfctl_flow_remove(pump->relay.engine->kernel->bpfctl, pump->cookies[d]);
 	pump->has_rows = false;
 }
 
+/* A session has its rows from its first scan on, so a short one costs none. */
 static void pump_scan(struct relay *relay)
 {
 	struct pump *pump = (struct pump *)relay;
-	struct bpfctl *bpfctl = relay->engine->kernel->bpfctl;
-	struct hm_flow flow;
 
-	if (!pump->has_rows || bytes_of_both(pump) == pump->row_bytes)
+	if (pump->has_rows && bytes_of_both(pump) == pump->row_bytes)
 		return;
-	pump->row_bytes = bytes_of_both(pump);
 	for (int d = 0; d < 2; d++) {
-		if (bpfctl_flow_get(bpfctl, bpfctl_cookie(source_of(pump, d)->fd), &flow) < 0 ||
-			set_row(pump, d, &flow) < 0)
-			pump->has_rows = false;
+		if (!pump->has_rows)
+			pump->cookies[d] = bpfctl_cookie(source_of(pump, d)->fd);
+		put_row(pump, d);
 	}
+	pump->has_rows = true;
+	pump->row_bytes = bytes_of_both(pump);
 }
 
 /* ---- the end ---- */
@@ -170,7 +158,7 @@ static void close_legs(struct pump *pump)
 	remove_rows(pump);
 	relay_unregister(&pump->relay);
 	for (int i = 0; i < 2; i++) {
-		loop_watch_del(&pump->watches[i]);
+		loop_watch_forget(&pump->watches[i]);
 		stream_close(&pump->legs[i]);
 		buf_fini(&pump->directions[i].pending);
 	}
@@ -679,17 +667,14 @@ static const struct relay_ops pump_ops = {
 	.scan = pump_scan,
 };
 
-static int watch_legs(struct pump *pump, struct stream legs[2])
+static int watch_legs(struct pump *pump, const struct relay_params *params, struct stream legs[2])
 {
-	int r = loop_watch_add(
-		loop_of(pump), &pump->watches[RELAY_CLIENT], legs[RELAY_CLIENT].fd, 0, on_client);
+	int r = relay_watch(loop_of(pump), params->watches[RELAY_CLIENT],
+		&pump->watches[RELAY_CLIENT], legs[RELAY_CLIENT].fd, on_client);
 
-	if (r == 0)
-		r = loop_watch_add(
-			loop_of(pump), &pump->watches[RELAY_NODE], legs[RELAY_NODE].fd, 0, on_node);
-	if (r < 0)
-		loop_watch_del(&pump->watches[RELAY_CLIENT]);
-	return r;
+	return r < 0 ? r
+		     : relay_watch(loop_of(pump), params->watches[RELAY_NODE],
+			       &pump->watches[RELAY_NODE], legs[RELAY_NODE].fd, on_node);
 }
 
 static void take_early(struct pump *pump, struct buf early[2])
@@ -717,8 +702,21 @@ static void set_up(struct pump *pump, const struct relay_params *params)
 	pump->done = params->done;
 	pump->arg = params->arg;
 	pump->one_way = params->one_way;
+	pump->session = params->session;
+	pump->protocol = params->protocol;
 	pump->first_eof = -1;
 	pump->last_ms = clock_mono_ms();
+}
+
+/* Nothing is left over from before, here or in OpenSSL, that no event would announce. */
+static bool waits_for_events(const struct pump *pump)
+{
+	for (int i = 0; i < 2; i++) {
+		if (pump->directions[i].pending.len || pump->switchable[i] ||
+			stream_pending(&pump->legs[i]))
+			return false;
+	}
+	return true;
 }
 
 int relay_pump_start(const struct relay_params *params, struct stream legs[2], struct buf early[2],
@@ -732,7 +730,7 @@ int relay_pump_start(const struct relay_params *params, struct stream legs[2], s
 	if (!pump)
 		return -ENOMEM;
 	set_up(pump, params);
-	r = watch_legs(pump, legs);
+	r = watch_legs(pump, params, legs);
 	if (r == 0)
 		r = relay_register(&pump->relay, params->engine);
 	if (r < 0) {
@@ -748,11 +746,13 @@ int relay_pump_start(const struct relay_params *params, struct stream legs[2], s
 	}
 	take_early(pump, early);
 	arm_limit(pump);
-	loop_timer_set(
-		loop_of(pump), &pump->turn_timer, 0, on_turn); /* TLS may hold bytes already */
 	pump->path = path_of(pump);
-	if (try_switch(pump, RELAY_CLIENT) && try_switch(pump, RELAY_NODE))
-		add_rows(pump, params);
+	if (!try_switch(pump, RELAY_CLIENT) || !try_switch(pump, RELAY_NODE))
+		; /* reported from the loop */
+	else if (waits_for_events(pump))
+		update_watches(pump);
+	else
+		loop_timer_set(loop_of(pump), &pump->turn_timer, 0, on_turn);
 	*ret_relay = &pump->relay;
 	return 0;
 }

@@ -9,6 +9,7 @@
 
 #define SCAN_MS 1000
 #define NO_SLOT UINT32_MAX
+#define ROWS_AT_ONCE 512
 
 _Thread_local char relay_scratch[RELAY_SCRATCH_BYTES];
 
@@ -38,6 +39,37 @@ static void on_row(void *arg, __u64 cookie, const struct hm_flow *flow)
 		relay->ops->row(relay, cookie, flow);
 }
 
+/* Rows of this scan that are not in the map yet. */
+static _Thread_local struct {
+	__u64 cookies[ROWS_AT_ONCE];
+	struct hm_flow flows[ROWS_AT_ONCE];
+	__u32 count;
+} rows;
+
+static void write_rows(struct relay_engine *engine)
+{
+	if (rows.count)
+		bpfctl_flows_set(engine->kernel->bpfctl, rows.cookies, rows.flows, rows.count);
+	rows.count = 0;
+}
+
+void relay_put_row(struct relay_engine *engine, __u64 cookie, const struct hm_flow *flow)
+{
+	rows.cookies[rows.count] = cookie;
+	rows.flows[rows.count] = *flow;
+	if (++rows.count == ROWS_AT_ONCE)
+		write_rows(engine);
+}
+
+int relay_watch(struct loop *loop, struct loop_watch *from, struct loop_watch *to, int fd,
+	loop_watch_fn *fn)
+{
+	if (!from || !from->loop)
+		return loop_watch_add(loop, to, fd, 0, fn);
+	loop_watch_move(from, to, fn);
+	return 0;
+}
+
 static void on_scan(struct timer *timer)
 {
 	struct relay_engine *engine = container_of(timer, struct relay_engine, scan_timer);
@@ -55,6 +87,7 @@ static void on_scan(struct timer *timer)
 		if (relay)
 			relay->ops->scan(relay);
 	}
+	write_rows(engine);
 	if (engine->active)
 		loop_timer_set(engine->loop, timer, SCAN_MS, on_scan);
 }

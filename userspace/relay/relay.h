@@ -105,6 +105,9 @@ struct relay_params {
 	 * dropped, early bytes included; its end of stream reaches the node. When the node's stream has
 	 * ended, the client has drain_ms to close. */
 	bool one_way;
+	/* Watches of the caller's on the two descriptors, by leg: the relay takes their place (also
+	 * when it then fails). NULL: there is none. */
+	struct loop_watch *watches[2];
 	relay_done_fn *done;
 	void *arg;
 };

@@ -178,6 +178,7 @@ static void disarm(struct sockmap *sm)
 		look(sm, half, &flow);
 		bpfctl_sockets_remove(bpf_of(sm), half->cookie);
 		bpfctl_flow_remove(bpf_of(sm), half->cookie);
+		bpfctl_control_remove(bpf_of(sm), half->cookie);
 		half->cookie = 0;
 	}
 }
@@ -187,7 +188,7 @@ static void close_legs(struct sockmap *sm)
 	disarm(sm);
 	relay_unregister(&sm->relay);
 	for (int i = 0; i < 2; i++) {
-		loop_watch_del(&sm->watches[i]);
+		loop_watch_forget(&sm->watches[i]);
 		fd_closep(&sm->fds[i]);
 		buf_fini(&sm->halves[i].pending);
 	}
@@ -1035,14 +1036,14 @@ static void set_up(struct sockmap *sm, const struct relay_params *params)
 	sm->protocol = params->protocol;
 }
 
-static int watch_legs(struct sockmap *sm, struct stream legs[2])
+static int watch_legs(struct sockmap *sm, const struct relay_params *params, struct stream legs[2])
 {
-	int r = loop_watch_add(
-		loop_of(sm), &sm->watches[RELAY_CLIENT], legs[RELAY_CLIENT].fd, 0, on_client);
+	int r = relay_watch(loop_of(sm), params->watches[RELAY_CLIENT], &sm->watches[RELAY_CLIENT],
+		legs[RELAY_CLIENT].fd, on_client);
 
 	return r < 0 ? r
-		     : loop_watch_add(loop_of(sm), &sm->watches[RELAY_NODE], legs[RELAY_NODE].fd, 0,
-			       on_node);
+		     : relay_watch(loop_of(sm), params->watches[RELAY_NODE],
+			       &sm->watches[RELAY_NODE], legs[RELAY_NODE].fd, on_node);
 }
 
 int relay_sockmap_start(const struct relay_params *params, struct stream legs[2],
@@ -1054,7 +1055,7 @@ int relay_sockmap_start(const struct relay_params *params, struct stream legs[2]
 	if (!sm)
 		return -ENOMEM;
 	set_up(sm, params);
-	r = watch_legs(sm, legs);
+	r = watch_legs(sm, params, legs);
 	if (r == 0)
 		r = relay_register(&sm->relay, params->engine);
 	if (r < 0) {

@@ -25,7 +25,7 @@ static void leg_free(struct http_leg *leg)
 	}
 	if (http->leg == leg)
 		http->leg = NULL;
-	loop_watch_del(&leg->watch);
+	loop_watch_forget(&leg->watch);
 	loop_timer_del(leg->session->pool->loop, &leg->timer);
 	stream_close(&leg->stream);
 	buf_fini(&leg->in);
@@ -131,16 +131,10 @@ int http_leg_adopt(struct session *session)
 	struct dial *dial = session->login->dial;
 	struct http_leg *leg = calloc(1, sizeof(*leg));
 	size_t in_bytes = (size_t)session->snapshot->config->http.max_head_size;
-	int r;
 
 	if (!leg)
 		return -ENOMEM;
-	loop_watch_del(&dial->watch);
-	r = loop_watch_add(session->pool->loop, &leg->watch, dial->stream.fd, 0, on_leg);
-	if (r < 0) {
-		free(leg);
-		return r;
-	}
+	loop_watch_move(&dial->watch, &leg->watch, on_leg);
 	leg->session = session;
 	leg->node = session->node;
 	leg->destination = session->destination;

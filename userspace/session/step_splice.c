@@ -92,7 +92,6 @@ static struct node_side node_side(struct session *session)
 	return (struct node_side){ &dial->stream, &dial->watch, &dial->in, false };
 }
 
-/* The watches go before the descriptors change hands. */
 static int start_relay(struct session *session, struct node_side node)
 {
 	const struct config_splice *splice = &session->snapshot->config->splice;
@@ -109,6 +108,7 @@ static int start_relay(struct session *session, struct node_side node)
 		.idle_ms = session->pool->snapshot->config->server.bridge_idle_ms,
 		.drain_ms = DRAIN_MS,
 		.one_way = node.one_way,
+		.watches = { &session->login->watch, node.watch },
 		.done = on_relay_done,
 		.arg = session,
 	};
@@ -116,8 +116,6 @@ static int start_relay(struct session *session, struct node_side node)
 	struct buf early[2] = { session->login->in, *node.in };
 	int r;
 
-	loop_watch_del(&session->login->watch);
-	loop_watch_del(node.watch);
 	r = relay_start(&params, legs, early, &session->relay);
 	session->login->stream = legs[RELAY_CLIENT]; /* zeroed if the relay took them */
 	*node.stream = legs[RELAY_NODE];
