@@ -264,10 +264,10 @@ def test_HTTP_95_a_trickling_answer_completes(http):
         Wire(conn.read).head()
         conn.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
         for i in range(5):
-            time.sleep(0.6)
+            time.sleep(0.8)
             conn.send("%d" % i)
         conn.read()
-    router = http.router([http.node("node1", serve)], http='relay_idle = "1s"')
+    router = http.router([http.node("node1", serve)], http='relay_idle = "3s"')
     with http.client(router) as c:
         assert c.ask().body == b"01234"
 
