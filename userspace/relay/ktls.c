@@ -491,9 +491,8 @@ int ktls_switch(struct stream *stream, const struct ktls_features *features)
 	struct ktls *ktls = NULL;
 	int r;
 
-	tls_stream_read_ahead(stream, false); /* what OpenSSL has taken, the kernel cannot have */
+	tls_keys_prepare(stream);
 	r = tls_keys_export(stream, &keys);
-
 	if (r == TLS_KEYS_NOT_YET)
 		return KTLS_NOT_YET;
 	if (r == 0 && !features->usable[keys.version][keys.cipher])

@@ -199,6 +199,14 @@ static int export_secrets(const struct tls_layer *layer, struct tls_keys *keys)
 	return keys->secret_len == TLS_SECRET_MAX ? 0 : -EINVAL;
 }
 
+void tls_keys_prepare(struct stream *stream)
+{
+	struct tls_layer *layer = stream->layer;
+
+	SSL_set_read_ahead(layer->ssl, 0);
+	(void)!tls_wire_flush(layer); /* what is left is not a boundary */
+}
+
 int tls_keys_export(const struct stream *stream, struct tls_keys *ret_keys)
 {
 	const struct tls_layer *layer = tls_stream_layer(stream);

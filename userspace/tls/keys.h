@@ -44,6 +44,9 @@ struct tls_traffic_key {
 
 enum { TLS_KEYS_NOT_YET = 1 };
 
+/* Before tls_keys_export() is tried, on a stream with OpenSSL: what it holds back is sent, and from now on
+ * it reads no further than the record it is at, so that a boundary comes. */
+void tls_keys_prepare(struct stream *stream);
 /*
  * Copies out what the OpenSSL stream has reached. Returns 0; TLS_KEYS_NOT_YET while bytes are
  * pending, a record is half read or half written, or a message is due (read on and try again);
