@@ -60,6 +60,11 @@ tls = "{client_tls}"
 max_connections = {most}
 """
 
+MAPPING_SQL = """source = "sql"
+[mapping.sql]
+url = "{url}"
+query = "SELECT node FROM account_nodes WHERE identifier = $1"
+"""
 MAPPING_FILE = 'source = "file"\n[mapping.file]\npath = "{accounts}"'
 
 HAPROXY = """global
@@ -280,7 +285,7 @@ class Peer(Process):
     label tells instances of one program and legs apart; more: fields of the configuration."""
 
     def __init__(self, bench, program, legs, nodes, label="", **more):
-        self.program, self.legs, self.label = program, legs, label
+        self.program, self.legs, self.label, self.nodes = program, legs, label, nodes
         self.name = " ".join(filter(None, (program, label)))
         self.dir = bench.space.mkdir("%s-%s%s" % (program.lower(), legs.replace("/", "-"), label))
         self.client_tls, self.node_tls = (leg == "tls" for leg in legs.split("/"))
@@ -325,6 +330,18 @@ class Peer(Process):
                 capture_output=True, check=False, timeout=20).stdout
         return tuple(re.search(pattern, text).group(1) for pattern in (
             r"New, (\S+),", r"Cipher is (\S+)", r"Server Temp Key: ([^,\s]+)"))
+
+
+class Direct:
+    """No router: the load talks to the nodes. leg: "tls" or "plain", the same as both legs of a router."""
+
+    program = name = "direct"
+    label, group, config = "", None, ""
+
+    def __init__(self, legs, nodes):
+        self.legs, self.nodes = legs, nodes
+        self.client_tls = self.node_tls = legs == "tls/tls"
+        self.addresses = {protocol: "%s:%d" % (NODE, node.port) for protocol, node in nodes.items()}
 
 
 def listening(address):

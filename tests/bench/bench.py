@@ -1,0 +1,147 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark: Homing, Dovecot's login proxy, HAProxy, nginx and perdition side by side, between the
+same load and the same nodes. Prints a table; a complete run also writes docs/benchmarks.md and its
+charts. Exits with 1 if work was not done; figures are judged by the reader.
+
+    bench.py [PART ...]     only these parts (tests/bench/workloads.py: PARTS), prints only
+
+BENCH_QUICK=1: one short round of everything, prints only. BENCH_ROUNDS=N: rounds of every workload."""
+
+import os
+import resource
+import shutil
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import machine  # noqa: E402
+import harness  # noqa: E402
+import peers  # noqa: E402
+import report  # noqa: E402
+import workloads  # noqa: E402
+
+ACCOUNTS = 1000
+
+
+class Bench:
+    """Everything that runs: the network, nodes, routers and load generators, made when asked for."""
+
+    def __init__(self, quick):
+        self.quick, self.ports = quick, 7000
+        self.peers, self.nodes, self.loads, self.missing, self.closing = {}, {}, {}, {}, []
+        self.space = harness.Workspace("homing-bench-")
+        self.closing.append(self.space.close)
+        self.network = machine.Network()
+        self.closing.append(self.network.close)
+        self.cert = self.space.certificate("router", ["router.test", "localhost"])
+        self.node_cert = self.space.certificate("node1", ["node1.test"])
+        both = "".join(open(path, encoding="ascii").read() for path in self.cert[:2])
+        self.pem = self.space.write("both.pem", both)
+        self.accounts = self.space.write("accounts", "".join(
+            "user%d@example.com node1\n" % i for i in range(ACCOUNTS)), 0o644)
+
+    def node(self, protocol, tls, tickets=True):
+        key = (protocol, tls, tickets)
+        if key not in self.nodes:
+            self.nodes[key] = peers.LightNode(self, *key)
+            self.closing.append(self.nodes[key].close)
+        return self.nodes[key]
+
+    def real_node(self):
+        """A Dovecot that has the accounts."""
+        group = machine.Group("dovecot-node")
+        self.closing.append(group.close)
+        users = {"user%d@example.com" % i: "secret" for i in range(ACCOUNTS)}
+        with self.network.inside("n"), group.inside(), machine.pinned(machine.LOAD_CPU):
+            node = harness.DovecotNode(self.space, "node1", machine.NODE, users, haproxy=False,
+                                       certificate=self.node_cert)
+        self.closing.append(node.close)
+        node.group, node.port = group, node.tls_port
+        return node
+
+    def peer(self, program, legs, label="", tickets=True, real=None, **more):
+        """The router, started at the first call; None if it cannot be had."""
+        key = (program, legs, label)
+        if key not in self.peers:
+            tls = legs.endswith("/tls")
+            nodes = {protocol: self.node(protocol, tls, tickets) for protocol in ("imap", "submission")}
+            if real:
+                nodes["imap"] = real
+            self.peers[key] = self.start(program, legs, nodes, label, more)
+        return self.peers[key]
+
+    def start(self, program, legs, nodes, label, more):
+        if program == "direct":
+            return peers.Direct(legs, nodes)
+        if not shutil.which(peers.PROGRAMS[program][1][0]):
+            self.missing[program] = "not installed (`make bench-deps`)"
+            return None
+        peer = peers.Peer(self, program, legs, nodes, label, **more)
+        self.closing.append(peer.close)
+        return peer
+
+    def load(self, peer, protocol="imap", accounts=ACCOUNTS):
+        """A load generator that stays, with the TLS sessions it has collected."""
+        key = (peer, protocol, accounts)
+        if key not in self.loads:
+            self.loads[key] = workloads.Load(self, peer, protocol, accounts)
+            self.closing.append(self.loads[key].close)
+        return self.loads[key]
+
+    def close(self):
+        for close in reversed(self.closing):
+            close()
+
+
+def measure(workload, rounds):
+    """{peer: {figure: values of the rounds}}; in each round another peer begins."""
+    rows = {peer: {} for peer in workload.peers}
+    workload.begin()
+    for number in range(rounds):
+        first = number % len(workload.peers)
+        for peer in workload.peers[first:] + workload.peers[:first]:
+            for key, value in workload.run(peer).items():
+                rows[peer].setdefault(key, []).append(value)
+    workload.end()
+    workload.derive(rows)
+    return rows
+
+
+def check_tls(bench):
+    """All peers agree on the same with the same client: (version, suite, key exchange) of each."""
+    return {peer.name + " " + peer.legs: peer.negotiated(bench)
+            for peer in bench.peers.values() if peer and peer.group and peer.client_tls}
+
+
+def main():
+    quick = bool(os.environ.get("BENCH_QUICK"))
+    only = sys.argv[1:] or list(workloads.PARTS)
+    rounds = 1 if quick else int(os.environ.get("BENCH_ROUNDS", "0"))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    start, results, bench = time.monotonic(), [], None
+    try:
+        bench = Bench(quick)
+        todo = [workload for part in only for workload in workloads.PARTS[part](bench)]
+        tls = check_tls(bench)
+        for workload in todo:
+            began = time.monotonic()
+            rows = measure(workload, rounds or workload.rounds)
+            results.append((workload, rows))
+            report.show(workload, rows)
+            print("%.0f s" % (time.monotonic() - began), flush=True)
+        if not quick and only == list(workloads.PARTS):
+            report.write(bench, results, tls, only, time.monotonic() - start)
+    except workloads.Failed as e:
+        print("FAILED " + str(e), file=sys.stderr)
+        return 1
+    finally:
+        if bench:
+            bench.close()
+    print("%d workloads in %.0f s" % (len(results), time.monotonic() - start))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
