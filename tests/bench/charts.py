@@ -44,7 +44,7 @@ def one_bar(bar, y, scale, decimals):
 
 def draw(title, groups, decimals=0, legend=""):
     """groups: (heading, bars)."""
-    most = max(max(bar.high, sum(bar.parts)) for _, bars in groups for bar in bars) or 1
+    most = max((max(bar.high, sum(bar.parts)) for _, bars in groups for bar in bars), default=1) or 1
     shapes, y = [text(8, 20, title, "font-weight='bold'")], 34
     if legend:
         shapes.append(text(8, 38, legend))

@@ -153,7 +153,7 @@ DOVECOT_STATIC = """passdb {{
 DOVECOT_SQL_CONF = """driver = pgsql
 connect = {sql}
 password_query = SELECT NULL AS password, 'y' AS nopassword, 'y' AS proxy, '{node}' AS host, \\
-  '{imap_node}' AS port{node_ssl_column} FROM account_nodes WHERE identifier = '%u'
+  '{imap_node}' AS port, 'any-cert' AS "ssl" FROM account_nodes WHERE identifier = '%u'
 """
 
 DOVECOT_SQL = """passdb {{
@@ -287,9 +287,9 @@ class Peer(Process):
     def __init__(self, bench, program, legs, nodes, label="", **more):
         self.program, self.legs, self.label, self.nodes = program, legs, label, nodes
         self.name = " ".join(filter(None, (program, label)))
-        self.dir = bench.space.mkdir("%s-%s%s" % (program.lower(), legs.replace("/", "-"), label))
         self.client_tls, self.node_tls = (leg == "tls" for leg in legs.split("/"))
         bench.ports += 10
+        self.dir = bench.space.mkdir("%s-%d" % (program.lower(), bench.ports))
         self.addresses = {"imap": "%s:%d" % (ROUTER, bench.ports),
                           "submission": "%s:%d" % (ROUTER, bench.ports + 1)}
         if program == "perdition":

@@ -48,6 +48,8 @@ def show(workload, rows):
     for line in table:
         print("  ".join(text.ljust(width) if i == 0 else text.rjust(width)
                         for i, (text, width) in enumerate(zip(line, widths))).rstrip())
+    if workload.more():
+        print(workload.more().rstrip())
 
 
 def markdown_table(table):
@@ -129,6 +131,26 @@ def aims_table(r):
     return lines
 
 
+# ---- where others do better ----
+
+def better_than_homing(workload, rows):
+    """Lines: other routers with the same legs whose median is better by a twentieth or more."""
+    lines = []
+    for homing in [peer for peer in rows if peer.program == "Homing"]:
+        for peer in [peer for peer in rows if peer.group and peer.program != "Homing" and
+                     (peer.legs, peer.label) == (homing.legs, homing.label)]:
+            for key, heading, decimals in workload.columns:
+                ours, theirs = (statistics.median(rows[p].get(key) or [0]) for p in (homing, peer))
+                up = key.endswith("rate")
+                if key in ("share", "resumed", "node") or (theirs < ours * 1.05 if up else
+                                                           theirs > ours * 0.95):
+                    continue
+                lines.append("- %s: %s, %s: %s to %s of Homing" % (
+                    workload.title, row_name(peer), heading, number(theirs, decimals),
+                    number(ours, decimals)))
+    return lines
+
+
 # ---- charts ----
 
 def bars_of(rows, keys, legs):
@@ -198,8 +220,8 @@ METHOD = """## Conditions
   has work.
 - In every round the routers take turns, and another one begins. A figure is the median of the rounds,
   in brackets the smallest and the largest.
-- TLS 1.3 with {suite}, key exchange {curve}, certificates with P-256 keys, the same for all; before
-  anything is measured each router is asked what it negotiates:{tls}.
+- TLS 1.3 with {suite}, key exchange {curve}, certificates with P-256 keys, the same for all. Each router
+  is asked before anything is measured and negotiates just that{tls}.
 - The nodes are light (tests/bench/lightnode.c): they accept every login and hold no mail. One workload
   has a real Dovecot node. Load: tests/bench/load.c, {at_once} logins at a time.
 - Homing and Dovecot write their line for each login to /dev/null; the others log nothing.
@@ -255,13 +277,10 @@ def section(workload, rows):
     return text
 
 
-def agreed(tls):
-    """What routers negotiated: once if it is the same for all."""
-    kinds = {}
-    for name, what in tls.items():
-        kinds.setdefault(" ".join(what), []).append(name)
-    return "; ".join(" %s (%s)" % (what, "all" if len(kinds) == 1 else ", ".join(names))
-                     for what, names in kinds.items())
+def exceptions(tls):
+    """Routers that negotiated something else."""
+    return "".join("; but %s: %s" % (name, " ".join(what)) for name, what in tls.items()
+                   if what != ("TLSv1.3", peers.SUITE, peers.CURVE))
 
 
 def write(bench, results, tls, parts, seconds):
@@ -269,8 +288,11 @@ def write(bench, results, tls, parts, seconds):
     text = INTRO + "## Aims\n\n" + markdown_table(aims_table(r)) + "\n"
     text += ("CPU per GB with kernel TLS, counted in instructions, is in "
              "[benchmarks-vm.md](benchmarks-vm.md).\n\n")
-    text += METHOD.format(suite=peers.SUITE, curve=peers.CURVE, tls=agreed(tls), at_once=AT_ONCE)
+    text += METHOD.format(suite=peers.SUITE, curve=peers.CURVE, tls=exceptions(tls), at_once=AT_ONCE)
     text += "## Results\n\n" + "".join(section(workload, rows) for workload, rows in results)
+    better = [line for result in results for line in better_than_homing(*result)]
+    text += "## Where another router does better\n\nMedians that differ by a twentieth or more.\n\n"
+    text += ("\n".join(better) or "Nowhere.") + "\n\n"
     for program, reason in bench.missing.items():
         text += "%s was not measured: %s.\n\n" % (program, reason)
     text += versions() + configurations(bench) + REPEAT.format(parts=", ".join(parts))
