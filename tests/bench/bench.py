@@ -11,6 +11,7 @@ BENCH_QUICK=1: one short round of everything, prints only. BENCH_ROUNDS=N: round
 import os
 import resource
 import shutil
+import signal
 import sys
 import time
 
@@ -120,23 +121,17 @@ def measure(workload, rounds):
     return rows
 
 
-def check_tls(bench):
-    """All peers agree on the same with the same client: (version, suite, key exchange) of each."""
-    return {peer.name + " " + peer.legs: peer.negotiated(bench)
-            for peer in bench.peers.values() if peer and peer.group and peer.client_tls}
-
-
 def main():
     quick = bool(os.environ.get("BENCH_QUICK"))
     only = sys.argv[1:] or list(workloads.PARTS)
     rounds = 1 if quick else int(os.environ.get("BENCH_ROUNDS", "0"))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended
     start, results, bench = time.monotonic(), [], None
     try:
         bench = Bench(quick)
         todo = [workload for part in only for workload in workloads.PARTS[part](bench)]
-        tls = check_tls(bench)
         for workload in todo:
             began = time.monotonic()
             rows = measure(workload, rounds or workload.rounds)
@@ -144,7 +139,7 @@ def main():
             report.show(workload, rows)
             print("%.0f s" % (time.monotonic() - began), flush=True)
         if not quick and only == list(workloads.PARTS):
-            report.write(bench, results, tls, only, time.monotonic() - start)
+            report.write(bench, results, only, time.monotonic() - start)
     except workloads.Failed as e:
         print("FAILED " + str(e), file=sys.stderr)
         return 1

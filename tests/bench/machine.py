@@ -86,7 +86,7 @@ class Group:
         with open("/proc/mounts", encoding="ascii") as f:
             root = re.search(r"^\S+ (\S+) cgroup2 ", f.read(), re.M).group(1)
         self.parent = root
-        self.path = "%s/homing-bench-%d-%s" % (root, os.getpid(), name.replace("/", "-"))
+        self.path = "%s/homing-bench-%d-%s" % (root, os.getpid(), name)
         os.mkdir(self.path)
 
     @contextlib.contextmanager

@@ -4,8 +4,8 @@ and the nodes behind them. A peer has one worker, is pinned to the router's CPU,
 namespace and in a control group of its own."""
 
 import contextlib
+import itertools
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -239,8 +239,10 @@ ssl_no_client_cert_verify
 class Process:
     """A program in its place, that is ended with everything in its group."""
 
-    def __init__(self, bench, name, role, cpu, command, **options):
-        self.group = machine.Group(name)
+    numbers = itertools.count()
+
+    def __init__(self, bench, role, cpu, command, **options):
+        self.group = machine.Group("%d-%s" % (next(self.numbers), os.path.basename(command[0])))
         with bench.network.inside(role), self.group.inside(), machine.pinned(cpu):
             self.process = subprocess.Popen(command, **options)
 
@@ -268,9 +270,9 @@ class LightNode(Process):
 
     def __init__(self, bench, protocol, tls, tickets=True):
         leg = [*bench.node_cert[:2], *([] if tickets else ["tickets=0"])] if tls else ["plain"]
-        super().__init__(bench, "node-%s-%s%d" % (protocol, "tls" if tls else "plain", tickets), "n",
-                         machine.LOAD_CPU, [harness.BUILD + "/bench/lightnode", NODE + ":0", protocol,
-                                            *leg], stdout=subprocess.PIPE, text=True)
+        super().__init__(bench, "n", machine.LOAD_CPU,
+                         [harness.BUILD + "/bench/lightnode", NODE + ":0", protocol, *leg],
+                         stdout=subprocess.PIPE, text=True)
         self.port = int(self.process.stdout.readline())
 
 
@@ -292,11 +294,13 @@ class Peer(Process):
         self.dir = bench.space.mkdir("%s-%d" % (program.lower(), bench.ports))
         self.addresses = {"imap": "%s:%d" % (ROUTER, bench.ports),
                           "submission": "%s:%d" % (ROUTER, bench.ports + 1)}
+        self.curve = CURVE
         if program == "perdition":
+            self.curve = "P-256"  # it knows no other
             del self.addresses["submission"]
         self.config = PROGRAMS[program][0](self._fields(bench, nodes, more))
         path = bench.space.write(os.path.basename(self.dir) + "/configuration", self.config, 0o644)
-        super().__init__(bench, os.path.basename(self.dir), "r", machine.ROUTER_CPU,
+        super().__init__(bench, "r", machine.ROUTER_CPU,
                          PROGRAMS[program][1] + [path], stdin=subprocess.DEVNULL,
                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self._wait(bench)
@@ -322,21 +326,12 @@ class Peer(Process):
             self.close()
             raise
 
-    def negotiated(self, bench):
-        """(version, suite, key exchange) of its client leg, as OpenSSL's client sees them."""
-        with bench.network.inside("c"):
-            text = subprocess.run(
-                ["openssl", "s_client", "-connect", self.addresses["imap"]], input="", text=True,
-                capture_output=True, check=False, timeout=20).stdout
-        return tuple(re.search(pattern, text).group(1) for pattern in (
-            r"New, (\S+),", r"Cipher is (\S+)", r"Server Temp Key: ([^,\s]+)"))
-
 
 class Direct:
     """No router: the load talks to the nodes. leg: "tls" or "plain", the same as both legs of a router."""
 
     program = name = "direct"
-    label, group, config = "", None, ""
+    label, group, config, curve = "", None, "", CURVE
 
     def __init__(self, legs, nodes):
         self.legs, self.nodes = legs, nodes

@@ -35,9 +35,9 @@ class Load(peers.Process):
     def __init__(self, bench, peer, protocol="imap", accounts=1000):
         leg = "tls" if peer.client_tls else "plain"
         node = "%s:%d" % (NODE, peer.nodes[protocol].port)
-        super().__init__(bench, "load-%d" % len(bench.closing), "c", LOAD_CPU,
+        super().__init__(bench, "c", LOAD_CPU,
                          [harness.BUILD + "/bench/load", peer.addresses[protocol], protocol, leg,
-                          "node=" + node, "accounts=%d" % accounts], stdin=subprocess.PIPE,
+                          "node=" + node, "accounts=%d" % accounts, "curve=" + peer.curve], stdin=subprocess.PIPE,
                          stdout=subprocess.PIPE, text=True)
         self.about = "%s %s, %s" % (peer.name, peer.legs, protocol)
         if self.process.stdout.readline() != "ready\n":
@@ -384,7 +384,6 @@ class Mixed(Workload):
         self.sessions, self.chatty, self.bulk = (100, 100, 10) if bench.quick else (1000, 1000, 100)
         if bench.quick:
             self.seconds = 2
-        self.loads = {}
         self.note = (
             "Each router holds %s sessions all the time: 95 %% are in IDLE and get a notification every "
             "30 s, 4 %% talk (together %s small operations a second), 1 %% fetch (together %d messages "
@@ -393,19 +392,19 @@ class Mixed(Workload):
 
     def begin(self):
         for peer in self.peers:
-            self.loads[peer] = Load(self.bench, peer)
-            self.loads[peer]("open %d %d" % (self.sessions, AT_ONCE))
+            self.bench.load(peer)("open %d %d" % (self.sessions, AT_ONCE))
 
     def run(self, peer):
-        account = Account(peer.group)
-        answer = self.loads[peer]("mixed %d %d %d" % (self.seconds, self.chatty, self.bulk))
+        load, account = self.bench.load(peer), Account(peer.group)
+        answer = load("mixed %d %d %d" % (self.seconds, self.chatty, self.bulk))
         return dict(spent(account, answer["seconds"], 1e3), p50=answer["p50_us"],
                     p99=answer["p99_us"], p999=answer["p999_us"], behind=answer["behind"])
 
     def end(self):
-        for load in self.loads.values():
+        for peer in self.peers:
+            load = self.bench.load(peer)
             answered = load("noop")["answered"]
-            load.close()
+            load("close")
             if answered != self.sessions:
                 raise Failed("%s: %d sessions are left" % (load.about, answered))
 
