@@ -30,7 +30,7 @@ class Bench:
     """Everything that runs: the network, nodes, routers and load generators, made when asked for."""
 
     def __init__(self, quick):
-        self.quick, self.ports = quick, 7000
+        self.quick, self.ports, self.load_before = quick, 7000, os.getloadavg()[0]
         self.peers, self.nodes, self.loads, self.missing, self.closing = {}, {}, {}, {}, []
         self.space = harness.Workspace("homing-bench-")
         self.closing.append(self.space.close)

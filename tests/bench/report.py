@@ -259,10 +259,11 @@ def configurations(bench):
                    "the tables.\n\n")
 
 
-def versions():
+def versions(bench):
     commit = subprocess.run(["git", "-C", harness.ROOT, "rev-parse", "--short", "HEAD"],
                             capture_output=True, text=True, check=False).stdout.strip()
     rows = [["", ""], ["Homing", commit or "unknown"], *map(list, machine.conditions()),
+            ["load average before the run", "%.1f" % bench.load_before],
             *map(list, machine.packages(PACKAGES))]
     return "## Versions\n\n" + markdown_table(rows) + "\n"
 
@@ -290,7 +291,7 @@ def write(bench, results, parts, seconds):
     text += ("\n".join(better) or "Nowhere.") + "\n\n"
     for program, reason in bench.missing.items():
         text += "%s was not measured: %s.\n\n" % (program, reason)
-    text += versions() + configurations(bench) + REPEAT.format(parts=", ".join(parts))
+    text += versions(bench) + configurations(bench) + REPEAT.format(parts=", ".join(parts))
     text += "This run took %.0f minutes.\n" % (seconds / 60)
     os.makedirs(DOCS + "/benchmarks", exist_ok=True)
     with open(DOCS + "/benchmarks.md", "w", encoding="utf-8") as f:
