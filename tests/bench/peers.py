@@ -270,10 +270,18 @@ class LightNode(Process):
 
     def __init__(self, bench, protocol, tls, tickets=True):
         leg = [*bench.node_cert[:2], *([] if tickets else ["tickets=0"])] if tls else ["plain"]
+        self.bench, self.tls = bench, tls
+        self.question = b"h HANDSHAKES\r\n" if protocol == "imap" else b"HANDSHAKES\r\n"
         super().__init__(bench, "n", machine.LOAD_CPU,
                          [harness.BUILD + "/bench/lightnode", NODE + ":0", protocol, *leg],
                          stdout=subprocess.PIPE, text=True)
         self.port = int(self.process.stdout.readline())
+
+    def handshakes(self):
+        """(full, resumed) until now. Whoever asks a TLS node in plain text is not greeted."""
+        with self.bench.network.inside("n"), socket.create_connection((NODE, self.port), 10) as s:
+            s.sendall(self.question)
+            return tuple(map(int, s.makefile().readline().split()[2:]))
 
 
 def toml_node(tls, pin):

@@ -142,7 +142,7 @@ def better_than_homing(workload, rows):
             for key, heading, decimals in workload.columns:
                 ours, theirs = (statistics.median(rows[p].get(key) or [0]) for p in (homing, peer))
                 up = key.endswith("rate")
-                if key in ("share", "resumed", "node") or (theirs < ours * 1.05 if up else
+                if key in ("share", "resumed", "node_resumed", "node") or (theirs < ours * 1.05 if up else
                                                            theirs > ours * 0.95):
                     continue
                 lines.append("- %s: %s, %s: %s to %s of Homing" % (
