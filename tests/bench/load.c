@@ -123,7 +123,9 @@ static uint64_t number(const char *text)
 
 static void log_in(struct logins *logins)
 {
-	struct logins fill = { .count = logins->at_once * 2, .at_once = logins->at_once };
+	struct logins fill = {
+		.count = logins->at_once * 2, .at_once = logins->at_once, .keep_tickets = true
+	};
 
 	if (!logins->at_once)
 		load_die("nothing at once");
@@ -139,7 +141,7 @@ static struct logins parse_logins(char **args)
 {
 	struct logins logins = { .count = number(args[0]), .at_once = number(args[1]) };
 
-	logins.resume = args[2] && strcmp(args[2], "resumed") == 0;
+	logins.resume = logins.keep_tickets = args[2] && strcmp(args[2], "resumed") == 0;
 	if (args[2] && !logins.resume && strcmp(args[2], "full") != 0)
 		load_die("full or resumed");
 	return logins;
