@@ -1,12 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmark: Homing, Dovecot's login proxy, HAProxy, nginx and perdition side by side, between the
-same load and the same nodes. Prints a table; a complete run also writes docs/benchmarks.md and its
-charts. Exits with 1 if work was not done; figures are judged by the reader.
+"""The benchmark: Homing, Dovecot's login proxy, HAProxy, nginx and perdition side by side, between
+the same load and the same nodes. Prints tables; a complete run also writes docs/benchmarks.md and
+its charts. Exits with 1 if work was not done; figures are judged by the reader.
 
     bench.py [PART ...]     only these parts (tests/bench/workloads.py: PARTS), prints only
 
-BENCH_QUICK=1: one short round of everything, prints only. BENCH_ROUNDS=N: rounds of every workload."""
+BENCH_QUICK=1: one short round of everything, prints only. BENCH_ROUNDS=N: rounds of each."""
 
 import os
 import resource
@@ -27,7 +27,7 @@ OPTIONAL = {"perdition"}
 
 
 class Bench:
-    """Everything that runs: the network, nodes, routers and load generators, made when asked for."""
+    """All that runs: the network, nodes, routers and load generators, made when asked for."""
 
     def __init__(self, quick):
         self.quick, self.ports, self.load_before = quick, 7000, os.getloadavg()[0]
@@ -67,7 +67,8 @@ class Bench:
         key = (program, legs, label)
         if key not in self.peers:
             tls = legs.endswith("/tls")
-            nodes = {protocol: self.node(protocol, tls, tickets) for protocol in ("imap", "submission")}
+            nodes = {protocol: self.node(protocol, tls, tickets)
+                     for protocol in ("imap", "submission")}
             if real:
                 nodes["imap"] = real
             self.peers[key] = self.start(program, legs, nodes, label, more)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bar charts as SVG text: a bar for each router, grouped, with the spread of the rounds as a line."""
+"""Bar charts as SVG text: a bar for each router, grouped; the rounds' spread is a line."""
 
 from xml.sax.saxutils import escape
 
@@ -20,7 +20,8 @@ class Bar:
 
 
 def text(x, y, words, more=""):
-    return "<text x='%.1f' y='%.1f' %s fill='#1f2328' %s>%s</text>" % (x, y, FONT, more, escape(words))
+    return "<text x='%.1f' y='%.1f' %s fill='#1f2328' %s>%s</text>" % (
+        x, y, FONT, more, escape(words))
 
 
 def box(x, y, width, height, colour):
@@ -44,7 +45,7 @@ def one_bar(bar, y, scale, decimals):
 
 def draw(title, groups, decimals=0, legend=""):
     """groups: (heading, bars)."""
-    most = max((max(bar.high, sum(bar.parts)) for _, bars in groups for bar in bars), default=1) or 1
+    most = max((max(bar.high, sum(bar.parts)) for _, bars in groups for bar in bars), default=0)
     shapes, y = [text(8, 20, title, "font-weight='bold'")], 34
     if legend:
         shapes.append(text(8, 38, legend))
@@ -54,7 +55,7 @@ def draw(title, groups, decimals=0, legend=""):
             shapes.append(text(LABEL, y + 18, heading, "font-style='italic'"))
             y += HEAD
         for bar in bars:
-            shapes += one_bar(bar, y, BAR / most, decimals)
+            shapes += one_bar(bar, y, BAR / (most or 1), decimals)
             y += ROW
     return "\n".join([
         "<!-- SPDX-License-Identifier: Apache-2.0 -->",

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a benchmark runs and what it costs: three network namespaces, one CPU for the router and one
-for the rest, a control group for each router, and the accounts of CPU time and memory."""
+"""Where a benchmark runs and what it costs: three network namespaces, one CPU for the router and
+one for the rest, a control group for each router, and the accounts of CPU time and memory."""
 
 import contextlib
 import ctypes
@@ -27,8 +27,8 @@ def sh(*command):
 
 
 class Network:
-    """client -- router -- node, each in a namespace, veth between them, congestion control reno. The
-    router's namespace forwards packets, for what is measured without a router."""
+    """client -- router -- node, each in a namespace, veth between them, congestion control reno.
+    The router's namespace forwards packets, for what is measured without a router."""
 
     def __init__(self):
         self.home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
@@ -146,7 +146,7 @@ def busy_s():
 
 
 class Account:
-    """CPU seconds between its beginning and stop(): own of the group (None without one), core of the
+    """CPU seconds between its beginning and stop(): own of the group (0 without one), core of the
     router's CPU, machine of all CPUs; wall is the time that passed."""
 
     def __init__(self, group):

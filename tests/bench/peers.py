@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The routers and proxies that are measured side by side, each with its whole configuration as text,
-and the nodes behind them. A peer has one worker, is pinned to the router's CPU, lives in the router's
-namespace and in a control group of its own."""
+"""The routers and proxies that are measured side by side, each with its whole configuration as
+text, and the nodes behind them. A peer has one worker, is pinned to the router's CPU, lives in the
+router's namespace and in a control group of its own."""
 
 import contextlib
 import itertools
@@ -291,8 +291,8 @@ def toml_node(tls, pin):
 
 
 class Peer(Process):
-    """One router between the load and the nodes. legs: "tls/plain" is TLS to clients, plain to nodes.
-    label tells instances of one program and legs apart; more: fields of the configuration."""
+    """One router between the load and the nodes. legs: "tls/plain" is TLS to clients, plain to
+    nodes. label tells instances of one program and legs apart; more: configuration fields."""
 
     def __init__(self, bench, program, legs, nodes, label="", **more):
         self.program, self.legs, self.label, self.nodes = program, legs, label, nodes
@@ -320,12 +320,14 @@ class Peer(Process):
                 "suite": SUITE, "curve": CURVE, "most": MOST, "accounts": bench.accounts,
                 "client_tls": self.client_tls, "node_tls": self.node_tls, "imap": bench.ports,
                 "submission": bench.ports + 1, "spare": bench.ports + 2,
-                "imap_node": nodes["imap"].port, "submission_node": nodes["submission"].port, **more}
+                "imap_node": nodes["imap"].port, "submission_node": nodes["submission"].port,
+                **more}
 
     def _wait(self, bench):
         def there():
             if self.ended():
-                raise RuntimeError("%s ended when it was started with:\n%s" % (self.name, self.config))
+                raise RuntimeError("%s ended when it was started with:\n%s" % (
+                    self.name, self.config))
             return all(listening(address) for address in self.addresses.values())
         try:
             with bench.network.inside("r"):
@@ -336,7 +338,7 @@ class Peer(Process):
 
 
 class Direct:
-    """No router: the load talks to the nodes. leg: "tls" or "plain", the same as both legs of a router."""
+    """No router: the load talks to the nodes. legs: as of a router, both the same."""
 
     program = name = "direct"
     label, group, config, curve = "", None, "", CURVE

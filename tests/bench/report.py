@@ -37,7 +37,8 @@ def cell(values, decimals):
 def table_of(workload, rows):
     """The heading line and one line for each peer."""
     return [[""] + [heading for _, heading, _ in workload.columns]] + [
-        [row_name(peer)] + [cell(figures.get(key), decimals) for key, _, decimals in workload.columns]
+        [row_name(peer)] + [cell(figures.get(key), decimals)
+                            for key, _, decimals in workload.columns]
         for peer, figures in rows.items()]
 
 
@@ -116,7 +117,8 @@ def aims(r):
                                               gigabyte("HAProxy", "stream_own")), ratio),
         ("added latency, p99 of small round trips, TLS on both legs, to HAProxy", 1.0,
          over(added("Homing", TLS), added("HAProxy", TLS)), ratio),
-        ("the same with plain legs", 1.0, over(added("Homing", PLAIN), added("HAProxy", PLAIN)), ratio),
+        ("the same with plain legs", 1.0, over(added("Homing", PLAIN), added("HAProxy", PLAIN)),
+         ratio),
         ("system calls per login, TLS on both legs", 60,
          r.median("calls", "Homing", TLS, "calls"), "calls")]
 
@@ -142,8 +144,8 @@ def better_than_homing(workload, rows):
             for key, heading, decimals in workload.columns:
                 ours, theirs = (statistics.median(rows[p].get(key) or [0]) for p in (homing, peer))
                 up = key.endswith("rate")
-                if key in ("share", "resumed", "node_resumed", "node") or (theirs < ours * 1.05 if up else
-                                                           theirs > ours * 0.95):
+                alike = theirs < ours * 1.05 if up else theirs > ours * 0.95
+                if alike or key in ("share", "resumed", "node_resumed", "node"):
                     continue
                 lines.append("- %s: %s, %s: %s to %s of Homing" % (
                     workload.title, row_name(peer), heading, number(theirs, decimals),
@@ -187,7 +189,7 @@ def make_charts(r):
             ("idle", "Memory per idle session, KiB", "idle", ["user", "kernel"], 1,
              "dark: user space, light: kernel"),
             ("ping", "Small round trips: p99, us", "ping", ["p99"], 0, ""),
-            ("bulk", "CPU of the machine per GB, s (one stream)", "bulk", ["stream_machine"], 2, ""),
+            ("bulk", "CPU of the machine per GB, s (stream)", "bulk", ["stream_machine"], 2, ""),
             ("mixed-cpu", "Mixed load: own CPU, ms per second", "mixed", ["own"], 1, ""),
             ("mixed-latency", "Mixed load: p99, us", "mixed", ["p99"], 0, "")):
         made[name] = charts.draw(title, grouped(r.rows(workload), keys), decimals, legend)
@@ -203,34 +205,36 @@ CHARTS = {"logins-full": ["logins"], "idle": ["idle"], "ping": ["ping"], "bulk":
 
 INTRO = """# Benchmarks
 
-Made by `make bench`; do not edit. Homing beside Dovecot's login proxy, HAProxy, nginx's mail proxy and
-perdition: the same load, the same nodes, the same machine, in turns.
+Made by `make bench`; do not edit. Homing beside Dovecot's login proxy, HAProxy, nginx's mail proxy
+and perdition: the same load, the same nodes, the same machine, in turns.
 
-HAProxy passes TCP connections on, with TLS on one or both sides: it knows no account, no protocol and
-one node. It is the floor of what such a proxy costs, not an alternative. nginx speaks plain text to
-nodes. perdition has a process for each connection.
+HAProxy passes TCP connections on, with TLS on one or both sides: it knows no account, no protocol
+and one node. It is the floor of what such a proxy costs, not an alternative. nginx speaks plain
+text to nodes. perdition has a process for each connection.
 
 """
 
 METHOD = """## Conditions
 
-- Client, router and node are in three network namespaces, joined by veth pairs, congestion control reno.
+- Client, router and node are in three network namespaces, joined by veth pairs, congestion control
+  reno.
 - The router that is measured has one CPU with all its processes; load generator and nodes share
   another one. Each router has one worker thread or process. All routers run all the time; only one
   has work.
-- In every round the routers take turns, and another one begins. A figure is the median of the rounds,
-  in brackets the smallest and the largest.
+- In every round the routers take turns, and another one begins. A figure is the median of the
+  rounds, in brackets the smallest and the largest.
 - TLS 1.3 with {suite}, key exchange {curve}, certificates with P-256 keys, the same for all: the
-  load offers nothing else and the light nodes accept nothing else. perdition exchanges keys with P-256
-  alone, so its clients offer that.
-- The nodes are light (tests/bench/lightnode.c): they accept every login and hold no mail. One workload
-  has a real Dovecot node. Load: tests/bench/load.c, {at_once} logins at a time.
+  load offers nothing else and the light nodes accept nothing else. perdition exchanges keys with
+  P-256 alone, so its clients offer that.
+- The nodes are light (tests/bench/lightnode.c): they accept every login and hold no mail. One
+  workload has a real Dovecot node. Load: tests/bench/load.c, {at_once} logins at a time.
 - Homing and Dovecot write their line for each login to /dev/null; the others log nothing.
-- Own CPU: time of all processes of the router, also those that ended meanwhile (cpu.stat of its control
-  group). It holds what the kernel did in their name, and interrupts that came meanwhile. Router's
-  core: busy time of the router's CPU. Machine: busy time of all CPUs, with load generator and nodes.
-- Share: own CPU by time. From 0.95 on the router was the limit; below it the load or the node was, and
-  the rate says little about the router while CPU per unit still does.
+- Own CPU: time of all processes of the router, also those that ended meanwhile (cpu.stat of its
+  control group). It holds what the kernel did in their name, and interrupts that came meanwhile.
+  Router's core: busy time of the router's CPU. Machine: busy time of all CPUs, with load generator
+  and nodes.
+- Share: own CPU by time. From 0.95 on the router was the limit; below it the load or the node was,
+  and the rate says little about the router while CPU per unit still does.
 
 """
 
@@ -255,8 +259,7 @@ def configurations(bench):
     for program, (legs, config) in chosen.items():
         config = config.replace(bench.space.path, "/tmp/bench")
         text += "### %s, %s\n\n```\n%s```\n\n" % (program, legs, config.rstrip("\n") + "\n")
-    return text + ("With other legs the lines of TLS are left out. Instances that differ are named in "
-                   "the tables.\n\n")
+    return text + "With other legs the lines of TLS are left out.\n\n"
 
 
 def versions(bench):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the routers are made to do, and what is counted meanwhile. A workload names its peers, runs one
-of them for one round, and returns figures; all of them are per unit of work."""
+"""What the routers are made to do, and what is counted meanwhile. A workload names its peers, runs
+one of them for one round, and returns figures; all of them are per unit of work."""
 
 import contextlib
 import imaplib
@@ -37,8 +37,8 @@ class Load(peers.Process):
         node = "%s:%d" % (NODE, peer.nodes[protocol].port)
         super().__init__(bench, "c", LOAD_CPU,
                          [harness.BUILD + "/bench/load", peer.addresses[protocol], protocol, leg,
-                          "node=" + node, "accounts=%d" % accounts, "curve=" + peer.curve], stdin=subprocess.PIPE,
-                         stdout=subprocess.PIPE, text=True)
+                          "node=" + node, "accounts=%d" % accounts, "curve=" + peer.curve],
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.about = "%s %s, %s" % (peer.name, peer.legs, protocol)
         if self.process.stdout.readline() != "ready\n":
             raise Failed("%s: the load generator did not start" % self.about)
@@ -61,8 +61,8 @@ def spent(account, units, scale=1e6):
 
 
 class Workload:
-    """rounds: how often each peer has its turn. columns: (figure, heading, decimals). runs_for: about
-    how many seconds one measurement takes."""
+    """rounds: how often each peer has its turn. columns: (figure, heading, decimals). runs_for:
+    about how many seconds one measurement takes."""
 
     name = title = note = ""
     rounds, runs_for = 5, 1.5
@@ -86,15 +86,15 @@ class Workload:
         """After the last round."""
 
     def derive(self, rows):
-        """Puts together what is known only when all peers are measured. rows: {peer: {figure: list}}"""
+        """Puts together what is known when all peers are measured. rows: {peer: {figure: list}}"""
 
     def more(self):
         """Text to stand below the table."""
         return ""
 
     def count(self, peer, trial, run):
-        """How many units fill the time: found once for a peer, with `trial` units (which also warm it
-        up) that run() takes seconds for."""
+        """How many units fill the time: found once for a peer, with `trial` units (which also warm
+        it up) that run() takes seconds for."""
         if peer not in self.counts:
             seconds = 0.5 if self.bench.quick else self.runs_for
             self.counts[peer] = max(trial, int(trial * seconds / run(trial)))
@@ -104,7 +104,8 @@ class Workload:
 LOGIN_COLUMNS = [("own", "own CPU, us per login", 0), ("machine", "machine CPU, us per login", 0),
                  ("node", "node's CPU, us per login", 0), ("rate", "logins per second", 0),
                  ("p50", "p50, ms", 2), ("p99", "p99, ms", 2), ("share", "share", 2),
-                 ("resumed", "clients resumed, %", 0), ("node_resumed", "resumed to the node, %", 0)]
+                 ("resumed", "clients resumed, %", 0),
+                 ("node_resumed", "resumed to the node, %", 0)]
 
 
 class Logins(Workload):
@@ -152,10 +153,10 @@ class RealNode(Logins):
 
     def __init__(self, bench):
         node = bench.real_node()
-        super().__init__(bench, "real", "IMAP logins and FETCH with a real Dovecot node, TLS on both legs",
-                         [(program, TLS, {"label": "to Dovecot", "real": node})
+        super().__init__(bench, "real", "IMAP logins and FETCH with a real Dovecot node, TLS on "
+                         "both legs", [(program, TLS, {"label": "to Dovecot", "real": node})
                           for program in ("Homing", "HAProxy", "Dovecot")],
-                         note="The node does most of the work here: the share of the routers is small.")
+                         note="The node does most of the work here.")
         self.messages = 20 if bench.quick else 200
 
     def client(self, peer):
@@ -207,10 +208,10 @@ class Idle(Workload):
                 self.add(program, legs)
         self.add("nginx", TLS_PLAIN)
         self.title += ", %s sessions" % format(self.sessions, ",")
-        self.note = ("User: anonymous and shared memory of all processes of the router. Kernel: by how "
-                     "much the kernel of the whole machine grew, less what it grew with the same "
-                     "sessions straight from client to node; so it is what the router's two sockets "
-                     "and all that belongs to them cost.")
+        self.note = ("User: anonymous and shared memory of all processes of the router. Kernel: by "
+                     "how much the kernel of the whole machine grew, less what it grew with the "
+                     "same sessions straight from client to node; so it is what the router's two "
+                     "sockets and all that belongs to them cost.")
 
     def held(self, peer):
         time.sleep(0.2 if self.bench.quick else 1.5)
@@ -281,7 +282,7 @@ class Ping(Workload):
     columns = [("p50", "p50, us", 1), ("p99", "p99, us", 1), ("p999", "p99.9, us", 1),
                ("own", "own CPU, us", 1), ("core", "router's core, us", 1),
                ("machine", "machine CPU, us", 1)]
-    note = ("The row `direct` has no router; the added latency of a router is its figure less that one.")
+    note = "`direct` has no router; the added latency of a router is its figure less that one."
 
     def __init__(self, bench):
         super().__init__(bench)
@@ -307,7 +308,8 @@ class Bulk(Workload):
     rounds, runs_for = 3, 3
     columns = [("fetch_rate", "FETCH, GB/s", 2), ("fetch_own", "own CPU, s per GB", 3),
                ("fetch_machine", "machine CPU, s per GB", 3), ("stream_rate", "stream, GB/s", 2),
-               ("stream_own", "own CPU, s per GB", 3), ("stream_machine", "machine CPU, s per GB", 3)]
+               ("stream_own", "own CPU, s per GB", 3),
+               ("stream_machine", "machine CPU, s per GB", 3)]
 
     def __init__(self, bench):
         super().__init__(bench)
@@ -335,7 +337,7 @@ class Bulk(Workload):
 
 
 class Misses(Workload):
-    """Every login is of an account that the router has never seen, in PostgreSQL; and of known ones."""
+    """Logins of accounts in PostgreSQL that the router has never seen, and of known ones."""
 
     name, title = "misses", "IMAP logins, TLS on both legs, accounts in PostgreSQL"
     rounds = 3
@@ -381,8 +383,8 @@ class Misses(Workload):
 
 
 class Mixed(Workload):
-    """Many sessions for minutes: most of them idle with a notification now and then, some that talk,
-    a few that fetch. All routers hold their sessions all the time; one after the other has traffic."""
+    """Many sessions for minutes: most of them idle with a notification now and then, some that
+    talk, a few that fetch. All routers hold their sessions always; one at a time has traffic."""
 
     name, title = "mixed", "Mixed load"
     rounds, seconds = 6, 20
@@ -392,16 +394,18 @@ class Mixed(Workload):
 
     def __init__(self, bench):
         super().__init__(bench)
-        for legs, programs in ((TLS, ("Homing", "HAProxy", "Dovecot")), (PLAIN, ("Homing", "HAProxy"))):
+        for legs, programs in ((TLS, ("Homing", "HAProxy", "Dovecot")),
+                               (PLAIN, ("Homing", "HAProxy"))):
             for program in programs:
                 self.add(program, legs)
         self.sessions, self.chatty, self.bulk = (100, 100, 10) if bench.quick else (1000, 1000, 100)
         if bench.quick:
             self.seconds = 2
         self.note = (
-            "Each router holds %s sessions all the time: 95 %% are in IDLE and get a notification every "
-            "30 s, 4 %% talk (together %s small operations a second), 1 %% fetch (together %d messages "
-            "of 64 KiB a second). The traffic goes through one router for %d s, then through the next."
+            "Each router holds %s sessions all the time: 95 %% are in IDLE and get a notification "
+            "every 30 s, 4 %% talk (together %s small operations a second), 1 %% fetch (together "
+            "%d messages of 64 KiB a second). The traffic goes through one router for %d s, then "
+            "through the next."
             % (format(self.sessions, ","), format(self.chatty, ","), self.bulk, self.seconds))
 
     def begin(self):
@@ -429,8 +433,8 @@ class SystemCalls(Workload):
     name, title = "calls", "System calls per IMAP login, TLS on both legs"
     rounds, logins = 1, 200
     columns = [("calls", "one login at a time", 1), ("crowd", "%d at a time" % AT_ONCE, 1)]
-    note = ("strace -f -c over %d logins with a full handshake of the client: accept, both handshakes, "
-            "dialogue, dial, the path after login, the end and the log line." % logins)
+    note = ("strace -f -c over %d logins with a full handshake of the client: accept, both "
+            "handshakes, dialogue, dial, the path after login, the end and the log line." % logins)
 
     def __init__(self, bench):
         super().__init__(bench)
@@ -475,26 +479,27 @@ def is_traced(pid):
 
 THREE = [("Homing", TLS), ("HAProxy", TLS), ("Dovecot", TLS)]
 NODE_TICKETS = "The node gives tickets: the last column says who used them."
-NGINX_WAITS = ("nginx's mail proxy leaves Nagle's algorithm on and writes TLS tickets and greeting one after "
-               "the other: the greeting waits for the client's delayed acknowledgement, about 40 ms. This "
-               "is its latency, not CPU time.")
+NGINX_WAITS = ("nginx's mail proxy leaves Nagle's algorithm on and writes TLS tickets and greeting "
+               "one after the other: the greeting waits for the client's delayed acknowledgement, "
+               "about 40 ms. This is its latency, not CPU time.")
 # name of the part: what makes its workloads
 PARTS = {
     "logins": lambda b: [
         Logins(b, "logins-full", "IMAP logins, TLS on both legs, full handshake of the client",
                [("direct", TLS), *THREE, ("perdition", TLS)], note=NODE_TICKETS),
-        Logins(b, "logins-resumed", "IMAP logins, TLS on both legs, resumed handshake of the client",
-               [("direct", TLS), *THREE], handshake="resumed"),
-        Logins(b, "logins-no-tickets", "IMAP logins, TLS on both legs, full handshakes on both: the "
-               "node gives no tickets", [(*peer, {"label": "no tickets", "tickets": False})
+        Logins(b, "logins-resumed", "IMAP logins, TLS on both legs, resumed handshake of the "
+               "client", [("direct", TLS), *THREE], handshake="resumed"),
+        Logins(b, "logins-no-tickets", "IMAP logins, TLS on both legs, full handshakes on both: "
+               "the node gives no tickets", [(*peer, {"label": "no tickets", "tickets": False})
                                          for peer in THREE]),
         Logins(b, "logins-plain-node", "IMAP logins, TLS to the client, plain to the node",
                [("Homing", TLS_PLAIN), ("HAProxy", TLS_PLAIN), ("nginx", TLS_PLAIN)],
                note=NGINX_WAITS),
         Logins(b, "submission", "Submission logins, TLS on both legs, full handshake of the client",
                THREE, "submission"),
-        Logins(b, "submission-plain-node", "Submission logins, TLS to the client, plain to the node",
-               [("Homing", TLS_PLAIN), ("HAProxy", TLS_PLAIN), ("nginx", TLS_PLAIN)], "submission")],
+        Logins(b, "submission-plain-node", "Submission logins, TLS to the client, plain to the "
+               "node", [(program, TLS_PLAIN) for program in ("Homing", "HAProxy", "nginx")],
+               "submission")],
     "real": lambda b: [RealNode(b)],
     "ping": lambda b: [Ping(b)],
     "notify": lambda b: [Notify(b)],
