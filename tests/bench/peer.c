@@ -30,7 +30,6 @@ void peer_process_init(void)
 	signal(SIGPIPE, SIG_IGN);
 	/* What a connection gives back is for the next one, not for the system. */
 	mallopt(M_TRIM_THRESHOLD, KEEP_BYTES);
-	mallopt(M_MMAP_THRESHOLD, KEEP_BYTES);
 }
 
 SSL_CTX *peer_tls_context(const SSL_METHOD *method)
