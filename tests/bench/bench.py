@@ -8,6 +8,7 @@ its charts. Exits with 1 if work was not done; figures are judged by the reader.
 
 BENCH_QUICK=1: one short round of everything, prints only. BENCH_ROUNDS=N: rounds of each."""
 
+import contextlib
 import os
 import resource
 import shutil
@@ -29,13 +30,13 @@ OPTIONAL = {"perdition"}
 class Bench:
     """All that runs: the network, nodes, routers and load generators, made when asked for."""
 
-    def __init__(self, quick):
+    def __init__(self, quick, closing):
         self.quick, self.ports, self.load_before = quick, 7000, os.getloadavg()[0]
-        self.peers, self.nodes, self.loads, self.missing, self.closing = {}, {}, {}, {}, []
+        self.peers, self.nodes, self.loads, self.missing, self.closing = {}, {}, {}, {}, closing
         self.space = harness.Workspace("homing-bench-")
-        self.closing.append(self.space.close)
+        self.closing.callback(self.space.close)
         self.network = machine.Network()
-        self.closing.append(self.network.close)
+        self.closing.callback(self.network.close)
         self.cert = self.space.certificate("router", ["router.test", "localhost"])
         self.node_cert = self.space.certificate("node1", ["node1.test"])
         both = "".join(open(path, encoding="ascii").read() for path in self.cert[:2])
@@ -47,18 +48,18 @@ class Bench:
         key = (protocol, tls, tickets)
         if key not in self.nodes:
             self.nodes[key] = peers.LightNode(self, *key)
-            self.closing.append(self.nodes[key].close)
+            self.closing.callback(self.nodes[key].close)
         return self.nodes[key]
 
     def real_node(self):
         """A Dovecot that has the accounts."""
         group = machine.Group("dovecot-node")
-        self.closing.append(group.close)
+        self.closing.callback(group.close)
         users = {"user%d@example.com" % i: "secret" for i in range(ACCOUNTS)}
         with self.network.inside("n"), group.inside(), machine.pinned(machine.LOAD_CPU):
             node = harness.DovecotNode(self.space, "node1", machine.NODE, users, haproxy=False,
                                        certificate=self.node_cert)
-        self.closing.append(node.close)
+        self.closing.callback(node.close)
         node.group, node.port = group, node.tls_port
         return node
 
@@ -81,7 +82,7 @@ class Bench:
             self.missing[program] = "not installed (`make bench-deps`)"
             return None
         peer = peers.Peer(self, program, legs, nodes, label, **more)
-        self.closing.append(peer.close)
+        self.closing.callback(peer.close)
         return peer
 
     def load(self, peer, protocol="imap", accounts=ACCOUNTS):
@@ -89,12 +90,8 @@ class Bench:
         key = (peer, protocol, accounts)
         if key not in self.loads:
             self.loads[key] = workloads.Load(self, peer, protocol, accounts)
-            self.closing.append(self.loads[key].close)
+            self.closing.callback(self.loads[key].close)
         return self.loads[key]
-
-    def close(self):
-        for close in reversed(self.closing):
-            close()
 
 
 def try_optional(workload):
@@ -122,32 +119,37 @@ def measure(workload, rounds):
     return rows
 
 
+def run(bench, parts, rounds):
+    start, results = time.monotonic(), []
+    for workload in [w for part in parts for w in workloads.PARTS[part](bench)]:
+        began = time.monotonic()
+        rows = measure(workload, rounds or workload.rounds)
+        results.append((workload, rows))
+        report.show(workload, rows)
+        print("%.0f s" % (time.monotonic() - began), flush=True)
+    if not bench.quick and parts == list(workloads.PARTS):
+        report.write(bench, results, parts, time.monotonic() - start)
+    print("%d workloads in %.0f s" % (len(results), time.monotonic() - start))
+
+
 def main():
     quick = bool(os.environ.get("BENCH_QUICK"))
     only = sys.argv[1:] or list(workloads.PARTS)
+    unknown = set(only) - set(workloads.PARTS)
+    if unknown:
+        print("unknown: %s; parts: %s" % (" ".join(unknown), " ".join(workloads.PARTS)),
+              file=sys.stderr)
+        return 2
     rounds = 1 if quick else int(os.environ.get("BENCH_ROUNDS", "0"))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended
-    start, results, bench = time.monotonic(), [], None
     try:
-        bench = Bench(quick)
-        todo = [workload for part in only for workload in workloads.PARTS[part](bench)]
-        for workload in todo:
-            began = time.monotonic()
-            rows = measure(workload, rounds or workload.rounds)
-            results.append((workload, rows))
-            report.show(workload, rows)
-            print("%.0f s" % (time.monotonic() - began), flush=True)
-        if not quick and only == list(workloads.PARTS):
-            report.write(bench, results, only, time.monotonic() - start)
+        with contextlib.ExitStack() as closing:
+            run(Bench(quick, closing), only, rounds)
     except workloads.Failed as e:
         print("FAILED " + str(e), file=sys.stderr)
         return 1
-    finally:
-        if bench:
-            bench.close()
-    print("%d workloads in %.0f s" % (len(results), time.monotonic() - start))
     return 0
 
 

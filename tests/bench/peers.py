@@ -243,8 +243,12 @@ class Process:
 
     def __init__(self, bench, role, cpu, command, **options):
         self.group = machine.Group("%d-%s" % (next(self.numbers), os.path.basename(command[0])))
-        with bench.network.inside(role), self.group.inside(), machine.pinned(cpu):
-            self.process = subprocess.Popen(command, **options)
+        try:
+            with bench.network.inside(role), self.group.inside(), machine.pinned(cpu):
+                self.process = subprocess.Popen(command, **options)
+        except OSError:
+            self.group.close()
+            raise
 
     def ended(self):
         return self.process.poll() is not None

@@ -353,7 +353,7 @@ class Misses(Workload):
         self.known = 100 if bench.quick else 1000
         with bench.network.inside("r"), machine.pinned(LOAD_CPU):
             server = stores.Postgres()
-            bench.closing.append(server.close)
+            bench.closing.callback(server.close)
             name = server.database()
             rows = self.accounts // 50 if bench.quick else self.accounts
             done = server.try_sql(name, "INSERT INTO account_nodes SELECT 'user' || i || "
