@@ -29,28 +29,26 @@ class Failed(Exception):
     """Work was not done."""
 
 
-class Load(peers.Process):
-    """The load generator, talking to one router. A command's answer is a table of its figures."""
+class Load:
+    """The load generator in its place, talking to one router; fails when a login does."""
 
     def __init__(self, bench, peer, protocol="imap", accounts=1000):
-        leg = "tls" if peer.client_tls else "plain"
         node = "%s:%d" % (NODE, peer.nodes[protocol].port)
-        super().__init__(bench, "c", LOAD_CPU,
-                         [harness.BUILD + "/bench/load", peer.addresses[protocol], protocol, leg,
-                          "node=" + node, "accounts=%d" % accounts, "curve=" + peer.curve],
-                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.about = "%s %s, %s" % (peer.name, peer.legs, protocol)
-        if self.process.stdout.readline() != "ready\n":
-            raise Failed("%s: the load generator did not start" % self.about)
+        with bench.network.inside("c"), machine.pinned(LOAD_CPU):
+            self.load = harness.Load(peer.addresses[protocol], protocol,
+                                     "tls" if peer.client_tls else "plain", "node=" + node,
+                                     "accounts=%d" % accounts, "curve=" + peer.curve)
+        self.about, self.close = "%s %s, %s" % (peer.name, peer.legs, protocol), self.load.kill
 
     def __call__(self, command):
-        self.process.stdin.write(command + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        answer = dict(pair.split("=", 1) for pair in line.split() if "=" in pair)
-        if not answer or "error" in answer or int(answer.get("failed", 0)):
-            raise Failed("%s: %s: %s" % (self.about, command, line.strip() or "no answer"))
-        return {key: float(value) for key, value in answer.items() if key != "failure"}
+        try:
+            answer = self.load(command)
+        except AssertionError as e:
+            raise Failed("%s: %s" % (self.about, e)) from e
+        if answer.get("failed"):
+            raise Failed("%s: %s: %d failed: %s" % (self.about, command, answer["failed"],
+                                                    answer["failure"]))
+        return answer
 
 
 def spent(account, units, scale=1e6):
