@@ -25,14 +25,10 @@ bench-stores: all $(STORE_BENCH)
 	@$(BUILD)/bench/cache
 	@/usr/bin/python3 tests/bench/stores.py
 
-# Debian packages of the other routers.
-bench-deps:
-	@tests/tools/deps.sh perdition
-
 # Homing beside other routers; a complete run writes docs/benchmarks.md. ONLY="logins ping": these parts.
-bench: bench-deps all $(BENCH_PROGRAMS)
+bench: deps all $(BENCH_PROGRAMS)
 	@HOMING_BUILD=$(abspath $(BUILD)) /usr/bin/python3 tests/bench/bench.py $(ONLY)
-.PHONY: bench bench-deps bench-stores
+.PHONY: bench bench-stores
 
 # CPU per HTTP request beside nginx and HAProxy; needs them and wrk.
 bench-http: all

@@ -79,7 +79,7 @@ class Bench:
         if program == "direct":
             return peers.Direct(legs, nodes)
         if not shutil.which(peers.PROGRAMS[program][1][0]):
-            self.missing[program] = "not installed (`make bench-deps`)"
+            self.missing[program] = "not installed (`make deps`)"
             return None
         peer = peers.Peer(self, program, legs, nodes, label, **more)
         self.closing.callback(peer.close)

@@ -240,8 +240,8 @@ METHOD = """## Conditions
 
 REPEAT = """## How to repeat
 
-    make bench-deps     # Debian packages of the other routers, only what is missing
-    make bench          # as root, two CPUs, under 30 minutes; writes this file
+    make bench          # as root, two CPUs, under 30 minutes; installs the Debian packages that are
+                        # missing, writes this file
     make bench ONLY=logins          # one part, prints only; several: ONLY="ping bulk"
     BENCH_QUICK=1 make bench        # one short round of everything, prints only
     BENCH_ROUNDS=9 make bench       # more rounds

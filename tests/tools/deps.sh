@@ -1,7 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Installs the Debian packages that building and testing need, and those that are named, and only what
-# is missing.
+# Installs the Debian packages that building and testing need, and only those that are missing.
 set -eu
 
 packages="gcc make clang clang-format llvm libclang-rt-14-dev libc6-dev pkg-config git ca-certificates
@@ -12,7 +11,7 @@ qemu-system-x86 busybox-static kmod xz-utils gnutls-bin libnss3-tools iproute2
 libpq-dev libhiredis-dev postgresql redis-server prometheus tmux nginx python3-aiohttp
 python3-websockets postfix dovecot-pop3d dovecot-managesieved dovecot-submissiond dovecot-lmtpd dovecot-sieve
 swaks libnet-ssleay-perl msmtp mpop fetchmail getmail6 offlineimap3 neomutt sieve-connect
-haproxy libnginx-mod-mail dovecot-pgsql strace $*"
+haproxy libnginx-mod-mail dovecot-pgsql perdition strace"
 
 missing=""
 for package in $packages; do
