@@ -21,7 +21,7 @@ import stores
 from machine import LOAD_CPU, NODE, Account
 
 TLS, TLS_PLAIN, PLAIN = "tls/tls", "tls/plain", "plain/plain"
-AT_ONCE = 16
+AT_ONCE, CROWD = 16, 64
 MAIL = 65536
 
 
@@ -226,7 +226,7 @@ class Idle(Workload):
             stack.callback(load.close)
             load("open 200 %d" % AT_ONCE)  # what the process needs once
             before = self.held(peer)
-            load("open %d %d" % (self.sessions, AT_ONCE))
+            load("open %d %d" % (self.sessions, CROWD))
             user, kernel = ((b - a) / self.sessions for a, b in zip(before, self.held(peer)))
             answered = load("noop")["answered"]
             if answered != self.sessions + 200:
@@ -304,7 +304,7 @@ class Bulk(Workload):
     """Messages of 64 KiB over some sessions, and one long stream."""
 
     name, title = "bulk", "Bulk: FETCH of 64 KiB messages on 8 sessions, and streams"
-    rounds, runs_for = 3, 3
+    rounds, runs_for = 3, 2
     columns = [("fetch_rate", "FETCH: GB/s", 2), ("fetch_own", "FETCH: own CPU, s per GB", 3),
                ("fetch_machine", "FETCH: machine CPU, s per GB", 3),
                ("stream_rate", "stream: GB/s", 2), ("stream_own", "stream: own CPU, s per GB", 3),
@@ -318,7 +318,7 @@ class Bulk(Workload):
         for program in ("Homing", "HAProxy", "nginx"):
             self.add(program, TLS_PLAIN)
         self.trial = (10 if bench.quick else 50) << 20
-        self.note = "Each for 3 seconds or so, and with %d MiB at least." % (self.trial >> 20)
+        self.note = "Each for 2 seconds or so, and with %d MiB at least." % (self.trial >> 20)
 
     def run(self, peer):
         load, figures = self.bench.load(peer), {}
@@ -409,7 +409,7 @@ class Mixed(Workload):
 
     def begin(self):
         for peer in self.peers:
-            self.bench.load(peer)("open %d %d" % (self.sessions, AT_ONCE))
+            self.bench.load(peer)("open %d %d" % (self.sessions, CROWD))
 
     def run(self, peer):
         load, account = self.bench.load(peer), Account(peer.group)
