@@ -155,7 +155,7 @@ class RealNode(Logins):
                          "both legs", [(program, TLS, {"label": "to Dovecot", "real": node})
                           for program in ("Homing", "HAProxy", "Dovecot")],
                          note="The node does most of the work here.")
-        self.messages, self.times = (20, 1) if bench.quick else (200, 10)
+        self.messages, self.times = (20, 1) if bench.quick else (200, 5)
 
     def client(self, peer):
         host, port = peer.addresses["imap"].rsplit(":", 1)
