@@ -93,6 +93,12 @@ class Bench:
             self.closing.callback(self.loads[key].close)
         return self.loads[key]
 
+    def drop_loads(self):
+        """They are in the middle of something; whoever needs one gets another."""
+        for load in self.loads.values():
+            load.close()
+        self.loads.clear()
+
 
 def try_optional(workload):
     """A router that need not work, and does not, is left out and named in the report."""
@@ -120,16 +126,24 @@ def measure(workload, rounds):
 
 
 def run(bench, parts, rounds):
-    start, results = time.monotonic(), []
+    """Returns how many workloads failed; then nothing is written."""
+    start, results, failed = time.monotonic(), [], 0
     for workload in [w for part in parts for w in workloads.PARTS[part](bench)]:
         began = time.monotonic()
-        rows = measure(workload, rounds or workload.rounds)
+        try:
+            rows = measure(workload, rounds or workload.rounds)
+        except workloads.Failed as e:
+            print("FAILED %s: %s" % (workload.title, e), flush=True)
+            bench.drop_loads()
+            failed += 1
+            continue
         results.append((workload, rows))
         report.show(workload, rows)
         print("%.0f s" % (time.monotonic() - began), flush=True)
-    if not bench.quick and parts == list(workloads.PARTS):
+    if not bench.quick and not failed and parts == list(workloads.PARTS):
         report.write(bench, results, parts, time.monotonic() - start)
-    print("%d workloads in %.0f s" % (len(results), time.monotonic() - start))
+    print("%d workloads in %.0f s, %d failed" % (len(results), time.monotonic() - start, failed))
+    return failed
 
 
 def main():
@@ -146,11 +160,10 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended
     try:
         with contextlib.ExitStack() as closing:
-            run(Bench(quick, closing), only, rounds)
+            return 1 if run(Bench(quick, closing), only, rounds) else 0
     except workloads.Failed as e:
         print("FAILED " + str(e), file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

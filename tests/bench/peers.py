@@ -97,6 +97,7 @@ log_path = /dev/null
 default_internal_user = {user}
 default_internal_group = {group}
 default_login_user = {user}
+default_vsz_limit = 0
 ssl = {ssl}
 ssl_cert = <{cert}
 ssl_key = <{key}
