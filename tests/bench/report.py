@@ -145,7 +145,7 @@ def better_than_homing(workload, rows):
                 ours, theirs = (statistics.median(rows[p].get(key) or [0]) for p in (homing, peer))
                 up = key.endswith("rate")
                 alike = theirs < ours * 1.05 if up else theirs > ours * 0.95
-                if alike or key in ("share", "resumed", "node_resumed", "node"):
+                if alike or theirs == ours or key in ("share", "resumed", "node_resumed", "node"):
                     continue
                 lines.append("- %s: %s, %s: %s to %s of Homing" % (
                     workload.title, row_name(peer), heading, number(theirs, decimals),

@@ -194,7 +194,7 @@ class Idle(Workload):
     """Many sessions that are logged in and silent."""
 
     name, title = "idle", "Memory per idle session"
-    rounds = 3
+    rounds = 2
     columns = [("user", "user, KiB", 2), ("kernel", "kernel, KiB", 2), ("total", "both, KiB", 2)]
 
     def __init__(self, bench):
