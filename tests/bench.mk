@@ -25,19 +25,10 @@ bench-stores: all $(STORE_BENCH)
 	@$(BUILD)/bench/cache
 	@/usr/bin/python3 tests/bench/stores.py
 
-bench: all $(BENCH_PROGRAMS)
-	@/usr/bin/python3 tests/bench/idle.py 5000
-	@/usr/bin/python3 tests/bench/idle.py 9000 plain
-
-# Needs haproxy and network namespaces.
-bench-relay: all $(BENCH_PROGRAMS)
-	@/usr/bin/python3 tests/bench/relay.py
-.PHONY: bench bench-relay bench-stores
-
-# Router CPU per login of each mail protocol.
-bench-logins: all
-	@HOMING_BUILD=$(abspath $(BUILD)) /usr/bin/python3 tests/bench/logins.py
-.PHONY: bench-logins
+# Homing beside other routers; a complete run writes docs/benchmarks.md. ONLY="logins ping": these parts.
+bench: deps all $(BENCH_PROGRAMS)
+	@HOMING_BUILD=$(abspath $(BUILD)) /usr/bin/python3 tests/bench/bench.py $(ONLY)
+.PHONY: bench bench-stores
 
 # CPU per HTTP request beside nginx and HAProxy; needs them and wrk.
 bench-http: all

@@ -7,6 +7,7 @@
  *     PUSH bytes        takes them                           the stream it is
  *     NOTIFY count rate sends count notifications, rate a second, to those that idle, in turn; each
  *                       names the time, CLOCK_MONOTONIC in ns, as HIGHESTMODSEQ
+ *     HANDSHAKES        says how many were full and how many resumed; also in submission
  * All answer at the end. Where TLS is on, a connection may also be plain, and is then not greeted.
  * usage: lightnode ADDRESS:PORT imap|submission plain | CERT KEY [tickets=0]
  */
@@ -24,6 +25,7 @@
 
 struct loop node_loop;
 bool node_submission;
+unsigned long node_handshakes[2];
 static struct loop_watch listen_watch;
 static SSL_CTX *tls_ctx;
 static int listener;
@@ -210,6 +212,8 @@ static int become_ready(struct conn *conn)
 	if (r < 0)
 		return r;
 	conn->ready = true;
+	if (tls_ctx)
+		node_handshakes[tls_stream_resumed(&conn->stream)]++;
 	return loop_watch_set(&conn->watch, EPOLLIN) == 0 && talk_greet(conn) ? 0 : -EPIPE;
 }
 

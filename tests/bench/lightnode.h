@@ -40,6 +40,7 @@ struct conn {
 /* ---- lightnode.c ---- */
 extern struct loop node_loop;
 extern bool node_submission;
+extern unsigned long node_handshakes[2]; /* done: full ones, resumed ones */
 /* Small answers on a quiet connection fit the socket's buffer; one that does not ends it. */
 MUST_USE bool conn_say(struct conn *conn, const char *text);
 MUST_USE bool conn_sayf(struct conn *conn, const char *format, ...) PRINTF_LIKE(2, 3);

@@ -130,6 +130,9 @@ static bool run_imap(struct conn *conn, const char *args)
 		return (conn->push_left = strtoull(args, NULL, 10)) > 0;
 	if (is(verb, "NOTIFY"))
 		return start_notify(conn, args);
+	if (is(verb, "HANDSHAKES"))
+		return conn_sayf(conn, "%s OK %lu %lu\r\n", conn->tag, node_handshakes[0],
+			node_handshakes[1]);
 	return conn_sayf(conn, "%s OK %s\r\n", conn->tag, verb);
 }
 
@@ -192,6 +195,9 @@ static bool smtp_command(struct conn *conn, const char *line)
 		return authenticate(conn, line + at);
 	if (is(verb, "XCLIENT"))
 		return greet_smtp(conn);
+	if (is(verb, "HANDSHAKES"))
+		return conn_sayf(
+			conn, "250 OK %lu %lu\r\n", node_handshakes[0], node_handshakes[1]);
 	if (is(verb, "QUIT"))
 		return conn_say(conn, "221 2.0.0 bye\r\n") && leave(conn);
 	return conn_say(conn, "250 2.0.0 ok\r\n");

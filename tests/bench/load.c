@@ -24,7 +24,7 @@
  * ping, noop, logins, open and close work with any server; the others need the light node, notify
  * and mixed also its address (node=).
  * usage: load ADDRESS:PORT imap|submission plain|tls [node=ADDRESS:PORT] [accounts=N]
- *        [domain=NAME] [source=ADDRESS]
+ *        [domain=NAME] [source=ADDRESS] [curve=NAME]      curve: of TLS, instead of X25519
  * Session K logs in as user(K modulo N)@NAME with the password "secret", K counting all logins.
  */
 #include "load.h"
@@ -294,6 +294,8 @@ static bool parse_option(const char *option)
 		return view_to_u64(text, &load.accounts) == 0 && load.accounts > 0;
 	if (strncmp(option, "source=", 7) == 0)
 		return addr_parse_ip(text, 0, &load.source) == 0;
+	if (strncmp(option, "curve=", 6) == 0)
+		return *(load.curve = text.data) != '\0';
 	load.domain = text.data;
 	return strncmp(option, "domain=", 7) == 0;
 }
@@ -319,7 +321,8 @@ int main(int argc, char **argv)
 	if (!parse_arguments(argc, argv)) {
 		fprintf(stderr,
 			"usage: load ADDRESS:PORT imap|submission plain|tls "
-			"[node=ADDRESS:PORT] [accounts=N] [domain=NAME] [source=ADDRESS]\n");
+			"[node=ADDRESS:PORT] [accounts=N] [domain=NAME] [source=ADDRESS] "
+			"[curve=NAME]\n");
 		return 2;
 	}
 	peer_process_init();

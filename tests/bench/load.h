@@ -41,8 +41,8 @@ struct load {
 	struct addr target, source, node; /* source, node: may be unset */
 	bool submission, tls;
 	uint64_t accounts;
-	const char *domain;
-	struct session **open; /* logged in */
+	const char *domain, *curve; /* curve: NULL for that of peer_tls_context() */
+	struct session **open;      /* logged in */
 	uint32_t open_count;
 	const struct job *job; /* of the open sessions; NULL between commands */
 };

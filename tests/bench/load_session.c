@@ -53,7 +53,7 @@ void session_process_init(void)
 	if (!load.tls)
 		return;
 	tls_ctx = peer_tls_context(TLS_client_method());
-	if (!tls_ctx)
+	if (!tls_ctx || (load.curve && SSL_CTX_set1_groups_list(tls_ctx, load.curve) != 1))
 		load_die("no TLS");
 	SSL_CTX_set_cert_verify_callback(tls_ctx, accept_any, NULL);
 	SSL_CTX_set_session_cache_mode(tls_ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);

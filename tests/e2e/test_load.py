@@ -67,6 +67,18 @@ def test_work(node):
         assert load("noop")["answered"] == 100
 
 
+@pytest.mark.parametrize("node", KINDS[1::2], indirect=True)
+def test_node_counts_handshakes(node):
+    protocol, tls, address = node
+    with harness.Load(address, protocol, tls) as load:
+        load("logins 5 1 full")
+        assert load("logins 7 1 resumed")["resumed"] == 7
+    host, port = address.split(":")
+    with socket.create_connection((host, int(port)), 10) as conn:
+        conn.sendall(b"h HANDSHAKES\r\n" if protocol == "imap" else b"HANDSHAKES\r\n")
+        assert conn.makefile().readline().split()[1:] == ["OK", "5", "7"]
+
+
 def peer(serve):
     """A server that runs serve(socket, its lines) on every connection; its address."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=64)

@@ -10,7 +10,8 @@ isync golang-github-burntsushi-toml-dev procps passwd libelf-dev zlib1g-dev util
 qemu-system-x86 busybox-static kmod xz-utils gnutls-bin libnss3-tools iproute2
 libpq-dev libhiredis-dev postgresql redis-server prometheus tmux nginx python3-aiohttp
 python3-websockets postfix dovecot-pop3d dovecot-managesieved dovecot-submissiond dovecot-lmtpd dovecot-sieve
-swaks libnet-ssleay-perl msmtp mpop fetchmail getmail6 offlineimap3 neomutt sieve-connect"
+swaks libnet-ssleay-perl msmtp mpop fetchmail getmail6 offlineimap3 neomutt sieve-connect
+haproxy libnginx-mod-mail dovecot-pgsql perdition strace"
 
 missing=""
 for package in $packages; do
@@ -43,4 +44,9 @@ apt-get update -qq
 apt-get install -y -qq --no-install-recommends $missing >/dev/null
 if [ -n "$made_guard" ] && [ -d /run/systemd/system ]; then
 	systemctl disable --now dovecot.service dovecot.socket >/dev/null 2>&1 || true
+	for service in haproxy perdition; do
+		case " $missing " in
+		*" $service "*) systemctl disable "$service" >/dev/null 2>&1 || true ;;
+		esac
+	done
 fi
