@@ -119,7 +119,7 @@ def aims(r):
          over(added("Homing", TLS), added("HAProxy", TLS)), ratio),
         ("the same with plain legs", 1.0, over(added("Homing", PLAIN), added("HAProxy", PLAIN)),
          ratio),
-        ("system calls per login, TLS on both legs", 60,
+        ("system calls per login, TLS on both legs, dial and splice included", 60,
          r.median("calls", "Homing", TLS, "calls"), "calls")]
 
 
@@ -285,7 +285,8 @@ def section(workload, rows):
 def write(bench, results, parts, seconds):
     r = Results(results)
     text = INTRO + "## Aims\n\n" + markdown_table(aims_table(r)) + "\n"
-    text += ("CPU per GB with kernel TLS, counted in instructions, is in "
+    text += ("What kernel TLS does to CPU per GB and to the memory of an idle session, counted in "
+             "instructions and bytes on a kernel that has it, is in "
              "[benchmarks-vm.md](benchmarks-vm.md).\n\n")
     text += METHOD.format(suite=peers.SUITE, curve=peers.CURVE, at_once=AT_ONCE)
     text += "## Results\n\n" + "".join(section(workload, rows) for workload, rows in results)
