@@ -11,9 +11,9 @@ deps:
 test: deps
 	@echo "building (optimised, sanitizers, ThreadSanitizer, fuzzers)"
 	@$(MAKE) -s --no-print-directory -j$(JOBS) all build/tests/toml-decoder build/tests/schema-doc \
-		$(addprefix build/bench/,lightnode idleload relayload cache lookups) relay-tests store-tests build/tests/unit/relay/relay build/tests/unit/relay/stall
+		$(addprefix build/bench/,lightnode load cache lookups) relay-tests store-tests build/tests/unit/relay/relay build/tests/unit/relay/stall
 	@$(MAKE) -s --no-print-directory -j$(JOBS) SAN=1 all unit-build relay-tests store-tests \
-		$(addprefix build-san/bench/,lightnode idleload relayload)
+		$(addprefix build-san/bench/,lightnode load)
 	@$(MAKE) -s --no-print-directory -j$(JOBS) TSAN=1 all store-tests $(TSAN_TESTS)
 	@$(MAKE) -s --no-print-directory -j$(JOBS) fuzz-build
 	@MAKE="$(MAKE)" /usr/bin/python3 tests/tools/run-tests.py

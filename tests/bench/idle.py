@@ -40,11 +40,11 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     space = harness.Workspace("homing-bench-")
     node = router = None
-    loads = []
+    load = None
     ok = False
     try:
         cert, key, pin = space.certificate("node1", ["node1.test"])
-        node = subprocess.Popen([harness.BUILD + "/bench/lightnode", "127.0.0.31:0"] +
+        node = subprocess.Popen([harness.BUILD + "/bench/lightnode", "127.0.0.31:0", "imap"] +
                                 (["plain"] if plain else [cert, key]), stdout=subprocess.PIPE, text=True)
         port = int(node.stdout.readline())
         router = harness.Router(space, [harness.destination_toml(
@@ -55,20 +55,20 @@ def main():
                   "[splice]\nmode = \"%s\"\n" % mode).start()
         pid = router.process.pid
 
+        load = harness.Load("127.0.0.1:%d" % router.ports["imap"], "imap",
+                            "plain" if plain else "tls")
+
         def connect(sessions):
-            loads.append(subprocess.Popen(
-                [harness.BUILD + "/bench/idleload", "127.0.0.1:%d" % router.ports["imap"],
-                 str(sessions)] + (["plain"] if plain else []), stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE, text=True))
-            assert loads[-1].stdout.readline().split()[1] == str(sessions)
+            result = load("open %d 64" % sessions)
+            assert not result["failed"], result
             time.sleep(1.2)  # paths settle
+            return result
 
         # The first ones pay for what the process needs once: stacks, scratch, the cache's entries.
         first = max(count // 8, 1)
         connect(first)
-        before, start, cpu_before = memory_kib(pid), time.monotonic(), cpu_s(pid)
-        connect(count - first)
-        login_s = time.monotonic() - start - 1.2
+        before, cpu_before = memory_kib(pid), cpu_s(pid)
+        login_s = connect(count - first)["seconds"]
         login_cpu = cpu_s(pid) - cpu_before
         after = memory_kib(pid)
         cpu_before = cpu_s(pid)
@@ -77,30 +77,25 @@ def main():
         stats = router.stats()
         active = stats["active_connections"]
         paths = {name for name, path in stats["paths"].items() if path["active"]}
-        start, answered, failed = time.monotonic(), 0, 0
-        for load in loads:
-            load.stdin.write("go\n")
-            load.stdin.flush()
-        for load in loads:
-            words = load.stdout.readline().split()
-            answered, failed = answered + int(words[1]), failed + int(words[3])
-        noop_s = time.monotonic() - start
-        ok = all(load.wait(60) == 0 for load in loads) and answered == active == count
+        noop = load("noop")
+        load.close()
+        ok = noop["answered"] == active == count
         more = count - first
-        rows = [("sessions logged in, idle", active), ("failed", failed),
-                ("answered NOOP", answered), ("path", "+".join(sorted(paths))),
+        rows = [("sessions logged in, idle", active), ("failed", int(noop["failed"])),
+                ("answered NOOP", int(noop["answered"])), ("path", "+".join(sorted(paths))),
                 ("logins per second", "%.0f" % (more / login_s)),
                 ("router CPU per login", "%.2f ms" % (1000 * login_cpu / more)),
                 ("router memory per session", "%.2f KiB" % ((after - before) / more)),
                 ("router CPU while idle, 2 s", "%.2f s" % idle_cpu),
-                ("NOOP on all of them", "%.2f s" % noop_s)]
+                ("NOOP on all of them", "%.2f s" % noop["seconds"])]
         for name, value in rows:
             print("%-28s %s" % (name, value))
     finally:
-        for process in (*loads, node):
-            if process:
-                process.kill()
-                process.wait()
+        if load and not ok:
+            load.kill()
+        if node:
+            node.kill()
+            node.wait()
         if router:
             router.stop()
         space.close()

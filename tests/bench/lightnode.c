@@ -1,153 +1,242 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A light IMAP node for load tests: implicit TLS with a certificate of its own, thousands of
- * connections on one epoll loop, with the tls/ and net/ of the router below. Prints its port. Beside
- * what any IMAP command gets: "BULK bytes size" sends bytes in writes of size, "PUSH bytes" takes
- * them; both answer at the end. "CHECK bytes size" is BULK with content: every 8 bytes say where in the
- * stream they are.
- * usage: lightnode ADDRESS:PORT CERT KEY | lightnode ADDRESS:PORT plain
+ * A light mail node for load tests: thousands of connections on one epoll loop, with the net/ and
+ * tls/ of the router below. It accepts every login and holds no mail: message N of any mailbox has N
+ * bytes. Prints its port. IMAP, beside what clients need (UID FETCH, IDLE, NOOP, any other gets OK):
+ *     BULK bytes size   sends bytes in writes of size        CHECK: with content that says where in
+ *     PUSH bytes        takes them                           the stream it is
+ *     NOTIFY count rate sends count notifications, rate a second, to those that idle, in turn; each
+ *                       names the time, CLOCK_MONOTONIC in ns, as HIGHESTMODSEQ
+ * All answer at the end. Where TLS is on, a connection may also be plain, and is then not greeted.
+ * usage: lightnode ADDRESS:PORT imap|submission plain | CERT KEY [tickets=0]
  */
-#include "base/buf.h"
-#include "loop/loop.h"
+#include "lightnode.h"
 #include "net/sock.h"
-#include "tls/tls.h"
 
 #include <errno.h>
-#include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-struct conn {
-	struct stream stream;
-	struct loop_watch watch;
-	struct buf in;
-	bool ready;
-	uint64_t bulk_sent, bulk_left, push_left;
-	size_t bulk_size;
-	bool numbered;
-};
+#define TLS_HANDSHAKE_BYTE 22
 
-static struct loop loop;
+struct loop node_loop;
+bool node_submission;
 static struct loop_watch listen_watch;
-static struct tls_server *server;
+static SSL_CTX *tls_ctx;
 static int listener;
 
-static void conn_close(struct conn *conn)
+void conn_close(struct conn *conn)
 {
+	idle_leave(conn);
+	notify_free(conn);
 	loop_watch_del(&conn->watch);
 	stream_close(&conn->stream);
-	buf_fini(&conn->in);
+	buf_fini(&conn->part);
 	free(conn);
 }
 
-/* Small answers on an idle connection fit the socket's buffer; one that does not ends it. */
-static bool say(struct conn *conn, const char *text)
+bool conn_say(struct conn *conn, const char *text)
 {
 	size_t len = strlen(text);
 
 	return stream_write(&conn->stream, text, len) == (ssize_t)len;
 }
 
-static bool send_bulk(struct conn *conn)
+bool conn_sayf(struct conn *conn, const char *format, ...)
 {
-	static char block[262144 + 16];
+	char text[512];
+	va_list args;
 
-	while (conn->bulk_left) {
-		size_t want = MIN((uint64_t)conn->bulk_size, conn->bulk_left);
-		size_t skip = conn->numbered ? conn->bulk_sent % 8 : 0;
-		ssize_t n;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	return conn_say(conn, text);
+}
 
-		for (size_t i = 0; conn->numbered && i < want + 8; i += 8)
-			memcpy(block + i, &(uint64_t){ conn->bulk_sent - skip + i }, 8);
-		n = stream_write(&conn->stream, block + skip, want);
+/* ---- long answers ---- */
+
+/* The bytes of one part, which begins at `start` of the answer, that fall into [at, at + room). */
+static size_t copy_part(char *to, size_t room, uint64_t at, uint64_t start, const char *part)
+{
+	size_t len = strlen(part), skip = (size_t)(at - start), n;
+
+	if (at < start || skip >= len)
+		return 0;
+	n = MIN(room, len - skip);
+	memcpy(to, part + skip, n);
+	return n;
+}
+
+static void fill_body(char *to, size_t len, uint64_t at, bool numbered)
+{
+	if (!numbered)
+		memset(to, 'x', len);
+	for (size_t n; numbered && len; to += n, at += n, len -= n) {
+		uint64_t word = at & ~(uint64_t)7;
+
+		n = MIN(8 - (size_t)(at & 7), len);
+		memcpy(to, (const char *)&word + (at & 7), n);
+	}
+}
+
+/* Puts what comes next into `to`, always the same for the same a->sent: after a write that would
+ * have blocked it is made again. Returns how much. */
+static size_t compose(const struct answer *a, char *to, size_t room)
+{
+	uint64_t head = strlen(a->head), at = a->sent;
+	size_t len = copy_part(to, room, at, 0, a->head), n;
+
+	at += len;
+	if (at >= head && at < head + a->body) {
+		n = (size_t)MIN((uint64_t)(room - len), head + a->body - at);
+		fill_body(to + len, n, at - head, a->numbered);
+		len += n;
+		at += n;
+	}
+	return len + copy_part(to + len, room - len, at, head + a->body, a->tail);
+}
+
+/* The next bytes to write, in *ret_data. A body is made once. */
+static size_t next_bytes(const struct answer *a, const char **ret_data)
+{
+	static char block[PEER_SCRATCH], body[PEER_SCRATCH];
+	uint64_t head = strlen(a->head);
+
+	if (!body[0])
+		memset(body, 'x', sizeof(body));
+	*ret_data = body;
+	if (!a->numbered && a->sent >= head && a->sent + a->write_size <= head + a->body)
+		return a->write_size;
+	*ret_data = block;
+	return compose(a, block, a->write_size);
+}
+
+static bool send_answer(struct conn *conn)
+{
+	struct answer *a = &conn->answer;
+	uint64_t total = strlen(a->head) + a->body + strlen(a->tail);
+
+	while (a->sent < total) {
+		const char *data;
+		size_t len = next_bytes(a, &data);
+		ssize_t n = stream_write(&conn->stream, data, len);
 
 		if (n == -EAGAIN)
 			return loop_watch_set(&conn->watch, EPOLLOUT) == 0;
 		if (n < 0)
 			return false;
-		conn->bulk_left -= (uint64_t)n;
-		conn->bulk_sent += (uint64_t)n;
+		a->sent += (uint64_t)n;
 	}
-	conn->bulk_size = 0;
-	return loop_watch_set(&conn->watch, EPOLLIN) == 0 && say(conn, "b OK BULK\r\n");
+	conn->answering = false;
+	return loop_watch_set(&conn->watch, EPOLLIN) == 0;
 }
 
-static bool answer(struct conn *conn, const char *line)
+bool conn_send_answer(struct conn *conn)
 {
-	char tag[64], command[32] = "", reply[256];
-	unsigned long bytes = 0, size = 0;
-
-	if (sscanf(line, "%63s %31s %lu %lu", tag, command, &bytes, &size) < 1)
-		return false;
-	if (strcmp(command, "BULK") == 0 || strcmp(command, "CHECK") == 0) {
-		conn->numbered = command[0] == 'C';
-		conn->bulk_sent = 0;
-		conn->bulk_left = bytes;
-		conn->bulk_size = size;
-		return size > 0 && size <= 262144 && send_bulk(conn);
-	}
-	if (strcmp(command, "PUSH") == 0) {
-		conn->push_left = bytes;
-		return true;
-	}
-	snprintf(reply, sizeof(reply), "%s OK %s done\r\n", tag, command);
-	return say(conn, reply);
+	conn->answering = true;
+	conn->answer.sent = 0;
+	return send_answer(conn);
 }
 
-static bool take_lines(struct conn *conn)
-{
-	for (;;) {
-		struct view v = buf_view(&conn->in);
-		uint64_t pushed = MIN(conn->push_left, (uint64_t)v.len);
-		const char *newline;
+/* ---- input ---- */
 
-		if (pushed) {
-			conn->push_left -= pushed;
-			buf_consume(&conn->in, pushed);
-			if (!conn->push_left && !say(conn, "b OK PUSH\r\n"))
+static bool take_push(struct conn *conn, struct view *data)
+{
+	uint64_t n = MIN(conn->push_left, (uint64_t)data->len);
+
+	conn->push_left -= n;
+	*data = view_skip(*data, n);
+	return conn->push_left || conn_say(conn, "b OK PUSH\r\n");
+}
+
+static bool take_data(struct conn *conn, struct view *data)
+{
+	const char *line;
+
+	while (data->len) {
+		size_t literal = (size_t)MIN(conn->swallow, (uint64_t)data->len);
+
+		conn->swallow -= literal;
+		*data = view_skip(*data, literal);
+		if (conn->push_left) {
+			if (!take_push(conn, data))
 				return false;
 			continue;
 		}
-		newline = v.len ? memchr(v.data, '\n', v.len) : NULL;
-		char line[1024];
-
-		if (!newline)
+		if (!peer_take_line(data, &line))
 			break;
-		snprintf(line, sizeof(line), "%.*s", (int)(newline - v.data), v.data);
-		buf_consume(&conn->in, (size_t)(newline - v.data) + 1);
-		if (!answer(conn, line))
+		if (conn->answering ||
+			!talk_line(conn, line)) /* no commands behind a long answer */
 			return false;
 	}
-	if (!conn->in.len)
-		buf_fini(&conn->in);
-	return true;
+	return peer_keep(&conn->part, *data) == 0;
 }
 
+/* 0: TLS is on the stream. 1: the client does not begin a handshake, and stays plain. */
+static int begin_tls(struct conn *conn)
+{
+	unsigned char first;
+	ssize_t n = recv(conn->stream.fd, &first, 1, MSG_PEEK);
+	SSL *ssl;
+
+	if (n <= 0)
+		return n < 0 ? -errno : -ENODATA;
+	if (first != TLS_HANDSHAKE_BYTE)
+		return 1;
+	ssl = SSL_new(tls_ctx);
+	if (!ssl)
+		return -ENOMEM;
+	SSL_set_accept_state(ssl);
+	return peer_tls_attach(&conn->stream, ssl);
+}
+
+/* 0 ready, -EAGAIN not yet, or another error. */
+static int become_ready(struct conn *conn)
+{
+	int r = 0;
+
+	if (tls_ctx && !stream_is_tls(&conn->stream)) {
+		r = begin_tls(conn);
+		conn->ready = r > 0;
+		if (r != 0)
+			return MIN(r, 0);
+	}
+	r = tls_ctx ? tls_stream_handshake(&conn->stream) : 0;
+	if (r == -EAGAIN && loop_watch_set(&conn->watch, conn->stream.want) < 0)
+		return -EBADF;
+	if (r < 0)
+		return r;
+	conn->ready = true;
+	return loop_watch_set(&conn->watch, EPOLLIN) == 0 && talk_greet(conn) ? 0 : -EPIPE;
+}
+
+/* False: the connection is over. */
 static bool progress(struct conn *conn)
 {
-	static char data[65536];
-	ssize_t n;
-	int r;
+	struct view data;
+	bool more = true;
 
 	if (!conn->ready) {
-		r = server ? tls_stream_handshake(&conn->stream) : 0;
-		if (r == -EAGAIN)
-			return loop_watch_set(&conn->watch, conn->stream.want) == 0;
-		if (r < 0 || loop_watch_set(&conn->watch, EPOLLIN) < 0)
-			return false;
-		conn->ready = true;
-		if (!say(conn, "* OK [CAPABILITY IMAP4rev1 SASL-IR] light\r\n"))
-			return false;
+		int r = become_ready(conn);
+
+		if (r < 0)
+			return r == -EAGAIN;
 	}
-	if (conn->bulk_size)
-		return send_bulk(conn);
-	while ((n = stream_read(&conn->stream, data, sizeof(data))) > 0) {
-		if (buf_append(&conn->in, data, (size_t)n) < 0 || !take_lines(conn))
+	if (conn->answering && !send_answer(conn))
+		return false;
+	while (more && !conn->answering) {
+		ssize_t n = peer_read(&conn->stream, &conn->part, &data, &more);
+
+		if (n <= 0)
+			return n == -EAGAIN;
+		if (!take_data(conn, &data))
 			return false;
+		more = more || conn->push_left;
 	}
-	return n == -EAGAIN;
+	return true;
 }
 
 static void on_conn(struct loop_watch *watch, uint32_t events)
@@ -173,44 +262,52 @@ static void on_accept(struct loop_watch *watch, uint32_t events)
 			close(fd);
 			continue;
 		}
+		sock_tune(fd);
 		stream_init_plain(&conn->stream, fd);
-		buf_init(&conn->in, 2 * 65536, false);
-		if (loop_watch_add(&loop, &conn->watch, fd, EPOLLIN, on_conn) < 0 ||
-			(server && tls_stream_accept(&conn->stream, server, NULL) < 0) ||
-			(!server && !progress(conn)))
+		buf_init(&conn->part, PEER_LINE_MAX, false);
+		if (loop_watch_add(&node_loop, &conn->watch, fd, EPOLLIN, on_conn) < 0 ||
+			!progress(conn))
 			conn_close(conn);
 	}
 }
 
+/* ---- start ---- */
+
+static bool start_tls(const char *cert, const char *key, size_t tickets)
+{
+	static const unsigned char context[] = "light";
+
+	tls_ctx = peer_tls_context(TLS_server_method());
+	return tls_ctx && SSL_CTX_use_certificate_chain_file(tls_ctx, cert) == 1 &&
+		SSL_CTX_use_PrivateKey_file(tls_ctx, key, SSL_FILETYPE_PEM) == 1 &&
+		SSL_CTX_set_session_id_context(tls_ctx, context, sizeof(context) - 1) == 1 &&
+		SSL_CTX_set_num_tickets(tls_ctx, tickets) == 1;
+}
+
 int main(int argc, char **argv)
 {
-	struct tls_policy policy = { 0 };
-	struct tls_cert_params cert = { .name = "light", .is_default = true };
-	char error[TLS_ERROR_SIZE];
+	bool plain = argc == 4 && strcmp(argv[3], "plain") == 0;
+	bool no_tickets = argc == 6 && strcmp(argv[5], "tickets=0") == 0;
 	struct addr addr;
 
-	bool plain = argc == 3 && strcmp(argv[2], "plain") == 0;
-	struct rlimit files;
-
-	if ((argc != 4 && !plain) || addr_parse(view_str(argv[1]), &addr) < 0) {
-		fprintf(stderr, "usage: lightnode ADDRESS:PORT CERT KEY|plain\n");
+	if ((argc != 5 && !plain && !no_tickets) || addr_parse(view_str(argv[1]), &addr) < 0 ||
+		(strcmp(argv[2], "imap") != 0 && strcmp(argv[2], "submission") != 0)) {
+		fprintf(stderr,
+			"usage: lightnode ADDRESS:PORT imap|submission plain\n"
+			"       lightnode ADDRESS:PORT imap|submission CERT KEY [tickets=0]\n");
 		return 2;
 	}
-	cert.cert_path = argv[2];
-	cert.key_path = plain ? NULL : argv[3];
-	getrlimit(RLIMIT_NOFILE, &files);
-	files.rlim_cur = files.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &files);
-	signal(SIGPIPE, SIG_IGN);
+	node_submission = strcmp(argv[2], "submission") == 0;
+	peer_process_init();
 	listener = sock_listen(&addr, false, 4096);
-	if (listener < 0 || sock_local(listener, &addr) < 0 || tls_process_init() < 0 ||
-		(!plain && tls_server_new(&cert, 1, &policy, &server, error) < 0) ||
-		loop_init(&loop) < 0 ||
-		loop_watch_add(&loop, &listen_watch, listener, EPOLLIN, on_accept) < 0) {
+	if (listener < 0 || sock_local(listener, &addr) < 0 ||
+		(!plain && !start_tls(argv[3], argv[4], no_tickets ? 0 : 1)) ||
+		loop_init(&node_loop) < 0 ||
+		loop_watch_add(&node_loop, &listen_watch, listener, EPOLLIN, on_accept) < 0) {
 		fprintf(stderr, "lightnode: cannot start\n");
 		return 1;
 	}
 	printf("%u\n", addr_port(&addr));
 	fflush(stdout);
-	return loop_run(&loop) < 0;
+	return loop_run(&node_loop) < 0;
 }

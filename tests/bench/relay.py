@@ -67,23 +67,6 @@ class Peer:
         self.figures = {}
 
 
-class Load:
-    def __init__(self, network, address):
-        self.process = subprocess.Popen(
-            network.within("c") + [harness.BUILD + "/bench/relayload", address, "plain"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout.readline() == "ready\n"
-
-    def __call__(self, command):
-        self.process.stdin.write(command + "\n")
-        self.process.stdin.flush()
-        return list(map(float, self.process.stdout.readline().split()))
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait(30)
-
-
 def homing(space, network, node_port, mode):
     destination = harness.destination_toml("node1", NODE, node_port, "plain", None, "none")
     router = harness.Router(
@@ -123,8 +106,8 @@ def listening(network, address):
 
 
 def measure(network, peer, gigabytes):
-    load = Load(network, peer.address)
-    try:
+    with harness.Load(peer.address, "imap", "plain", within=network.within("c")) as load:
+        load("open 1 1")
         load("ping 2000")
         for name, command, scale in (
                 ("ping", "ping %d" % PINGS, 1),
@@ -135,13 +118,11 @@ def measure(network, peer, gigabytes):
             machine, own = machine_cpu_s() - machine, cpu_s(peer.pid) - own
             figures = {"machine_cpu": machine / scale, "own_cpu": own / scale}
             if name == "ping":
-                figures.update(p50=result[0], p99=result[1])
+                figures.update(p50=result["p50_us"], p99=result["p99_us"])
             else:
-                figures["gbps"] = gigabytes / result[1]
+                figures["gbps"] = gigabytes / result["seconds"]
             for key, value in figures.items():
                 peer.figures.setdefault((name, key), []).append(value)
-    finally:
-        load.close()
 
 
 ROWS = [("ping", "p50", "round trip p50, us"), ("ping", "p99", "round trip p99, us"),
@@ -172,7 +153,7 @@ def main():
     network, spaces, closing = Network(), [], []
     try:
         node = subprocess.Popen(
-            network.within("n") + [harness.BUILD + "/bench/lightnode", NODE + ":0", "plain"],
+            network.within("n") + [harness.BUILD + "/bench/lightnode", NODE + ":0", "imap", "plain"],
             stdout=subprocess.PIPE, text=True)
         closing.append(lambda: (node.kill(), node.wait()))
         port = int(node.stdout.readline())

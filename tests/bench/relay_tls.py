@@ -31,40 +31,33 @@ def run(mode, figures):
     node = router = load = None
     try:
         cert, key, pin = space.certificate("node1", ["node1.test"])
-        node = subprocess.Popen([harness.BUILD + "/bench/lightnode", "127.0.0.1:0", cert, key],
-                                stdout=subprocess.PIPE, text=True)
+        node = subprocess.Popen([harness.BUILD + "/bench/lightnode", "127.0.0.1:0", "imap", cert,
+                                 key], stdout=subprocess.PIPE, text=True)
         port = int(node.stdout.readline())
         router = harness.Router(space, [harness.destination_toml(
             "node1", "127.0.0.1", port, "implicit", pin, "none")], "node1", server="threads = 1",
             extra="[splice]\nmode = \"%s\"\n" % mode).start()
-        load = subprocess.Popen([harness.BUILD + "/bench/relayload", "127.0.0.1:%d" %
-                                 router.ports["imap"], "tls"], stdin=subprocess.PIPE,
-                                stdout=subprocess.PIPE, text=True)
-
-        def command(text):
-            load.stdin.write(text + "\n")
-            load.stdin.flush()
-            return list(map(float, load.stdout.readline().split()))
-
-        assert load.stdout.readline() == "ready\n"
-        router.wait_path(mode, "load@example.com")
-        command("ping 100")
+        load = harness.Load("127.0.0.1:%d" % router.ports["imap"], "imap", "tls")
+        load("open 1 1")
+        router.wait_path(mode, "user0@example.com")
+        load("ping 100")
         for name, text, units in (("bulk", "bulk %d 16384" % BULK, BULK),
                                   ("small", "bulk %d %d" % (SMALL, SMALL_SIZE),
                                    SMALL // SMALL_SIZE), ("ping", "ping %d" % PINGS, PINGS)):
             before = spent_ns(router.process.pid)
-            result = command(text)
+            result = load(text)
             figures.setdefault((name, "own"), []).append(
                 (spent_ns(router.process.pid) - before) / units)
-            figures.setdefault((name, "all"), []).append(result[-1] * 1e9 / units)
-        load.stdin.close()
+            figures.setdefault((name, "all"), []).append(result["seconds"] * 1e9 / units)
+        load.kill()
         line = router.wait_sessions(1)[0]
         assert (line["path_up"], line["path_down"]) == (mode, mode), line
     finally:
-        for process in (load, node):
-            if process:
-                process.kill()
-                process.wait()
+        if load:
+            load.kill()
+        if node:
+            node.kill()
+            node.wait()
         if router:
             router.stop()
         space.close()

@@ -154,17 +154,11 @@ def test_more_than_4_gib(make, path):
     size = (4 << 30) + 12345678
     with harness.light_node() as (destination, default):
         router = plain_router(make, [destination], default=default, splice='mode = "%s"\n' % path)
-        with subprocess.Popen([harness.BUILD + "/bench/relayload",
-                               "127.0.0.1:%d" % router.ports["imap"], "plain"], text=True,
-                              stdin=subprocess.PIPE, stdout=subprocess.PIPE) as load:
-            assert load.stdout.readline() == "ready\n"
-            router.wait_path(path, "load@example.com")
-            load.stdin.write("check %d 65536\npush %d 65536\n" % (size, size))
-            load.stdin.flush()
-            for _ in range(2):
-                assert load.stdout.readline().split()[0] == str(size)
-            load.stdin.close()
-            assert load.wait(30) == 0
+        with harness.Load("127.0.0.1:%d" % router.ports["imap"], "imap", "plain") as load:
+            load("open 1 1")
+            router.wait_path(path, "user0@example.com")
+            for command in ("check", "push"):
+                assert load("%s %d 65536" % (command, size))["bytes"] == size
     session = last_session(router)
     assert (session["path_up"], session["path_down"]) == (path, path)
     assert int(session["bytes_down"]) == size + len("b OK BULK\r\nb OK PUSH\r\n")
@@ -441,21 +435,17 @@ def test_9000_sessions_at_once(make):
     """Plain legs, each session its own account; all of them answer, in turn and together."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    load = harness.BUILD + "/bench/idleload"
     with contextlib.ExitStack() as stack:
         stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         destination, default = stack.enter_context(harness.light_node())
         router = plain_router(make, [destination], default=default,
                               listeners={"imap": ("plain", "max_connections = 20000")})
-        with subprocess.Popen([load, "127.0.0.1:%d" % router.ports["imap"], "9000", "plain"],
-                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as clients:
-            assert clients.stdout.readline().split()[1] == "9000"
+        with harness.Load("127.0.0.1:%d" % router.ports["imap"], "imap", "plain") as load:
+            assert load("open 9000 64")["open"] == 9000
             wait_until(lambda: router.stats()["paths"]["sockmap"]["active"] == 18000)
             listed = router.sessions(limit=10000)
             assert listed["total"] == listed["shown"] == 9000
-            clients.stdin.write("go\n")
-            clients.stdin.flush()
-            assert clients.stdout.readline().split()[1] == "9000"
+            assert load("noop")["answered"] == 9000
         router.wait_idle()
         paths = router.stats()["paths"]
         assert paths["sockmap"]["active"] == 0 and set(paths) == {"sockmap"}
