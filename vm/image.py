@@ -13,7 +13,7 @@ import kernels
 
 ROOT = kernels.ROOT
 PROGRAMS = ["/usr/bin/openssl", "/usr/sbin/bpftool", "/usr/bin/gnutls-cli", "/usr/bin/gnutls-serv",
-            "/usr/bin/tstclnt"]
+            "/usr/bin/tstclnt", "/usr/sbin/haproxy"]
 # Libraries that programs load by name: those of NSS.
 LOADED = ["/usr/lib/*/libsoftokn3.so", "/usr/lib/*/libfreebl*.so", "/usr/lib/*/nss/*.so"]
 PYTHON = "/usr/bin/python3"
