@@ -11,7 +11,7 @@
 
 /* An answer that may be long, sent as the socket takes it. */
 struct answer {
-	char head[80], tail[80];
+	char head[96], tail[64];
 	uint64_t body; /* bytes between head and tail */
 	uint64_t sent; /* of all three */
 	uint32_t write_size;

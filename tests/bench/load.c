@@ -14,9 +14,13 @@
  *     check BYTES SIZE     the same with content that says where it belongs; every byte is compared
  *     push BYTES SIZE      the other way
  *     fetch MESSAGES BYTES SESSIONS        messages of BYTES, SESSIONS of them at once
+ *     notify COUNT RATE    all sessions IDLE; the node sends COUNT notifications, RATE a second
+ *     mixed SECONDS CHATTY_RATE BULK_RATE  95 % idle and now and then notified, 4 % chatty, 1 %
+ *                          fetch messages of 64 KiB
  *     quit
  *
- * ping, noop, logins, open and close work with any server; the others need the light node.
+ * ping, noop, logins, open and close work with any server; the others need the light node, notify
+ * and mixed also its address (node=).
  * usage: load ADDRESS:PORT imap|submission plain|tls [node=ADDRESS:PORT] [accounts=N]
  *        [domain=NAME] [source=ADDRESS]
  * Session K logs in as user(K modulo N)@NAME with the password "secret", K counting all logins.
@@ -119,7 +123,9 @@ static uint64_t number(const char *text)
 
 static void log_in(struct logins *logins)
 {
-	struct logins fill = { .count = logins->at_once * 2, .at_once = logins->at_once };
+	struct logins fill = {
+		.count = logins->at_once * 2, .at_once = logins->at_once, .keep_tickets = true
+	};
 
 	if (!logins->at_once)
 		load_die("nothing at once");
@@ -135,7 +141,7 @@ static struct logins parse_logins(char **args)
 {
 	struct logins logins = { .count = number(args[0]), .at_once = number(args[1]) };
 
-	logins.resume = args[2] && strcmp(args[2], "resumed") == 0;
+	logins.resume = logins.keep_tickets = args[2] && strcmp(args[2], "resumed") == 0;
 	if (args[2] && !logins.resume && strcmp(args[2], "full") != 0)
 		load_die("full or resumed");
 	return logins;
@@ -205,6 +211,16 @@ static void run_fetch(char **args)
 	work_fetch(number(args[0]), number(args[1]), number(args[2]));
 }
 
+static void run_notify(char **args)
+{
+	crowd_notify(number(args[0]), number(args[1]));
+}
+
+static void run_mixed(char **args)
+{
+	crowd_mixed(number(args[0]), number(args[1]), number(args[2]));
+}
+
 static const struct command {
 	const char *name;
 	void (*run)(char **args);
@@ -220,6 +236,8 @@ static const struct command {
 	{ "check", run_check, 2, 2, true, true },
 	{ "push", run_push, 2, 2, true, true },
 	{ "fetch", run_fetch, 3, 3, true, true },
+	{ "notify", run_notify, 2, 2, true, true },
+	{ "mixed", run_mixed, 3, 3, true, true },
 
 };
 

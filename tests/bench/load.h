@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The load generator: what its files share. load.c reads commands, load_session.c logs sessions in
- * and out and owns them, load_work.c does things with those that are open.
+ * and out and owns them, load_work.c and load_crowd.c do things with those that are open.
  */
 #ifndef BENCH_LOAD_H
 #define BENCH_LOAD_H
@@ -75,6 +75,7 @@ struct logins {
 	uint64_t count, at_once;
 	bool stay;   /* the sessions stay open; else they log out */
 	bool resume; /* offer a ticket if there is one */
+	bool keep_tickets;
 	/* results */
 	uint64_t done, failed, resumed, seconds_ns;
 	struct samples took;
@@ -109,5 +110,10 @@ void work_fetch(uint64_t messages, uint64_t bytes, uint64_t sessions);
 bool work_fetch_start(struct session *session, uint64_t bytes);
 /* 1 the end of a message of `bytes`, 0 a line before it, -1 another answer. */
 int work_fetch_answer(struct session *session, const char *line, uint64_t bytes);
+
+/* ---- load_crowd.c: many sessions together, as people have them ---- */
+
+void crowd_notify(uint64_t count, uint64_t rate);
+void crowd_mixed(uint64_t seconds, uint64_t chatty_rate, uint64_t bulk_rate);
 
 #endif

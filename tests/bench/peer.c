@@ -3,9 +3,12 @@
 #include "peer.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <time.h>
+
+#define KEEP_BYTES (1 << 30)
 
 static char scratch[PEER_LINE_MAX + PEER_SCRATCH];
 
@@ -25,6 +28,8 @@ void peer_process_init(void)
 	files.rlim_cur = files.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &files);
 	signal(SIGPIPE, SIG_IGN);
+	/* What a connection gives back is for the next one, not for the system. */
+	mallopt(M_TRIM_THRESHOLD, KEEP_BYTES);
 }
 
 SSL_CTX *peer_tls_context(const SSL_METHOD *method)
@@ -34,6 +39,7 @@ SSL_CTX *peer_tls_context(const SSL_METHOD *method)
 	if (!ctx)
 		return NULL;
 	tls_context_common(ctx);
+	SSL_CTX_set_keylog_callback(ctx, NULL); /* only kernel TLS needs the secrets */
 	if (SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) != 1 ||
 		SSL_CTX_set_ciphersuites(ctx, "TLS_AES_128_GCM_SHA256") != 1 ||
 		SSL_CTX_set1_groups_list(ctx, "X25519") != 1) {

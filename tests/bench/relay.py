@@ -153,7 +153,8 @@ def main():
     network, spaces, closing = Network(), [], []
     try:
         node = subprocess.Popen(
-            network.within("n") + [harness.BUILD + "/bench/lightnode", NODE + ":0", "imap", "plain"],
+            network.within("n") + [harness.BUILD + "/bench/lightnode", NODE + ":0", "imap",
+                                   "plain"],
             stdout=subprocess.PIPE, text=True)
         closing.append(lambda: (node.kill(), node.wait()))
         port = int(node.stdout.readline())
