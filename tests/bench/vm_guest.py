@@ -18,18 +18,16 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 import harness  # noqa: E402
 import vm_peers  # noqa: E402
-from idle import memory_kib  # noqa: E402
 
 BULK, RECORD, SMALL, SMALL_RECORD = 8 << 20, 16384, 1500000, 300
-LOGINS, PINGS, NOTIFICATIONS, NOTIFIED = 30, 1000, 500, 20
-ACCOUNTS = 5
+LOGINS, ACCOUNTS, PINGS, NOTIFICATIONS, NOTIFIED = 20, 5, 1000, 500, 20
+ALL = "logins %d %d %%s" % (LOGINS, LOGINS)
 # Which of a peer's ports, what is done first and not counted, what is measured, in how many units.
 WORK = {
-    "login_full": ("imap", "logins 5 1 full", "logins %d 1 full" % LOGINS, LOGINS),
-    # Each of the first leaves the client two tickets, which it uses once.
-    "login_resumed": ("imap", "logins %d 1 full" % (LOGINS // 2 + 5),
-                      "logins %d 1 resumed" % LOGINS, LOGINS),
-    "login_submission": ("submission", "logins 5 1 full", "logins %d 1 full" % LOGINS, LOGINS),
+    "login_full": ("imap", ALL % "full", ALL % "full", LOGINS),
+    # Uncounted: 2 * LOGINS full logins, which leave the client as many tickets.
+    "login_resumed": ("imap", "logins 1 %d resumed" % LOGINS, ALL % "resumed", LOGINS),
+    "login_submission": ("submission", ALL % "full", ALL % "full", LOGINS),
     "byte_tls": ("imap", "bulk 1000000 %d" % RECORD, "bulk %d %d" % (BULK, RECORD), BULK),
     "byte_plain": ("imap_plain", "bulk 1000000 %d" % RECORD, "bulk %d %d" % (BULK, RECORD), BULK),
     "record": ("imap", "bulk 30000 %d" % SMALL_RECORD, "bulk %d %d" % (SMALL, SMALL_RECORD),
@@ -97,6 +95,12 @@ def work(peer, name, nodes):
     return own / units, machine / units
 
 
+def user_kib(pid):
+    """Private memory: what this process alone has."""
+    with open("/proc/%d/smaps_rollup" % pid, encoding="ascii") as f:
+        return sum(map(int, re.findall(r"^Private_(?:Clean|Dirty): +(\d+)", f.read(), re.M)))
+
+
 def kernel_kib():
     """What the kernel holds for sessions: its objects, page tables, and the pages of sockets."""
     with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as f:
@@ -118,7 +122,7 @@ def hold(port, pid, nodes, sessions, settle):
         load("open %d 8 full" % count)
         settle("imap", count + (sessions // 8 if figures else 0))
         time.sleep(10)
-        figures.append((memory_kib(pid) if pid else 0, kernel_kib()))
+        figures.append((user_kib(pid) if pid else 0, kernel_kib()))
     load.close()
     time.sleep(10)
     return [(after - before) / sessions for before, after in zip(*figures)]

@@ -59,8 +59,9 @@ same sessions take without a router between client and node.
   resumed but the first. Homing has one worker and an SQLite mapping with its cache; HAProxy has one
   thread, mode tcp, TLS on both legs, and knows neither account nor mail protocol. Homing writes its log
   line for each session; HAProxy logs nothing.
-- Logins are one after the other, with LOGOUT or QUIT and the end of the session. %(rounds)d rounds, the
-  routers take turns; medians, with the least and the most where they differ by more than 1 %%.
+- Twenty logins at once, with LOGOUT or QUIT and the end of the session, of accounts that the router has
+  seen before. %(rounds)d rounds, the routers take turns; medians, with the least and the most where they
+  differ by more than 1 %%.
 - Random numbers come from a seed, the clock begins at a fixed date, addresses are not randomised: two
   runs of the same programs give the same figures to the last digit. A change of the programs moves them a
   little without a reason of its own; `vm/bench.py --kernel NAME --seed 2` shows how much that is.

@@ -10,7 +10,8 @@ isync golang-github-burntsushi-toml-dev procps passwd libelf-dev zlib1g-dev util
 qemu-system-x86 busybox-static kmod xz-utils gnutls-bin libnss3-tools iproute2
 libpq-dev libhiredis-dev postgresql redis-server prometheus tmux nginx python3-aiohttp
 python3-websockets postfix dovecot-pop3d dovecot-managesieved dovecot-submissiond dovecot-lmtpd dovecot-sieve
-swaks libnet-ssleay-perl msmtp mpop fetchmail getmail6 offlineimap3 neomutt sieve-connect"
+swaks libnet-ssleay-perl msmtp mpop fetchmail getmail6 offlineimap3 neomutt sieve-connect
+haproxy"
 
 missing=""
 for package in $packages; do
