@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""`make vm-bench`: boots one kernel with a clock that counts instructions, runs tests/bench/vm_guest.py in
-it, compares Homing's figures with tests/bench/vm-baseline.json and writes docs/benchmarks-vm.md. Exit
-code 1: the work failed, or a figure is more than 5 % worse than the baseline's, compared only when
-kernel, OpenSSL, compilers and emulator are those of the baseline."""
+"""`make vm-bench`: boots one kernel with a clock that counts instructions, runs
+tests/bench/vm_guest.py in it, compares Homing's figures with tests/bench/vm-baseline.json and
+writes docs/benchmarks-vm.md. Exit code 1: the work failed, or a figure is more than 5 % worse
+than the baseline's, compared only when kernel, OpenSSL, compilers and emulator are those of the
+baseline."""
 
 import argparse
 import json
@@ -75,7 +76,8 @@ def main():
     parser.add_argument("--kernel", required=True)
     parser.add_argument("--cc", default="gcc")
     parser.add_argument("--clang", default="clang")
-    parser.add_argument("--quick", action="store_true", help="one round, Homing only; writes nothing")
+    parser.add_argument("--quick", action="store_true",
+                        help="one round, Homing only; writes nothing")
     parser.add_argument("--baseline", choices=["check", "write"], default="check")
     parser.add_argument("--seed", type=int, default=1, help="of all random numbers in the guest")
     options = parser.parse_args()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is a run of `make vm-bench` worse than the baseline? Figures count instructions or memory, so less is
-better, and they depend on nothing but the programs and the versions of what they are built with."""
+"""Is a run of `make vm-bench` worse than the baseline? Figures count instructions or memory, so
+less is better, and they depend on nothing but the programs and the versions of what they are built
+with."""
 
 LIMIT = 1.05
 OURS = ("ktls", "copy")
@@ -22,7 +23,8 @@ def figures(result):
 def differences(versions, baseline):
     """Why the two cannot be compared, one text each."""
     return ["%s is %s, the baseline's %s" % (name, versions.get(name), wanted)
-            for name, wanted in baseline.items() if name != "HAProxy" and versions.get(name) != wanted]
+            for name, wanted in baseline.items()
+            if name != "HAProxy" and versions.get(name) != wanted]
 
 
 def worse(found, baseline):

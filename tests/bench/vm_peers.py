@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who does the work in the virtual machine of `make vm-bench`: light nodes, and before them Homing on
-either data path and HAProxy, with TLS 1.3 towards the client. Each peer has three ports: imap and
-submission with TLS towards the node as well, imap_plain without."""
+"""Who does the work in the virtual machine of `make vm-bench`: light nodes, and before them Homing
+on either data path and HAProxy, with TLS 1.3 towards the client. Each peer has three ports: imap
+and submission with TLS towards the node as well, imap_plain without."""
 
 import contextlib
 import os
@@ -11,7 +11,8 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 import harness  # noqa: E402
 
-SESSIONS = 4000
+# The limit of each router: more than are ever held.
+SESSIONS = 500
 HAPROXY = """
 global
   nbthread 1
@@ -40,8 +41,9 @@ class Nodes:
         for name, arguments in (("imap", ["imap", self.cert, self.key]),
                                 ("submission", ["submission", self.cert, self.key]),
                                 ("imap_plain", ["imap", "plain"])):
-            process = subprocess.Popen([harness.BUILD + "/bench/lightnode", "127.0.0.1:0", *arguments],
-                                       stdout=subprocess.PIPE, text=True)
+            process = subprocess.Popen(
+                [harness.BUILD + "/bench/lightnode", "127.0.0.1:0", *arguments],
+                stdout=subprocess.PIPE, text=True)
             self.processes.append(process)
             self.ports[name] = int(process.stdout.readline())
 
@@ -58,7 +60,8 @@ class Homing:
         self.mode, self.spaces, self.routers = mode, [], []
         self._start(harness.destination_toml(
             "node1", "127.0.0.1", None, {"imap": "implicit", "submission": "implicit"}, nodes.pin,
-            "none", "", {p: nodes.ports[p] for p in ("imap", "submission")}), ("imap", "submission"))
+            "none", "", {p: nodes.ports[p] for p in ("imap", "submission")}),
+            ("imap", "submission"))
         self._start(harness.destination_toml(
             "node1", "127.0.0.1", nodes.ports["imap_plain"], "plain", None, "none"), ("imap",))
         self.ports = dict(self.routers[0].ports, imap_plain=self.routers[1].ports["imap"])

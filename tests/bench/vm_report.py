@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table that `make vm-bench` prints, and the text of docs/benchmarks-vm.md, made from its result."""
+"""The table that `make vm-bench` prints, and the text of docs/benchmarks-vm.md, made of its
+result."""
 
 NAMES = {"ktls": "Homing, kernel TLS", "copy": "Homing, OpenSSL", "haproxy": "HAProxy"}
 TITLES = {
@@ -14,9 +15,9 @@ TITLES = {
 }
 PAGE = """# Benchmarks that count instructions
 
-`make vm-bench` wrote this page. It measures in a virtual machine, because a count of instructions is
-the same on any machine, however busy, and because a guest can have a kernel with kernel TLS where the
-host's has none. Less is better everywhere.
+`make vm-bench` wrote this page. It measures in a virtual machine, because a count of instructions
+is the same on any machine, however busy, and because a guest can have a kernel with kernel TLS
+where the host's has none. Less is better everywhere.
 
 ## Aims
 
@@ -39,9 +40,9 @@ Client, router, node and kernel together.
 
 ## Memory of an idle session
 
-%(sessions)d IMAP sessions with TLS on both sides, logged in and idle. User memory is what only the
-router's process has. Kernel memory is slab, page tables, stacks and the pages of sockets, less what the
-same sessions take without a router between client and node.
+%(sessions)d IMAP sessions with TLS on both sides, eight of each account, logged in and idle. User
+memory is what only the router's process has. Kernel memory is slab, page tables, stacks and the
+pages of sockets, less what the same sessions take without a router between client and node.
 
 %(memory)s
 
@@ -50,28 +51,30 @@ same sessions take without a router between client and node.
 %(versions)s
 
 - The guest has one CPU and 2 GiB. QEMU emulates it (`-icount shift=0`): each instruction takes a
-  nanosecond of the guest's clock, an instruction of AES or of AVX2 too. It has AES-NI, PCLMUL and AVX2, but
-  no AVX-512. A count says what a program does, not how fast a processor does it: caches, branches
-  and interrupts are not in it.
+  nanosecond of the guest's clock, an instruction of AES or of AVX2 too. It has AES-NI, PCLMUL and
+  AVX2, but no AVX-512. A count says what a program does, not how fast a processor does it: caches
+  and the prediction of branches are not in it.
 - Client, router and node talk over the guest's loopback, so what the kernel does to receive is
   counted where it was sent.
-- TLS 1.3, TLS_AES_128_GCM_SHA256, X25519, P-256 certificates. Towards the node all sessions are
-  resumed but the first. Homing has one worker and an SQLite mapping with its cache; HAProxy has one
-  thread, mode tcp, TLS on both legs, and knows neither account nor mail protocol. Homing writes its log
-  line for each session; HAProxy logs nothing.
-- Twenty logins at once, with LOGOUT or QUIT and the end of the session, of accounts that the router has
-  seen before. %(rounds)d rounds, the routers take turns; medians, with the least and the most where they
-  differ by more than 1 %%.
-- Random numbers come from a seed, the clock begins at a fixed date, addresses are not randomised: two
-  runs of the same programs give the same figures to the last digit. A change of the programs moves them a
-  little without a reason of its own; `vm/bench.py --kernel NAME --seed 2` shows how much that is.
+- TLS 1.3, TLS_AES_128_GCM_SHA256, X25519, P-256 certificates. Handshakes with the node
+  are resumed. Homing has one worker and an SQLite mapping with its cache; HAProxy has one thread,
+  mode tcp, and knows neither account nor mail protocol. Homing writes its log line for each
+  session; HAProxy logs nothing.
+- Logins with LOGOUT or QUIT and the end of the session, of accounts that the router has seen
+  before, one after the other; the resumed ones twenty at once.
+- %(rounds)d rounds, the routers take turns; medians, with the least and the most where they differ
+  by more than 1 %%.
+- Random numbers come from a seed, the clock begins at a fixed date, addresses are not randomised:
+  two runs of the same programs give the same figures to the last digit. A change of the programs
+  moves them a little without a reason of its own; `vm/bench.py --kernel NAME --seed 2` shows how
+  much that is.
 
 ## Repeat it
 
     make deps
-    make vm-bench                        # KERNEL=NAME: another line of vm/kernels.txt
-    make vm-bench QUICK=1                # Homing only, one round, writes nothing
-    make vm-bench BASELINE=write         # makes its figures the baseline
+    make vm-bench                  # KERNEL=NAME: another line of vm/kernels.txt
+    make vm-bench QUICK=1          # Homing only, one round, writes nothing
+    make vm-bench BASELINE=write   # makes its figures the baseline
 
 It fails when a figure of Homing is more than 5 %% worse than in
 [tests/bench/vm-baseline.json](../tests/bench/vm-baseline.json). Kernel, OpenSSL, compilers and
@@ -132,7 +135,8 @@ def aims(figures):
             ("memory of an idle session, user and kernel, kernel TLS to HAProxy",
              both("ktls") / both("haproxy"), 0.5),
             ("user memory of an idle session on kernel TLS, KiB", figures["ktls memory user"], 1)):
-        rows.append([text, "at most %.2f" % limit, "%.2f" % value, "met" if value <= limit else "missed"])
+        rows.append([text, "at most %.2f" % limit, "%.2f" % value,
+                     "met" if value <= limit else "missed"])
     return markdown(["aim", "wanted", "measured", ""], rows)
 
 

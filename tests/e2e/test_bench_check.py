@@ -7,7 +7,8 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "bench"))
 import vm_check  # noqa: E402
 
-VERSIONS = {"kernel": "6.1.1", "OpenSSL": "3.0.1", "gcc": "12.2", "clang": "14.0", "HAProxy": "2.6.1"}
+VERSIONS = {"kernel": "6.1.1", "OpenSSL": "3.0.1", "gcc": "12.2", "clang": "14.0",
+            "HAProxy": "2.6.1"}
 RESULT = {"rounds": {"ktls": {"record": {"own": [104, 100, 90], "machine": [300, 310, 290]}},
                      "copy": {"record": {"own": [200], "machine": [500]}},
                      "haproxy": {"record": {"own": [250], "machine": [600]}}},
@@ -45,7 +46,8 @@ def test_more_than_five_percent_fails_and_names_the_figure():
 def test_every_worse_figure_is_named():
     ok, lines = check(ktls_memory_user=0.6, copy_record_own=300)
     assert not ok
-    assert [line.split(":")[0] for line in lines] == ["WORSE copy record own", "WORSE ktls memory user"]
+    assert [line.split(":")[0] for line in lines] == [
+        "WORSE copy record own", "WORSE ktls memory user"]
 
 
 def test_better_is_fine():
