@@ -75,7 +75,6 @@ struct logins {
 	uint64_t count, at_once;
 	bool stay;   /* the sessions stay open; else they log out */
 	bool resume; /* offer a ticket if there is one */
-	bool keep_tickets;
 	/* results */
 	uint64_t done, failed, resumed, seconds_ns;
 	struct samples took;

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define TICKETS ((uint64_t)8192)
+#define TICKETS 16384
 
 static SSL_CTX *tls_ctx;
 static SSL_SESSION *tickets[TICKETS];
@@ -27,8 +27,7 @@ static char why[128]; /* the session that is about to end */
 /* A copy, because OpenSSL spoils its own when the server hangs up without close_notify. */
 static int on_ticket(SSL *ssl, SSL_SESSION *session)
 {
-	bool wanted = run && run->keep_tickets && ticket_count < MIN(2 * run->at_once, TICKETS);
-	SSL_SESSION *copy = wanted ? SSL_SESSION_dup(session) : NULL;
+	SSL_SESSION *copy = ticket_count < TICKETS ? SSL_SESSION_dup(session) : NULL;
 
 	(void)ssl;
 	if (copy)
