@@ -52,8 +52,8 @@ pages of sockets, less what the same sessions take without a router between clie
 
 - The guest has one CPU and 2 GiB. QEMU emulates it (`-icount shift=0`): each instruction takes a
   nanosecond of the guest's clock, an instruction of AES or of AVX2 too. It has AES-NI, PCLMUL and
-  AVX2, but no AVX-512 and no instructions for SHA. A count says what a program does, not how fast a processor does it: caches
-  and the prediction of branches are not in it.
+  AVX2, but no AVX-512 and no instructions for SHA. A count says what a program does, not how fast
+  a processor does it: caches and the prediction of branches are not in it.
 - Client, router and node talk over the guest's loopback, so what the kernel does to receive is
   counted where it was sent.
 - TLS 1.3, TLS_AES_128_GCM_SHA256, X25519, P-256 certificates. Handshakes with the node
