@@ -12,6 +12,8 @@ vm-shell: vm-build
 	/usr/bin/python3 vm/run.py --kernel $(KERNEL) --shell
 
 # The guest's clock counts instructions: figures that repeat, whatever else the machine does.
+# QUICK=1: Homing only, one round. BASELINE=write: these figures are the baseline from now on.
+BASELINE ?= check
 vm-bench: vm-build
-	/usr/bin/python3 vm/run.py --icount --script vm/guest-bench.sh --verbose --timeout 3000 \
-		--kernel $(KERNEL)
+	@/usr/bin/python3 vm/bench.py --kernel $(KERNEL) --cc $(CC) --clang $(CLANG) \
+		--baseline $(BASELINE) $(if $(QUICK),--quick)

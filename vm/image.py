@@ -13,12 +13,12 @@ import kernels
 
 ROOT = kernels.ROOT
 PROGRAMS = ["/usr/bin/openssl", "/usr/sbin/bpftool", "/usr/bin/gnutls-cli", "/usr/bin/gnutls-serv",
-            "/usr/bin/tstclnt"]
+            "/usr/bin/tstclnt", "/usr/sbin/haproxy"]
 # Libraries that programs load by name: those of NSS.
 LOADED = ["/usr/lib/*/libsoftokn3.so", "/usr/lib/*/libfreebl*.so", "/usr/lib/*/nss/*.so"]
 PYTHON = "/usr/bin/python3"
 LEFT_OUT = re.compile(r"/(test|tests|idlelib|tkinter|ensurepip|lib2to3|pydoc_data|turtledemo|"
-                      r"distutils|__pycache__|config-3[^/]*)(/|$)")
+                      r"distutils|__pycache__|config-3[^/]*|vm-baseline\.json)(/|$)")
 PACKAGES = ["pytest", "_pytest", "pluggy", "iniconfig", "packaging", "attr", "attrs", "more_itertools",
             "exceptiongroup", "tomli", "py.py", "py", "wcwidth"]
 
@@ -64,8 +64,9 @@ class Archive:
             self.data(path or source, f.read(), os.stat(source).st_mode & 0o777)
 
     def tree(self, source, path=None):
-        for base, _, names in os.walk(source):
-            for name in names:
+        for base, folders, names in os.walk(source):
+            folders.sort() # the same tree, the same archive
+            for name in sorted(names):
                 full = os.path.join(base, name)
                 if os.path.isfile(full) and not LEFT_OUT.search(full[len(source):]):
                     self.copy(full, (path or source) + full[len(source):])
@@ -92,7 +93,7 @@ def add_python(archive):
     add_program(archive, os.path.realpath(PYTHON), PYTHON)
     version = "python%d.%d" % sys.version_info[:2]
     archive.tree("/usr/lib/" + version)
-    for extension in glob.glob("/usr/lib/%s/lib-dynload/*.so" % version):
+    for extension in sorted(glob.glob("/usr/lib/%s/lib-dynload/*.so" % version)):
         for library in libraries(extension):
             archive.copy(os.path.realpath(library), library)
     for package in PACKAGES:
@@ -101,8 +102,8 @@ def add_python(archive):
             archive.tree(path)
         elif os.path.exists(path):
             archive.copy(path)
-    for path in glob.glob("/usr/lib/python3/dist-packages/*.dist-info") + \
-            glob.glob("/usr/lib/python3/dist-packages/*.egg-info"):
+    for path in sorted(glob.glob("/usr/lib/python3/dist-packages/*.dist-info") +
+                       glob.glob("/usr/lib/python3/dist-packages/*.egg-info")):
         if os.path.basename(path).split("-")[0].lower() in PACKAGES and os.path.isdir(path):
             archive.tree(path)
 
@@ -128,11 +129,11 @@ def build_root(path):
     for program in PROGRAMS:
         if os.path.exists(program):
             add_program(archive, program)
-    for library in [path for pattern in LOADED for path in glob.glob(pattern)]:
+    for library in [path for pattern in LOADED for path in sorted(glob.glob(pattern))]:
         add_program(archive, library)
-    for program in glob.glob(ROOT + "/build/homing*") + glob.glob(ROOT + "/build/bench/*") + \
-            glob.glob(ROOT + "/build/tests/unit/relay/*") + glob.glob(ROOT + "/build/tests/*") + \
-            glob.glob(ROOT + "/build/tests/relay/*"):
+    for program in [path for pattern in ("homing*", "bench/*", "tests/unit/relay/*", "tests/*",
+                                         "tests/relay/*")
+                    for path in sorted(glob.glob(ROOT + "/build/" + pattern))]:
         if os.path.isfile(program) and os.access(program, os.X_OK):
             add_program(archive, program, "homing" + program[len(ROOT):])
     archive.tree(ROOT + "/tests", "homing/tests")

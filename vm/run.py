@@ -22,12 +22,19 @@ BOOTS = 3
 BOOTED = "VMTEST BOOTED"
 
 
+# With the clock of instructions, two boots of one image do the same, instruction by instruction: one
+# CPU, a clock that begins at a fixed date, random numbers from a seed, addresses that stay.
+REPEATABLE = ["-icount", "shift=0,sleep=off", "-smp", "1", "-rtc", "base=2026-01-01,clock=vm"]
+SAME_ADDRESSES = " nokaslr norandmaps randomize_kstack_offset=off"
+
+
 def qemu(directory, initrd, options, shell=False):
+    append = "console=ttyS0 quiet panic=-1 mitigations=off" + (" homing.shell" if shell else "")
     if options.icount:
-        accel = ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-smp", "1"]
+        accel = ["-accel", "tcg,thread=single", *REPEATABLE, "-seed", str(options.seed)]
+        append += SAME_ADDRESSES
     else:
         accel = ["-accel", "tcg,thread=multi", "-smp", "2"]
-    append = "console=ttyS0 quiet panic=-1 mitigations=off" + (" homing.shell" if shell else "")
     return ["qemu-system-x86_64", "-M", "q35", *accel, "-cpu", "max", "-m", str(options.memory),
             "-nographic", "-no-reboot", "-nodefaults", "-serial", "mon:stdio" if shell else "stdio",
             "-kernel", kernels.find(directory, r"vmlinuz(-.*)?"), "-initrd", initrd, "-append", append]
@@ -112,6 +119,7 @@ def main():
     parser.add_argument("--script", default=os.path.join(kernels.HERE, "guest-tests.sh"))
     parser.add_argument("--shell", action="store_true", help="a shell after the script")
     parser.add_argument("--icount", action="store_true", help="the guest's clock counts instructions")
+    parser.add_argument("--seed", type=int, default=1, help="of the random numbers, with --icount")
     parser.add_argument("--timeout", type=int, default=900)
     parser.add_argument("--memory", type=int, default=2048)
     parser.add_argument("--tail", type=int, default=12000)

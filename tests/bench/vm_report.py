@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table that `make vm-bench` prints, and the text of docs/benchmarks-vm.md, made of its
+result."""
+
+NAMES = {"ktls": "Homing, kernel TLS", "copy": "Homing, OpenSSL", "haproxy": "HAProxy"}
+TITLES = {
+    "login_full": "IMAP login, client's handshake full",
+    "login_resumed": "IMAP login, client's handshake resumed",
+    "login_submission": "submission login, client's handshake full",
+    "byte_tls": "byte to the client, records of 16 KiB, TLS/TLS",
+    "byte_plain": "byte to the client, records of 16 KiB, TLS/plain",
+    "record": "record of 300 bytes, TLS/TLS",
+    "round_trip": "round trip (NOOP), TLS/TLS",
+    "notification": "notification (IDLE), TLS/TLS",
+}
+PAGE = """# Benchmarks that count instructions
+
+`make vm-bench` wrote this page. It measures in a virtual machine, because a count of instructions
+is the same on any machine, however busy, and because a guest can have a kernel with kernel TLS
+where the host's has none. Less is better everywhere.
+
+## Aims
+
+%(aims)s
+
+CPU per byte is the same number as billions of instructions per GB.
+
+## Instructions of the router
+
+What the router itself executes for each login, byte, record and so on, in user space and in the
+kernel: all its threads, and what the kernel does on their behalf.
+
+%(own)s
+
+## Instructions of the whole machine
+
+Client, router, node and kernel together.
+
+%(machine)s
+
+## Memory of an idle session
+
+%(sessions)d IMAP sessions with TLS on both sides, eight of each account, logged in and idle. User
+memory is what only the router's process has. Kernel memory is slab, page tables, stacks and the
+pages of sockets, less what the same sessions take without a router between client and node.
+
+%(memory)s
+
+## Conditions
+
+%(versions)s
+
+- The guest has one CPU and 2 GiB. QEMU emulates it (`-icount shift=0`): each instruction takes a
+  nanosecond of the guest's clock, an instruction of AES or of AVX2 too. It has AES-NI, PCLMUL and
+  AVX2, but no AVX-512 and no instructions for SHA. A count says what a program does, not how fast
+  a processor does it: caches and the prediction of branches are not in it.
+- Client, router and node talk over the guest's loopback, so what the kernel does to receive is
+  counted where it was sent.
+- TLS 1.3, TLS_AES_128_GCM_SHA256, X25519, P-256 certificates. Handshakes with the node
+  are resumed. Homing has one worker and an SQLite mapping with its cache; HAProxy has one thread,
+  mode tcp, and knows neither account nor mail protocol. Homing writes its log line for each
+  session; HAProxy logs nothing.
+- Logins with LOGOUT or QUIT and the end of the session, of accounts that the router has seen
+  before, one after the other; the resumed ones twenty at once.
+- %(rounds)d rounds, the routers take turns; medians, with the least and the most where they differ
+  by more than 1 %%.
+- Random numbers come from a seed, the clock begins at a fixed date, addresses are not randomised:
+  two runs of the same programs give the same figures to the last digit. A change of the programs
+  moves them a little without a reason of its own; `vm/bench.py --kernel NAME --seed 2` shows how
+  much that is.
+
+## Repeat it
+
+    make deps
+    make vm-bench                  # KERNEL=NAME: another line of vm/kernels.txt
+    make vm-bench QUICK=1          # Homing only, one round, writes nothing
+    make vm-bench BASELINE=write   # makes its figures the baseline
+
+It fails when a figure of Homing is more than 5 %% worse than in
+[tests/bench/vm-baseline.json](../tests/bench/vm-baseline.json). Kernel, OpenSSL, compilers and
+emulator have to be the baseline's for that; otherwise it says which are not, and compares nothing.
+"""
+
+
+def number(value):
+    return "%.2f" % value if abs(value) < 100 else format(round(value), ",")
+
+
+def ratio(figures, over, under):
+    return "%.2f" % (figures[over] / figures[under]) if under in figures and figures[under] else "-"
+
+
+def markdown(head, rows):
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def spread(values):
+    """The median, and the range if there is one to speak of."""
+    middle = number(sorted(values)[len(values) // 2])
+    if max(values) <= 1.01 * min(values):
+        return middle
+    return "%s (%s-%s)" % (middle, number(min(values)), number(max(values)))
+
+
+def instructions(result, figures, side):
+    peers = list(result["rounds"])
+    rows = [[TITLES[task]] + [spread(result["rounds"][peer][task][side]) for peer in peers] +
+            [ratio(figures, "ktls %s %s" % (task, side), "%s %s %s" % (peer, task, side))
+             for peer in peers[1:]] for task in TITLES]
+    return markdown(["instructions per"] + [NAMES[peer] for peer in peers] +
+                    ["kernel TLS to " + NAMES[peer].split(", ")[-1] for peer in peers[1:]], rows)
+
+
+def memory(result):
+    rows = []
+    for kind, value in (("user", lambda m: m["user"]), ("kernel", lambda m: m["kernel"]),
+                        ("both", lambda m: m["user"] + m["kernel"])):
+        found = {peer: value(m) for peer, m in result["memory"].items()}
+        rows.append([kind] + [number(v) for v in found.values()] +
+                    ["%.2f" % (found["ktls"] / v) for v in list(found.values())[1:]])
+    peers = list(result["memory"])
+    return markdown(["KiB per session"] + [NAMES[peer] for peer in peers] +
+                    ["kernel TLS to " + NAMES[peer].split(", ")[-1] for peer in peers[1:]], rows)
+
+
+def aims(figures):
+    def both(peer):
+        return figures[peer + " memory user"] + figures[peer + " memory kernel"]
+
+    rows = []
+    for text, value, limit in (
+            ("CPU per byte TLS/TLS of the router, kernel TLS to HAProxy",
+             figures["ktls byte_tls own"] / figures["haproxy byte_tls own"], 0.85),
+            ("memory of an idle session, user and kernel, kernel TLS to HAProxy",
+             both("ktls") / both("haproxy"), 0.5),
+            ("user memory of an idle session on kernel TLS, KiB", figures["ktls memory user"], 1)):
+        rows.append([text, "at most %.2f" % limit, "%.2f" % value,
+                     "met" if value <= limit else "missed"])
+    return markdown(["aim", "wanted", "measured", ""], rows)
+
+
+def table(result, figures):
+    """For the terminal."""
+    lines = ["%-52s %-8s" % ("instructions per", "of") +
+             "".join("%20s" % NAMES[peer] for peer in result["rounds"])]
+    for task, title in TITLES.items():
+        lines += ["%-52s %-8s" % (title, side) + "".join(
+            "%20s" % number(figures["%s %s %s" % (peer, task, side)]) for peer in result["rounds"])
+            for side in ("own", "machine")]
+    for kind in ("user", "kernel"):
+        if "memory" in result:
+            lines.append("%-61s" % ("KiB of %s memory per idle session" % kind) + "".join(
+                "%20s" % number(found[kind]) for found in result["memory"].values()))
+    return "\n".join(lines)
+
+
+def page(result, figures, versions):
+    rounds = result["rounds"]["ktls"]["record"]["own"]
+    return PAGE % {
+        "aims": aims(figures), "own": instructions(result, figures, "own"),
+        "machine": instructions(result, figures, "machine"), "memory": memory(result),
+        "sessions": result["sessions"], "rounds": len(rounds),
+        "versions": markdown(["program", "version"], [list(pair) for pair in versions.items()])}
