@@ -22,6 +22,12 @@
 /* How soon to ask again when no event tells. */
 #define RETRY_MS 2
 #define SHORT_BYTES 4096
+/* Short messages that are there already are put together up to this. */
+#define GATHER_BYTES (RELAY_CHUNK_BYTES / 2)
+/* Short reads of one direction within a millisecond from which on more is asked for, and how many it
+ * takes until the next attempt when there was nothing. */
+#define BURST_EVENTS 4
+#define BURST_PAUSE 64
 
 enum direction_state { DIRECTION_OPEN, DIRECTION_ENDING, DIRECTION_DONE };
 
@@ -29,9 +35,11 @@ struct direction {
 	enum direction_state state;
 	bool closing;       /* the source has hung up, but not all it sent has been read yet */
 	uint8_t chunk;      /* doublings of what one read takes */
+	int8_t streak;      /* short reads within read_ms; below 0: a pause in asking for more */
 	bool truncated;     /* the source ended without close_notify: no clean end for the target */
 	struct buf pending; /* read, not yet written; empty and without memory while it flows */
 	uint64_t bytes;     /* delivered */
+	uint64_t read_ms;   /* of the last short read */
 	uint32_t read_want, write_want; /* epoll events a blocked call waits for; 0 = not blocked */
 };
 
@@ -416,6 +424,44 @@ static bool try_switch(struct pump *pump, int leg)
 	return true;
 }
 
+/*
+ * More of what the source has, behind `have` bytes in the scratch buffer, so that many small messages are
+ * one write. What OpenSSL holds is known; what the kernel holds is asked for when events have come close
+ * together, and not for a while when there was nothing. Returns the bytes there are then; *ret_end: what
+ * the last read said if it was not a count, else 1.
+ */
+static size_t gather(struct pump *pump, int d, size_t have, ssize_t *ret_end)
+{
+	struct direction *direction = &pump->directions[d];
+	struct stream *source = source_of(pump, d);
+	uint64_t now_ms = loop_of(pump)->now_ms;
+	bool burst, more = false;
+
+	if (direction->streak >= 0 && direction->read_ms != now_ms)
+		direction->streak = 0;
+	else if (direction->streak < BURST_EVENTS)
+		direction->streak++;
+	direction->read_ms = now_ms;
+	burst = direction->streak == BURST_EVENTS;
+	*ret_end = 1;
+	while (have < GATHER_BYTES && (burst || stream_pending(source))) {
+		ssize_t n = stream_read(source, relay_scratch + have, RELAY_CHUNK_BYTES);
+
+		if (n <= 0) {
+			*ret_end = n;
+			break;
+		}
+		have += (size_t)n;
+		more = true;
+	}
+	if (*ret_end == -EAGAIN) {
+		direction->read_want = source->want;
+		if (burst && !more)
+			direction->streak = -BURST_PAUSE;
+	}
+	return have;
+}
+
 /* Reads and writes until one side blocks or the turn is over. *ret_again: more is there. */
 static bool move(struct pump *pump, int d, bool *ret_again)
 {
@@ -424,7 +470,7 @@ static bool move(struct pump *pump, int d, bool *ret_again)
 
 	while (direction->state == DIRECTION_OPEN && !direction->pending.len) {
 		struct stream *source = source_of(pump, d);
-		ssize_t n, written;
+		ssize_t n, written, end = 1;
 
 		if (moved >= RELAY_TURN_BYTES) {
 			*ret_again = true;
@@ -436,6 +482,8 @@ static bool move(struct pump *pump, int d, bool *ret_again)
 			break;
 		if (n <= 0)
 			return source_ended(pump, d, n);
+		if (n < SHORT_BYTES)
+			n = (ssize_t)gather(pump, d, (size_t)n, &end);
 		written = pump->one_way && d == RELAY_UP
 			? n
 			: write_some(pump, d, relay_scratch, (size_t)n);
@@ -446,6 +494,10 @@ static bool move(struct pump *pump, int d, bool *ret_again)
 			return false;
 		moved += (size_t)n;
 		pump->last_ms = loop_of(pump)->now_ms;
+		if (end == -EAGAIN)
+			break;
+		if (end <= 0)
+			return source_ended(pump, d, end);
 		if (!try_switch(pump, (int)source_leg(d)))
 			return false;
 		/* A short message is rarely followed by another at once, and epoll would say so: asking
