@@ -23,10 +23,8 @@ LOGINS, ACCOUNTS, PINGS, NOTIFICATIONS, NOTIFIED = 20, 5, 1000, 500, 20
 # Which of a peer's ports, what is done first and not counted, what is measured, in how many units.
 WORK = {
     "login_full": ("imap", "logins 5 1 full", "logins %d 1 full" % LOGINS, LOGINS),
-    # Uncounted: 2 * LOGINS full logins, which leave the client as many tickets. It keeps no more than
-    # that, so all of the counted ones come at once.
-    "login_resumed": ("imap", "logins 1 %d resumed" % LOGINS,
-                      "logins %d %d resumed" % (LOGINS, LOGINS), LOGINS),
+    # Each brings the ticket for the next.
+    "login_resumed": ("imap", "logins 5 1 resumed", "logins %d 1 resumed" % LOGINS, LOGINS),
     "login_submission": ("submission", "logins 5 1 full", "logins %d 1 full" % LOGINS, LOGINS),
     "byte_tls": ("imap", "bulk 1000000 %d" % RECORD, "bulk %d %d" % (BULK, RECORD), BULK),
     "byte_plain": ("imap_plain", "bulk 1000000 %d" % RECORD, "bulk %d %d" % (BULK, RECORD), BULK),

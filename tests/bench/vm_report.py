@@ -61,13 +61,14 @@ pages of sockets, less what the same sessions take without a router between clie
   mode tcp, and knows neither account nor mail protocol. Homing writes its log line for each
   session; HAProxy logs nothing.
 - Logins with LOGOUT or QUIT and the end of the session, of accounts that the router has seen
-  before, one after the other; the resumed ones twenty at once.
+  before, one after the other.
 - %(rounds)d rounds, the routers take turns; medians, with the least and the most where they differ
   by more than 1 %%.
 - Random numbers come from a seed, the clock begins at a fixed date, addresses are not randomised:
-  two runs of the same programs give the same figures to the last digit. A change of the programs
-  moves them a little without a reason of its own; `vm/bench.py --kernel NAME --seed 2` shows how
-  much that is.
+  two whole runs of the same programs gave the same figures to the last digit. A change of the
+  programs moves them a little without a reason of its own; `vm/bench.py --kernel NAME --seed 2`
+  shows how much that is. Bytes through OpenSSL (copy) move by a tenth, with the rhythm in which
+  client, router and node wake each other, and are not judged.
 
 ## Repeat it
 

@@ -50,6 +50,13 @@ def test_every_worse_figure_is_named():
         "WORSE copy record own", "WORSE ktls memory user"]
 
 
+def test_the_rhythm_of_copied_bytes_is_not_judged():
+    versions, figures = VERSIONS, {"ktls byte_tls own": 7.0, "copy byte_tls own": 10.0}
+    baseline = {"versions": VERSIONS, "figures": figures}
+    assert vm_check.check(versions, dict(figures, **{"copy byte_tls own": 12.0}), baseline)[0]
+    assert not vm_check.check(versions, dict(figures, **{"ktls byte_tls own": 7.5}), baseline)[0]
+
+
 def test_better_is_fine():
     assert check(ktls_record_own=10)[0]
 
