@@ -48,7 +48,7 @@ MUST_USE int tls_check(const struct tls_cert_params *certs, size_t cert_count,
 
 /* Which of enum tls_cipher (tls/keys.h), as bits, go first in what both legs offer and choose,
  * because the kernel can take them over; the rest keeps its order behind them. With none the secrets of
- * TLS 1.3 are not followed, because OpenSSL's way to tell them costs a login a tenth more, and
+ * TLS 1.3 are not followed, because OpenSSL has a slow way to tell them, and
  * tls_keys_export() is refused. Before the first context is made; without a call: no order, secrets. */
 void tls_prefer_ciphers(unsigned mask);
 
