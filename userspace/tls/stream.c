@@ -73,7 +73,9 @@ static ssize_t layer_read(struct stream *stream, void *data, size_t len)
 	(void)!tls_wire_flush(layer); /* tickets: nobody waits for them */
 	ERR_clear_error();
 	errno = 0;
+	layer->holding = layer->held.len != 0; /* an answer to a KeyUpdate comes after them */
 	r = SSL_read_ex(layer->ssl, data, len, &n);
+	layer->holding = false;
 	return r > 0 ? (ssize_t)n : map_result(stream, layer, r, errno);
 }
 
