@@ -285,10 +285,16 @@ static ssize_t read_node(struct dial *dial)
 	return n;
 }
 
+/* False also where another dial has come to stand at the same address: it is still resolving. */
+static bool talks(const struct session *session, const struct dial *dial)
+{
+	return session->login->dial == dial && dial->phase == DIAL_TALK &&
+		session->state != S_SPLICE;
+}
+
 static void consume_input(struct session *session, struct dial *dial)
 {
-	while (session->login->dial == dial && dial->phase == DIAL_TALK && dial->in.len &&
-		session->state != S_SPLICE) {
+	while (talks(session, dial) && dial->in.len) {
 		size_t consumed = 0;
 		int r = dial->back_ops->input(dial->back, buf_view(&dial->in), &consumed,
 			&dial->out, &session->login->out);
@@ -313,8 +319,7 @@ void session_replay_input(struct session *session)
 	}
 	if (dial->back_ops->credential_sent(dial->back) && !dial->out.len)
 		session_wipe_credential(session);
-	while (session->login->dial == dial && dial->phase == DIAL_TALK &&
-		session->state != S_SPLICE) {
+	while (talks(session, dial)) {
 		n = read_node(dial);
 		if (n == -EAGAIN)
 			break;
@@ -324,8 +329,7 @@ void session_replay_input(struct session *session)
 		}
 		consume_input(session, dial);
 		/* An answer is rarely followed by another at once, and epoll would say so. */
-		if (n < READ_BYTES && session->login->dial == dial &&
-			!stream_pending(&dial->stream))
+		if (n < READ_BYTES && talks(session, dial) && !stream_pending(&dial->stream))
 			break;
 	}
 	if (session->login->dial == dial)
