@@ -13,7 +13,7 @@ import time
 import pytest
 
 import harness
-from harness import node_imap, node_login, wait_until
+from harness import PATIENCE, node_imap, node_login, wait_until
 
 CAPS = "IMAP4rev2 IMAP4rev1 ENABLE SASL-IR LITERAL+ ID UTF8=ACCEPT JMAPACCESS"
 SASL = "AUTH=PLAIN AUTH=LOGIN AUTH=OAUTHBEARER AUTH=XOAUTH2"
@@ -476,6 +476,78 @@ def test_SES_47_sessions_to_nodes_are_resumed(make):
             c.command("b LOGOUT")
             c.eof()
     assert reused[0] is False and any(reused[1:])
+
+
+CLOSE_NOTIFY = b"\x15\x03\x03\x00\x02\x01\x00"
+
+
+def test_a_node_that_ends_the_handshake_is_no_node(make):
+    """It refuses by close_notify and keeps the connection."""
+    stop = threading.Event()
+
+    def serve(conn):
+        conn.sock.recv(5)
+        conn.sock.sendall(CLOSE_NOTIFY)
+        stop.wait(PATIENCE)
+    node = make.node("node1", serve, tls="plain")
+    router = make.router([harness.destination_toml("node1", "127.0.0.1", node.port, "implicit",
+                                                   None, "none", "tls_allow_invalid_certs = true")],
+                         default="node1", server='backend_timeout = "25s"')
+    start = time.monotonic()
+    with router.client() as c:
+        c.line()
+        c.send("a LOGIN alice pw\r\n")
+        assert c.eof() == UNAVAILABLE
+    stop.set()
+    assert time.monotonic() - start < 15
+    assert last_session(router)["reason"] == "tls_node"
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_client_that_ends_the_handshake_is_no_client(make, version):
+    router = make.router([make.node("node1")])
+    context = router.tls_context()
+    context.minimum_version = context.maximum_version = version
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with pytest.raises(ssl.SSLWantReadError):
+        context.wrap_bio(incoming, outgoing, server_hostname="localhost").do_handshake()
+    with router.connect() as sock:
+        sock.sendall(outgoing.read())
+        assert sock.recv(5)[0] == 22
+        sock.sendall(CLOSE_NOTIFY)
+        sock.settimeout(PATIENCE)
+        while sock.recv(4096):
+            pass
+    assert last_session(router)["reason"] == "tls_client"
+
+
+def test_a_client_changes_its_keys(make):
+    """`K` makes s_client send a KeyUpdate that asks for one."""
+    router = make.router([make.node("node1")])
+    client = subprocess.Popen(["openssl", "s_client", "-connect", "127.0.0.1:%d" %
+                               router.ports["imap"], "-tls1_3", "-crlf"], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def say(text, answer):
+        client.stdin.write(text)
+        client.stdin.flush()
+        for line in client.stdout:
+            if line.startswith(answer):
+                return
+        raise AssertionError("no " + repr(answer))
+    try:
+        say(b"", b"* OK")
+        say(b"a LOGIN alice pw\n", b"a OK")
+        for number in range(3):
+            say(b"K\n", b"KEYUPDATE")
+            time.sleep(0.2)  # so that it comes alone
+            tag = b"b%d" % number
+            say(tag + b" NOOP\n", tag + b" OK")
+        say(b"c LOGOUT\n", b"c OK")
+    finally:
+        client.stdin.close()
+        client.wait(PATIENCE)
+        client.stdout.close()
 
 
 @pytest.mark.parametrize("case", ["trusted", "wrong name", "expired"])

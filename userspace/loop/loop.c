@@ -169,7 +169,7 @@ void loop_timer_set(struct loop *loop, struct timer *timer, uint64_t in_ms, time
 	if (in_ms == 0)
 		at = now_of(loop) + 1;
 	else
-		at = MIN(clock_mono_ms() + in_ms, UINT64_MAX >> TURN_BITS) << TURN_BITS;
+		at = (clock_mono_ms() + MIN(in_ms, UINT64_MAX >> (TURN_BITS + 1))) << TURN_BITS;
 	timer_heap_add(&loop->timers, timer, at, fn);
 }
 

@@ -502,8 +502,8 @@ static bool move(struct pump *pump, int d, bool *ret_again)
 			return false;
 		/* A short message is rarely followed by another at once, and epoll would say so: asking
 		 * costs a system call. What the TLS layer holds itself, epoll does not see. */
-		if (n < SHORT_BYTES && !direction->closing && pump->watches[source_leg(d)].loop &&
-			!stream_pending(source_of(pump, d)))
+		if (n < SHORT_BYTES && !direction->closing && !pump->failing &&
+			pump->watches[source_leg(d)].loop && !stream_pending(source_of(pump, d)))
 			break;
 	}
 	return true;
@@ -591,6 +591,7 @@ static void on_hangup(struct pump *pump, int leg)
 	struct direction *to = &pump->directions[leg == RELAY_CLIENT ? RELAY_DOWN : RELAY_UP];
 	int error = sock_error(pump->legs[leg].fd);
 
+	from->closing = true; /* all that has arrived is read now */
 	run(pump);
 	if (pump->ended)
 		return;

@@ -147,6 +147,12 @@ void dial_update_watch(struct dial *dial)
 
 	if (!dial->watch.loop)
 		return;
+	if (dial->session->state == S_SPLICE) {
+		/* The node's answer waits for the client: nobody reads here, and epoll would report a
+		 * hang-up again and again. The relay watches anew. */
+		loop_watch_del(&dial->watch);
+		return;
+	}
 	switch (dial->phase) {
 	case DIAL_CONNECT:
 		events = EPOLLOUT;

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <openssl/core_names.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/kdf.h>
 #include <openssl/params.h>
@@ -124,12 +125,16 @@ static void on_key_update(SSL *ssl, struct tls_layer *layer, enum tls_direction 
 	enum tls_cipher cipher;
 
 	layer->seq[direction] = 0;
+	if (!layer->secret_len) /* not followed; and OpenSSL must find no error of ours in its queue */
+		return;
+	ERR_set_mark();
 	if (find_cipher(ssl, &cipher) < 0 ||
 		expand(ciphers[cipher].digest, secret, layer->secret_len, "traffic upd", next,
 			layer->secret_len) < 0)
 		layer->secret_len = 0; /* not exportable any more */
 	else
 		memcpy(secret, next, layer->secret_len);
+	ERR_pop_to_mark();
 	secret_wipe(next, sizeof(next));
 }
 
@@ -177,7 +182,7 @@ static bool at_boundary(const struct tls_layer *layer)
 	const SSL *ssl = layer->ssl;
 
 	return layer->handshaken && !layer->failed && !layer->shut && !layer->write_blocked &&
-		!layer->held.len && !SSL_in_init(ssl) && !SSL_pending(ssl) &&
+		!layer->held.len && !layer->owed && !SSL_in_init(ssl) && !SSL_pending(ssl) &&
 		!SSL_has_pending(ssl) && strcmp(SSL_rstate_string(ssl), "RH") == 0 &&
 		SSL_get_key_update_type(ssl) == SSL_KEY_UPDATE_NONE &&
 		!(SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN);

@@ -14,6 +14,8 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#define HELD_HIGH_BYTES 65536
+
 void tls_error_text(char error[TLS_ERROR_SIZE], const char *what)
 {
 	unsigned long code = ERR_peek_last_error();
@@ -70,7 +72,12 @@ static ssize_t layer_read(struct stream *stream, void *data, size_t len)
 		stream->want = EPOLLIN;
 		return -EAGAIN;
 	}
-	(void)!tls_wire_flush(layer); /* tickets: nobody waits for them */
+	/* Tickets: nobody waits for them. But a peer that takes nothing and asks for answers to KeyUpdate
+	 * is not read for ever. */
+	if (tls_wire_flush(layer) == -EAGAIN && layer->held.len > HELD_HIGH_BYTES) {
+		stream->want = EPOLLOUT;
+		return -EAGAIN;
+	}
 	ERR_clear_error();
 	errno = 0;
 	layer->holding = layer->held.len != 0; /* an answer to a KeyUpdate comes after them */
@@ -244,7 +251,13 @@ static int shake(struct stream *stream, struct tls_layer *layer)
 	layer->holding = false;
 	if (r == 1 && SSL_is_server(layer->ssl) && SSL_version(layer->ssl) == TLS1_3_VERSION)
 		return 0; /* only tickets: they may wait */
-	r = r == 1 ? 0 : map_result(stream, layer, r, errno);
+	if (r == 1) {
+		r = 0;
+	} else {
+		r = map_result(stream, layer, r, errno);
+		if (r == STREAM_EOF) /* close_notify in the middle of it */
+			r = -ECONNABORTED;
+	}
 	sent = tls_wire_flush(layer); /* of a failed one: the alert */
 	if (sent == -EAGAIN)
 		stream->want = EPOLLOUT;
