@@ -14,11 +14,11 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
 import harness  # noqa: E402
 from http_nodes import basic  # noqa: E402
+from idle import cpu_s  # noqa: E402
 
 SECONDS = int(sys.argv[1]) if len(sys.argv) > 1 else 4
 ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 5
 CONNECTIONS = 32
-TICK = os.sysconf("SC_CLK_TCK")
 SIZES = {"1 KiB": 1024, "1 MiB": 1 << 20}
 
 NGINX = """
@@ -63,12 +63,6 @@ frontend f
 backend b
   server node1 127.0.0.1:{node} {tls}
 """
-
-
-def cpu_seconds(pid):
-    with open("/proc/%d/stat" % pid, encoding="ascii") as f:
-        fields = f.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
 
 
 class Bench:
@@ -127,11 +121,11 @@ class Bench:
              "https://127.0.0.1:%d/1024" % port], stdout=subprocess.PIPE, check=False).stdout
 
     def round(self, pid, port, size):
-        before = cpu_seconds(pid)
+        before = cpu_s(pid)
         done = subprocess.run(
             ["wrk", "-t1", "-c%d" % CONNECTIONS, "-d%ds" % SECONDS, "-H", basic("alice").strip(),
              "https://127.0.0.1:%d/%d" % (port, size)], stdout=subprocess.PIPE, check=True, text=True)
-        used = cpu_seconds(pid) - before
+        used = cpu_s(pid) - before
         assert "Non-2xx" not in done.stdout and "Socket errors" not in done.stdout, done.stdout
         count = int(re.search(r"(\d+) requests in", done.stdout).group(1))
         return count / SECONDS, used / count

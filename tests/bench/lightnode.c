@@ -266,7 +266,6 @@ static void on_accept(struct loop_watch *watch, uint32_t events)
 			close(fd);
 			continue;
 		}
-		sock_tune(fd);
 		stream_init_plain(&conn->stream, fd);
 		buf_init(&conn->part, PEER_LINE_MAX, false);
 		if (loop_watch_add(&node_loop, &conn->watch, fd, EPOLLIN, on_conn) < 0 ||

@@ -124,15 +124,21 @@ class MailClient:
                 return line
 
     async def session(self, reader, writer):
-        await self.reply(reader, "*")
-        writer.write(("l LOGIN %s pw\r\n" % self.account).encode())
-        if not (await self.reply(reader, "l")).startswith("l OK"):
+        if not await self.log_in(reader, writer):
             self.refused += 1
             await asyncio.sleep(0.05)
             return
         while not self.stop:
             await self.append(reader, writer)
             await asyncio.sleep(random.random() * 0.2)
+        await self.log_out(reader, writer)
+
+    async def log_in(self, reader, writer):
+        await self.reply(reader, "*")
+        writer.write(("l LOGIN %s pw\r\n" % self.account).encode())
+        return (await self.reply(reader, "l")).startswith("l OK")
+
+    async def log_out(self, reader, writer):
         writer.write(b"z LOGOUT\r\n")
         await self.reply(reader, "z")
 
@@ -178,17 +184,13 @@ class SubmitClient(MailClient):
             if line[3] == " ":
                 return line
 
-    async def session(self, reader, writer):
+    async def log_in(self, reader, writer):
         await self.say(reader, writer, b"")
         await self.say(reader, writer, b"EHLO client.test")
         secret = base64.b64encode(b"\0%s\0pw" % self.account.encode())
-        if not (await self.say(reader, writer, b"AUTH PLAIN " + secret)).startswith("235"):
-            self.refused += 1
-            await asyncio.sleep(0.05)
-            return
-        while not self.stop:
-            await self.append(reader, writer)
-            await asyncio.sleep(random.random() * 0.2)
+        return (await self.say(reader, writer, b"AUTH PLAIN " + secret)).startswith("235")
+
+    async def log_out(self, reader, writer):
         await self.say(reader, writer, b"QUIT")
 
     async def hand_over(self, reader, writer, body):

@@ -25,7 +25,8 @@ static int set_int(int fd, int level, int option, int value)
 	return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
-void sock_tune(int fd)
+/* TCP_NODELAY, keepalive 60 s/15 s/4, TCP_USER_TIMEOUT 120 s (sessions.md section 3). Best effort. */
+static void tune(int fd)
 {
 	(void)!set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	(void)!set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
@@ -49,7 +50,7 @@ int sock_listen(const struct addr *addr, bool reuse_port, int backlog)
 		r = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
 	if (r < 0)
 		return r;
-	sock_tune(fd); /* accepted sockets inherit it */
+	tune(fd); /* accepted sockets inherit it */
 	if (bind(fd, &addr->sa, addr_len(addr)) < 0 || listen(fd, backlog) < 0)
 		return -errno;
 	return take_fd(&fd);
@@ -61,7 +62,7 @@ int sock_connect_start(const struct addr *addr, const struct addr *source)
 
 	if (fd < 0)
 		return fd;
-	sock_tune(fd);
+	tune(fd);
 	if (source && addr_is_set(source)) {
 		/* Leaves the choice of the port to connect(), so that ports are not used up. */
 		(void)!set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);

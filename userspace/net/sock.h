@@ -8,21 +8,20 @@
 #include <sys/types.h>
 
 /*
- * A listening socket with SO_REUSEADDR, SO_REUSEPORT if asked, IPV6_V6ONLY for v6 (CFG-26), and
- * sock_tune(), which the sockets that it accepts inherit.
+ * A listening socket with SO_REUSEADDR, SO_REUSEPORT if asked, IPV6_V6ONLY for v6 (CFG-26).
+ * The options of every TCP socket (sessions.md section 3: no delay, keepalive, user timeout) are set;
+ * the sockets that it accepts inherit them.
  * Returns the descriptor (the caller's), or -errno.
  */
 MUST_USE int sock_listen(const struct addr *addr, bool reuse_port, int backlog);
 /*
  * Starts a connect, from *source (NULL or unset: the kernel's choice). Returns the descriptor
  * (the caller's) with the connect done or in progress (EPOLLOUT tells; then sock_error()), or
- * -errno. Applies sock_tune().
+ * -errno. The options of every TCP socket are set.
  */
 MUST_USE int sock_connect_start(const struct addr *addr, const struct addr *source);
 /* SO_ERROR as 0 or -errno. */
 MUST_USE int sock_error(int fd);
-/* TCP_NODELAY, keepalive 60 s/15 s/4, TCP_USER_TIMEOUT 120 s (sessions.md section 3). Best effort. */
-void sock_tune(int fd);
 /* accept4() with peer (v4-mapped unmapped). Returns the descriptor or -errno. */
 MUST_USE int sock_accept(int listen_fd, struct addr *ret_peer);
 /* A listening unix socket, mode 0600; a socket that nobody listens on any more is replaced.

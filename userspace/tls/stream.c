@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * TLS as a stream layer. OpenSSL reads and writes the socket through our BIO (wire.c). The error queue is per thread and shared by all its connections, so it
- * is emptied before every call. Closing without close_notify is told apart from a clean end
- * (-ECONNABORTED), because a truncated mail must not look complete (SES-84).
+ * TLS as a stream layer. OpenSSL reads and writes the socket through our BIO (wire.c). The error
+ * queue is per thread and shared by all its connections, so it is emptied before every call.
+ * Closing without close_notify is told apart from a clean end (-ECONNABORTED), because a truncated
+ * mail must not look complete (SES-84).
  */
 #include "tls/internal.h"
 #include "base/secret.h"
@@ -62,6 +63,16 @@ static int map_result(struct stream *stream, struct tls_layer *layer, int r, int
 	}
 }
 
+/* Returns 0 when nothing is held any more, -EAGAIN with stream->want, or -errno. */
+static int flush_held(struct stream *stream)
+{
+	int r = tls_wire_flush(stream->layer);
+
+	if (r == -EAGAIN)
+		stream->want = EPOLLOUT;
+	return r;
+}
+
 static ssize_t layer_read(struct stream *stream, void *data, size_t len)
 {
 	struct tls_layer *layer = stream->layer;
@@ -74,10 +85,8 @@ static ssize_t layer_read(struct stream *stream, void *data, size_t len)
 	}
 	/* Tickets: nobody waits for them. But a peer that takes nothing and asks for answers to KeyUpdate
 	 * is not read for ever. */
-	if (tls_wire_flush(layer) == -EAGAIN && layer->held.len > HELD_HIGH_BYTES) {
-		stream->want = EPOLLOUT;
+	if (flush_held(stream) == -EAGAIN && layer->held.len > HELD_HIGH_BYTES)
 		return -EAGAIN;
-	}
 	ERR_clear_error();
 	errno = 0;
 	layer->holding = layer->held.len != 0; /* an answer to a KeyUpdate comes after them */
@@ -90,10 +99,8 @@ static ssize_t layer_read(struct stream *stream, void *data, size_t len)
 static ssize_t pay_owed(struct stream *stream, struct tls_layer *layer)
 {
 	size_t n = layer->owed;
-	int r = tls_wire_flush(layer);
+	int r = flush_held(stream);
 
-	if (r == -EAGAIN)
-		stream->want = EPOLLOUT;
 	if (r < 0)
 		return r;
 	layer->owed = 0;
@@ -137,9 +144,7 @@ static int layer_shutdown(struct stream *stream)
 	int r;
 
 	if (!layer->shut && !layer->failed && layer->handshaken) {
-		r = tls_wire_flush(layer);
-		if (r == -EAGAIN)
-			stream->want = EPOLLOUT;
+		r = flush_held(stream);
 		if (r < 0)
 			return r;
 		ERR_clear_error();
@@ -258,9 +263,7 @@ static int shake(struct stream *stream, struct tls_layer *layer)
 		if (r == STREAM_EOF) /* close_notify in the middle of it */
 			r = -ECONNABORTED;
 	}
-	sent = tls_wire_flush(layer); /* of a failed one: the alert */
-	if (sent == -EAGAIN)
-		stream->want = EPOLLOUT;
+	sent = flush_held(stream); /* of a failed one: the alert */
 	return r == 0 || r == -EAGAIN ? (sent < 0 ? sent : r) : r;
 }
 
@@ -272,9 +275,7 @@ int tls_stream_handshake(struct stream *stream)
 
 	if (layer->handshaken)
 		return 0;
-	r = tls_wire_flush(layer);
-	if (r == -EAGAIN)
-		stream->want = EPOLLOUT;
+	r = flush_held(stream);
 	if (r == 0)
 		r = shake(stream, layer);
 	if (r < 0)
