@@ -501,3 +501,30 @@ def test_MAP_106_no_channel_is_none(pair, workspace):
     make, nodes = pair
     router = make.router(nodes, mapping=file_mapping(workspace, ""))
     assert router.stats()["push_state"] == "none"
+
+
+def test_MAP_84_unknown_names_do_not_evict_the_fallback(pair):
+    """More made-up names than the cache has places, while the store is away: whoever is known stays on
+    the own node."""
+    make, (node1, node2) = pair
+    redis = RedisStore()
+    known = ["known%d" % i for i in range(30)]
+    try:
+        for account in known:
+            redis.put(account, "node2")
+        router = make.router((node1, node2), mapping=redis.toml(
+            ttl="1s", timeout="1s", extra="cache_max_entries = 40"))
+        for account in known:
+            login(router, account)
+        wait_until(lambda: router.stats()["stale_entries"] == 30)
+        redis.server.stop()
+        for i in range(60):
+            login(router, "nobody%d" % i)
+        stats = router.stats()
+        assert stats["cache_entries"] <= 10 and stats["stale_entries"] == 30
+        for account in known:
+            login(router, account)
+        assert served(node2) == known * 2
+        assert {line["route"] for line in router.wait_sessions(120)[90:]} == {"stale"}
+    finally:
+        redis.close()

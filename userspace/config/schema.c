@@ -187,7 +187,7 @@ static const struct schema_row mapping_rows[] = {
 	{ "negative_ttl", KIND_DURATION, AT(mapping.negative_ttl_ms), "\"30s\"", 0, LONGEST, NULL,
 		0, "lifetime of \"no mapping\"" },
 	{ "cache_max_entries", KIND_INT, AT(mapping.cache_max_entries), "1000000", 1, 100000000,
-		NULL, 0, "entries kept, stale ones included" },
+		NULL, 0, "entries kept, stale ones included; at most a quarter without a mapping" },
 	{ "lookup_timeout", KIND_DURATION, AT(mapping.lookup_timeout_ms), "\"5s\"", 10, 5 * MINUTE,
 		NULL, 0, "one store query, waiting for a connection included" },
 	{ "stale_grace", KIND_DURATION, AT(mapping.stale_grace_ms), "\"24h\"", 0, LONGEST, NULL, 0,

@@ -2,7 +2,9 @@
 /*
  * Shards, each with a lock, a hash table, one list per kind and a list by last use. Entries of one
  * kind get the same lifetime, so each kind's list is in order of expiry and what has expired is at
- * its head: expiring is amortised O(1) and eviction finds expired and stale entries first (MAP-84).
+ * its head: expiring is amortised O(1), and eviction finds what is worth least without a scan (MAP-84).
+ * What says that nothing is known of a name (negative, transient) goes first and holds a quarter at
+ * most, because anybody can make names up: the stale entries are what serves during an outage.
  * A hit only marks its entry: the order by last use is made up for when something is evicted, so that
  * a hit touches its bucket and its entry and no neighbours. With a million entries each is a miss of
  * the processor's caches, and they are all that a hit costs.
@@ -122,21 +124,59 @@ static void expire_due(struct shard *shard, uint64_t now_ms)
 	expire_due_of(shard, NOW, now_ms);
 }
 
-static void evict_one(struct shard *shard)
+static bool is_minor(enum cache_kind kind)
 {
-	struct entry *entry = head(shard, EARLIER, CACHE_STALE);
+	return kind == CACHE_NEGATIVE || kind == CACHE_TRANSIENT;
+}
 
-	if (!entry)
-		entry = head(shard, NOW, CACHE_STALE);
-	if (!entry)
-		entry = list_entry(shard->by_use.next, struct entry, by_use);
-	for (int i = 0; entry->kind != CACHE_STALE && entry->used && i < SECOND_CHANCES; i++) {
+/* Entries that say that nothing is known. */
+static size_t minors(const struct shard *shard)
+{
+	return shard->kind_count[CACHE_NEGATIVE] + shard->kind_count[CACHE_TRANSIENT];
+}
+
+/* How many of them there may be. */
+static size_t minors_max(const struct shard *shard)
+{
+	return MAX(shard->max / 4, (size_t)1);
+}
+
+/* The oldest entry of a kind; NULL if there is none. */
+static struct entry *oldest(struct shard *shard, enum cache_kind kind)
+{
+	struct entry *entry = head(shard, EARLIER, kind);
+
+	return entry ? entry : head(shard, NOW, kind);
+}
+
+static struct entry *oldest_minor(struct shard *shard)
+{
+	struct entry *entry = oldest(shard, CACHE_TRANSIENT);
+
+	return entry ? entry : oldest(shard, CACHE_NEGATIVE);
+}
+
+/* The least recently used, more or less. */
+static struct entry *least_used(struct shard *shard)
+{
+	struct entry *entry = list_entry(shard->by_use.next, struct entry, by_use);
+
+	for (int i = 0; entry->used && i < SECOND_CHANCES; i++) {
 		entry->used = false;
 		list_del(&entry->by_use);
 		list_add_tail(&shard->by_use, &entry->by_use);
 		entry = list_entry(shard->by_use.next, struct entry, by_use);
 	}
-	drop(shard, entry);
+	return entry;
+}
+
+static void evict_one(struct shard *shard)
+{
+	struct entry *entry = oldest_minor(shard);
+
+	if (!entry)
+		entry = oldest(shard, CACHE_STALE);
+	drop(shard, entry ? entry : least_used(shard));
 }
 
 /* Keeps chains short; without memory they get longer, that is all. */
@@ -164,17 +204,29 @@ static void grow(struct shard *shard)
 	shard->bucket_count = count;
 }
 
-static struct entry *add(struct shard *shard, struct view account, uint32_t hash)
+/* Whether an entry of the kind may be made, after which there is a place for it. During an outage
+ * nothing known makes room for a name of which nothing is known. */
+static bool make_room(struct shard *shard, enum cache_kind kind)
+{
+	if (!shard->max) /* fewer entries than shards, since a reload */
+		return false;
+	if (kind == CACHE_TRANSIENT && shard->count >= shard->max && !minors(shard))
+		return false;
+	while (shard->count >= shard->max)
+		evict_one(shard);
+	return true;
+}
+
+static struct entry *add(
+	struct shard *shard, struct view account, uint32_t hash, enum cache_kind kind)
 {
 	struct entry *entry, **at;
 
-	if (!shard->max) /* fewer entries than shards, since a reload */
+	if (!make_room(shard, kind))
 		return NULL;
 	entry = malloc(MAX(sizeof(*entry), offsetof(struct entry, account) + account.len));
 	if (!entry)
 		return NULL;
-	while (shard->count >= shard->max)
-		evict_one(shard);
 	grow(shard);
 	*entry = (struct entry){ .hash = hash, .len = (uint16_t)account.len };
 	memcpy(entry->account, account.data, account.len);
@@ -312,6 +364,15 @@ static void store_entry(struct shard *shard, struct entry *entry, enum cache_kin
 	}
 }
 
+/* Before the entry becomes one of those: no more than their share. */
+static void bound_minors(struct shard *shard, const struct entry *entry)
+{
+	if (entry && is_minor((enum cache_kind)entry->kind))
+		return; /* it is counted already */
+	while (minors(shard) >= minors_max(shard))
+		drop(shard, oldest_minor(shard));
+}
+
 void cache_put(struct cache *cache, struct view account, uint64_t epoch, enum cache_kind kind,
 	uint16_t destination, uint64_t ttl_ms, uint64_t now_ms)
 {
@@ -324,8 +385,10 @@ void cache_put(struct cache *cache, struct view account, uint64_t epoch, enum ca
 		entry = *find(shard, account, (uint32_t)hash);
 		if (!ttl_ms && entry && kind != CACHE_HELD)
 			drop(shard, entry);
+		if (ttl_ms && is_minor(kind))
+			bound_minors(shard, entry);
 		if (ttl_ms && !entry && kind != CACHE_HELD)
-			entry = add(shard, account, (uint32_t)hash);
+			entry = add(shard, account, (uint32_t)hash, kind);
 		if (ttl_ms && entry) {
 			store_entry(shard, entry, kind, destination, ttl_ms, now_ms);
 			set_kind(shard, entry, kind);
@@ -424,6 +487,8 @@ void cache_configure(struct cache *cache, uint64_t max_entries, uint64_t stale_g
 				(enum cache_kind)kind);
 		shard->stale_grace_ms = stale_grace_ms;
 		shard->max = share(cache, i, max_entries);
+		while (minors(shard) > minors_max(shard))
+			drop(shard, oldest_minor(shard));
 		while (shard->count > shard->max)
 			evict_one(shard);
 		pthread_mutex_unlock(&shard->lock);
