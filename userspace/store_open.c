@@ -80,6 +80,12 @@ static int open_sqlite(struct config *config, store_push_fn *push, void *push_ar
 	return store_sqlite_new(&params, ret_store, error);
 }
 
+static void warn(void *arg, const char *text)
+{
+	(void)arg;
+	log_event(LOGL_WARN, "push", "text", text, NULL);
+}
+
 static int open_pg(struct config *config, store_push_fn *push, void *push_arg,
 	struct store **ret_store, char error[STORE_ERROR_BYTES])
 {
@@ -93,15 +99,10 @@ static int open_pg(struct config *config, store_push_fn *push, void *push_arg,
 		.timeout_ms = config->mapping.lookup_timeout_ms,
 		.push = push,
 		.push_arg = push_arg,
+		.warn = warn,
 	};
 
 	return store_pg_new(&params, ret_store, error);
-}
-
-static void warn(void *arg, const char *text)
-{
-	(void)arg;
-	log_event(LOGL_WARN, "push", "text", text, NULL);
 }
 
 static int open_redis(struct config *config, store_push_fn *push, void *push_arg,

@@ -83,6 +83,35 @@ class Postgres:
         self.space.close()
 
 
+class Pgbouncer:
+    """A pooler before a Postgres; at most two server connections."""
+
+    def __init__(self, postgres, database, mode):
+        self.space = harness.Workspace("homing-pgbouncer-")
+        self.port = harness.free_port()
+        self.space.write("ini", "[databases]\n%s = host=127.0.0.1 port=%d user=%s\n[pgbouncer]\n"
+                         "listen_addr = 127.0.0.1\nlisten_port = %d\nauth_type = any\npool_mode = %s\n"
+                         "default_pool_size = 2\nunix_socket_dir =\nlogfile = %s\npidfile = %s\n" %
+                         (database, postgres.port, SCHEMA_OWNER, self.port, mode,
+                          self.space.path + "/log", self.space.path + "/pid"), 0o644)
+        self.space.own(self.space.path)
+        self.process = subprocess.Popen(
+            ["/usr/sbin/pgbouncer", "-q", self.space.path + "/ini"], stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, preexec_fn=as_service_user())
+        wait_until(self.accepts)
+
+    def accepts(self):
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            return True
+        return False
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait()
+        self.space.close()
+
+
 class Redis:
     def __init__(self, *args):
         self.space = harness.Workspace("homing-redis-")

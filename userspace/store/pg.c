@@ -2,10 +2,17 @@
 /*
  * PostgreSQL by libpq, on a thread of its own because PQconnectStart() resolves names in the calling
  * thread. Requests are pipelined, each with its own sync, so each is a transaction and an error
- * stays its own (MAP-54). One more connection listens for changes.
+ * stays its own (MAP-54).
+ *
+ * A connection need not be ours alone: a pooler (pgbouncer) may give each transaction another server
+ * connection. So nothing that a request needs is left on one: the lookup's statement is prepared, for
+ * it saves the planning, but a server that does not know it, or knows it already, is a pooler's, and
+ * from then on the text goes with each lookup. Its name holds a digest of the text: what another
+ * program prepared is never taken for it.
  */
+#include "store/pg.h"
 #include "base/clock.h"
-#include "store/pool.h"
+#include "base/hash.h"
 
 #include <errno.h>
 #include <libpq-fe.h>
@@ -13,38 +20,17 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
-enum statement { STATEMENT_LOOKUP, STATEMENT_UPSERT, STATEMENT_DELETE, STATEMENTS };
-static const char *const names[STATEMENTS] = { "homing_lookup", "homing_upsert", "homing_delete" };
-
-/* What pool connections and the listener have in common. */
-struct link {
-	PGconn *pg;
-	struct loop_watch watch;
-	int fd; /* of the watch: libpq may change its socket while connecting */
-};
-
-struct pg_conn {
+struct pool_conn {
 	struct store_conn conn;
-	struct link link;
-	unsigned preparing;     /* syncs of statements that are out */
-	char prepare_error[64]; /* SQLSTATE of the lookup's statement; "" if it is fine */
-};
-
-struct store_pg {
-	struct store store;
-	char *url;             /* NULL: environment */
-	char *sql[STATEMENTS]; /* NULL: none */
-	char *list_sql;        /* not prepared: rare, and one that is wrong spoils nothing else */
-	struct store_thread thread;
-	struct store_pool pool;
-	struct store_push push;
-	struct link listener;
-	bool listening; /* LISTEN has been confirmed */
+	struct pg_link link;
+	bool preparing; /* the statement is out */
+	bool prepared;
+	bool again; /* the head is asked once more, with its text */
 };
 
 /* ---- connecting ---- */
 
-static int watch_link(struct store_pg *store, struct link *link, uint32_t events, loop_watch_fn *fn)
+int pg_watch(struct store_pg *store, struct pg_link *link, uint32_t events, loop_watch_fn *fn)
 {
 	int fd = PQsocket(link->pg);
 
@@ -55,7 +41,7 @@ static int watch_link(struct store_pg *store, struct link *link, uint32_t events
 	return fd < 0 ? -EBADF : loop_watch_add(&store->thread.loop, &link->watch, fd, events, fn);
 }
 
-static void close_link(struct link *link)
+void pg_close_link(struct pg_link *link)
 {
 	loop_watch_del(&link->watch);
 	PQfinish(link->pg);
@@ -68,7 +54,7 @@ static void drop_notice(void *arg, const PGresult *result)
 	(void)result;
 }
 
-static PGconn *start(const struct store_pg *store)
+PGconn *pg_connect(const struct store_pg *store)
 {
 	/* The url wins over what comes before it, the environment over the fallback (MAP-51). */
 	const char *keys[] = { "fallback_application_name", "client_encoding", "dbname", NULL };
@@ -88,14 +74,36 @@ static const char *connect_error(PGconn *pg, char text[200])
 	return text[0] ? text : "connection lost";
 }
 
-/* ---- statements ---- */
+/* ---- results ---- */
 
-static void set_error(struct store_request *request, const char *sqlstate)
+static const char *field(const PGresult *result, int code, const char *otherwise)
 {
+	const char *text = result ? PQresultErrorField(result, code) : NULL;
+
+	return text && *text ? text : otherwise;
+}
+
+/* The server's text; an identifier that it quotes is nobody's business. */
+static void set_error(struct store_request *request, const PGresult *result)
+{
+	const char *text = field(result, PG_DIAG_MESSAGE_PRIMARY, "no answer");
+	const char *state = field(result, PG_DIAG_SQLSTATE, "unknown");
+	char quoted[STORE_VALUE_BYTES + 80];
+	const char *at;
+
 	request->result = STORE_ERROR;
-	/* The message itself may quote what was asked. */
-	snprintf(request->error, sizeof(request->error), "postgresql: SQLSTATE %.10s",
-		sqlstate && *sqlstate ? sqlstate : "unknown");
+	/* Class 42: syntax, names, rights. 3F: no such schema. */
+	request->refused = strncmp(state, "42", 2) == 0 || strncmp(state, "3F", 2) == 0;
+	snprintf(quoted, sizeof(quoted), "\"%.*s\"", (int)request->identifier.len,
+		request->identifier.data);
+	at = request->identifier.len ? strstr(text, quoted) : NULL;
+	if (at)
+		snprintf(request->error, sizeof(request->error),
+			"postgresql: %.*s$1%.100s (SQLSTATE %.5s)",
+			(int)MIN(at - text, (ptrdiff_t)100), text, at + strlen(quoted), state);
+	else
+		snprintf(request->error, sizeof(request->error),
+			"postgresql: %.200s (SQLSTATE %.7s)", text, state);
 }
 
 static void take_list(struct store_request *request, const PGresult *result)
@@ -119,8 +127,10 @@ static void take_result(struct store_request *request, const PGresult *result)
 {
 	ExecStatusType status = PQresultStatus(result);
 
+	if (status == PGRES_PIPELINE_ABORTED) /* what came before it has failed and said why */
+		return;
 	if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) {
-		set_error(request, PQresultErrorField(result, PG_DIAG_SQLSTATE));
+		set_error(request, result);
 		return;
 	}
 	switch (request->op) {
@@ -152,12 +162,12 @@ static int send_sync(PGconn *pg)
 
 static bool writable(const struct store_pg *store)
 {
-	return store->sql[STATEMENT_UPSERT] && store->sql[STATEMENT_DELETE];
+	return store->sql[PG_UPSERT] && store->sql[PG_DELETE];
 }
 
 /* ---- pool connections ---- */
 
-static struct store_pg *store_of(const struct pg_conn *conn)
+static struct store_pg *store_of(const struct pool_conn *conn)
 {
 	return conn->conn.pool->owner;
 }
@@ -165,52 +175,55 @@ static struct store_pg *store_of(const struct pg_conn *conn)
 static void on_conn(struct loop_watch *watch, uint32_t events);
 
 /* Sends what libpq has buffered. */
-static int flush(struct pg_conn *conn)
+static int flush(struct pool_conn *conn)
 {
 	int r = PQflush(conn->link.pg);
 
 	if (r < 0)
 		return -EIO;
-	return watch_link(store_of(conn), &conn->link, EPOLLIN | (r > 0 ? EPOLLOUT : 0), on_conn);
+	return pg_watch(store_of(conn), &conn->link, EPOLLIN | (r > 0 ? EPOLLOUT : 0), on_conn);
 }
 
-static void lost(struct pg_conn *conn)
+static void lost(struct pool_conn *conn)
 {
 	char text[200];
 
 	store_conn_lost(&conn->conn, connect_error(conn->link.pg, text));
 }
 
-static int prepare_all(struct pg_conn *conn)
+/* PQsendPrepare() and its sync, or nothing to wait for. */
+static int prepare(struct pool_conn *conn)
 {
 	struct store_pg *store = store_of(conn);
 	PGconn *pg = conn->link.pg;
 
 	if (PQsetnonblocking(pg, 1) < 0 || !PQenterPipelineMode(pg))
 		return -EIO;
-	for (int i = 0; i < STATEMENTS; i++) {
-		if (!store->sql[i] || (i != STATEMENT_LOOKUP && !writable(store)))
-			continue;
-		if (!PQsendPrepare(pg, names[i], store->sql[i], 0, NULL) || send_sync(pg) < 0)
-			return -EIO;
-		conn->preparing++;
+	if (store->pooled) {
+		store_conn_ready(&conn->conn);
+		return 0;
 	}
+	conn->preparing = true;
+	if (!PQsendPrepare(pg, store->name, store->sql[PG_LOOKUP], 0, NULL) || send_sync(pg) < 0)
+		return -EIO;
 	return flush(conn);
 }
 
-static void connecting(struct pg_conn *conn)
+static void connecting(struct pool_conn *conn)
 {
 	int r;
 
 	switch (PQconnectPoll(conn->link.pg)) {
 	case PGRES_POLLING_OK:
-		r = prepare_all(conn);
+		r = pg_watch(store_of(conn), &conn->link, EPOLLIN, on_conn);
+		if (r == 0)
+			r = prepare(conn);
 		break;
 	case PGRES_POLLING_READING:
-		r = watch_link(store_of(conn), &conn->link, EPOLLIN, on_conn);
+		r = pg_watch(store_of(conn), &conn->link, EPOLLIN, on_conn);
 		break;
 	case PGRES_POLLING_WRITING:
-		r = watch_link(store_of(conn), &conn->link, EPOLLOUT, on_conn);
+		r = pg_watch(store_of(conn), &conn->link, EPOLLOUT, on_conn);
 		break;
 	default:
 		r = -EIO;
@@ -219,43 +232,54 @@ static void connecting(struct pg_conn *conn)
 		lost(conn);
 }
 
-/* A statement's preparation, or the head's answer. */
-static void take_one(struct pg_conn *conn, const PGresult *result)
+/* What says that a prepared statement is not what we left on the connection: it is not there, somebody
+ * was faster, or the table has changed under it. */
+static bool lost_statement(struct pool_conn *conn, const PGresult *result)
+{
+	const char *state = field(result, PG_DIAG_SQLSTATE, "");
+	bool pooled = strcmp(state, "26000") == 0 || strcmp(state, "42P05") == 0;
+
+	if (!pooled && strcmp(state, "0A000") != 0)
+		return false;
+	conn->prepared = false;
+	store_of(conn)->pooled |= pooled;
+	return true;
+}
+
+/* The statement's preparation, or the head's answer. */
+static void take_one(struct pool_conn *conn, const PGresult *result)
 {
 	struct store_request *head = store_conn_head(&conn->conn);
-	ExecStatusType status = PQresultStatus(result);
-	const char *state;
 
-	if (!conn->preparing) {
-		if (head)
-			take_result(head, result);
-		return;
+	if (conn->preparing) {
+		/* One that is wrong is so for each lookup, which will say why. */
+		conn->prepared = PQresultStatus(result) == PGRES_COMMAND_OK;
+		if (!conn->prepared)
+			(void)lost_statement(conn, result);
+	} else if (head && head->named && PQresultStatus(result) == PGRES_FATAL_ERROR &&
+		lost_statement(conn, result)) {
+		conn->again = true;
+	} else if (head) {
+		take_result(head, result);
 	}
-	if (status == PGRES_COMMAND_OK || conn->prepare_error[0])
-		return;
-	state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-	snprintf(conn->prepare_error, sizeof(conn->prepare_error),
-		"a statement cannot be prepared: SQLSTATE %.10s", state ? state : "unknown");
 }
 
 /* Returns false when the connection is gone. */
-static bool take_sync(struct pg_conn *conn)
+static bool take_sync(struct pool_conn *conn)
 {
-	if (!conn->preparing) {
+	if (conn->preparing) {
+		conn->preparing = false;
+		store_conn_ready(&conn->conn);
+	} else if (conn->again) {
+		conn->again = false;
+		store_conn_again(&conn->conn);
+	} else {
 		store_conn_answered(&conn->conn);
-		return conn->conn.state == STORE_CONN_READY;
 	}
-	if (--conn->preparing)
-		return true;
-	if (conn->prepare_error[0]) {
-		store_conn_lost(&conn->conn, conn->prepare_error);
-		return false;
-	}
-	store_conn_ready(&conn->conn);
 	return conn->conn.state == STORE_CONN_READY;
 }
 
-static void take_results(struct pg_conn *conn)
+static void take_results(struct pool_conn *conn)
 {
 	PGconn *pg = conn->link.pg;
 	bool null_seen = false;
@@ -280,14 +304,27 @@ static void take_results(struct pg_conn *conn)
 	}
 }
 
+/* A pooler may give us a server connection on which somebody listens: libpq would keep what comes. */
+static void drop_notifications(PGconn *pg)
+{
+	PGnotify *notify;
+
+	while ((notify = PQnotifies(pg)))
+		PQfreemem(notify);
+}
+
+static bool is_connecting(const struct pool_conn *conn)
+{
+	return conn->conn.state == STORE_CONN_OPENING && !conn->preparing;
+}
+
 static void on_conn(struct loop_watch *watch, uint32_t events)
 {
-	struct pg_conn *conn =
-		container_of(container_of(watch, struct link, watch), struct pg_conn, link);
+	struct pool_conn *conn =
+		container_of(container_of(watch, struct pg_link, watch), struct pool_conn, link);
 
 	(void)events;
-	if (PQstatus(conn->link.pg) != CONNECTION_OK ||
-		(conn->conn.state == STORE_CONN_OPENING && !conn->preparing)) {
+	if (PQstatus(conn->link.pg) != CONNECTION_OK || is_connecting(conn)) {
 		connecting(conn);
 		return;
 	}
@@ -297,26 +334,25 @@ static void on_conn(struct loop_watch *watch, uint32_t events)
 	}
 	take_results(conn);
 	/* Lost meanwhile, and maybe opened anew: that is not the link we looked at. */
-	if (conn->conn.state == STORE_CONN_CLOSED ||
-		(conn->conn.state == STORE_CONN_OPENING && !conn->preparing))
+	if (conn->conn.state == STORE_CONN_CLOSED || is_connecting(conn))
 		return;
+	drop_notifications(conn->link.pg);
 	if (PQstatus(conn->link.pg) != CONNECTION_OK || flush(conn) < 0)
 		lost(conn);
 }
 
 static void pg_open(struct store_conn *base)
 {
-	struct pg_conn *conn = (struct pg_conn *)base;
+	struct pool_conn *conn = (struct pool_conn *)base;
 
-	conn->preparing = 0;
-	conn->prepare_error[0] = '\0';
-	conn->link.pg = start(store_of(conn));
+	conn->preparing = conn->prepared = conn->again = false;
+	conn->link.pg = pg_connect(store_of(conn));
 	if (!conn->link.pg || PQstatus(conn->link.pg) == CONNECTION_BAD ||
-		watch_link(store_of(conn), &conn->link, EPOLLOUT, on_conn) < 0)
+		pg_watch(store_of(conn), &conn->link, EPOLLOUT, on_conn) < 0)
 		lost(conn);
 }
 
-static int send_list(struct pg_conn *conn, const struct store_request *request)
+static int send_list(struct pool_conn *conn, const struct store_request *request)
 {
 	char node[STORE_VALUE_BYTES], limit[16];
 	const char *values[] = { node, request->list->after, limit };
@@ -329,153 +365,69 @@ static int send_list(struct pg_conn *conn, const struct store_request *request)
 		conn->link.pg, store_of(conn)->list_sql, 3, NULL, values, NULL, NULL, 0);
 }
 
-static int pg_send(struct store_conn *base, struct store_request *request)
+/* A name that nobody has is looked up and whatever that changed is taken back (MAP-54): the ROLLBACK is
+ * in the same implicit transaction, as there is no sync between them. No BEGIN: after an error it would
+ * stay open, and a pooler by statements refuses it. */
+static int send_ping(struct pool_conn *conn)
 {
-	static const enum statement statements[] = { [STORE_LOOKUP] = STATEMENT_LOOKUP,
-		[STORE_UPSERT] = STATEMENT_UPSERT,
-		[STORE_DELETE] = STATEMENT_DELETE };
-	struct pg_conn *conn = (struct pg_conn *)base;
+	const char *values[] = { STORE_NOBODY };
+	PGconn *pg = conn->link.pg;
+
+	return PQsendQueryParams(
+		       pg, store_of(conn)->sql[PG_LOOKUP], 1, NULL, values, NULL, NULL, 0) &&
+		PQsendQueryParams(pg, "ROLLBACK", 0, NULL, NULL, NULL, NULL, 0);
+}
+
+static int send_statement(struct pool_conn *conn, struct store_request *request)
+{
+	static const char announce[] = "SELECT pg_notify('" STORE_PG_CHANNEL "', $1)";
+	const struct store_pg *store = store_of(conn);
+	const char *const statements[] = { [STORE_LOOKUP] = store->sql[PG_LOOKUP],
+		[STORE_UPSERT] = store->sql[PG_UPSERT],
+		[STORE_DELETE] = store->sql[PG_DELETE],
+		[STORE_ANNOUNCE] = announce };
 	char identifier[512], destination[STORE_VALUE_BYTES];
 	const char *values[] = { identifier, destination };
-	PGconn *pg = conn->link.pg;
-	int ok;
+	int count = request->op == STORE_UPSERT ? 2 : 1;
 
 	snprintf(identifier, sizeof(identifier), "%.*s", (int)request->identifier.len,
 		request->identifier.data);
-	if (request->op == STORE_PING) {
-		ok = PQsendQueryParams(pg, "SELECT 1", 0, NULL, NULL, NULL, NULL, 0);
-	} else if (request->op == STORE_LIST) {
+	snprintf(destination, sizeof(destination), "%.*s", (int)request->destination.len,
+		request->destination.data ? request->destination.data : "");
+	request->named = request->op == STORE_LOOKUP && conn->prepared && !store->pooled;
+	return request->named
+		? PQsendQueryPrepared(conn->link.pg, store->name, count, values, NULL, NULL, 0)
+		: PQsendQueryParams(conn->link.pg, statements[request->op], count, NULL, values,
+			  NULL, NULL, 0);
+}
+
+static int pg_send(struct store_conn *base, struct store_request *request)
+{
+	struct pool_conn *conn = (struct pool_conn *)base;
+	int ok;
+
+	request->named = false;
+	if (request->op == STORE_PING)
+		ok = send_ping(conn);
+	else if (request->op == STORE_LIST)
 		ok = send_list(conn, request);
-	} else {
-		snprintf(destination, sizeof(destination), "%.*s", (int)request->destination.len,
-			request->destination.data ? request->destination.data : "");
-		ok = PQsendQueryPrepared(pg, names[statements[request->op]],
-			request->op == STORE_UPSERT ? 2 : 1, values, NULL, NULL, 0);
-	}
+	else
+		ok = send_statement(conn, request);
 	set_error(request, NULL); /* until the server has said more */
-	return ok && send_sync(pg) == 0 ? flush(conn) : -EIO;
+	return ok && send_sync(conn->link.pg) == 0 ? flush(conn) : -EIO;
 }
 
 static void pg_close(struct store_conn *base)
 {
-	close_link(&((struct pg_conn *)base)->link);
+	pg_close_link(&((struct pool_conn *)base)->link);
 }
 
 static const struct store_driver driver = {
 	.name = "postgresql",
-	.conn_size = sizeof(struct pg_conn),
+	.conn_size = sizeof(struct pool_conn),
 	.open = pg_open,
 	.send = pg_send,
 	.close = pg_close,
-};
-
-/* ---- LISTEN (MAP-100) ---- */
-
-static void on_listener(struct loop_watch *watch, uint32_t events);
-
-static struct store_pg *of_push(struct store_push *push)
-{
-	return container_of(push, struct store_pg, push);
-}
-
-static void take_notifications(struct store_pg *store)
-{
-	PGnotify *notify;
-
-	while ((notify = PQnotifies(store->listener.pg))) {
-		struct view payload = view_str(notify->extra);
-
-		store_push_heard(&store->push);
-		store->push.fn(
-			store->push.arg, payload.len ? STORE_PUSH_KEY : STORE_PUSH_ALL, payload);
-		PQfreemem(notify);
-	}
-}
-
-/* Answers to LISTEN and to the sign of life. Returns false when one failed. */
-static bool take_listener_results(struct store_pg *store)
-{
-	while (!PQisBusy(store->listener.pg)) {
-		PGresult *result = PQgetResult(store->listener.pg);
-		ExecStatusType status = PQresultStatus(result);
-
-		if (!result)
-			return true;
-		PQclear(result);
-		if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK)
-			return false;
-		if (store->listening) {
-			store_push_heard(&store->push);
-		} else {
-			store->listening = true;
-			store_push_up(&store->push);
-		}
-	}
-	return true;
-}
-
-static bool connect_listener(struct store_pg *store)
-{
-	struct link *link = &store->listener;
-
-	switch (PQconnectPoll(link->pg)) {
-	case PGRES_POLLING_OK:
-		return watch_link(store, link, EPOLLIN, on_listener) == 0 &&
-			PQsendQuery(link->pg, "LISTEN " STORE_PG_CHANNEL);
-	case PGRES_POLLING_READING:
-		return watch_link(store, link, EPOLLIN, on_listener) == 0;
-	case PGRES_POLLING_WRITING:
-		return watch_link(store, link, EPOLLOUT, on_listener) == 0;
-	default:
-		return false;
-	}
-}
-
-static void on_listener(struct loop_watch *watch, uint32_t events)
-{
-	struct store_pg *store =
-		container_of(container_of(watch, struct link, watch), struct store_pg, listener);
-	PGconn *pg = store->listener.pg;
-
-	(void)events;
-	if (PQstatus(pg) != CONNECTION_OK) {
-		if (!connect_listener(store))
-			store_push_lost(&store->push);
-		return;
-	}
-	if (!PQconsumeInput(pg) || !take_listener_results(store)) {
-		store_push_lost(&store->push);
-		return;
-	}
-	take_notifications(store);
-}
-
-static void push_open(struct store_push *push)
-{
-	struct store_pg *store = of_push(push);
-
-	store->listening = false;
-	store->listener.pg = start(store);
-	if (!store->listener.pg || PQstatus(store->listener.pg) == CONNECTION_BAD ||
-		watch_link(store, &store->listener, EPOLLOUT, on_listener) < 0)
-		store_push_lost(push);
-}
-
-static void push_ping(struct store_push *push)
-{
-	if (!PQsendQuery(of_push(push)->listener.pg, "SELECT 1"))
-		store_push_lost(push);
-}
-
-static void push_close(struct store_push *push)
-{
-	close_link(&of_push(push)->listener);
-}
-
-static const struct store_push_driver push_driver = {
-	.open = push_open,
-	.ping = push_ping,
-	.close = push_close,
 };
 
 /* ---- operations ---- */
@@ -523,7 +475,7 @@ static void finish(void *arg)
 
 static void release(struct store_pg *store)
 {
-	for (int i = 0; i < STATEMENTS; i++)
+	for (int i = 0; i < PG_STATEMENTS; i++)
 		free(store->sql[i]);
 	free(store->list_sql);
 	free(store->url);
@@ -559,20 +511,18 @@ int store_pg_new(const struct store_pg_params *params, struct store **ret_store,
 		return -ENOMEM;
 	store->store.ops = &pg_ops;
 	store->url = store_copy_text(params->url, &ok);
-	store->sql[STATEMENT_LOOKUP] = store_copy_text(params->query, &ok);
-	store->sql[STATEMENT_UPSERT] = store_copy_text(params->upsert_query, &ok);
-	store->sql[STATEMENT_DELETE] = store_copy_text(params->delete_query, &ok);
+	store->sql[PG_LOOKUP] = store_copy_text(params->query, &ok);
+	store->sql[PG_UPSERT] = store_copy_text(params->upsert_query, &ok);
+	store->sql[PG_DELETE] = store_copy_text(params->delete_query, &ok);
 	store->list_sql = store_copy_text(params->list_query, &ok);
+	snprintf(store->name, sizeof(store->name), "homing_%016llx",
+		(unsigned long long)hash_view(view_str(params->query)));
 	r = ok ? store_thread_init(&store->thread) : -ENOMEM;
 	if (r < 0) {
 		release(store);
 		return r;
 	}
-	store->push = (struct store_push){ .driver = &push_driver,
-		.loop = &store->thread.loop,
-		.fn = params->push,
-		.arg = params->push_arg,
-		.open_ms = params->timeout_ms };
+	pg_listen_init(store, params);
 	r = store_pool_init(&store->pool, &driver, store, &store->thread.loop, params->pool_size,
 		params->timeout_ms);
 	if (r == 0) {

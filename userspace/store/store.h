@@ -19,15 +19,19 @@ enum store_op {
 	STORE_LOOKUP,
 	STORE_UPSERT,
 	STORE_DELETE,
-	STORE_PING, /* does it answer? Runs no statement: a query may assign nodes (MAP-54) */
+	STORE_PING, /* can it answer? The lookup of STORE_NOBODY, its changes taken back (MAP-54) */
 	STORE_LIST, /* identifiers of one destination, a page at a time */
+	STORE_ANNOUNCE, /* a store's own: proof of its push channel */
 };
+
+/* What a ping looks up: no account is in .invalid (RFC 2606). */
+#define STORE_NOBODY "store-check@homing.invalid"
 
 enum store_result {
 	STORE_FOUND, /* value holds the destination, trimmed, not empty */
 	STORE_NONE,  /* no row, NULL, empty, blank; delete: nothing was there */
 	STORE_DONE,  /* upsert done; delete removed a row; ping answered; list filled */
-	STORE_ERROR, /* error holds why (no secret, no identifier) */
+	STORE_ERROR, /* error holds why, in the server's words (no secret, no identifier) */
 	STORE_TIMEOUT,
 	STORE_READ_ONLY,
 };
@@ -73,12 +77,13 @@ struct store_request {
 	enum store_result result;
 	char value[STORE_VALUE_BYTES];
 	char error[STORE_ERROR_BYTES];
+	bool refused; /* STORE_ERROR: it answers, but not this: rights, or no such table */
 	/* the store's: */
 	struct store_request *next;
 	struct store *store;
 	struct post post;
 	struct list_node link;
-	bool repeated;
+	bool repeated, named;
 };
 
 struct store;
@@ -171,6 +176,8 @@ struct store_pg_params {
 	uint64_t timeout_ms; /* = lookup_timeout */
 	store_push_fn *push; /* NULL: no LISTEN */
 	void *push_arg;
+	/* Push that cannot work, for the log, with push_arg; may be NULL. */
+	void (*warn)(void *arg, const char *text);
 };
 
 /* Starts the store's thread. A server that cannot be reached now is tried again when it is needed. */
