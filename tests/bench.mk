@@ -30,6 +30,14 @@ bench: deps all $(BENCH_PROGRAMS)
 	@HOMING_BUILD=$(abspath $(BUILD)) /usr/bin/python3 tests/bench/bench.py $(ONLY)
 .PHONY: bench bench-stores
 
+# What a client can make the router compute before it has shown anything: the table of docs/security.md.
+$(BUILD)/bench/hello: tests/bench/hello.c $(call mod_libs,$(MODS_config))
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< $(call link_libs,$(MODS_config))
+bench-hello: $(BUILD)/bench/hello
+	@$<
+.PHONY: bench-hello
+
 # CPU per HTTP request beside nginx and HAProxy; needs them and wrk.
 bench-http: all
 	@HOMING_BUILD=$(abspath $(BUILD)) /usr/bin/python3 tests/bench/http_requests.py

@@ -96,6 +96,8 @@ class Workspace:
         algorithm = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
         if key == "rsa":
             algorithm = ["-newkey", "rsa:2048"]
+        elif key != "ec":
+            algorithm = key # options of "openssl req"
         request = cert + ".csr"
         subprocess.run(["openssl", "req", "-new", *algorithm, "-nodes", "-keyout", keyfile, "-out",
                         request, "-subj", "/CN=" + names[0], "-addext",

@@ -307,6 +307,28 @@ static void check_leg(
 	check_loop(loader, destination, leg, path);
 }
 
+struct in_table {
+	struct loader *loader;
+	const char *path;
+};
+
+static void on_table_finding(void *arg, const struct tls_finding *finding)
+{
+	struct in_table *in = arg;
+
+	check_find(in->loader, finding->error, in->path, finding->field, "%s", finding->text);
+}
+
+static void check_groups(
+	struct loader *loader, const struct config_destination *destination, const char *path)
+{
+	struct in_table in = { loader, path };
+
+	if (tls_groups_check(destination->tls_groups, "tls_groups", on_table_finding, &in) ==
+		-ENOMEM)
+		check_find(loader, true, path, "tls_groups", "groups cannot be checked");
+}
+
 static void check_destination(struct loader *loader, const struct config_destination *destination)
 {
 	char path[KEYPATH_SIZE];
@@ -343,6 +365,7 @@ static void check_destination(struct loader *loader, const struct config_destina
 			destination->has_pin
 				? "has no effect: the pin is enforced"
 				: "the node's certificate is not verified"); /* CFG-28 */
+	check_groups(loader, destination, path);
 }
 
 /* ---- routing ---- */

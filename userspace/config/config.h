@@ -104,6 +104,7 @@ struct config_destination {
 	bool has_pin;
 	unsigned char pin[TLS_SHA256_SIZE];
 	const char *tls_client_cert, *tls_client_key; /* both or neither */
+	const char *const *tls_groups;                /* NULL-terminated, NULL = default */
 	struct addr *source_ips;                      /* port 0 */
 	size_t source_ip_count;
 	bool hide_auth_errors;

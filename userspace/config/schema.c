@@ -35,6 +35,12 @@ const char *const schema_protocols[] = { "imap", "pop3", "managesieve", "submiss
 	"\"spamtestplus\", \"special-use\", \"subaddress\", \"vacation\", "                \
 	"\"vacation-seconds\", \"variables\", \"virustest\""                               \
 	"]"
+#define GROUPS_HELP                                                                              \
+	"key exchange groups, best first; empty = `X25519MLKEM768` (where the TLS library has "  \
+	"it), `X25519`, `P-256`. Also known: `P-384`, `P-521`, `X448`. Any client can have the " \
+	"router answer one message with each of them, as often as it likes; with OpenSSL 3.0 "   \
+	"that costs 0.2 ms of a core for `X25519`, 0.3 ms for `P-256`, 2.2 ms for `P-384`, "     \
+	"1.0 ms for `P-521`, 0.6 ms for `X448` ([security.md](security.md))"
 #define SECOND 1000
 #define MINUTE (60 * SECOND)
 #define DAY (24 * 60LL * MINUTE)
@@ -100,6 +106,7 @@ static const struct schema_row tls_protocols_rows[] = {
 		"true = the router's cipher order wins" },
 	{ "disable_cipher_suites", KIND_STRINGS, AT(disabled_suites), "[]", 0, 0, NULL, 0,
 		"IANA names, any case; TLS13_ is an alias of TLS_ for 1.3 suites" },
+	{ "groups", KIND_STRINGS, AT(groups), "[]", 0, 0, NULL, 0, GROUPS_HELP },
 	END,
 };
 #undef AT
@@ -146,6 +153,9 @@ static const struct schema_row destination_rows[] = {
 		"mutual TLS; both or neither" },
 	{ "tls_client_key", KIND_PATH, AT(tls_client_key), NULL, 0, 0, NULL, 0,
 		"mutual TLS; both or neither" },
+	{ "tls_groups", KIND_STRINGS, AT(tls_groups), "[]", 0, 0, NULL, 0,
+		"key exchange groups offered to the node, as in tls.protocols.groups; "
+		"empty = `X25519`, `P-256`, `P-384`" },
 	{ "source_ips", KIND_IPS, AT(source_ips), "[]", 0, 0, NULL, 0,
 		"local addresses for dialling, round robin per family" },
 	{ "hide_auth_errors", KIND_BOOL, AT(hide_auth_errors), "false", 0, 0, NULL, 0,

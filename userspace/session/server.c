@@ -82,6 +82,8 @@ static int trust_of(const struct config *config, const struct config_destination
 	add_text(&buf, params->alpn, &r);
 	add_bytes(&buf, &params->allow_invalid, sizeof(params->allow_invalid), &r);
 	add_bytes(&buf, params->pin, params->pin ? TLS_SHA256_SIZE : 0, &r);
+	for (const char *const *group = params->groups; group && *group; group++)
+		add_text(&buf, *group, &r);
 	add_file(&buf, config, destination->name, "tls_client_cert", &r);
 	add_file(&buf, config, destination->name, "tls_client_key", &r);
 	if (r == 0)
@@ -117,6 +119,7 @@ static int build_leg(const struct snapshot *before, struct snapshot *snapshot, s
 		.client_cert_path = destination->tls_client_cert,
 		.client_key_path = destination->tls_client_key,
 		.alpn = protocol == PROTOCOL_HTTP ? "http/1.1" : NULL,
+		.groups = destination->tls_groups,
 	};
 	struct tls_client *earlier;
 	int r;

@@ -194,8 +194,10 @@ int tls_client_new(const struct tls_client_params *params, struct tls_client **r
 		SSL_CTX_set_session_cache_mode(
 			client->ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
 		SSL_CTX_sess_set_new_cb(client->ctx, on_new_session);
-		r = set_trust(client, params);
+		r = tls_groups_apply(client->ctx, params->groups, false);
 	}
+	if (r == 0)
+		r = set_trust(client, params);
 	if (r == 0)
 		r = set_client_cert(client->ctx, params);
 	if (r == 0)

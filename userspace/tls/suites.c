@@ -154,6 +154,8 @@ int tls_policy_apply(SSL_CTX *ctx, const struct tls_policy *policy)
 		    ctx, policy->tls13_only || !*tls12 ? TLS1_3_VERSION : TLS1_2_VERSION) != 1 ||
 		SSL_CTX_set_max_proto_version(ctx, *tls13 ? TLS1_3_VERSION : TLS1_2_VERSION) != 1)
 		return -EINVAL;
+	if (tls_groups_apply(ctx, policy->groups, true) < 0)
+		return -EINVAL;
 	if (*tls12 && SSL_CTX_set_cipher_list(ctx, tls12) != 1)
 		return -EINVAL;
 	return *tls13 && SSL_CTX_set_ciphersuites(ctx, tls13) != 1 ? -EINVAL : 0;

@@ -30,6 +30,8 @@ struct tls_policy {
 	bool ignore_client_order; /* the router's order wins */
 	/* IANA names, any case, TLS13_ alias accepted; NULL-terminated, may be NULL */
 	const char *const *disabled_suites;
+	/* key exchange, best first, of tls_groups_check(); NULL or empty: what is safe to offer */
+	const char *const *groups;
 };
 
 /* What a finding is about; errors refuse the configuration, warnings do not (CFG-20..25). */
@@ -45,6 +47,12 @@ typedef void tls_finding_fn(void *arg, const struct tls_finding *finding);
  * reported. Returns 0 if there was no error, -EINVAL otherwise. */
 MUST_USE int tls_check(const struct tls_cert_params *certs, size_t cert_count,
 	const struct tls_policy *policy, tls_finding_fn *report, void *arg);
+
+/* Whether groups of a policy or of client parameters can be used: reports an unknown one, one that this
+ * library lacks, and one that is named twice under field. names may be NULL.
+ * Returns 0, -EINVAL or -ENOMEM. */
+MUST_USE int tls_groups_check(
+	const char *const *names, const char *field, tls_finding_fn *report, void *arg);
 
 /* Which of enum tls_cipher (tls/keys.h), as bits, go first in what both legs offer and choose,
  * because the kernel can take them over; the rest keeps its order behind them. With none the secrets of
@@ -91,6 +99,8 @@ struct tls_client_params {
 	const char
 		*ca_path; /* PEM bundle instead of the system trust; NULL = system (tests, ctl) */
 	const char *alpn; /* offered protocol or NULL */
+	/* As in struct tls_policy; NULL or empty: X25519, P-256, P-384. Borrowed for the call. */
+	const char *const *groups;
 };
 
 /* Immutable trust settings plus the session cache of one destination and leg (SES-47, #33):

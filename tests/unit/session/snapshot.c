@@ -112,6 +112,11 @@ static void test_33_tls_sessions_are_kept_with_their_trust(void **state)
 			"tls_pinned_cert_sha256"),
 		false, true);
 	check_legs(&server,
+		edit("tls_pinned_cert_sha256",
+			"tls_groups = [\"P-256\"]\n"
+			"tls_pinned_cert_sha256"),
+		false, true);
+	check_legs(&server,
 		edit("tls_server_name = \"b.example\"",
 			"tls_server_name = \"b.example\"\ntls_allow_invalid_certs = true"),
 		true, false);
