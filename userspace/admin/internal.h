@@ -20,6 +20,7 @@ struct admin_conn {
 	struct tls_server *tls; /* reference: the handshake looks into it */
 	struct loop_watch watch;
 	struct timer timer;
+	struct timer turn; /* goes on in the next batch, though no event tells */
 	struct addr peer;
 	enum admin_state state;
 	struct buf in, out; /* in holds the token: secret */

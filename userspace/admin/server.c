@@ -22,6 +22,7 @@
 #define SEND_MS 30000
 #define LINGER_MS 2000
 #define PAUSE_MS 100
+#define TURN_STEPS 32 /* of one connection before others get their turn */
 
 static const struct tls_alpn admin_alpn = { .id = "http/1.1", .required = true };
 
@@ -31,6 +32,7 @@ static void conn_close(struct admin_conn *conn)
 {
 	admin_forget_pending(conn);
 	loop_timer_del(conn->server->params.loop, &conn->timer);
+	loop_timer_del(conn->server->params.loop, &conn->turn);
 	loop_watch_del(&conn->watch);
 	stream_close(&conn->stream);
 	tls_server_unref(conn->tls);
@@ -197,25 +199,19 @@ static bool run_head(struct admin_conn *conn)
 /* The body is read and ignored, but the head's views point into the same buffer: it stays. */
 static bool run_body(struct admin_conn *conn)
 {
-	ssize_t n;
+	static const struct http_limits limits = { HEAD_BYTES, MAX_FIELDS };
 
-	if (conn->in.len - conn->head.length >= conn->body_left) {
-		set_state(conn, ADMIN_WAIT);
-		admin_route(conn);
-		return true;
+	if (conn->in.len - conn->head.length < conn->body_left)
+		return read_some(conn) > 0;
+	/* Reallocation has moved the head: it is parsed again, once. */
+	memset(&conn->head, 0, sizeof(conn->head));
+	if (http_head_parse(&conn->head, buf_view(&conn->in), &limits) != HTTP_HEAD_DONE) {
+		conn_close(conn);
+		return false;
 	}
-	/* Reallocation moves the head: parse it again when all is there. */
-	n = read_some(conn);
-	if (n > 0) {
-		static const struct http_limits limits = { HEAD_BYTES, MAX_FIELDS };
-
-		memset(&conn->head, 0, sizeof(conn->head));
-		if (http_head_parse(&conn->head, buf_view(&conn->in), &limits) != HTTP_HEAD_DONE) {
-			conn_close(conn);
-			return false;
-		}
-	}
-	return n > 0;
+	set_state(conn, ADMIN_WAIT);
+	admin_route(conn);
+	return true;
 }
 
 static bool run_send(struct admin_conn *conn)
@@ -312,12 +308,21 @@ static bool is_alive(struct admin_server *server, const struct admin_conn *conn)
 	return false;
 }
 
+static void on_turn(struct timer *timer)
+{
+	conn_run(container_of(timer, struct admin_conn, turn));
+}
+
 static void conn_run(struct admin_conn *conn)
 {
 	struct admin_server *server = conn->server;
 
-	while (run_once(conn))
-		;
+	for (unsigned steps = 0; run_once(conn); steps++) {
+		if (steps == TURN_STEPS) {
+			loop_timer_set(server->params.loop, &conn->turn, 0, on_turn);
+			break;
+		}
+	}
 	if (is_alive(server, conn))
 		update_watch(conn);
 }
@@ -328,7 +333,7 @@ static void on_conn(struct loop_watch *watch, uint32_t epoll_events)
 
 	if (conn->state == ADMIN_WAIT && epoll_events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 		conn_close(conn);
-	else
+	else if (!timer_armed(&conn->turn)) /* else it has had this turn */
 		conn_run(conn);
 }
 

@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MESSAGES_PER_TURN 64
+
 struct netlink_addrs {
 	struct loop *loop;
 	struct loop_watch watch;
@@ -103,7 +105,7 @@ static void on_readable(struct loop_watch *watch, uint32_t epoll_events)
 
 	(void)epoll_events;
 	/* What changed does not matter, also not that messages were lost: dump again. */
-	while (nl_recvmsgs_default(addrs->events) == 0)
+	for (int i = 0; i < MESSAGES_PER_TURN && nl_recvmsgs_default(addrs->events) == 0; i++)
 		;
 	(void)!read_netlink(addrs);
 }

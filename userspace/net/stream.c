@@ -79,6 +79,7 @@ void stream_close(struct stream *stream)
 
 ssize_t stream_read(struct stream *stream, void *data, size_t len)
 {
+	stream->work = 0;
 	return stream->ops->read(stream, data, len);
 }
 

@@ -15,7 +15,8 @@
 /* Results of stream_read() beside byte counts and -errno. */
 enum {
 	STREAM_EOF = 0, /* clean end: FIN on a plain stream, close_notify on TLS */
-			/* -EAGAIN: nothing now; stream->want says which epoll events to wait for */
+			/* -EAGAIN: nothing now, or enough for one call; stream->want says which
+			 * (level-triggered) epoll events to wait for */
 			/* -ECONNABORTED: TLS only: FIN without close_notify (truncation) */
 			/* -EPROTO: TLS protocol error or failed handshake */
 };
@@ -37,7 +38,11 @@ struct stream {
 	void *layer;   /* the TLS connection; NULL on a plain stream; owned through ops->close */
 	int fd;        /* owned */
 	uint32_t want; /* EPOLLIN and/or EPOLLOUT: what the last -EAGAIN waits for */
+	uint32_t work; /* what the last read took beside its bytes, as bytes that cost as much */
 };
+
+/* The least that a read counts for in its caller's turn: peers choose how small their records are. */
+#define STREAM_READ_COST 512
 
 /* Takes over fd. */
 void stream_init_plain(struct stream *stream, int fd);
@@ -57,6 +62,12 @@ static inline bool stream_is_tls(const struct stream *stream)
 
 /* > 0 bytes read, STREAM_EOF, or -errno as above. len > 0. */
 MUST_USE ssize_t stream_read(struct stream *stream, void *data, size_t len);
+/* What the last read, which returned n, counts for in a turn: every loop over reads adds it up and
+ * ends at a bound of its own. Where the bound was met with stream_pending(), no event will come. */
+static inline size_t stream_read_cost(const struct stream *stream, ssize_t n)
+{
+	return MAX(n, (ssize_t)STREAM_READ_COST) + stream->work;
+}
 /* > 0 bytes taken (maybe fewer than len), or -errno as above. A write that returned -EAGAIN is
  * repeated with the same or more bytes at the same content, at any address. */
 MUST_USE ssize_t stream_write(struct stream *stream, const void *data, size_t len);

@@ -34,6 +34,12 @@ enum { RECORD_ALERT = 21, RECORD_HANDSHAKE = 22, RECORD_DATA = 23 };
 enum { ALERT_CLOSE_NOTIFY = 0, ALERT_USER_CANCELED = 90 };
 enum { MESSAGE_TICKET = 4, MESSAGE_KEY_UPDATE = 24 };
 
+/* As for OpenSSL's streams: records and messages without data that one read takes, and those that a peer
+ * may send one behind the other; what a change of keys counts for, in bytes. */
+#define READ_RECORDS 16
+#define QUIET_MAX 32
+#define MESSAGE_COST 8192
+
 struct ktls {
 	uint64_t base_written; /* bytes given to TCP before the switch */
 	uint64_t payload;      /* of all records since, control records included */
@@ -42,6 +48,7 @@ struct ktls {
 	struct tls_keys *keys; /* owned; kept only where the kernel can change keys */
 	uint32_t ticket_rest;  /* bytes of a ticket that continue in the next record */
 	uint8_t version, cipher, overhead;
+	uint8_t quiet_records, quiet_messages; /* of the peer's, since the last byte of data */
 	bool alert_sent, shut, ended, expired;
 	bool update_due; /* the peer asked us to change keys: before the next data record */
 };
@@ -245,7 +252,7 @@ static int on_handshake(
 	while (at < len) {
 		size_t left = len - at, size;
 
-		if (left < 4)
+		if (left < 4 || ++ktls->quiet_messages > QUIET_MAX)
 			return -EPROTO;
 		size = (size_t)data[at + 1] << 16 | (size_t)data[at + 2] << 8 | data[at + 3];
 		if (data[at] == MESSAGE_KEY_UPDATE && size == 1 && left == 5 && data[at + 4] <= 1)
@@ -295,14 +302,19 @@ static ssize_t read_error(struct stream *stream, struct ktls *ktls, ssize_t erro
 	}
 }
 
+/* Empty records, tickets, KeyUpdates, user_canceled: some of them now, and not for ever. */
 static ssize_t ktls_read(struct stream *stream, void *data, size_t len)
 {
 	struct ktls *ktls = stream->layer;
 
-	while (!ktls->ended) {
+	for (unsigned records = 0; !ktls->ended; records++) {
 		int type, r;
 		ssize_t n;
 
+		if (records == READ_RECORDS) {
+			stream->want = EPOLLIN;
+			return -EAGAIN;
+		}
 		if (ktls->expired)
 			return -EKEYEXPIRED;
 		n = ktls_recv(stream->fd, data, len, &type);
@@ -310,12 +322,17 @@ static ssize_t ktls_read(struct stream *stream, void *data, size_t len)
 			continue;
 		if (n < 0)
 			return read_error(stream, ktls, n);
-		if (type == RECORD_DATA && n > 0)
+		if (type == RECORD_DATA && n > 0) {
+			ktls->quiet_records = ktls->quiet_messages = 0;
 			return n;
+		}
+		if (type >= 0 && ++ktls->quiet_records > QUIET_MAX)
+			return -EPROTO;
 		if (type == RECORD_DATA) /* an empty record */
 			continue;
 		if (type < 0)
 			return n > 0 ? n : -ECONNABORTED; /* FIN without close_notify */
+		stream->work += type == RECORD_HANDSHAKE ? MESSAGE_COST : 0;
 		r = on_record(stream, ktls, type, data, (size_t)n);
 		if (r < 0)
 			return r;

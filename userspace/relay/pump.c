@@ -428,9 +428,9 @@ static bool try_switch(struct pump *pump, int leg)
  * More of what the source has, behind `have` bytes in the scratch buffer, so that many small messages are
  * one write. What OpenSSL holds is known; what the kernel holds is asked for when events have come close
  * together, and not for a while when there was nothing. Returns the bytes there are then; *ret_end: what
- * the last read said if it was not a count, else 1.
+ * the last read said if it was not a count, else 1. *spent: what the reads count for is added.
  */
-static size_t gather(struct pump *pump, int d, size_t have, ssize_t *ret_end)
+static size_t gather(struct pump *pump, int d, size_t have, ssize_t *ret_end, size_t *spent)
 {
 	struct direction *direction = &pump->directions[d];
 	struct stream *source = source_of(pump, d);
@@ -444,7 +444,8 @@ static size_t gather(struct pump *pump, int d, size_t have, ssize_t *ret_end)
 	direction->read_ms = now_ms;
 	burst = direction->streak == BURST_EVENTS;
 	*ret_end = 1;
-	while (have < GATHER_BYTES && (burst || stream_pending(source))) {
+	while (have < GATHER_BYTES && *spent < RELAY_TURN_BYTES &&
+		(burst || stream_pending(source))) {
 		ssize_t n = stream_read(source, relay_scratch + have, RELAY_CHUNK_BYTES);
 
 		if (n <= 0) {
@@ -452,6 +453,7 @@ static size_t gather(struct pump *pump, int d, size_t have, ssize_t *ret_end)
 			break;
 		}
 		have += (size_t)n;
+		*spent += stream_read_cost(source, n);
 		more = true;
 	}
 	if (*ret_end == -EAGAIN) {
@@ -466,13 +468,13 @@ static size_t gather(struct pump *pump, int d, size_t have, ssize_t *ret_end)
 static bool move(struct pump *pump, int d, bool *ret_again)
 {
 	struct direction *direction = &pump->directions[d];
-	size_t moved = 0;
+	size_t spent = 0;
 
 	while (direction->state == DIRECTION_OPEN && !direction->pending.len) {
 		struct stream *source = source_of(pump, d);
 		ssize_t n, written, end = 1;
 
-		if (moved >= RELAY_TURN_BYTES) {
+		if (spent >= RELAY_TURN_BYTES) {
 			*ret_again = true;
 			break;
 		}
@@ -482,8 +484,9 @@ static bool move(struct pump *pump, int d, bool *ret_again)
 			break;
 		if (n <= 0)
 			return source_ended(pump, d, n);
+		spent += stream_read_cost(source, n);
 		if (n < SHORT_BYTES)
-			n = (ssize_t)gather(pump, d, (size_t)n, &end);
+			n = (ssize_t)gather(pump, d, (size_t)n, &end, &spent);
 		written = pump->one_way && d == RELAY_UP
 			? n
 			: write_some(pump, d, relay_scratch, (size_t)n);
@@ -492,7 +495,6 @@ static bool move(struct pump *pump, int d, bool *ret_again)
 		relay_chunk_adapt(&direction->chunk, (size_t)n, (size_t)written);
 		if (!keep_rest(pump, d, relay_scratch + written, (size_t)(n - written)))
 			return false;
-		moved += (size_t)n;
 		pump->last_ms = loop_of(pump)->now_ms;
 		if (end == -EAGAIN)
 			break;

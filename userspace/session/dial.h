@@ -39,6 +39,7 @@ struct dial {
 	struct stream stream;
 	struct loop_watch watch;
 	struct timer timer; /* one connect, or the pause */
+	struct timer turn;  /* more of what the node said is read in the next batch */
 	uint32_t read_want, write_want;
 	struct buf in, out; /* secret */
 	const struct back_ops *back_ops;

@@ -192,6 +192,8 @@ ssize_t http_leg_read(struct http_leg *leg, struct buf *to, uint64_t span)
 	if (n > 0) {
 		buf_commit(to, (size_t)n);
 		count(leg, RELAY_DOWN, n);
+		leg->session->login->http->turn_bytes +=
+			stream_read_cost(&leg->stream, n) - (size_t)n;
 	}
 	return n;
 }

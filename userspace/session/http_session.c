@@ -308,6 +308,9 @@ ssize_t http_read_client(struct session *session, struct buf *to, uint64_t span)
 		return -1;
 	}
 	buf_commit(to, (size_t)n);
+	/* A body's bytes are counted when they go to the node. */
+	login->http->turn_bytes +=
+		stream_read_cost(&login->stream, n) - (to == &login->in ? 0 : (size_t)n);
 	login->input_ms = session->pool->loop->now_ms;
 	http_progress(session);
 	return n;
@@ -369,8 +372,12 @@ void session_http_run(struct session *session)
 {
 	struct http *http = session->login->http;
 
+	if (timer_armed(&http->turn)) { /* it has had this turn */
+		session_update_watch(session);
+		return;
+	}
 	http->turn_bytes = 0;
-	while (session_http_drives(session) && step(session))
+	while (session_http_drives(session) && http->turn_bytes <= HTTP_TURN_BYTES && step(session))
 		;
 	if (session_http_drives(session) && http->turn_bytes > HTTP_TURN_BYTES)
 		loop_timer_set(session->pool->loop, &http->turn, 0, on_turn);

@@ -23,6 +23,7 @@
 #define OUT_LIMIT_BYTES (1024 * 1024)
 #define OUT_HIGH_BYTES 16384 /* above it no further command is answered until it is sent */
 #define READ_BYTES 2048
+#define TURN_READ_BYTES 32768 /* of one client, as stream_read_cost() counts */
 
 static const struct {
 	const char *name;
@@ -148,6 +149,7 @@ static void login_free_deferred(struct loop_deferred *deferred)
 void session_retire_login(struct session *session)
 {
 	session->login->retired = true;
+	loop_timer_del(session->pool->loop, &session->login->turn);
 	loop_defer(session->pool->loop, &session->login->deferred, login_free_deferred);
 }
 
@@ -376,7 +378,9 @@ void session_update_watch(struct session *session)
 
 int session_read_client(struct session *session)
 {
-	while (buf_room(&session->login->in)) {
+	size_t spent = 0;
+
+	while (buf_room(&session->login->in) && spent < TURN_READ_BYTES) {
 		size_t want = MIN(buf_room(&session->login->in), (size_t)READ_BYTES);
 		ssize_t n;
 
@@ -398,6 +402,7 @@ int session_read_client(struct session *session)
 		}
 		buf_commit(&session->login->in, (size_t)n);
 		session->login->input_ms = session->pool->loop->now_ms;
+		spent += stream_read_cost(&session->login->stream, n);
 		/* A command is rarely followed by another at once, and epoll would say so. */
 		if (n < (ssize_t)want && !stream_pending(&session->login->stream))
 			break;
@@ -464,6 +469,8 @@ static void on_client_event(struct loop_watch *watch, uint32_t epoll_events)
 		session_linger_read(session);
 		return;
 	}
+	if (session->state == S_DIALOGUE && timer_armed(&session->login->turn))
+		return; /* it has had this turn */
 	if (session_http_drives(session)) {
 		session_http_client_event(session, epoll_events);
 		return;
@@ -630,6 +637,7 @@ static void login_end(struct session *session, struct login *login)
 	}
 	loop_watch_forget(&login->watch);
 	loop_timer_del(session->pool->loop, &login->proxy_wait);
+	loop_timer_del(session->pool->loop, &login->turn);
 	stream_close(&login->stream);
 	buf_fini(&login->in);
 	buf_fini(&login->out);

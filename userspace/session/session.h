@@ -102,6 +102,7 @@ struct login {
 	struct stream stream; /* client leg */
 	struct loop_watch watch;
 	struct timer deadline;
+	struct timer turn; /* the dialogue goes on in the next batch, though no event tells */
 	uint64_t preauth_at_ms, phase_started_ms, input_ms; /* input_ms: the client's last bytes */
 	uint32_t write_want; /* likewise for a blocked write; 0 = EPOLLOUT */
 	uint32_t read_want;  /* epoll events a blocked read waits for (TLS may want to write) */
@@ -259,7 +260,7 @@ void session_answer(struct session *session, enum front_reply reply);
 /* After front->reply() or ->refused(): go on with the dialogue, or end. */
 void session_after_reply(struct session *session, int outcome);
 void session_wipe_credential(struct session *session);
-/* Reads what the client sent. Returns 0, or 1 if the session is over. */
+/* Reads what the client sent, a turn's worth at most. Returns 0, or 1 if the session is over. */
 int session_read_client(struct session *session);
 
 /* ---- steps ---- */

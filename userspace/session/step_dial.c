@@ -47,6 +47,7 @@ static void close_leg(struct dial *dial)
 {
 	loop_watch_forget(&dial->watch);
 	loop_timer_del(dial->session->pool->loop, &dial->timer);
+	loop_timer_del(dial->session->pool->loop, &dial->turn);
 	stream_close(&dial->stream);
 	if (dial->back)
 		dial->back_ops->free(dial->back);

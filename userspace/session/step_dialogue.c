@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #define OUT_HIGH_BYTES 16384 /* above it no further command is answered until it is sent */
+#define TURN_STEPS 32        /* commands of one client before others get their turn */
 
 static const struct front_ops *const fronts[] = {
 	[PROTOCOL_IMAP] = &imap_front_ops,
@@ -167,23 +168,33 @@ static bool run_once(struct session *session)
 	return r != PROTO_MORE && session->login->out.len <= OUT_HIGH_BYTES;
 }
 
+static void on_turn(struct timer *timer)
+{
+	session_run(container_of(timer, struct login, turn)->session);
+}
+
+/* Decrypted bytes for which no event will come. Returns false when there are none, or no room. */
+static bool read_pending(struct session *session)
+{
+	size_t before = session->login->in.len;
+
+	return stream_pending(&session->login->stream) &&
+		session->login->out.len <= OUT_HIGH_BYTES && buf_room(&session->login->in) &&
+		!session_read_client(session) && session->login->in.len > before;
+}
+
 void session_dialogue_run(struct session *session)
 {
 	bool more = true;
 
-	while (more && session->state == S_DIALOGUE) {
-		more = session->login->in.len && run_once(session);
-		/* Decrypted bytes for which no event will come. */
-		if (!more && session->state == S_DIALOGUE &&
-			stream_pending(&session->login->stream) &&
-			session->login->out.len <= OUT_HIGH_BYTES &&
-			buf_room(&session->login->in)) {
-			size_t before = session->login->in.len;
-
-			if (session_read_client(session))
-				return;
-			more = session->login->in.len > before;
+	for (unsigned steps = 0; more && session->state == S_DIALOGUE; steps++) {
+		if (steps == TURN_STEPS) {
+			loop_timer_set(session->pool->loop, &session->login->turn, 0, on_turn);
+			return;
 		}
+		more = session->login->in.len && run_once(session);
+		if (!more && session->state == S_DIALOGUE)
+			more = read_pending(session);
 	}
 	if (session->state != S_DIALOGUE || session->login->out.len > OUT_HIGH_BYTES)
 		return;

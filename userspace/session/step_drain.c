@@ -36,7 +36,8 @@ void session_linger_read(struct session *session)
 	char scratch[4096];
 	ssize_t n;
 
-	for (size_t dropped = 0; dropped < LINGER_BYTES; dropped += (size_t)n) {
+	for (size_t dropped = 0; dropped < LINGER_BYTES;
+		dropped += stream_read_cost(&session->login->stream, n)) {
 		n = stream_read(&session->login->stream, scratch, sizeof(scratch));
 		if (n == -EAGAIN) {
 			session->login->read_want = session->login->stream.want;

@@ -13,6 +13,8 @@
 
 #define READ_BYTES 4096
 #define SETTLE_MS 5
+/* Of one node, as stream_read_cost() counts. */
+#define TURN_READ_BYTES 65536
 
 static void run_outcome(struct session *session, int outcome);
 static ssize_t read_node(struct dial *dial);
@@ -117,7 +119,7 @@ static bool must_settle(struct session *session)
 static void send_credential(struct session *session)
 {
 	struct dial *dial = session->login->dial;
-	size_t consumed = 0;
+	size_t consumed = 0, spent = 0;
 	ssize_t n;
 	int r;
 
@@ -131,8 +133,10 @@ static void send_credential(struct session *session)
 	session_phase_end(session, PHASE_DIAL);
 	session_set_state(session, S_REPLAY);
 	/* What the node has sent so far was sent before it saw the credential (SES-57). */
-	while ((n = read_node(dial)) > 0)
-		;
+	while ((n = read_node(dial)) > 0 && spent < TURN_READ_BYTES)
+		spent += stream_read_cost(&dial->stream, n);
+	if (n > 0) /* it does not stop talking */
+		n = -EPROTO;
 	if (n != -EAGAIN) {
 		session_replay_lost(session, (int)n);
 		return;
@@ -306,13 +310,25 @@ static void consume_input(struct session *session, struct dial *dial)
 	}
 }
 
-/* Readable, writable, or just secured: moves as far as it goes. */
+static void on_turn(struct timer *timer)
+{
+	struct session *session = container_of(timer, struct dial, turn)->session;
+
+	session_replay_input(session);
+	session_update_watch(session);
+}
+
+/* Readable, writable, or just secured: moves as far as it goes, and a turn's worth at most. */
 void session_replay_input(struct session *session)
 {
 	struct dial *dial = session->login->dial;
+	size_t spent = 0;
 	ssize_t n;
-	int r = dial_flush(dial);
+	int r;
 
+	if (timer_armed(&dial->turn)) /* it has had this turn */
+		return;
+	r = dial_flush(dial);
 	if (r < 0) {
 		session_replay_lost(session, r);
 		return;
@@ -327,10 +343,15 @@ void session_replay_input(struct session *session)
 			session_replay_lost(session, (int)n);
 			return;
 		}
+		spent += stream_read_cost(&dial->stream, n);
 		consume_input(session, dial);
 		/* An answer is rarely followed by another at once, and epoll would say so. */
 		if (n < READ_BYTES && talks(session, dial) && !stream_pending(&dial->stream))
 			break;
+		if (spent >= TURN_READ_BYTES && talks(session, dial)) {
+			loop_timer_set(session->pool->loop, &dial->turn, 0, on_turn);
+			break;
+		}
 	}
 	if (session->login->dial == dial)
 		dial_update_watch(dial);

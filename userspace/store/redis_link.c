@@ -9,6 +9,7 @@
 #include <sys/un.h>
 
 #define OUT_BYTES (16 * 1024 * 1024)
+#define TURN_READ_BYTES (256 * 1024)
 
 /* ---- url ---- */
 
@@ -414,7 +415,8 @@ static void on_link(struct loop_watch *watch, uint32_t events)
 {
 	struct redis_link *link = container_of(watch, struct redis_link, watch);
 	char data[16384];
-	ssize_t n;
+	size_t spent = 0;
+	ssize_t n = -EAGAIN;
 
 	(void)events;
 	if (link->phase == REDIS_CONNECTING) {
@@ -425,7 +427,10 @@ static void on_link(struct loop_watch *watch, uint32_t events)
 		handshake(link);
 		return;
 	}
-	while ((n = stream_read(&link->stream, data, sizeof(data))) > 0) {
+	/* A whole record fits data, so what is left at the end of a turn is in the socket. */
+	while (spent < TURN_READ_BYTES &&
+		(n = stream_read(&link->stream, data, sizeof(data))) > 0) {
+		spent += stream_read_cost(&link->stream, n);
 		if (redisReaderFeed(link->reader, data, (size_t)n) != REDIS_OK) {
 			fail(link, "out of memory");
 			return;
@@ -433,7 +438,7 @@ static void on_link(struct loop_watch *watch, uint32_t events)
 		if (!take_replies(link))
 			return;
 	}
-	if (n != -EAGAIN) {
+	if (n <= 0 && n != -EAGAIN) {
 		fail(link,
 			n == STREAM_EOF ? "the server closed the connection" : strerror((int)-n));
 		return;

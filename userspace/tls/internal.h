@@ -46,6 +46,13 @@ MUST_USE int tls_cert_load(const struct tls_cert_params *params, SSL_CTX *ctx, X
 char **tls_cert_names(const struct tls_cert_params *params, X509 *leaf);
 void tls_names_free(char **names);
 
+/* What one call takes from the socket at most. What it leaves there, epoll tells again. */
+#define TLS_READ_BUDGET 65536
+/* Records and messages of the peer's after the handshake that bring no data, one behind the other. */
+#define TLS_QUIET_MAX 32
+/* Above it nothing is read that might ask for an answer, and no answer is made. */
+#define TLS_HELD_BYTES 65536
+
 /* The layer of an OpenSSL stream. */
 struct tls_layer {
 	SSL *ssl;
@@ -57,9 +64,13 @@ struct tls_layer {
 	bool write_blocked;  /* OpenSSL holds a record that the socket did not take */
 	bool holding;        /* what OpenSSL writes goes to held */
 	bool eof;            /* the peer's FIN has been read */
-	int fd;              /* the stream's */
-	struct buf held;     /* records that are not sent yet, without a limit: a flight */
-	size_t owed;         /* bytes taken by a write whose records are in held; it is repeated */
+	bool flooded; /* too many records or messages without data: nothing is read any more */
+	uint8_t quiet_records, quiet_messages; /* of the peer's, since the last byte of data */
+	uint8_t messages;                      /* of the peer's, in this call */
+	uint32_t budget; /* bytes that this call may still take from the socket */
+	int fd;          /* the stream's */
+	struct buf held; /* records that are not sent yet: a flight; later TLS_HELD_BYTES */
+	size_t owed;     /* bytes taken by a write whose records are in held; it is repeated */
 	uint8_t secret_len;
 	unsigned char secret[2][TLS_SECRET_MAX]; /* TLS 1.3 traffic secrets: client's, server's */
 	uint64_t seq[2];                         /* per enum tls_direction */

@@ -138,6 +138,23 @@ static void on_key_update(SSL *ssl, struct tls_layer *layer, enum tls_direction 
 	secret_wipe(next, sizeof(next));
 }
 
+/* A peer that sends nothing but this would never let SSL_read() return. OpenSSL takes the flag as the end
+ * of what the peer says, and drops what is left. */
+static void count_quiet(struct tls_layer *layer, uint8_t *count, int max)
+{
+	if (!layer->handshaken || layer->flooded || ++*count <= max)
+		return;
+	layer->flooded = true;
+	SSL_set_shutdown(layer->ssl, SSL_get_shutdown(layer->ssl) | SSL_RECEIVED_SHUTDOWN);
+}
+
+static void on_peers_message(struct tls_layer *layer)
+{
+	if (layer->messages < UINT8_MAX)
+		layer->messages++;
+	count_quiet(layer, &layer->quiet_messages, TLS_QUIET_MAX);
+}
+
 /* Counts protected records: in TLS 1.3 those of outer type 23, from each side's Finished on; in
  * TLS 1.2 all since ChangeCipherSpec. */
 static void on_message(int is_write, int version, int content_type, const void *data, size_t len,
@@ -156,6 +173,9 @@ static void on_message(int is_write, int version, int content_type, const void *
 		if (!is_write && len == 2 && bytes[1] == SSL_AD_CLOSE_NOTIFY)
 			layer->close_notify = true;
 	} else if (content_type == SSL3_RT_HEADER) {
+		if (!is_write) /* one more, if it may be the data itself */
+			count_quiet(layer, &layer->quiet_records,
+				TLS_QUIET_MAX + (bytes[0] == SSL3_RT_APPLICATION_DATA));
 		if (!is_13 && bytes[0] == SSL3_RT_CHANGE_CIPHER_SPEC)
 			layer->seq[direction] = 0;
 		else if (!is_13 || bytes[0] == SSL3_RT_APPLICATION_DATA)
@@ -166,6 +186,8 @@ static void on_message(int is_write, int version, int content_type, const void *
 		else if (bytes[0] == SSL3_MT_KEY_UPDATE)
 			on_key_update(ssl, layer, direction);
 	}
+	if (content_type == SSL3_RT_HANDSHAKE && !is_write)
+		on_peers_message(layer);
 }
 
 void tls_keys_install(SSL_CTX *ctx, bool secrets)

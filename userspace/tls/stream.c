@@ -15,7 +15,8 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#define HELD_HIGH_BYTES 65536
+/* A change of keys, in bytes that take as long to decrypt. */
+#define MESSAGE_COST 8192
 
 void tls_error_text(char error[TLS_ERROR_SIZE], const char *what)
 {
@@ -39,6 +40,22 @@ static void note_error(struct tls_layer *layer)
 	else
 		snprintf(layer->error, sizeof(layer->error), "%s", reason ? reason : "TLS error");
 	ERR_clear_error();
+}
+
+static void begin(struct tls_layer *layer)
+{
+	ERR_clear_error();
+	errno = 0;
+	layer->budget = TLS_READ_BUDGET;
+	layer->messages = 0;
+}
+
+static ssize_t end_flood(struct tls_layer *layer)
+{
+	layer->failed = layer->protocol_error = true;
+	snprintf(layer->error, sizeof(layer->error), "too many TLS messages without data");
+	ERR_clear_error();
+	return -EPROTO;
 }
 
 /* After a call that returned r: -EAGAIN with stream->want, 0 for a clean end, or -errno. */
@@ -85,14 +102,19 @@ static ssize_t layer_read(struct stream *stream, void *data, size_t len)
 	}
 	/* Tickets: nobody waits for them. But a peer that takes nothing and asks for answers to KeyUpdate
 	 * is not read for ever. */
-	if (flush_held(stream) == -EAGAIN && layer->held.len > HELD_HIGH_BYTES)
+	if (flush_held(stream) == -EAGAIN && layer->held.len > TLS_HELD_BYTES)
 		return -EAGAIN;
-	ERR_clear_error();
-	errno = 0;
+	begin(layer);
 	layer->holding = layer->held.len != 0; /* an answer to a KeyUpdate comes after them */
 	r = SSL_read_ex(layer->ssl, data, len, &n);
 	layer->holding = false;
-	return r > 0 ? (ssize_t)n : map_result(stream, layer, r, errno);
+	stream->work = layer->messages * MESSAGE_COST;
+	if (layer->flooded)
+		return end_flood(layer);
+	if (r <= 0)
+		return map_result(stream, layer, r, errno);
+	layer->quiet_records = layer->quiet_messages = 0;
+	return (ssize_t)n;
 }
 
 /* The records of a write that could not all be sent: it is repeated until they are. */
@@ -121,8 +143,7 @@ static ssize_t layer_write(struct stream *stream, const void *data, size_t len)
 		return -EPIPE;
 	if (layer->owed)
 		return pay_owed(stream, layer);
-	ERR_clear_error();
-	errno = 0;
+	begin(layer);
 	layer->holding = layer->held.len != 0; /* tickets go with the first bytes */
 	r = SSL_write_ex(layer->ssl, data, len, &n);
 	layer->write_blocked = r <= 0;
@@ -147,8 +168,7 @@ static int layer_shutdown(struct stream *stream)
 		r = flush_held(stream);
 		if (r < 0)
 			return r;
-		ERR_clear_error();
-		errno = 0;
+		begin(layer);
 		r = SSL_shutdown(layer->ssl); /* 0: ours is out; the peer's may come later */
 		if (r < 0) {
 			r = map_result(stream, layer, r, errno);
@@ -249,8 +269,7 @@ static int shake(struct stream *stream, struct tls_layer *layer)
 {
 	int r, sent;
 
-	ERR_clear_error();
-	errno = 0;
+	begin(layer);
 	layer->holding = true;
 	r = SSL_do_handshake(layer->ssl);
 	layer->holding = false;

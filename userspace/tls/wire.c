@@ -4,6 +4,7 @@
  * While layer->holding is set, what OpenSSL writes is collected in layer->held and goes out with one
  * send(): all messages of a flight, and session tickets together with the greeting that follows.
  * While something is held during a handshake the peer waits for us, so the socket is not asked.
+ * Without a bound here OpenSSL would read on for as long as messages without data arrive.
  */
 #include "tls/internal.h"
 
@@ -17,6 +18,10 @@ static int wire_write(BIO *bio, const char *data, int len)
 	ssize_t n;
 
 	BIO_clear_retry_flags(bio);
+	if (layer->holding && layer->handshaken && layer->held.len > TLS_HELD_BYTES) {
+		BIO_set_retry_write(bio);
+		return -1;
+	}
 	if (layer->holding)
 		return buf_append(&layer->held, data, (size_t)len) == 0 ? len : -1;
 	do {
@@ -33,15 +38,20 @@ static int wire_read(BIO *bio, char *data, int len)
 	ssize_t n;
 
 	BIO_clear_retry_flags(bio);
-	if (!layer->handshaken && layer->held.len) {
+	if (layer->flooded)
+		return -1;
+	/* OpenSSL asks only when it has used up what it had, so what is left is in the socket. */
+	if (!layer->budget || (!layer->handshaken && layer->held.len)) {
 		BIO_set_retry_read(bio);
 		return -1;
 	}
 	do {
-		n = recv(layer->fd, data, (size_t)len, 0);
+		n = recv(layer->fd, data, MIN((size_t)len, (size_t)layer->budget), 0);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0 && errno == EAGAIN)
 		BIO_set_retry_read(bio);
+	if (n > 0)
+		layer->budget -= (uint32_t)n;
 	layer->eof |= n == 0;
 	return (int)n;
 }
