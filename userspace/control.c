@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #define STATS_LINE_MS 60000
-#define PROBE_MS 5000
+#define PROBE_MS 2000
 #define LAST_ANSWERS_MS 1000
 
 struct control {
@@ -37,16 +37,16 @@ struct control {
 	struct control_reload *reload;
 };
 
-/* Until the store has answered once, so that readiness does not wait for a login (MAP-34). */
+/* Until the store has answered once, so that readiness does not wait for a login (MAP-34); and while it
+ * refuses our query, because then nobody may be sent here any more. */
 static void on_probe(struct timer *timer)
 {
 	struct control *control = container_of(timer, struct control, probe_timer);
 	struct mapping_stats stats;
 
 	mapping_stats(control->server->mapping, &stats);
-	if (stats.store_seen)
-		return;
-	mapping_probe_store(control->server->mapping);
+	if (!stats.store_seen || stats.store_refused)
+		mapping_probe_store(control->server->mapping);
 	loop_timer_set(&control->loop, timer, PROBE_MS, on_probe);
 }
 
@@ -116,7 +116,7 @@ static void on_signal(struct loop_watch *watch, uint32_t epoll_events)
 	(void)epoll_events;
 	while (read(control->signal_fd, &info, sizeof(info)) == sizeof(info)) {
 		if (info.ssi_signo == SIGHUP)
-			control_reload_start(control->reload, false, NULL, NULL);
+			control_reload_start(control->reload, false, false, NULL, NULL);
 		else
 			begin_drain(control, (int)info.ssi_signo);
 	}

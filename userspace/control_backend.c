@@ -156,14 +156,14 @@ static int store_reload(void *arg, char error[STORE_ERROR_BYTES])
 	return store->ops->reload(store, error);
 }
 
-static int config_reload(void *arg, bool dry_run,
+static int config_reload(void *arg, bool dry_run, bool force,
 	void (*done)(void *done_arg, int status, json_t *answer), void *done_arg)
 {
 	struct control_backend *control = arg;
 
 	if (!control->reload)
 		return -EAGAIN;
-	control_reload_start(control->reload, dry_run, done, done_arg);
+	control_reload_start(control->reload, dry_run, force, done, done_arg);
 	return 0;
 }
 

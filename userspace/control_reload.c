@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "daemon.h"
 #include "listen.h"
+#include "store_check.h"
 #include "worker.h"
 
 #include <errno.h>
@@ -19,7 +20,7 @@ struct waiting {
 	struct list_node link;
 	struct timer timer;
 	struct control_reload *reload;
-	bool dry_run;
+	bool dry_run, force;
 	void (*done)(void *arg, int status, json_t *answer); /* may be NULL */
 	void *arg;
 };
@@ -28,8 +29,11 @@ struct control_reload {
 	struct control_backend *backend;
 	struct config *started; /* reference: what needs a restart is as it says */
 	struct list_node waiting;
+	struct waiting *current; /* the one that is not done */
+	/* While its store is asked: */
+	struct next *next;
+	struct store_check *check;
 	/* A switch under way, until all workers follow: */
-	struct waiting *current;
 	unsigned missing;
 	struct bound **dropped;
 	json_t *answer;
@@ -165,8 +169,8 @@ static int prepare_follows(struct control_reload *reload, struct next *next)
 	return next->follows ? 0 : -ENOMEM;
 }
 
-/* Whether everything but the store could be built; that one asks nobody before the switch. */
-static int prepare(struct control_reload *reload, struct next *next, bool dry_run)
+/* What holds nobody up. */
+static int prepare(struct control_reload *reload, struct next *next)
 {
 	int r;
 
@@ -174,15 +178,25 @@ static int prepare(struct control_reload *reload, struct next *next, bool dry_ru
 	r = next->errors ? prepare_config(reload, next) : -ENOMEM;
 	if (r == 0)
 		r = prepare_snapshot(reload, next);
-	if (r == 0 && !dry_run)
-		r = prepare_store(reload, next);
 	if (r == 0)
-		r = prepare_sockets(reload, next);
-	if (r == 0 && !dry_run)
-		r = prepare_follows(reload, next);
-	if (r < 0 && json_array_size(next->errors) == 0)
-		add_error(next, strdup(strerror(-r)));
+		r = prepare_store(reload, next);
 	return r;
+}
+
+static int prepare_rest(struct control_reload *reload, struct next *next, bool dry_run)
+{
+	int r = prepare_sockets(reload, next);
+
+	return r == 0 && !dry_run ? prepare_follows(reload, next) : r;
+}
+
+static void add_store_error(struct next *next, const char *error)
+{
+	char text[STORE_ERROR_BYTES + 100];
+
+	snprintf(text, sizeof(text), "the store cannot answer: %s (force=true takes it as it is)",
+		error);
+	add_error(next, config_format_error(next->config, "mapping", NULL, text));
 }
 
 static void discard(struct control_reload *reload, struct next *next)
@@ -191,13 +205,15 @@ static void discard(struct control_reload *reload, struct next *next)
 		worker_follow_free(next->follows[i]);
 	free(next->follows);
 	listen_discard(&next->plan);
-	store_free(next->store);
-	store_channel_free(next->channel);
+	if (next->store) /* it may hang on its server: not on this thread */
+		mapping_reap_store(reload->backend->server->mapping, next->store,
+			store_channel_free, next->channel);
 	snapshot_unref(next->snapshot);
 	config_unref(next->config);
 	config_keys_free(&next->changed);
 	config_keys_free(&next->restart);
 	json_decref(next->errors);
+	free(next);
 }
 
 /* ---- answers ---- */
@@ -387,36 +403,80 @@ static void fail(struct control_reload *reload, struct waiting *waiting, struct 
 }
 
 /* Returns whether it is done with; else on_follows() goes on. */
-static bool run(struct control_reload *reload, struct waiting *waiting)
+static bool conclude(
+	struct control_reload *reload, struct waiting *waiting, struct next *next, int r)
 {
-	struct next next = { 0 };
 	bool is_done = true;
-	int r = prepare(reload, &next, waiting->dry_run);
 
-	loop_timer_del(reload->backend->loop, &waiting->timer);
+	if (r == 0)
+		r = prepare_rest(reload, next, waiting->dry_run);
 	if (r == 0 && !waiting->dry_run) {
 		reload->current = waiting;
-		reload->answer = success_json(&next, false);
+		reload->answer = success_json(next, false);
 		is_done = false;
-		r = commit(reload, &next);
+		r = commit(reload, next);
 	}
 	if (r < 0) {
 		json_decref(reload->answer);
 		reload->answer = NULL;
 		reload->current = NULL;
-		if (json_array_size(next.errors) == 0)
-			add_error(&next, strdup(strerror(-r)));
-		fail(reload, waiting, &next);
+		if (json_array_size(next->errors) == 0)
+			add_error(next, strdup(strerror(-r)));
+		fail(reload, waiting, next);
 		is_done = true;
 	} else {
-		log_success(&next, waiting->dry_run);
+		log_success(next, waiting->dry_run);
 		if (waiting->dry_run)
-			finish(waiting, 200, success_json(&next, true));
+			finish(waiting, 200, success_json(next, true));
 	}
-	discard(reload, &next);
+	discard(reload, next);
 	if (!is_done && --reload->missing == 0)
 		all_follow(reload);
 	return is_done;
+}
+
+/* Another store has been asked; meanwhile everything went on as before. */
+static void on_checked(void *arg, const char *error)
+{
+	struct control_reload *reload = arg;
+	struct waiting *waiting = reload->current;
+	struct next *next = reload->next;
+
+	reload->check = NULL;
+	reload->next = NULL;
+	reload->current = NULL;
+	if (atomic_load(&reload->backend->server->draining)) {
+		finish_with(waiting, 503, "shutting down");
+		discard(reload, next);
+		return;
+	}
+	if (error)
+		add_store_error(next, error);
+	if (conclude(reload, waiting, next, error ? -EIO : 0))
+		run_waiting(reload);
+}
+
+/* Returns whether it is done with; else on_checked() or on_follows() goes on. */
+static bool run(struct control_reload *reload, struct waiting *waiting)
+{
+	struct next *next = calloc(1, sizeof(*next));
+	int r;
+
+	loop_timer_del(reload->backend->loop, &waiting->timer);
+	if (!next) {
+		finish_with(waiting, 500, "out of memory");
+		return true;
+	}
+	r = prepare(reload, next);
+	if (r == 0 && next->store && !waiting->force)
+		r = store_check_start(reload->backend->loop, next->store,
+			next->config->mapping.lookup_timeout_ms, on_checked, reload,
+			&reload->check);
+	if (r < 0 || !reload->check)
+		return conclude(reload, waiting, next, r);
+	reload->current = waiting;
+	reload->next = next;
+	return false;
 }
 
 static void run_waiting(struct control_reload *reload)
@@ -436,7 +496,7 @@ static void on_waited(struct timer *timer)
 	finish_with(container_of(timer, struct waiting, timer), 503, "reload in progress");
 }
 
-void control_reload_start(struct control_reload *reload, bool dry_run,
+void control_reload_start(struct control_reload *reload, bool dry_run, bool force,
 	void (*done)(void *arg, int status, json_t *answer), void *arg)
 {
 	struct waiting *waiting = calloc(1, sizeof(*waiting));
@@ -446,8 +506,9 @@ void control_reload_start(struct control_reload *reload, bool dry_run,
 			done(arg, 500, NULL);
 		return;
 	}
-	*waiting =
-		(struct waiting){ .reload = reload, .dry_run = dry_run, .done = done, .arg = arg };
+	*waiting = (struct waiting){
+		.reload = reload, .dry_run = dry_run, .force = force, .done = done, .arg = arg
+	};
 	list_add_tail(&reload->waiting, &waiting->link);
 	loop_timer_set(reload->backend->loop, &waiting->timer, WAIT_MS, on_waited);
 	run_waiting(reload);
@@ -471,6 +532,10 @@ void control_reload_free(struct control_reload *reload)
 {
 	if (!reload)
 		return;
+	if (reload->check)
+		store_check_cancel(reload->check);
+	if (reload->next)
+		discard(reload, reload->next);
 	while (!list_empty(&reload->waiting))
 		finish_with(list_entry(reload->waiting.next, struct waiting, link), 503,
 			"shutting down");

@@ -17,10 +17,11 @@ MUST_USE int control_reload_new(
 /* After the workers have stopped: those who still wait are told that the router stops. NULL is fine. */
 void control_reload_free(struct control_reload *reload);
 
-/* Reads the file again and switches to it, or says what would change (dry_run). done (may be NULL)
+/* Reads the file again and switches to it, or says what would change (dry_run). Another store has to
+ * answer one query first, unless it is taken by force; without its answer nothing changes. done (may be NULL)
  * is called once, maybe before this returns, with an HTTP status and an object to drop (NULL without
  * memory); the result is logged either way (CFG-58). */
-void control_reload_start(struct control_reload *reload, bool dry_run,
+void control_reload_start(struct control_reload *reload, bool dry_run, bool force,
 	void (*done)(void *arg, int status, json_t *answer), void *arg);
 
 #endif

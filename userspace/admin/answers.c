@@ -132,7 +132,7 @@ void admin_answer_readyz(struct admin_request *request)
 	mapping_stats(backend->mapping, &stats);
 	if (backend->starting(backend->arg))
 		json_array_append_new(reasons, json_string("starting"));
-	if (!stats.store_seen)
+	if (!stats.store_seen || stats.store_refused)
 		json_array_append_new(reasons, json_string("store"));
 	if (backend->draining(backend->arg))
 		json_array_append_new(reasons, json_string("draining"));
@@ -142,6 +142,9 @@ void admin_answer_readyz(struct admin_request *request)
 		json_decref(reasons);
 	else
 		json_object_set_new(body, "reasons", reasons);
+	if (!ready && *mapping_store_error(backend->mapping))
+		json_object_set_new(
+			body, "store_error", json_string(mapping_store_error(backend->mapping)));
 	admin_send_json(request->conn, ready ? 200 : 503, body);
 }
 

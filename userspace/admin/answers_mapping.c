@@ -14,10 +14,11 @@ static void on_mapping_get(void *arg, const struct mapping_admin_answer *answer)
 	json_t *body;
 
 	if (conn) {
-		body = json_pack("{ss ss ss sb sb ss}", "identifier", pending->identifier,
-			"normalized", pending->account, "destination", answer->destination,
-			"routed_to_default", answer->routed_to_default, "cached", answer->cached,
-			"source", mapping_source_name(answer->source));
+		body = json_pack("{ss ss ss? sb sb ss}", "identifier", pending->identifier,
+			"normalized", pending->account, "destination",
+			answer->destination[0] ? answer->destination : NULL, "routed_to_default",
+			answer->routed_to_default, "cached", answer->cached, "source",
+			mapping_source_name(answer->source));
 		json_object_set_new(body, "expires_in_s",
 			answer->expires_in_s < 0 ? json_null()
 						 : json_integer(answer->expires_in_s));

@@ -2,6 +2,7 @@
 /* POST /config/reload (admin.md section 5.6, config.md section 14). */
 #include "admin/request.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 static void on_reloaded(void *arg, int status, json_t *answer)
@@ -21,14 +22,22 @@ static void on_reloaded(void *arg, int status, json_t *answer)
 	free(pending);
 }
 
+/* Returns 0, or -EINVAL for what is neither true nor false. */
+static int take_flag(const struct admin_param *param, bool *ret_flag)
+{
+	struct view value = view_make(param->value, param->len);
+
+	*ret_flag = param->given && view_eq(value, VIEW_LIT("true"));
+	return !param->given || *ret_flag || view_eq(value, VIEW_LIT("false")) ? 0 : -EINVAL;
+}
+
 void admin_answer_config_reload(struct admin_request *request)
 {
-	struct admin_param *dry_run = &request->params[0];
-	struct view value = view_make(dry_run->value, dry_run->len);
-	bool is_dry = dry_run->given && view_eq(value, VIEW_LIT("true"));
 	struct admin_pending *pending;
+	bool is_dry, force;
 
-	if (dry_run->given && !is_dry && !view_eq(value, VIEW_LIT("false"))) {
+	if (take_flag(&request->params[0], &is_dry) < 0 ||
+		take_flag(&request->params[1], &force) < 0) {
 		admin_error(request->conn, 400, "bad request");
 		return;
 	}
@@ -39,8 +48,8 @@ void admin_answer_config_reload(struct admin_request *request)
 	}
 	pending->op = is_dry ? "config_check" : "config_reload";
 	admin_wait_for(request, pending);
-	if (request->backend->config_reload(request->backend->arg, is_dry, on_reloaded, pending) <
-		0) {
+	if (request->backend->config_reload(
+		    request->backend->arg, is_dry, force, on_reloaded, pending) < 0) {
 		admin_error(admin_take_conn(pending), 503, "not ready");
 		free(pending);
 	}

@@ -32,10 +32,11 @@ struct admin_backend {
 	/* Whether the store is a file (reload) and how to reload it: as store_ops.reload. */
 	int (*store_reload)(void *arg, char error[STORE_ERROR_BYTES]);
 
-	/* POST /config/reload: reads the configuration again, or says what would change. done is called
+	/* POST /config/reload: reads the configuration again, or says what would change;
+	 * force: another store is taken although it does not answer. done is called
 	 * once, maybe before the call returns, with a status and an object to drop, or NULL without
 	 * memory. Returns 0, or -EAGAIN while the router is starting (done is not called). */
-	int (*config_reload)(void *arg, bool dry_run,
+	int (*config_reload)(void *arg, bool dry_run, bool force,
 		void (*done)(void *done_arg, int status, json_t *answer), void *done_arg);
 
 	/* Calls fn for each declared destination, sorted by name. */

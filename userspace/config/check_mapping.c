@@ -75,6 +75,14 @@ static void check_sqlite_url(struct loader *loader, struct view rest)
 		check_find(loader, false, "mapping.sql", "url", "mode=ro: the store is read-only");
 }
 
+static void check_pg_url(struct loader *loader)
+{
+	char error[STORE_ERROR_BYTES];
+
+	if (store_pg_check_url(loader->config->mapping.sql_url, error) < 0)
+		check_find(loader, true, "mapping.sql", "url", "%s", error);
+}
+
 static void check_sql_url(struct loader *loader)
 {
 	struct view url = view_str(loader->config->mapping.sql_url);
@@ -86,8 +94,10 @@ static void check_sql_url(struct loader *loader)
 	else if (view_starts(url, VIEW_LIT("mysql://")))
 		check_find(loader, true, "mapping.sql", "url",
 			"MySQL is not supported; use postgres://, postgresql:// or sqlite://");
-	else if (!view_starts(url, VIEW_LIT("postgres://")) &&
-		!view_starts(url, VIEW_LIT("postgresql://")))
+	else if (view_starts(url, VIEW_LIT("postgres://")) ||
+		view_starts(url, VIEW_LIT("postgresql://")))
+		check_pg_url(loader);
+	else
 		check_find(loader, true, "mapping.sql", "url",
 			"unknown scheme; accepted are postgres://, postgresql:// and sqlite://");
 }

@@ -112,9 +112,13 @@ struct config_destination {
 	struct config_leg legs[PROTOCOLS];
 };
 
+/* Where a login goes of which the store cannot say anything and nothing is remembered. */
+enum config_on_failure { CONFIG_FAILURE_DEFAULT, CONFIG_FAILURE_UNAVAILABLE };
+
 struct config_routing {
 	const char *default_destination;
 	const char *smtp_passthrough_destination; /* NULL = unset */
+	enum config_on_failure on_store_failure;
 };
 
 struct config_mapping {

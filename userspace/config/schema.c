@@ -13,6 +13,7 @@ static const char *const forwarded[] = { "off", "trust", NULL };
 /* In the order of enum config_forwarding; the first, unset, has no name in the file. */
 static const char *const forwardings[] = { "", "proxy", "xclient", "none", NULL };
 static const char *const sources[] = { "file", "redis", "sql", NULL };
+static const char *const on_failures[] = { "default", "unavailable", NULL };
 static const char *const normals[] = { "none", "lowercase", NULL };
 static const char *const froms[] = { "", "authorization", "query", "body", "header", NULL };
 static const char *const modes[] = { "auto", "sockmap", "ktls", "copy", NULL };
@@ -182,6 +183,10 @@ static const struct schema_row routing_rows[] = {
 		ROW_REQUIRED, "node for accounts without a mapping" },
 	{ "smtp_passthrough_destination", KIND_NAME, AT(routing.smtp_passthrough_destination), NULL,
 		0, 0, NULL, 0, "node of every smtp and lmtp session" },
+	{ "on_store_failure", KIND_ENUM, AT(routing.on_store_failure), "\"default\"", 0, 0,
+		on_failures, 0,
+		"nothing remembered and the store away: the default destination, or the "
+		"unavailable reply" },
 	{ "master_user_separators", KIND_STRINGS, AT(identity_rules.separators), "[\"%\"]", 0, 0,
 		NULL, 0, "1..8 bytes each; [] turns the feature off" },
 	END,

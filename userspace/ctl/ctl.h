@@ -32,6 +32,7 @@ enum ctl_option_code {
 	CTL_PRINT,
 	CTL_APPLY,
 	CTL_DRY_RUN,
+	CTL_FORCE,
 	CTL_TIMEOUT,
 	CTL_COMPLETION,
 	CTL_MAN,
@@ -54,7 +55,7 @@ struct ctl_options {
 	const char *texts[CTL_TEXTS]; /* by code; NULL: not given; the last one given */
 	const char *urls[CTL_ROUTERS_MAX];
 	unsigned url_count;
-	bool insecure, json, print, apply, dry_run;
+	bool insecure, json, print, apply, dry_run, force;
 	unsigned timeout_s;
 };
 

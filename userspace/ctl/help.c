@@ -30,8 +30,9 @@ const struct ctl_command ctl_commands[] = {
 		"move all accounts that are assigned to the node to others; ^C stops it, a second "
 		"run goes on",
 		ctl_cmd_drain, 1, CTL_MANY },
-	{ "reload", "[--dry-run]",
-		"read the configuration again; --dry-run: only say what would change",
+	{ "reload", "[--dry-run] [--force]",
+		"read the configuration again; --dry-run: only say what would change; --force: "
+		"also to a store that does not answer",
 		ctl_cmd_reload, 0, 0 },
 	{ "init-db", "FILE | postgres://... | --apply | --print",
 		"create the table for mapping.sql: in an SQLite file, in a PostgreSQL database "
@@ -64,6 +65,7 @@ const struct ctl_option ctl_options[] = {
 	{ "to", "NODE,...", "drain: the new nodes, in turn; default: all others that are not down",
 		CTL_TO },
 	{ "dry-run", NULL, "reload: change nothing, say what would change", CTL_DRY_RUN },
+	{ "force", NULL, "reload: take another store although it does not answer", CTL_FORCE },
 	{ "print", NULL, "init-db: print the schema for PostgreSQL", CTL_PRINT },
 	{ "apply", NULL, "init-db: apply it to the PostgreSQL database of the PG* environment",
 		CTL_APPLY },

@@ -196,6 +196,9 @@ static int take_option(struct ctl_options *options, int code)
 	case CTL_DRY_RUN:
 		options->dry_run = true;
 		return 0;
+	case CTL_FORCE:
+		options->force = true;
+		return 0;
 	case CTL_TIMEOUT:
 		return parse_timeout(options, optarg);
 	case CTL_URL:

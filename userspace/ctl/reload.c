@@ -36,6 +36,9 @@ static void print_answer(json_t *body, bool dry_run)
 int ctl_cmd_reload(struct ctl *ctl, char **args)
 {
 	bool dry_run = ctl->options.dry_run;
+	const char *path = dry_run   ? "/config/reload?dry_run=true"
+		: ctl->options.force ? "/config/reload?force=true"
+				     : "/config/reload";
 	json_t *body, *errors, *error;
 	size_t i;
 	int code;
@@ -43,8 +46,7 @@ int ctl_cmd_reload(struct ctl *ctl, char **args)
 	(void)args;
 	if (ctl->target.timeout_s == CTL_TIMEOUT_DEFAULT)
 		ctl->target.timeout_s = TIMEOUT_S;
-	code = ctl_call(
-		ctl, "POST", dry_run ? "/config/reload?dry_run=true" : "/config/reload", &body);
+	code = ctl_call(ctl, "POST", path, &body);
 	errors = json_object_get(body, "errors");
 	json_array_foreach(errors, i, error)
 	{

@@ -33,6 +33,10 @@ static void on_admin_get(struct query *query)
 	snprintf(answer.destination, sizeof(answer.destination), "%s", fallback);
 	if (request->result == STORE_ERROR || request->result == STORE_TIMEOUT) {
 		answer.source = MAPPING_SOURCE_ERROR;
+		if (atomic_load(&mapping->no_guess)) { /* a login would get no node */
+			answer.routed_to_default = false;
+			answer.destination[0] = '\0';
+		}
 	} else if (request->result == STORE_FOUND &&
 		mapping_find_name(mapping, view_str(request->value)) >= 0) {
 		answer.source = MAPPING_SOURCE_STORE;
@@ -197,7 +201,8 @@ void mapping_probe_store(struct mapping *mapping)
 
 	if (mapping->probing)
 		return;
-	query = mapping_query_new(mapping, STORE_PING, view_make("", 0));
+	query = mapping_query_new(
+		mapping, STORE_PING, view_make(STORE_NOBODY, strlen(STORE_NOBODY)));
 	if (!query)
 		return;
 	mapping->probing = true;

@@ -42,6 +42,7 @@ struct mapping {
 	struct mapping_params params;
 	_Atomic(struct mapping_names *) names; /* owned */
 	atomic_uint default_index;
+	atomic_bool no_guess; /* of params */
 	mapping_event_fn *on_event;
 	void *event_arg;
 
@@ -50,11 +51,12 @@ struct mapping {
 	struct list_node flights[FLIGHT_BUCKETS];
 	struct list_node retired; /* stores on their way out */
 	bool closing, probing;
+	char store_error[STORE_ERROR_BYTES]; /* of the last failure; "": none since */
 
 	atomic_uint_fast64_t hits, misses, coalesced, stale_served, store_queries, store_errors;
 	atomic_uint_fast64_t unknown_destination, invalidated, flushes;
 	atomic_uint_fast64_t down_since_ms; /* 0: not down */
-	atomic_bool store_seen;
+	atomic_bool store_seen, store_refused;
 	struct histogram latency; /* of the store */
 	atomic_int push_state;    /* enum mapping_push_state */
 };

@@ -39,7 +39,7 @@ struct flight {
 
 const char *mapping_route_name(enum mapping_route route)
 {
-	static const char *const names[] = { "mapped", "default", "stale" };
+	static const char *const names[] = { "mapped", "default", "stale", "unavailable" };
 
 	return names[route];
 }
@@ -76,6 +76,16 @@ static void set_answer(const struct mapping *mapping, unsigned destination,
 	ret_answer->hit = hit;
 }
 
+/* The store cannot say and nothing is remembered: a guess may make a mailbox on the wrong node. */
+static void set_unknown(const struct mapping *mapping, bool hit, struct mapping_answer *ret_answer)
+{
+	set_answer(mapping, atomic_load(&mapping->default_index), MAPPING_DEFAULT, hit, ret_answer);
+	if (!atomic_load(&mapping->no_guess))
+		return;
+	ret_answer->route = MAPPING_UNAVAILABLE;
+	ret_answer->destination[0] = '\0';
+}
+
 void mapping_answer_from_cache(const struct mapping *mapping, const struct cache_answer *cached,
 	bool hit, struct mapping_answer *ret_answer)
 {
@@ -83,6 +93,8 @@ void mapping_answer_from_cache(const struct mapping *mapping, const struct cache
 		set_answer(mapping, cached->destination,
 			cached->kind == CACHE_HELD ? MAPPING_STALE : MAPPING_MAPPED, hit,
 			ret_answer);
+	else if (cached->kind == CACHE_TRANSIENT)
+		set_unknown(mapping, hit, ret_answer);
 	else
 		set_answer(mapping, atomic_load(&mapping->default_index), MAPPING_DEFAULT, hit,
 			ret_answer);
@@ -102,17 +114,33 @@ static void note_outcome(struct mapping *mapping, const struct store_request *re
 	uint64_t since = atomic_load(&mapping->down_since_ms);
 
 	if (request->result == STORE_ERROR || request->result == STORE_TIMEOUT) {
+		snprintf(mapping->store_error, sizeof(mapping->store_error), "%s", request->error);
+		atomic_store(&mapping->store_refused, request->refused);
 		if (!since) {
 			atomic_store(&mapping->down_since_ms, clock_mono_ms());
 			event(mapping, MAPPING_STORE_LOST, request->error, 0);
 		}
 		return;
 	}
+	mapping->store_error[0] = '\0';
+	atomic_store(&mapping->store_refused, false);
 	atomic_store(&mapping->store_seen, true);
 	if (since) {
 		atomic_store(&mapping->down_since_ms, 0);
 		event(mapping, MAPPING_STORE_BACK, "", clock_mono_ms() - since);
 	}
+}
+
+/* What failed alone says nothing about lookups: a page of a list, a write (a constraint, a table that is
+ * locked or may only be read). Nor does what an earlier store had to say. */
+static bool is_sign(const struct query *query)
+{
+	bool failed =
+		query->request.result == STORE_ERROR || query->request.result == STORE_TIMEOUT;
+	bool is_write = query->request.op == STORE_UPSERT || query->request.op == STORE_DELETE;
+
+	return query->use == query->mapping->use && query->request.op != STORE_LIST &&
+		!(is_write && (failed || query->request.result == STORE_READ_ONLY));
 }
 
 static void flight_done(struct flight *flight, const struct store_request *request);
@@ -130,8 +158,7 @@ static void settle(struct query *query)
 		return;
 	if (query->request.op == STORE_LOOKUP)
 		histogram_observe(&query->mapping->latency, clock_mono_ms() - query->started_ms);
-	/* Not what failed alone, nor what says nothing about the store that came after. */
-	if (query->request.op != STORE_LIST && query->use == query->mapping->use)
+	if (is_sign(query))
 		note_outcome(query->mapping, &query->request);
 	if (flight)
 		flight_done(flight, &query->request);
@@ -290,8 +317,7 @@ static void resolve_failure(struct flight *flight, struct mapping_answer *ret_an
 	atomic_fetch_add(&mapping->store_errors, 1);
 	cache_put(mapping->cache, account, flight->epoch, CACHE_TRANSIENT, 0, transient_ms(mapping),
 		now);
-	set_answer(
-		mapping, atomic_load(&mapping->default_index), MAPPING_DEFAULT, false, ret_answer);
+	set_unknown(mapping, false, ret_answer);
 }
 
 static void resolve_result(struct flight *flight, const struct store_request *request,
@@ -340,8 +366,7 @@ static void start_flight(struct mapping *mapping, struct asker *asker)
 
 	if (!query) {
 		free(flight);
-		set_answer(mapping, atomic_load(&mapping->default_index), MAPPING_DEFAULT, false,
-			&answer);
+		set_unknown(mapping, false, &answer);
 		reply_to(asker, &answer);
 		return;
 	}
@@ -369,8 +394,7 @@ static void on_asker(struct post *post)
 	struct mapping_answer answer;
 
 	if (mapping->closing) {
-		set_answer(mapping, atomic_load(&mapping->default_index), MAPPING_DEFAULT, false,
-			&answer);
+		set_unknown(mapping, false, &answer);
 		reply_to(asker, &answer);
 	} else if (flight) {
 		atomic_fetch_add(&mapping->coalesced, 1);
@@ -408,8 +432,7 @@ int mapping_lookup(struct mapping *mapping, struct view account, struct mailbox 
 	if (mailbox_send(&mapping->control->mailbox, &asker->post, on_asker))
 		return MAPPING_PENDING;
 	free(asker);
-	set_answer(
-		mapping, atomic_load(&mapping->default_index), MAPPING_DEFAULT, false, ret_answer);
+	set_unknown(mapping, false, ret_answer);
 	return MAPPING_HIT;
 }
 
@@ -457,6 +480,7 @@ void mapping_stats(struct mapping *mapping, struct mapping_stats *ret_stats)
 		.invalidated = atomic_load(&mapping->invalidated),
 		.flushes = atomic_load(&mapping->flushes),
 		.store_seen = atomic_load(&mapping->store_seen),
+		.store_refused = atomic_load(&mapping->store_refused),
 		.push_state = (enum mapping_push_state)atomic_load(&mapping->push_state),
 		.store_down_ms = since && now > since ? now - since : 0,
 	};
@@ -464,6 +488,11 @@ void mapping_stats(struct mapping *mapping, struct mapping_stats *ret_stats)
 		: ret_stats->store_seen ? MAPPING_STORE_UP
 					: MAPPING_STORE_UNKNOWN;
 	cache_count(mapping->cache, now, &ret_stats->entries, &ret_stats->stale_entries);
+}
+
+const char *mapping_store_error(const struct mapping *mapping)
+{
+	return mapping->store_error;
 }
 
 void mapping_set_push(struct mapping *mapping, enum mapping_push_state state)
@@ -488,6 +517,7 @@ int mapping_new(const struct mapping_params *params, struct mapping **ret_mappin
 		return -ENOMEM;
 	mapping->control = params->control;
 	mapping->params = *params;
+	atomic_store(&mapping->no_guess, params->no_guess);
 	for (int i = 0; i < FLIGHT_BUCKETS; i++)
 		list_init(&mapping->flights[i]);
 	list_init(&mapping->retired);
@@ -510,7 +540,7 @@ static void answer_pending(struct mapping *mapping)
 {
 	struct mapping_answer answer;
 
-	set_answer(mapping, atomic_load(&mapping->default_index), MAPPING_DEFAULT, false, &answer);
+	set_unknown(mapping, false, &answer);
 	for (int i = 0; i < FLIGHT_BUCKETS; i++) {
 		while (!list_empty(&mapping->flights[i])) {
 			struct flight *flight =

@@ -14,12 +14,13 @@
 
 #define MAPPING_NAME_BYTES 64
 
-enum mapping_route { MAPPING_MAPPED, MAPPING_DEFAULT, MAPPING_STALE };
-const char *mapping_route_name(enum mapping_route route); /* "mapped" "default" "stale" */
+enum mapping_route { MAPPING_MAPPED, MAPPING_DEFAULT, MAPPING_STALE, MAPPING_UNAVAILABLE };
+/* "mapped" "default" "stale" "unavailable" */
+const char *mapping_route_name(enum mapping_route route);
 
 struct mapping_answer {
 	char destination[MAPPING_NAME_BYTES +
-		1]; /* declared; the default one when nothing is mapped */
+		1]; /* declared; the default one when nothing is mapped; "" MAPPING_UNAVAILABLE */
 	enum mapping_route route;
 	bool hit; /* came from the cache without waiting */
 };
@@ -29,6 +30,7 @@ struct mapping_params {
 	struct store *store;  /* owned from here on */
 	uint64_t positive_ttl_ms, negative_ttl_ms, stale_grace_ms, lookup_timeout_ms;
 	uint64_t max_entries;
+	bool no_guess; /* store away, nothing remembered: MAPPING_UNAVAILABLE, not the default one */
 	const char *default_destination;
 	const char *const *destinations; /* declared names, NULL-terminated; copied */
 	/* Called when the store has been freed, on the control thread; may be NULL. */
@@ -51,6 +53,11 @@ void mapping_free(struct mapping *mapping);
  */
 MUST_USE int mapping_reconfigure(
 	struct mapping *mapping, const struct mapping_params *params, bool drop_cache);
+
+/* Frees a store that never served, on a thread of its own, as that may take a while; then gone(arg) on
+ * the control thread, maybe inside. Control thread. */
+void mapping_reap_store(
+	struct mapping *mapping, struct store *store, void (*gone)(void *arg), void *arg);
 
 /*
  * A reply message for a miss: allocated by the mapping, sent to the asker's mailbox, freed there
@@ -151,12 +158,16 @@ struct mapping_stats {
 	uint64_t store_queries, store_errors, unknown_destination, invalidated, flushes;
 	enum mapping_store_state store_state;
 	uint64_t store_down_ms;
-	bool store_seen; /* answered at least once */
+	bool store_seen;    /* answered at least once */
+	bool store_refused; /* it answers, but not our query: rights, or no such table */
 	enum mapping_push_state push_state;
 };
 /* How long the store's answers took, errors and time-outs included. Any thread. */
 const struct histogram *mapping_store_latency(const struct mapping *mapping);
 void mapping_stats(struct mapping *mapping, struct mapping_stats *ret_stats); /* any thread */
+
+/* What the store said when it failed last; "" while it answers. Control thread. */
+const char *mapping_store_error(const struct mapping *mapping);
 
 /* Asks the store for a sign of life, so that /readyz can become true before the first login
  * (MAP-34). Control thread; counts no store_queries. */

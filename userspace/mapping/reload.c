@@ -150,6 +150,24 @@ static void retire(struct store_use *use)
 		start_reaper(use);
 }
 
+void mapping_reap_store(
+	struct mapping *mapping, struct store *store, void (*gone)(void *arg), void *arg)
+{
+	struct store_use *use = calloc(1, sizeof(*use));
+
+	if (!use) {
+		store_free(store);
+		if (gone)
+			gone(arg);
+		return;
+	}
+	use->mapping = mapping;
+	use->store = store;
+	use->gone = gone;
+	use->gone_arg = arg;
+	retire(use);
+}
+
 void mapping_use_done(struct store_use *use)
 {
 	use->out--;
@@ -223,6 +241,8 @@ static void take_store(struct mapping *mapping, struct store_use *before)
 		return;
 	retire(before);
 	atomic_store(&mapping->down_since_ms, 0); /* nothing is known of the new one */
+	atomic_store(&mapping->store_refused, false);
+	mapping->store_error[0] = '\0';
 	mapping->probing = false;
 	mapping_probe_store(mapping);
 }
@@ -252,6 +272,7 @@ int mapping_reconfigure(
 		return r;
 	}
 	mapping->params = *params;
+	atomic_store(&mapping->no_guess, params->no_guess);
 	if (drop_cache)
 		cache_drop_all(mapping->cache);
 	else

@@ -123,6 +123,7 @@ static int status_of(enum session_reason reason)
 {
 	switch (reason) {
 	case REASON_NODE_DOWN:
+	case REASON_STORE_DOWN:
 	case REASON_KICKED:
 	case REASON_SHUTDOWN:
 	case REASON_INTERNAL:

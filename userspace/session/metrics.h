@@ -30,6 +30,7 @@
 	X(NODE_REFUSED, "node_refused")             \
 	X(NODE_TIMEOUT, "node_timeout")             \
 	X(NODE_NO_PROTOCOL, "node_no_protocol")     \
+	X(STORE_DOWN, "store_down")                 \
 	X(TRUNCATED, "truncated")                   \
 	X(KEY_UPDATE, "key_update")                 \
 	X(KICKED, "kicked")                         \

@@ -2,7 +2,7 @@
 /*
  * map: from the account to the node's name. A cache hit goes on at once on this thread; a miss
  * comes back through the worker's mailbox, addressed by handle, because the session may be gone
- * by then. The lookup never fails (MAP-1): without an answer it is the default destination.
+ * by then. Without an answer it is the default destination (MAP-1), or nowhere if the operator says so.
  */
 #include "session/session.h"
 
@@ -11,7 +11,9 @@ static void got_answer(struct session *session, const struct mapping_answer *ans
 	session->route = (int8_t)answer->route;
 	session->cache_hit = answer->hit;
 	session_phase_end(session, PHASE_LOOKUP);
-	if (session->login->http)
+	if (answer->route == MAPPING_UNAVAILABLE)
+		session_unavailable(session, REASON_STORE_DOWN);
+	else if (session->login->http)
 		session_http_reach(session, answer->destination);
 	else
 		session_step_dial(session, answer->destination);

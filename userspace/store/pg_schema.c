@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <libpq-fe.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 const char *store_pg_schema(void)
 {
@@ -105,6 +106,56 @@ static void drop_notice(void *arg, const PGresult *result)
 	(void)arg;
 	(void)result;
 }
+
+/* ---- urls ---- */
+
+/* libpq's texts quote the url, and with it the password, but for those about a parameter's name. */
+static const char *url_error(const char *text)
+{
+	if (text && strstr(text, "query parameter"))
+		return text;
+	return "not a valid url: postgres://[user[:password]@][host[:port][,...]][/database]"
+	       "[?parameter=value&...], special characters percent-encoded";
+}
+
+/* Ports are looked at when connecting only: "5432", or one for each host, which may be empty. */
+static bool ports_ok(const char *ports)
+{
+	while (*ports) {
+		char *end;
+		unsigned long port = strtoul(ports, &end, 10);
+
+		if (end != ports && (!port || port > 65535))
+			return false;
+		if (*end && *end != ',')
+			return false;
+		ports = *end ? end + 1 : end;
+	}
+	return true;
+}
+
+int store_pg_check_url(const char *url, char error[STORE_ERROR_BYTES])
+{
+	char *text = NULL;
+	PQconninfoOption *options = PQconninfoParse(url, &text);
+	int r = options ? 0 : -EINVAL;
+
+	if (r < 0) {
+		snprintf(error, STORE_ERROR_BYTES, "%.200s", url_error(text));
+		error[strcspn(error, "\r\n")] = '\0';
+	}
+	for (PQconninfoOption *option = options; option && option->keyword; option++) {
+		if (strcmp(option->keyword, "port") != 0 || !option->val || ports_ok(option->val))
+			continue;
+		snprintf(error, STORE_ERROR_BYTES, "the port is not a number from 1 to 65535");
+		r = -EINVAL;
+	}
+	PQfreemem(text);
+	PQconninfoFree(options);
+	return r;
+}
+
+/* ---- the schema ---- */
 
 int store_pg_create(const char *url, char error[STORE_ERROR_BYTES])
 {

@@ -69,6 +69,7 @@ static void take_reply(struct store_request *request, const redisReply *reply)
 		request->result = STORE_ERROR;
 		snprintf(request->error, sizeof(request->error), "redis: %s",
 			redis_error_word(reply, word));
+		request->refused = strcmp(word, "NOPERM") == 0;
 		return;
 	}
 	switch (request->op) {
@@ -126,9 +127,9 @@ static int redis_send(struct store_conn *base, struct store_request *request)
 	static const char *const verbs[] = { [STORE_LOOKUP] = "GET",
 		[STORE_UPSERT] = "SET",
 		[STORE_DELETE] = "DEL",
-		[STORE_PING] = "PING" };
+		[STORE_PING] = "GET" };
 	static const int counts[] = {
-		[STORE_LOOKUP] = 2, [STORE_UPSERT] = 3, [STORE_DELETE] = 2, [STORE_PING] = 1
+		[STORE_LOOKUP] = 2, [STORE_UPSERT] = 3, [STORE_DELETE] = 2, [STORE_PING] = 2
 	};
 	const struct store_redis *store = base->pool->owner;
 	struct redis_link *link = &((struct redis_conn *)base)->link;

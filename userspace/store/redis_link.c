@@ -158,19 +158,26 @@ static int parse_tcp(struct redis_url *url, struct view rest)
 int redis_url_parse(const char *text, struct redis_url *ret_url, char error[STORE_ERROR_BYTES])
 {
 	struct view v = view_str(text);
+	bool is_unix = view_starts(v, VIEW_LIT("redis+unix://"));
 	int r = -EINVAL;
 
 	*ret_url = (struct redis_url){ 0 };
 	ret_url->tls = view_starts(v, VIEW_LIT("rediss://"));
-	if (view_starts(v, VIEW_LIT("redis+unix://")))
+	if (is_unix)
 		r = parse_unix(ret_url, view_skip(v, 13));
 	else if (ret_url->tls || view_starts(v, VIEW_LIT("redis://")))
 		r = parse_tcp(ret_url, view_skip(v, ret_url->tls ? 9 : 8));
 	if (r < 0) {
 		redis_url_fini(ret_url);
-		snprintf(error, STORE_ERROR_BYTES,
-			"expected redis://[[user]:password@]host[:port][/db], rediss://... or "
-			"redis+unix:///path[?db=N&user=U&password=P]");
+		if (!is_unix && strchr(text, '?'))
+			snprintf(error, STORE_ERROR_BYTES,
+				"redis:// and rediss:// urls take no parameters after a \"?\" (a "
+				"\"?\" in a password is written %%3F)");
+		else
+			snprintf(error, STORE_ERROR_BYTES,
+				"expected redis://[[user]:password@]host[:port][/db], rediss://... "
+				"or "
+				"redis+unix:///path[?db=N&user=U&password=P]");
 	}
 	return r;
 }

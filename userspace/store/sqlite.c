@@ -9,6 +9,7 @@
 #include "store/pool.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -41,7 +42,8 @@ struct store_sqlite {
 	dev_t dev;
 	ino_t ino;
 	uint64_t deadline_ms;
-	bool write_refused; /* by the last error */
+	bool write_refused;  /* by the last error */
+	char open_error[80]; /* of a database that is not open; "": none */
 };
 
 /* ---- database ---- */
@@ -116,9 +118,14 @@ static int open_db(struct store_sqlite *store)
 		return SQLITE_OK;
 	r = sqlite3_open_v2(store->path, &store->db, flags, NULL);
 	if (r != SQLITE_OK) {
+		int cause = store->db ? sqlite3_system_errno(store->db) : 0;
+
+		snprintf(store->open_error, sizeof(store->open_error), "%.50s%s%.25s",
+			sqlite3_errstr(r), cause ? ": " : "", cause ? strerror(cause) : "");
 		close_db(store);
 		return r;
 	}
+	store->open_error[0] = '\0';
 	sqlite3_busy_handler(store->db, on_busy, store);
 	sqlite3_progress_handler(store->db, 1000, on_progress, store);
 	if (stat(store->path, &st) == 0) {
@@ -157,17 +164,45 @@ static int bind_text(sqlite3_stmt *statement, int n, struct view value)
 
 /* ---- requests ---- */
 
+/* Whoever reads a database in WAL mode makes files beside it. */
+static bool lacks_directory(const struct store_sqlite *store)
+{
+	const char *slash = strrchr(store->path, '/');
+	char directory[PATH_MAX];
+
+	snprintf(directory, sizeof(directory), "%.*s", (int)(slash - store->path) + 1, store->path);
+	return access(store->path, R_OK) == 0 && access(directory, W_OK) < 0;
+}
+
+/* Its text names tables and columns, and quotes no data. */
+static void set_error_text(struct store_sqlite *store, struct store_request *request, int code)
+{
+	const char *text = store->open_error[0] ? store->open_error
+		: store->db                     ? sqlite3_errmsg(store->db)
+						: sqlite3_errstr(code);
+	bool is_cannot = code == SQLITE_CANTOPEN || code == SQLITE_READONLY;
+	bool lacks = is_cannot && lacks_directory(store);
+
+	snprintf(request->error, sizeof(request->error), "sqlite: %.100s: %.70s%s", store->path,
+		text,
+		lacks ? " (this user may not write to its directory, where SQLite makes files)"
+		      : "");
+	request->refused = lacks || code == SQLITE_ERROR || code == SQLITE_PERM ||
+		code == SQLITE_AUTH ||
+		(code == SQLITE_CANTOPEN && access(store->path, R_OK) < 0 && errno == EACCES);
+}
+
 static void set_error(struct store_sqlite *store, struct store_request *request, int code)
 {
 	bool late = clock_mono_ms() >= request->deadline_ms;
 
-	store->write_refused = (code & 0xff) == SQLITE_READONLY;
+	code &= 0xff;
+	store->write_refused = code == SQLITE_READONLY;
 	request->result =
 		late && (code == SQLITE_BUSY || code == SQLITE_INTERRUPT || code == SQLITE_LOCKED)
 		? STORE_TIMEOUT
 		: STORE_ERROR;
-	/* sqlite3_errstr() names the class of error and quotes no data. */
-	snprintf(request->error, sizeof(request->error), "sqlite: %s", sqlite3_errstr(code));
+	set_error_text(store, request, code);
 	if (code != SQLITE_BUSY && code != SQLITE_LOCKED && code != SQLITE_INTERRUPT &&
 		code != SQLITE_CONSTRAINT)
 		close_db(store); /* opened again by the next request */
@@ -265,10 +300,29 @@ static void run_list(struct store_sqlite *store, struct store_request *request)
 		set_error(store, request, r);
 }
 
+/* The lookup of a name that nobody has; a query that assigns nodes assigns none (MAP-54). */
+static void run_ping(struct store_sqlite *store, struct store_request *request)
+{
+	int r = prepare(store, STATEMENT_QUERY);
+	bool writes = r == SQLITE_OK && !sqlite3_stmt_readonly(store->statements[STATEMENT_QUERY]);
+
+	request->identifier = view_make(STORE_NOBODY, strlen(STORE_NOBODY));
+	if (writes)
+		r = sqlite3_exec(store->db, "BEGIN", NULL, NULL, NULL);
+	if (r != SQLITE_OK) {
+		set_error(store, request, r);
+		return;
+	}
+	run_statement(store, request, STATEMENT_QUERY);
+	if (writes && store->db && !sqlite3_get_autocommit(store->db) &&
+		sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL) != SQLITE_OK)
+		close_db(store);
+	if (request->result == STORE_FOUND || request->result == STORE_NONE)
+		request->result = STORE_DONE;
+}
+
 static void run_request(struct store_sqlite *store, struct store_request *request)
 {
-	int r;
-
 	store->deadline_ms = request->deadline_ms;
 	if (clock_mono_ms() >= request->deadline_ms) {
 		request->result = STORE_TIMEOUT; /* it waited in the queue for too long */
@@ -286,10 +340,7 @@ static void run_request(struct store_sqlite *store, struct store_request *reques
 			store_cannot_list(request);
 		break;
 	case STORE_PING:
-		r = prepare(store, STATEMENT_QUERY);
-		request->result = STORE_DONE;
-		if (r != SQLITE_OK)
-			set_error(store, request, r);
+		run_ping(store, request);
 		break;
 	default:
 		if (writable(store))

@@ -183,6 +183,8 @@ struct store_pg_params {
 /* Starts the store's thread. A server that cannot be reached now is tried again when it is needed. */
 MUST_USE int store_pg_new(const struct store_pg_params *params, struct store **ret_store,
 	char error[STORE_ERROR_BYTES]);
+/* For the configuration check: 0, or -EINVAL with what is wrong with a url (no password in it). */
+MUST_USE int store_pg_check_url(const char *url, char error[STORE_ERROR_BYTES]);
 /* The documented schema with its triggers (mapping.md section 6), as one SQL text. */
 const char *store_pg_schema(void);
 enum { STORE_PG_CREATED = 0, STORE_PG_EXISTS = 1 };

@@ -254,6 +254,44 @@ static void test_MAP_92_transient(void **state)
 	}
 }
 
+/* routing.on_store_failure = "unavailable": no guess where nothing is remembered; what the store does say,
+ * and what is remembered, goes on as before. A reload takes it back at once. */
+static void test_MAP_92_unavailable_instead_of_the_default(void **state)
+{
+	static const char *const names[] = { "node1", "node2", NULL };
+	struct mapping_params params = { .control = &f.loop,
+		.positive_ttl_ms = POSITIVE,
+		.negative_ttl_ms = NEGATIVE,
+		.stale_grace_ms = GRACE,
+		.lookup_timeout_ms = 5000,
+		.max_entries = 1000,
+		.no_guess = true,
+		.default_destination = "node1",
+		.destinations = names };
+
+	(void)state;
+	setup(NEGATIVE);
+	assert_int_equal(mapping_reconfigure(f.mapping, &params, false), 0);
+	f.fake.result = STORE_ERROR;
+	expect("", MAPPING_UNAVAILABLE, true);
+	expect("", MAPPING_UNAVAILABLE, false); /* for the transient time */
+	pass(5000);
+	f.fake.result = STORE_NONE;
+	expect("node1", MAPPING_DEFAULT, true); /* it says that there is none */
+	pass(NEGATIVE);
+	f.fake.result = STORE_FOUND;
+	expect("node2", MAPPING_MAPPED, true);
+	f.fake.result = STORE_TIMEOUT;
+	pass(POSITIVE);
+	expect("node2", MAPPING_STALE, true);
+	pass(GRACE);
+	expect("", MAPPING_UNAVAILABLE, true);
+	params.no_guess = false;
+	assert_int_equal(mapping_reconfigure(f.mapping, &params, false), 0);
+	expect("node1", MAPPING_DEFAULT, false);
+	teardown();
+}
+
 static void test_MAP_91_95_stale_until_the_grace_is_over(void **state)
 {
 	(void)state;
@@ -407,6 +445,7 @@ int main(void)
 		cmocka_unit_test(test_MAP_80_negative),
 		cmocka_unit_test(test_MAP_80_times_count_from_the_answer),
 		cmocka_unit_test(test_MAP_92_transient),
+		cmocka_unit_test(test_MAP_92_unavailable_instead_of_the_default),
 		cmocka_unit_test(test_MAP_91_95_stale_until_the_grace_is_over),
 		cmocka_unit_test(test_MAP_1_3_every_outcome_has_a_node),
 		cmocka_unit_test(test_MAP_30_one_query_at_a_time_per_account),
