@@ -421,10 +421,11 @@ class NodeConnection:
         return data
 
     def read_proxy(self):
-        head = self._exactly(16)
-        if head.startswith(b"PROXY UNKNOWN"):
+        head = self._exactly(15)
+        if head == b"PROXY UNKNOWN\r\n":
             self.proxy_source = "unknown"
             return
+        head += self._exactly(1)
         assert head[:12] == b"\r\n\r\n\0\r\nQUIT\n" and head[12] == 0x21, head
         body = self._exactly(struct.unpack(">H", head[14:16])[0])
         assert head[13] == 0x11, head

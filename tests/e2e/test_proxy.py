@@ -120,13 +120,34 @@ def test_SES_9_payload_in_the_same_packet(make):
     assert router.wait_sessions(1)[0]["client"] == "1.2.3.4:1111"
 
 
-@pytest.mark.parametrize("header", (
-    b"PROXY UNKNOWN\r\n", b"PROXY UNKNOWN ffff::1 whatever 1 2\r\n", v2(command=0),
-    SIGNATURE + b"\x21\x00\x00\x00", SIGNATURE + b"\x20\x00\x00\x04abcd"))
-def test_SES_9_headers_that_keep_the_socket_address(make, header):
+def test_SES_9_headers_that_keep_the_socket_address(make):
+    """Among them legal ones of families that are of no use here: datagrams and unix sockets."""
     router = proxy_router(make, "required")
-    logged_in(talk(router, header)).close()
-    assert router.wait_sessions(1)[0]["client"].startswith(PEER + ":")
+    unix = b"/run/client".ljust(108, b"\0") + b"/run/front".ljust(108, b"\0")
+    headers = (
+        b"PROXY UNKNOWN\r\n", b"PROXY UNKNOWN ffff::1 whatever 1 2\r\n", v2(command=0),
+        SIGNATURE + b"\x21\x00\x00\x00", SIGNATURE + b"\x20\x00\x00\x04abcd",
+        v2().replace(b"\x21\x11", b"\x21\x12"), SIGNATURE + b"\x21\x22\0\x24" + b"a" * 36,
+        SIGNATURE + b"\x21\x31\0\xd8" + unix, SIGNATURE + b"\x21\x32\0\xd8" + unix)
+    for header in headers:
+        logged_in(talk(router, header)).close()
+    for line in router.wait_sessions(len(headers)):
+        assert line["client"].startswith(PEER + ":")
+
+
+def test_SES_9_long_headers_and_mixed_families(make):
+    """A certificate in a TLV, up to 8 KiB in all; nginx behind another proxy mixes families."""
+    router = proxy_router(make, "optional")
+    most = 8192 - len(v2()) - 3
+    for count, (header, client) in enumerate((
+            (v2(tlvs=tlv(0x20, b"C" * 1500)), "1.2.3.4:1111"),
+            (v2(tlvs=tlv(4, b"\0" * most)), "1.2.3.4:1111"),
+            (b"PROXY TCP6 2603:c020:57fd::a1:1 192.168.203.4 48874 143\r\n",
+             "[2603:c020:57fd::a1:1]:48874")), 1):
+        with logged_in(talk(router, header)) as talker:
+            assert talker.command("b NOOP") == ["b OK NOOP"]
+        assert router.wait_sessions(count)[-1]["client"] == client
+    ends_without_a_word(talk(router, v2(tlvs=tlv(4, b"\0" * (most + 1)))))
 
 
 @pytest.mark.parametrize("mode", ("optional", "required"))

@@ -95,30 +95,29 @@ static bool take_port(struct view text, uint16_t *ret_port)
 	return true;
 }
 
-/* "TCP4" or "TCP6" is in front: two addresses, two ports. */
-static bool take_v1_address(
-	struct view text, sa_family_t family, uint16_t port, struct addr *ret_addr)
-{
-	if (addr_parse_ip(text, port, ret_addr) < 0 || ret_addr->sa.sa_family != family)
-		return false;
-	addr_unmap(ret_addr);
-	return true;
-}
-
+/*
+ * "TCP4" or "TCP6" is in front: two addresses, two ports. The word is the family of one of them at
+ * least: nginx writes the client's, and its own address as it got it from a header in front of it.
+ */
 static bool take_v1_addresses(struct view line, sa_family_t family, struct proxyhdr *header)
 {
 	struct view words[4];
 	uint16_t ports[2];
+	struct addr *source = &header->source, *destination = &header->destination;
 
 	for (int i = 0; i < 4; i++) {
 		if (!next_word(&line, &words[i]))
 			return false;
 	}
-	header->has_addresses = !line.len && take_port(words[2], &ports[0]) &&
-		take_port(words[3], &ports[1]) &&
-		take_v1_address(words[0], family, ports[0], &header->source) &&
-		take_v1_address(words[1], family, ports[1], &header->destination);
-	return header->has_addresses;
+	if (line.len || !take_port(words[2], &ports[0]) || !take_port(words[3], &ports[1]) ||
+		addr_parse_ip(words[0], ports[0], source) < 0 ||
+		addr_parse_ip(words[1], ports[1], destination) < 0 ||
+		(source->sa.sa_family != family && destination->sa.sa_family != family))
+		return false;
+	addr_unmap(source);
+	addr_unmap(destination);
+	header->has_addresses = true;
+	return true;
 }
 
 static int parse_v1(struct view bytes, struct proxyhdr *header)
@@ -147,14 +146,7 @@ static int parse_v1(struct view bytes, struct proxyhdr *header)
 
 /* ---- version 2 ---- */
 
-enum {
-	V2_LOCAL = 0,
-	V2_PROXY = 1,
-	V2_UNSPEC = 0x00,
-	V2_UNSPEC_MOST = 0x02,
-	V2_TCP4 = 0x11,
-	V2_TCP6 = 0x21
-};
+enum { V2_LOCAL = 0, V2_PROXY = 1, V2_TCP4 = 0x11, V2_TCP6 = 0x21 };
 
 static size_t get_u16(const char *at)
 {
@@ -210,11 +202,15 @@ static size_t take_v2_addresses(struct view body, int family, struct proxyhdr *h
 	return 0;
 }
 
-/* UNSPEC with any transport that there is; streams over IPv4 and IPv6. LOCAL ignores its family. */
+/* UNSPEC with any transport that there is; streams and datagrams over IPv4, IPv6 and unix sockets. Others
+ * a receiver must refuse. LOCAL ignores its family. */
 static bool v2_family_ok(int command, int family)
 {
-	return command == V2_LOCAL || family <= V2_UNSPEC_MOST || family == V2_TCP4 ||
-		family == V2_TCP6;
+	int transport = family & 15;
+
+	family >>= 4;
+	return command == V2_LOCAL || (!family && transport <= 2) ||
+		(family <= 3 && (transport == 1 || transport == 2));
 }
 
 static int parse_v2(struct view bytes, struct proxyhdr *header)
@@ -245,7 +241,7 @@ static int parse_v2(struct view bytes, struct proxyhdr *header)
 	body = view_make(bytes.data + 16, len);
 	if (command == V2_LOCAL) /* the receiver must ignore the rest */
 		return PROXYHDR_DONE;
-	if (family <= V2_UNSPEC_MOST) /* and here it may */
+	if (family != V2_TCP4 && family != V2_TCP6) /* and what it cannot use it may */
 		return PROXYHDR_DONE;
 	len = take_v2_addresses(body, family, header);
 	if (!len || !take_tlvs(view_skip(body, len), &header->id))

@@ -8,8 +8,9 @@
 
 #define PROXYHDR_MAX_BYTES 128
 #define PROXYHDR_ID_BYTES 28
-/* The longest header that is taken (SES-9): version 2; version 1 is one line of at most 107 bytes. */
-#define PROXYHDR_LONGEST_BYTES 1024
+/* The longest header that is taken (SES-9): version 2, with room for a certificate in a TLV; version 1
+ * is one line of at most 107 bytes. */
+#define PROXYHDR_LONGEST_BYTES 8192
 
 /* "HMG1", 16 bytes of instance id, 8 bytes session number (big endian): TLV 0x05. */
 void proxyhdr_make_id(const unsigned char instance[16], uint64_t session,
@@ -31,8 +32,8 @@ enum {
 };
 
 struct proxyhdr {
-	size_t len;                      /* of the header; what follows belongs to the next layer */
-	bool has_addresses;              /* false: LOCAL, UNKNOWN, UNSPEC; the socket's count */
+	size_t len;         /* of the header; what follows belongs to the next layer */
+	bool has_addresses; /* false: LOCAL, UNKNOWN, or no TCP over IP; the socket's count */
 	struct addr source, destination; /* v4-mapped ones are plain IPv4 */
 	struct view id;                  /* TLV 0x05, within the bytes given; empty: none */
 };

@@ -7,6 +7,8 @@
 /* 192.0.2.1:4660 to 192.0.2.2:993 */
 #define INET "\xc0\0\2\1\xc0\0\2\2\x12\x34\x03\xe1"
 /* [2001:db8::1]:1 to [2001:db8::2]:65535 */
+#define ZERO27 "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+#define UNIX_PAIR ZERO27 ZERO27 ZERO27 ZERO27 ZERO27 ZERO27 ZERO27 ZERO27 /* 216 bytes */
 #define INET6                                                                        \
 	"\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\1\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0" \
 	"\0\0\2\0\1\xff\xff"
@@ -41,6 +43,15 @@ static const struct {
 		"[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535" },
 	{ "SES-11 v4-mapped", VIEW_LIT("PROXY TCP6 ::ffff:10.0.0.1 ::ffff:a00:2 1 2\r\n"),
 		"10.0.0.1:1", "10.0.0.2:2" },
+	{ "SES-9 mixed families",
+		VIEW_LIT("PROXY TCP6 2603:c020:57fd::a1:1 192.168.203.4 48874 143\r\n"),
+		"[2603:c020:57fd::a1:1]:48874", "192.168.203.4:143" },
+	{ "SES-9 mixed families the other way", VIEW_LIT("PROXY TCP6 1.2.3.4 ::2 1 2\r\n"),
+		"1.2.3.4:1", "[::2]:2" },
+	{ "SES-9 mixed families behind TCP4", VIEW_LIT("PROXY TCP4 1.2.3.4 ::2 1 2\r\n"),
+		"1.2.3.4:1", "[::2]:2" },
+	{ "SES-9 a mapped source only", VIEW_LIT("PROXY TCP6 ::ffff:1.2.3.4 2001:db8::1 1 2\r\n"),
+		"1.2.3.4:1", "[2001:db8::1]:2" },
 	{ "unknown", VIEW_LIT("PROXY UNKNOWN\r\n"), "-", "-" },
 	{ "unknown with more", VIEW_LIT("PROXY UNKNOWN 1.2.3.4  x \0\xff\r\n"), "-", "-" },
 	{ "unknown, 107 bytes",
@@ -64,6 +75,11 @@ static const struct {
 	{ "v2 local with addresses", VIEW_LIT(SIGNATURE "\x20\x11\0\x0c" INET), "-", "-" },
 	{ "v2 local, family not looked at", VIEW_LIT(SIGNATURE "\x20\xff\0\1x"), "-", "-" },
 	{ "v2 unspec", VIEW_LIT(SIGNATURE "\x21\0\0\0"), "-", "-" },
+	{ "SES-9 v2 datagrams over IPv4", VIEW_LIT(SIGNATURE "\x21\x12\0\x0c" INET), "-", "-" },
+	{ "SES-9 v2 datagrams over IPv6", VIEW_LIT(SIGNATURE "\x21\x22\0\x24" INET6), "-", "-" },
+	{ "SES-9 v2 unix stream", VIEW_LIT(SIGNATURE "\x21\x31\0\xd8" UNIX_PAIR), "-", "-" },
+	{ "SES-9 v2 unix datagrams", VIEW_LIT(SIGNATURE "\x21\x32\0\xd8" UNIX_PAIR), "-", "-" },
+	{ "SES-9 v2 unix without its addresses", VIEW_LIT(SIGNATURE "\x21\x31\0\0"), "-", "-" },
 	{ "v2 unspec stream", VIEW_LIT(SIGNATURE "\x21\1\0\0"), "-", "-" },
 	{ "v2 unspec with what looks like half a TLV", VIEW_LIT(SIGNATURE "\x21\0\0\3\5\xff\xff"),
 		"-", "-" },
@@ -87,8 +103,8 @@ static const struct {
 	{ "one port", VIEW_LIT("PROXY TCP4 1.2.3.4 5.6.7.8 1\r\n") },
 	{ "no second port", VIEW_LIT("PROXY TCP4 1.2.3.4 5.6.7.8 1 \r\n") },
 	{ "one field more", VIEW_LIT("PROXY TCP4 1.2.3.4 5.6.7.8 1 2 3\r\n") },
-	{ "v6 in tcp4", VIEW_LIT("PROXY TCP4 ::1 5.6.7.8 1 2\r\n") },
-	{ "v4 in tcp6", VIEW_LIT("PROXY TCP6 ::1 5.6.7.8 1 2\r\n") },
+	{ "v6 in tcp4", VIEW_LIT("PROXY TCP4 ::1 ::2 1 2\r\n") },
+	{ "v4 in tcp6", VIEW_LIT("PROXY TCP6 1.2.3.4 5.6.7.8 1 2\r\n") },
 	{ "leading zero in an address", VIEW_LIT("PROXY TCP4 1.2.3.04 5.6.7.8 1 2\r\n") },
 	{ "three numbers", VIEW_LIT("PROXY TCP4 1.2.3 5.6.7.8 1 2\r\n") },
 	{ "256", VIEW_LIT("PROXY TCP4 1.2.3.256 5.6.7.8 1 2\r\n") },
@@ -110,18 +126,17 @@ static const struct {
 	{ "version 3", VIEW_LIT(SIGNATURE "\x31\x11\0\x0c" INET) },
 	{ "version 1", VIEW_LIT(SIGNATURE "\x11\x11\0\x0c" INET) },
 	{ "command 2", VIEW_LIT(SIGNATURE "\x22\x11\0\x0c" INET) },
-	{ "datagrams", VIEW_LIT(SIGNATURE "\x21\x12\0\x0c" INET) },
 	{ "inet without transport", VIEW_LIT(SIGNATURE "\x21\x10\0\x0c" INET) },
 	{ "transport 3", VIEW_LIT(SIGNATURE "\x21\x13\0\x0c" INET) },
 	{ "unspec, transport 3", VIEW_LIT(SIGNATURE "\x21\3\0\0") },
-	{ "unix", VIEW_LIT(SIGNATURE "\x21\x31\0\xd8") },
+	{ "unix without transport", VIEW_LIT(SIGNATURE "\x21\x30\0\0") },
 	{ "family 4", VIEW_LIT(SIGNATURE "\x21\x41\0\x0c" INET) },
 	{ "too short for inet",
 		VIEW_LIT(SIGNATURE "\x21\x11\0\x0b\xc0\0\2\1\xc0\0\2\2\x12\x34\x03") },
 	{ "too short for inet6", VIEW_LIT(SIGNATURE "\x21\x21\0\x0c" INET) },
 	{ "no addresses at all", VIEW_LIT(SIGNATURE "\x21\x11\0\0") },
-	{ "1025 bytes", VIEW_LIT(SIGNATURE "\x21\x11\x03\xf1") },
-	{ "1025 bytes, local", VIEW_LIT(SIGNATURE "\x20\0\x03\xf1") },
+	{ "8193 bytes", VIEW_LIT(SIGNATURE "\x21\x11\x1f\xf1") },
+	{ "8193 bytes, local", VIEW_LIT(SIGNATURE "\x20\0\x1f\xf1") },
 	{ "longest", VIEW_LIT(SIGNATURE "\x21\x11\xff\xff") },
 	{ "half a TLV", VIEW_LIT(SIGNATURE "\x21\x11\0\x0e" INET "\1\0") },
 	{ "TLV past the end", VIEW_LIT(SIGNATURE "\x21\x11\0\x10" INET "\1\0\2h") },
@@ -239,7 +254,7 @@ static void test_SES_9_v1_length(void **state)
 
 static void test_SES_9_v2_length(void **state)
 {
-	static const unsigned char fixed[] = SIGNATURE "\x21\x11\x03\xf0" INET "\xee\x03\xe1";
+	static const unsigned char fixed[] = SIGNATURE "\x21\x11\x1f\xf0" INET "\xee\x1f\xe1";
 	char bytes[PROXYHDR_LONGEST_BYTES + 10] = { 0 };
 	struct proxyhdr header;
 
