@@ -191,11 +191,12 @@ def test_MAP_21_22_23_master_logins(pair):
     assert (got["normalized"], got["destination"]) == ("alice%admin", "node1")
 
 
-def test_MAP_24_SES_33_authzid_names_no_other_account(pair):
+def test_MAP_24_SES_33_the_authzid_names_the_account(pair):
+    """Routed and logged by the account that is asked for, replayed unchanged; never by two accounts."""
     import base64
     make, (node1, node2) = pair
     router = make.router((node1, node2))
-    router.map({"alice": "node2"})
+    router.map({"alice": "node2", "admin": "node1"})
 
     def attempt(client, tag, *fields):
         message = base64.b64encode("\0".join(fields).encode()).decode()
@@ -203,11 +204,21 @@ def test_MAP_24_SES_33_authzid_names_no_other_account(pair):
 
     with router.client() as client:
         client.line()
-        assert attempt(client, "a", "bob", "alice", "pw").startswith("a NO [AUTHENTICATIONFAILED]")
+        assert attempt(client, "a", "bob", "alice%admin", "pw").startswith(
+            "a NO [AUTHENTICATIONFAILED]")
         assert attempt(client, "b", "admin", "alice%admin", "pw").startswith("b NO")
         assert router.stats()["store_queries"] == 0
         assert attempt(client, "c", "ALICE", "alice%admin", "pw").startswith("c OK")
-    assert served(node2) == ["alice%admin"]
+    with router.client() as client:
+        client.line()
+        assert attempt(client, "a", "al ice", "admin", "pw").startswith("a NO")
+        assert attempt(client, "b", "Alice", "admin", "pw").startswith("b OK")
+        sessions = router.sessions(identifier="alice")["sessions"]
+        assert [s["node"] for s in sessions] == ["node2"]
+        router.admin("POST", "/connections/kick?identifier=alice")
+        client.eof()
+    assert served(node2) == ["alice%admin", "admin"] and served(node1) == []
+    assert len({line["account"] for line in router.wait_sessions(2)}) == 1
 
 
 # ---- stores ----

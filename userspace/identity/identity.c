@@ -39,27 +39,40 @@ struct view identity_split(const struct identity_rules *rules, struct view login
 	return login;
 }
 
+/* MAP-13. */
+static bool login_ok(struct view login)
+{
+	if (login.len > IDENTITY_LOGIN_BYTES)
+		return false;
+	for (size_t i = 0; i < login.len; i++) {
+		if (login.data[i] == '\0' || login.data[i] == '\r' || login.data[i] == '\n')
+			return false;
+	}
+	return true;
+}
+
 int identity_login(
 	const struct identity_rules *rules, struct view login, struct identity *ret_identity)
 {
-	if (login.len > IDENTITY_LOGIN_BYTES)
+	if (!login_ok(login))
 		return -EINVAL;
-	for (size_t i = 0; i < login.len; i++) {
-		if (login.data[i] == '\0' || login.data[i] == '\r' || login.data[i] == '\n')
-			return -EINVAL;
-	}
 	return identity_account(rules, identity_split(rules, login), ret_identity);
 }
 
-static bool same(const struct identity_rules *rules, struct view a, struct view b)
+int identity_plain(const struct identity_rules *rules, struct view authzid, struct view authcid,
+	struct identity *ret_identity)
 {
-	return rules->normalize == IDENTITY_NORMALIZE_LOWERCASE ? view_eq_nocase(a, b)
-								: view_eq(a, b);
-}
+	struct identity named, other;
 
-bool identity_authzid_ok(
-	const struct identity_rules *rules, struct view authzid, struct view authcid)
-{
-	return !authzid.len || same(rules, authzid, authcid) ||
-		same(rules, authzid, identity_split(rules, authcid));
+	if (!authzid.len)
+		return identity_login(rules, authcid, ret_identity);
+	if (!login_ok(authcid) || identity_login(rules, authzid, &named) < 0)
+		return -EINVAL;
+	/* Nodes differ in which of two accounts they would open. */
+	if (identity_split(rules, authcid).len < authcid.len &&
+		(identity_login(rules, authcid, &other) < 0 || other.len != named.len ||
+			memcmp(other.account, named.account, named.len) != 0))
+		return -EINVAL;
+	*ret_identity = named;
+	return 0;
 }

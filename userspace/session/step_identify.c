@@ -48,14 +48,15 @@ static void nobody(struct session *session)
 	session_step_dial(session, session->snapshot->config->routing.default_destination);
 }
 
-static bool authzid_ok(const struct session *session)
+/* SES-33: who acts for somebody else is routed as that account; the node judges whether it may. */
+static int identify(const struct session *session, struct view login, struct identity *ret_identity)
 {
 	const struct proto_credential *credential = session->login->credential;
 	struct view message = buf_view(&credential->message);
 
-	return identity_authzid_ok(&session->snapshot->config->identity_rules,
-		view_make(message.data + credential->authzid_at, credential->authzid_len),
-		proto_credential_login(credential));
+	return identity_plain(&session->snapshot->config->identity_rules,
+		view_make(message.data + credential->authzid_at, credential->authzid_len), login,
+		ret_identity);
 }
 
 void session_step_identify(struct session *session)
@@ -70,10 +71,7 @@ void session_step_identify(struct session *session)
 		nobody(session);
 		return;
 	}
-	if (r == -ENOBUFS || (r == 0 && !authzid_ok(session)) ||
-		(r == 0 &&
-			identity_login(&session->snapshot->config->identity_rules, buf_view(&login),
-				&identity) < 0)) {
+	if (r == -ENOBUFS || (r == 0 && identify(session, buf_view(&login), &identity) < 0)) {
 		rejected(session);
 		return;
 	}
