@@ -304,11 +304,11 @@ static const struct schema_row splice_rows[] = {
 
 static const struct schema_row imap_rows[] = {
 	CAP_ROWS,
-	{ "banner", KIND_TEXT, AT(banner), "\"Homing IMAP4rev2 ready.\"", 1, 255, NULL, 0,
+	{ "banner", KIND_TEXT, AT(banner), "\"Homing IMAP ready.\"", 1, 255, NULL, 0,
 		"text of the greeting" },
 	{ "advertise", KIND_ATOMS, AT(advertise_joined),
-		"[\"IMAP4rev2\", \"IMAP4rev1\", \"ENABLE\", \"SASL-IR\", \"LITERAL+\", \"ID\", "
-		"\"UTF8=ACCEPT\", \"JMAPACCESS\"]",
+		"[\"IMAP4rev1\", \"ENABLE\", \"SASL-IR\", \"LITERAL+\", \"ID\", "
+		"\"UTF8=ACCEPT\"]",
 		0, 0, NULL, 0, "capabilities before login" },
 	END,
 };
@@ -325,9 +325,8 @@ static const struct schema_row submission_rows[] = {
 	{ "banner", KIND_TEXT, AT(banner), "\"Homing ready.\"", 1, 255, NULL, 0,
 		"text of the greeting" },
 	{ "ehlo", KIND_LINES, AT(advertise_joined),
-		"[\"ENHANCEDSTATUSCODES\", \"8BITMIME\", \"BINARYMIME\", \"SMTPUTF8\", "
-		"\"PIPELINING\", "
-		"\"CHUNKING\", \"REQUIRETLS\", \"SIZE\"]",
+		"[\"ENHANCEDSTATUSCODES\", \"8BITMIME\", \"PIPELINING\", \"CHUNKING\", "
+		"\"SIZE\"]",
 		0, 0, NULL, 0, "keywords of the EHLO reply" },
 	END,
 };
