@@ -116,15 +116,21 @@ int front_base_close(struct front *front, enum front_end why, int r)
 	return r < 0 ? r : FRONT_CLOSE;
 }
 
+static int end_at_limit(struct front *front, struct buf *out)
+{
+	const struct front_dialect *dialect = base_of(front)->dialect;
+	int r = dialect->limit ? dialect->limit(front, out) : 0;
+
+	return front_base_close(front, FRONT_END_AUTH_LIMIT, r);
+}
+
 int front_base_count(struct front *front, struct buf *out, int r)
 {
 	struct front_base *base = base_of(front);
 
 	if (++base->attempts < base->max_attempts || r < 0)
 		return r;
-	if (base->dialect->limit)
-		r = base->dialect->limit(front, out);
-	return front_base_close(front, FRONT_END_AUTH_LIMIT, r);
+	return end_at_limit(front, out);
 }
 
 static void forget_attempt(struct front *front)
@@ -132,6 +138,21 @@ static void forget_attempt(struct front *front)
 	sasl_exchange_reset(&base_of(front)->sasl);
 	base_of(front)->state = FRONT_COMMAND;
 	base_of(front)->dialect->forget(front);
+}
+
+int front_base_unsupported(struct front *front, struct buf *out, const char *text)
+{
+	forget_attempt(front);
+	return answer(front, out, text);
+}
+
+int front_base_command(struct front *front, struct buf *out, int r)
+{
+	struct front_base *base = base_of(front);
+
+	if (r != PROTO_AGAIN || ++base->commands < FRONT_COMMANDS + base->attempts)
+		return r;
+	return end_at_limit(front, out);
 }
 
 int front_base_fail(struct front *front, struct buf *out, const char *text)

@@ -6,10 +6,15 @@
 
 #include "proto/sasl.h"
 
+/* Commands that one connection may have answered before it is logged in: refusals that do not count as
+ * failed attempts, and NOOP and the like, are bounded by it (SES-16). */
+#define FRONT_COMMANDS 100
+
 enum front_state {
 	FRONT_COMMAND,
 	FRONT_RESPONSE,  /* a SASL response is awaited */
 	FRONT_DISCARD,   /* the rest of a line that has been answered */
+	FRONT_CHUNK,     /* submission: octets announced by a command that is refused */
 	FRONT_WANTS_TLS, /* STARTTLS was asked for */
 	FRONT_HAS_CREDENTIAL,
 	FRONT_ENDED,
@@ -39,6 +44,7 @@ struct front_base {
 	size_t mech_count;
 	bool offer_starttls, permit_auth, trusted;
 	unsigned max_attempts, attempts, privacy;
+	unsigned commands; /* answered before a login */
 	int last_mech;
 	struct sasl_exchange sasl;
 	struct front_peer peer;
@@ -59,6 +65,12 @@ MUST_USE int front_base_want_privacy(struct front *front, struct buf *out);
 MUST_USE int front_base_close(struct front *front, enum front_end why, int r);
 /* Counts a failed attempt whose reply was r; at the limit says so and ends (SES-16). */
 MUST_USE int front_base_count(struct front *front, struct buf *out, int r);
+/* The attempt names a mechanism that is not offered: forgets and answers it. Clients try what they
+ * like best first, so it does not count as failed (SES-16). */
+MUST_USE int front_base_unsupported(struct front *front, struct buf *out, const char *text);
+/* What came of one command's input, r: counts what was answered, and ends at FRONT_COMMANDS (more by
+ * the failed attempts, which have their own limit) as at the limit of attempts. Returns r or what the end comes to. */
+MUST_USE int front_base_command(struct front *front, struct buf *out, int r);
 /* The attempt has failed: forgets it, answers it, counts it. */
 MUST_USE int front_base_fail(struct front *front, struct buf *out, const char *text);
 /* What the exchange wants next: step is what sasl.h returned. */

@@ -38,6 +38,15 @@ struct view line_chomp(struct view line)
 	return line;
 }
 
+struct view line_trim(struct view text)
+{
+	while (text.len && (text.data[0] == ' ' || text.data[0] == '\t'))
+		text = view_skip(text, 1);
+	while (text.len && (text.data[text.len - 1] == ' ' || text.data[text.len - 1] == '\t'))
+		text.len--;
+	return text;
+}
+
 bool line_has_control(struct view line)
 {
 	for (size_t i = 0; i < line.len; i++) {

@@ -25,6 +25,8 @@ int line_take(struct line_scan *scan, struct view in, size_t limit, size_t *ret_
 	struct view *ret_line);
 /* Cuts one CR off the end. */
 struct view line_chomp(struct view line);
+/* Without the blanks and tabs in front and behind. */
+struct view line_trim(struct view text);
 /* True if a byte is a control character other than HTAB, or DEL. */
 bool line_has_control(struct view line);
 

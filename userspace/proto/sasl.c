@@ -58,7 +58,8 @@ static int parse_plain(struct proto_credential *credential)
 	authcid.len = (size_t)(second - authcid.data);
 	if (!authcid.len || !password.len || memchr(password.data, 0, password.len))
 		return -EINVAL;
-	if (!view_is_utf8(authzid) || !view_is_utf8(authcid) || !view_is_utf8(password))
+	/* Names are looked up; a password may be in any encoding, and the node judges it (SES-33). */
+	if (!view_is_utf8(authzid) || !view_is_utf8(authcid))
 		return -EINVAL;
 	credential->authzid_at = 0;
 	credential->authzid_len = authzid.len;
@@ -292,7 +293,13 @@ static int take_response(struct sasl_exchange *exchange, struct view base64)
 
 int sasl_exchange_response(struct sasl_exchange *exchange, struct view base64)
 {
-	int step = take_response(exchange, base64);
+	int step;
+
+	/* Clients leave blanks at the line's end; servers do not mind (SES-32). */
+	while (base64.len &&
+		(base64.data[base64.len - 1] == ' ' || base64.data[base64.len - 1] == '\t'))
+		base64.len--;
+	step = take_response(exchange, base64);
 
 	if (step < 0 || step >= SASL_FAIL_AUTH) /* SES-38 */
 		sasl_exchange_reset(exchange);
