@@ -6,17 +6,22 @@
  * bytes behind an LF are ever taken for a command. Every reply text is in this file. Only a
  * credential leaves the front; no mail is taken here.
  */
-#include "proto/front.h"
+#include "proto/line.h"
+
+#include <arpa/inet.h>
 
 #define UNKNOWN "500 5.5.2 Command not recognised"
 #define OK "250 2.0.0 OK"
 #define LOGIN_FIRST "530 5.7.0 Authentication required"
 
+/* Octets of refused chunks that one connection may make us read and drop; more ends it. */
+#define CHUNKS_BYTES (1024 * 1024)
+
 struct front {
 	struct front_base base;
-	size_t scanned;   /* bytes of the current line known to hold no LF */
-	size_t drop_left; /* FRONT_DISCARD: what the line may still take */
-	bool extended;    /* the last greeting was EHLO */
+	size_t scanned;            /* bytes of the current line known to hold no LF */
+	size_t drop_left;          /* FRONT_DISCARD: what the line may still take */
+	size_t chunk_left, chunks; /* FRONT_CHUNK: octets to drop; of all chunks so far */
 	char helo[PROTO_HELO_BYTES + 1];
 };
 
@@ -93,37 +98,37 @@ static int too_long(struct front *front, struct buf *out)
 		front, FRONT_END_TOO_LONG, proto_say(out, "500 5.5.2 Line too long"));
 }
 
-static int unparsable(struct front *front, struct buf *out)
+static int bad_chunk(struct front *front, struct buf *out)
 {
+	return front_base_close(
+		front, FRONT_END_VIOLATION, proto_say(out, "501 5.5.4 Bad chunk size"));
+}
+
+/* A line that is no command. If it was to be BDAT, octets follow that nobody can count: it is the end,
+ * or they would be run as commands. */
+static int unparsable(struct front *front, struct view line, struct buf *out)
+{
+	while (line.len && (line.data[0] == ' ' || line.data[0] == '\t'))
+		line = view_skip(line, 1);
+	if (view_starts_nocase(line, VIEW_LIT("BDAT")))
+		return bad_chunk(front, out);
 	return front_base_fail(front, out, UNKNOWN);
 }
 
 /* ---- commands ---- */
 
-/* Up to the first blank; rest moves behind it. */
-static struct view take_word(struct view *rest)
-{
-	const char *blank = rest->len ? memchr(rest->data, ' ', rest->len) : NULL;
-	struct view word = view_make(rest->data, blank ? (size_t)(blank - rest->data) : rest->len);
-
-	*rest = view_skip(*rest, word.len + 1);
-	return word;
-}
-
 static int command_auth(struct front *front, struct view args, struct buf *out)
 {
-	struct view name = take_word(&args);
+	struct view name = line_word(&args);
 	int mech, step;
 
-	if (!front->extended)
-		return proto_say(out, "503 5.5.1 Send EHLO first");
 	if (!front->base.permit_auth)
 		return front_base_want_privacy(front, out);
 	if (!name.len || memchr(args.data, ' ', args.len))
-		return unparsable(front, out);
+		return front_base_fail(front, out, UNKNOWN);
 	mech = front_base_mech(front, name);
 	if (mech < 0)
-		return front_base_fail(front, out, "504 5.5.4 Mechanism not supported");
+		return front_base_unsupported(front, out, "504 5.5.4 Mechanism not supported");
 	step = sasl_exchange_start(&front->base.sasl, (enum sasl_mech)mech);
 	if (args.len) {
 		if (view_eq(args, VIEW_LIT("="))) /* RFC 4954 section 4: an empty response */
@@ -133,27 +138,56 @@ static int command_auth(struct front *front, struct view args, struct buf *out)
 	return front_base_step(front, step, out);
 }
 
-/* SES-30. */
-static bool is_helo_name(struct view name)
+/* RFC 5321 section 4.1.3: "[192.0.2.1]", "[IPv6:2001:db8::1]". */
+static bool is_address_literal(struct view name)
 {
-	if (!name.len || name.len > PROTO_HELO_BYTES)
-		return false;
-	for (size_t i = 0; i < name.len; i++) {
-		unsigned char c = (unsigned char)name.data[i];
+	char text[INET6_ADDRSTRLEN];
+	unsigned char binary[16];
+	bool six;
 
-		if (c <= ' ' || c == 0x7f || c == '"')
-			return false;
-	}
-	return true;
+	if (name.len < 2 || name.data[0] != '[' || name.data[name.len - 1] != ']')
+		return false;
+	name = view_make(name.data + 1, name.len - 2);
+	six = view_starts_nocase(name, VIEW_LIT("IPv6:"));
+	if (six)
+		name = view_skip(name, 5);
+	if (!name.len || name.len >= sizeof(text) || memchr(name.data, 0, name.len))
+		return false;
+	memcpy(text, name.data, name.len);
+	text[name.len] = '\0';
+	return inet_pton(six ? AF_INET6 : AF_INET, text, binary) == 1;
 }
 
-/* Notes the name. False: it is none, and has been answered with *ret_r. */
+/* Letters, digits, hyphens and dots, or an address literal: what a strict node takes (SES-30). */
+static bool is_helo_name(struct view name)
+{
+	bool named = false;
+
+	if (!name.len || name.len > PROTO_HELO_BYTES)
+		return false;
+	if (name.data[0] == '[')
+		return is_address_literal(name);
+	for (size_t i = 0; i < name.len; i++) {
+		char c = ascii_lower(name.data[i]);
+		bool alphanumeric = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+
+		if (!alphanumeric && c != '-' && c != '.')
+			return false;
+		named = named || alphanumeric;
+	}
+	return named;
+}
+
+/* Notes the name if it may be passed on: clients say "My Computer", and every server lets them. False:
+ * there is none, and has been answered with *ret_r. */
 static bool take_helo(struct front *front, struct view name, struct buf *out, int *ret_r)
 {
-	if (!is_helo_name(name)) {
+	if (!name.len) {
 		*ret_r = proto_say(out, "501 5.5.4 Name required");
 		return false;
 	}
+	if (!is_helo_name(name))
+		name.len = 0;
 	memcpy(front->helo, name.data, name.len);
 	front->helo[name.len] = '\0';
 	return true;
@@ -161,7 +195,6 @@ static bool take_helo(struct front *front, struct view name, struct buf *out, in
 
 static void forget_helo(struct front *front)
 {
-	front->extended = false;
 	front->helo[0] = '\0';
 }
 
@@ -228,7 +261,6 @@ static int command_ehlo(struct front *front, struct view args, struct buf *out)
 
 	if (!take_helo(front, args, out, &r))
 		return r;
-	front->extended = true;
 	r = put_extensions(front, &text);
 	if (r == 0)
 		r = say_lines(out, buf_view(&text));
@@ -242,7 +274,6 @@ static int command_helo(struct front *front, struct view args, struct buf *out)
 
 	if (!take_helo(front, args, out, &r))
 		return r;
-	front->extended = false;
 	r = buf_printf(out, "250 %s\r\n", front->base.host);
 	return r < 0 ? r : PROTO_AGAIN;
 }
@@ -261,11 +292,43 @@ static int command_starttls(struct front *front, struct view args, struct buf *o
 static int command_xclient(struct front *front, struct view args, struct buf *out)
 {
 	if (!front->base.trusted)
-		return unparsable(front, out);
+		return front_base_fail(front, out, UNKNOWN);
 	if (!args.len || xclient_parse(args, true, &front->base.peer) < 0)
 		return proto_say(out, "501 5.5.4 Bad XCLIENT value");
 	forget_helo(front);
 	return say_greeting(front, out);
+}
+
+/* "SIZE [LAST]". False: it is none, or no number of 32 bits. */
+static bool take_chunk(struct view args, uint32_t *ret_size)
+{
+	struct view size = line_word(&args), last = line_word(&args);
+	uint64_t number;
+
+	if (args.len || (last.len && !view_eq_nocase(last, VIEW_LIT("LAST"))) ||
+		view_to_u64(size, &number) < 0 || number > UINT32_MAX)
+		return false;
+	*ret_size = (uint32_t)number;
+	return true;
+}
+
+/* RFC 3030 section 2: the octets come without being asked for, so they are read and dropped before the
+ * refusal; never are they taken for commands. Where they end must be known and near, or it is the end
+ * of the connection. */
+static int command_bdat(struct front *front, struct view args, struct buf *out)
+{
+	uint32_t size;
+
+	if (!take_chunk(args, &size))
+		return bad_chunk(front, out);
+	if (size > CHUNKS_BYTES - front->chunks)
+		return front_base_close(front, FRONT_END_TOO_LONG, proto_say(out, LOGIN_FIRST));
+	if (!size)
+		return proto_say(out, LOGIN_FIRST);
+	front->chunks += size;
+	front->chunk_left = size;
+	front->base.state = FRONT_CHUNK;
+	return PROTO_AGAIN;
 }
 
 static int command_quit(struct front *front, struct view args, struct buf *out)
@@ -290,7 +353,7 @@ static const struct command {
 	{ "MAIL", NULL, LOGIN_FIRST },
 	{ "RCPT", NULL, LOGIN_FIRST },
 	{ "DATA", NULL, LOGIN_FIRST },
-	{ "BDAT", NULL, LOGIN_FIRST },
+	{ "BDAT", command_bdat, NULL },
 	{ "VRFY", NULL, LOGIN_FIRST },
 	{ "EXPN", NULL, LOGIN_FIRST },
 	{ "ETRN", NULL, LOGIN_FIRST },
@@ -299,34 +362,35 @@ static const struct command {
 
 static int run_command(struct front *front, struct view line, struct buf *out)
 {
-	struct view name;
+	struct view args, name;
 
 	/* RFC 5321 section 4.1.1: blanks before the line end are tolerated. */
 	while (line.len && (line.data[line.len - 1] == ' ' || line.data[line.len - 1] == '\t'))
 		line.len--;
-	name = take_word(&line);
+	args = line;
+	name = line_word(&args);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
 		if (!view_eq_nocase(name, view_str(commands[i].name)))
 			continue;
-		return commands[i].run ? commands[i].run(front, line, out)
+		return commands[i].run ? commands[i].run(front, args, out)
 				       : proto_say(out, commands[i].answer);
 	}
-	return unparsable(front, out);
+	return unparsable(front, line, out);
 }
 
 /* ---- lines ---- */
 
-enum line_result {
-	LINE_MORE,
-	LINE_WHOLE,
-	LINE_BAD,      /* a bare CR or a NUL inside */
-	LINE_SPOILT,   /* a lone LF so far; the rest is to be dropped */
-	LINE_TOO_LONG, /* the rest is to be dropped */
+enum input_result {
+	INPUT_MORE,
+	INPUT_WHOLE,
+	INPUT_BAD,      /* a bare CR or a NUL inside */
+	INPUT_SPOILT,   /* a lone LF so far; the rest is to be dropped */
+	INPUT_TOO_LONG, /* the rest is to be dropped */
 };
 
 /* The first line of in, at most limit bytes with its CRLF. Which result it is does not depend on
  * how the input was cut. */
-static enum line_result take_line(struct front *front, struct view in, size_t limit,
+static enum input_result take_line(struct front *front, struct view in, size_t limit,
 	struct view *ret_line, size_t *ret_consumed)
 {
 	size_t most = MIN(in.len, limit), from = MIN(front->scanned, most);
@@ -334,20 +398,20 @@ static enum line_result take_line(struct front *front, struct view in, size_t li
 
 	if (!newline && in.len < limit) {
 		front->scanned = in.len;
-		return LINE_MORE;
+		return INPUT_MORE;
 	}
 	front->scanned = 0;
 	if (!newline) { /* a CR may belong to the line end */
 		*ret_consumed = limit - (in.data[limit - 1] == '\r');
-		return LINE_TOO_LONG;
+		return INPUT_TOO_LONG;
 	}
 	*ret_consumed = (size_t)(newline - in.data) + 1;
 	if (*ret_consumed < 2 || newline[-1] != '\r')
-		return LINE_SPOILT;
+		return INPUT_SPOILT;
 	*ret_line = view_make(in.data, *ret_consumed - 2);
 	if (memchr(in.data, '\r', ret_line->len) || memchr(in.data, '\0', ret_line->len))
-		return LINE_BAD;
-	return LINE_WHOLE;
+		return INPUT_BAD;
+	return INPUT_WHOLE;
 }
 
 /* The line has been answered with r; what is left of it may have this many bytes. */
@@ -367,13 +431,14 @@ static int input_line(struct front *front, struct view in, size_t *ret_consumed,
 	struct view line;
 
 	switch (take_line(front, in, limit, &line, ret_consumed)) {
-	case LINE_MORE:
+	case INPUT_MORE:
 		return PROTO_MORE;
-	case LINE_BAD:
-		return unparsable(front, out);
-	case LINE_SPOILT:
-		return discard(front, PROTO_INPUT_BYTES - *ret_consumed, unparsable(front, out));
-	case LINE_TOO_LONG:
+	case INPUT_BAD:
+		return unparsable(front, view_make(in.data, *ret_consumed), out);
+	case INPUT_SPOILT:
+		return discard(front, PROTO_INPUT_BYTES - *ret_consumed,
+			unparsable(front, view_make(in.data, *ret_consumed), out));
+	case INPUT_TOO_LONG:
 		if (response)
 			return discard(
 				front, SIZE_MAX, front_base_step(front, SASL_FAIL_TOO_LONG, out));
@@ -403,6 +468,16 @@ static int input_discard(struct front *front, struct view in, size_t *ret_consum
 	return PROTO_AGAIN;
 }
 
+static int input_chunk(struct front *front, struct view in, size_t *ret_consumed, struct buf *out)
+{
+	*ret_consumed = MIN(in.len, front->chunk_left);
+	front->chunk_left -= *ret_consumed;
+	if (front->chunk_left)
+		return PROTO_MORE;
+	front->base.state = FRONT_COMMAND;
+	return proto_say(out, LOGIN_FIRST);
+}
+
 static int smtp_front_input(
 	struct front *front, struct view in, size_t *ret_consumed, struct buf *out)
 {
@@ -412,7 +487,9 @@ static int smtp_front_input(
 	switch (front->base.state) {
 	case FRONT_COMMAND:
 	case FRONT_RESPONSE:
-		return input_line(front, in, ret_consumed, out);
+		return front_base_command(front, out, input_line(front, in, ret_consumed, out));
+	case FRONT_CHUNK:
+		return input_chunk(front, in, ret_consumed, out);
 	case FRONT_DISCARD:
 		return input_discard(front, in, ret_consumed, out);
 	default: /* the caller answers what it was told first */
