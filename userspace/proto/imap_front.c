@@ -25,7 +25,7 @@ struct front {
 /* To the command whose tag is noted. */
 static int answer(struct front *front, struct buf *out, const char *text)
 {
-	int r = buf_printf(out, "%s ", front->tag);
+	int r = buf_printf(out, "%s ", *front->tag ? front->tag : "*");
 
 	return r < 0 ? r : proto_say(out, text);
 }
@@ -107,9 +107,10 @@ static int imap_front_greet(struct front *front, struct buf *out)
 
 /* ---- commands ---- */
 
+/* A client waits for an answer with its tag, so untagged is only what came without one. */
 static int syntax_error(struct front *front, struct buf *out)
 {
-	return front_base_count(front, out, proto_say(out, "* BAD Syntax error."));
+	return front_base_fail(front, out, "BAD Syntax error.");
 }
 
 static int command_authenticate(struct front *front, struct imap_cursor *args, struct buf *out)
@@ -121,8 +122,8 @@ static int command_authenticate(struct front *front, struct imap_cursor *args, s
 	if (!imap_take_space(args) || !imap_take_atom(args, &name))
 		return syntax_error(front, out);
 	if (imap_take_space(args)) {
-		initial = imap_take_atom(args, &response);
-		if (!initial)
+		initial = imap_take_response(args, &response);
+		if (!initial && !imap_at_end(args))
 			return syntax_error(front, out);
 	}
 	if (!imap_at_end(args))
@@ -131,7 +132,7 @@ static int command_authenticate(struct front *front, struct imap_cursor *args, s
 		return front_base_want_privacy(front, out);
 	mech = front_base_mech(front, name);
 	if (mech < 0)
-		return front_base_fail(front, out, "NO Mechanism not supported.");
+		return front_base_unsupported(front, out, "NO Mechanism not supported.");
 	step = sasl_exchange_start(&front->base.sasl, (enum sasl_mech)mech);
 	if (initial) {
 		if (view_eq(response, VIEW_LIT("=")))
@@ -278,17 +279,19 @@ static const struct command {
 	{ "AUTHENTICATE", command_authenticate, true },
 };
 
-/* Tag and name of a command; false when it is unparsable. */
+/* Tag and name of a command; false when it is unparsable. The tag is noted as soon as it is one, so
+ * that whatever is wrong behind it is answered with it; a word alone may be a response that nobody asked
+ * for, and is not repeated (SES-18). */
 static bool take_head(struct front *front, struct imap_cursor *cursor, struct view *ret_name)
 {
 	struct view tag;
 
-	if (!imap_take_tag(cursor, &tag) || !imap_take_space(cursor) ||
-		!imap_take_atom(cursor, ret_name) || ret_name->len > IMAP_COMMAND_BYTES)
+	front->tag[0] = '\0';
+	if (!imap_take_tag(cursor, &tag) || !imap_take_space(cursor))
 		return false;
 	memcpy(front->tag, tag.data, tag.len);
 	front->tag[tag.len] = '\0';
-	return true;
+	return imap_take_atom(cursor, ret_name) && ret_name->len <= IMAP_COMMAND_BYTES;
 }
 
 static const struct command *find_command(struct view name)
@@ -408,7 +411,7 @@ static int imap_front_input(
 		return PROTO_MORE;
 	switch (front->base.state) {
 	case FRONT_COMMAND:
-		return input_command(front, in, ret_consumed, out);
+		return front_base_command(front, out, input_command(front, in, ret_consumed, out));
 	case FRONT_RESPONSE:
 		return input_response(front, in, ret_consumed, out);
 	case FRONT_DISCARD:

@@ -11,13 +11,30 @@ static bool is_atom_char(unsigned char c)
 		c != '"' && c != '\\';
 }
 
+/* What servers take in an argument that is neither quoted nor a literal. */
+static bool is_argument_char(unsigned char c)
+{
+	return c > 0x20 && c != 0x7f && c != '(' && c != ')' && c != '{' && c != '"';
+}
+
+static bool is_tag_char(unsigned char c)
+{
+	return is_atom_char(c) && c != '+';
+}
+
 enum literal { LITERAL_NONE, LITERAL_SYNC, LITERAL_NONSYNC };
 
-/* A literal announced at the end of a line: " {n}" or " {n+}". Too many digits saturate. */
+/*
+ * A literal announced at the end of a line: "{n}" or "{n+}". Too many digits saturate. Behind "{n+}" the
+ * octets come at once, so it announces them wherever it stands outside quotes, or those of a command
+ * that cannot be read would be run as commands. Before "{n}" they wait for an answer: where no literal
+ * can stand the command is refused instead.
+ */
 static enum literal find_literal(struct view line, size_t *ret_size)
 {
 	enum literal kind = LITERAL_SYNC;
 	size_t end, i, size = 0;
+	char before;
 
 	if (line.len < 4 || line.data[line.len - 1] != '}')
 		return LITERAL_NONE;
@@ -28,7 +45,10 @@ static enum literal find_literal(struct view line, size_t *ret_size)
 	}
 	for (i = end; i > 0 && line.data[i - 1] >= '0' && line.data[i - 1] <= '9'; i--)
 		;
-	if (i == end || i < 2 || line.data[i - 1] != '{' || line.data[i - 2] != ' ')
+	if (i == end || i < 2 || line.data[i - 1] != '{')
+		return LITERAL_NONE;
+	before = line.data[i - 2];
+	if (kind == LITERAL_SYNC && before != ' ' && before != '(' && before != '~')
 		return LITERAL_NONE;
 	if (line_ends_quoted(view_make(line.data, i - 1)))
 		return LITERAL_NONE;
@@ -77,12 +97,12 @@ enum imap_scan_result imap_scan(struct imap_scan *scan, struct view in, size_t l
 	}
 }
 
-static bool take_run(struct imap_cursor *cursor, size_t limit, bool tag, struct view *ret_run)
+static bool take_run(struct imap_cursor *cursor, size_t limit, bool (*takes)(unsigned char c),
+	struct view *ret_run)
 {
 	size_t n = 0;
 
-	while (n < cursor->rest.len && is_atom_char((unsigned char)cursor->rest.data[n]) &&
-		!(tag && cursor->rest.data[n] == '+'))
+	while (n < cursor->rest.len && takes((unsigned char)cursor->rest.data[n]))
 		n++;
 	if (!n || n > limit)
 		return false;
@@ -93,25 +113,34 @@ static bool take_run(struct imap_cursor *cursor, size_t limit, bool tag, struct 
 
 bool imap_take_tag(struct imap_cursor *cursor, struct view *ret_tag)
 {
-	return take_run(cursor, 128, true, ret_tag);
+	return take_run(cursor, 128, is_tag_char, ret_tag);
 }
 
 bool imap_take_atom(struct imap_cursor *cursor, struct view *ret_atom)
 {
-	return take_run(cursor, IMAP_ARGUMENT_BYTES, false, ret_atom);
+	return take_run(cursor, IMAP_ARGUMENT_BYTES, is_atom_char, ret_atom);
+}
+
+bool imap_take_response(struct imap_cursor *cursor, struct view *ret_response)
+{
+	return take_run(cursor, SIZE_MAX, is_atom_char, ret_response);
 }
 
 bool imap_take_space(struct imap_cursor *cursor)
 {
 	if (!cursor->rest.len || cursor->rest.data[0] != ' ')
 		return false;
-	cursor->rest = view_skip(cursor->rest, 1);
+	while (cursor->rest.len && cursor->rest.data[0] == ' ')
+		cursor->rest = view_skip(cursor->rest, 1);
 	return true;
 }
 
 bool imap_at_end(const struct imap_cursor *cursor)
 {
-	return view_eq(cursor->rest, VIEW_LIT("\r\n")) || view_eq(cursor->rest, VIEW_LIT("\n"));
+	struct imap_cursor end = *cursor;
+
+	(void)imap_take_space(&end);
+	return view_eq(end.rest, VIEW_LIT("\r\n")) || view_eq(end.rest, VIEW_LIT("\n"));
 }
 
 static bool take_quoted(struct imap_cursor *cursor, char *scratch, struct view *ret_string)
@@ -174,5 +203,5 @@ bool imap_take_astring(struct imap_cursor *cursor, char *scratch, struct view *r
 		return take_quoted(cursor, scratch, ret_string);
 	if (cursor->rest.data[0] == '{')
 		return take_literal(cursor, ret_string);
-	return take_run(cursor, IMAP_ARGUMENT_BYTES, false, ret_string);
+	return take_run(cursor, IMAP_ARGUMENT_BYTES, is_argument_char, ret_string);
 }

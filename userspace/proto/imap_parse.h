@@ -38,12 +38,16 @@ struct imap_cursor {
 
 /* All return false when the input is not of that form; then the cursor is not usable any more. */
 bool imap_take_tag(struct imap_cursor *cursor, struct view *ret_tag);
+/* One blank, or more: clients send two, and servers take them. */
 bool imap_take_space(struct imap_cursor *cursor);
 bool imap_take_atom(struct imap_cursor *cursor, struct view *ret_atom);
-/* Atom, quoted string or literal. A quoted string is unescaped into scratch, which has room for
- * IMAP_ARGUMENT_BYTES. Over-long arguments are refused. */
+/* As imap_take_atom(), of any length. */
+bool imap_take_response(struct imap_cursor *cursor, struct view *ret_response);
+/* Quoted string, literal, or any bytes up to a blank but controls, parentheses, "{" and quotes: clients
+ * do not quote "%", "*" and backslashes, and servers take them. A quoted string is unescaped into
+ * scratch, which has room for IMAP_ARGUMENT_BYTES. Over-long arguments are refused. */
 bool imap_take_astring(struct imap_cursor *cursor, char *scratch, struct view *ret_string);
-/* True at the line end that closes the command. */
+/* True at the line end that closes the command; blanks may stand before it. */
 bool imap_at_end(const struct imap_cursor *cursor);
 
 #endif

@@ -150,6 +150,7 @@ static int command_user(struct front *front, struct view args, struct buf *out)
 	if (!front->base.permit_auth)
 		return front_base_want_privacy(front, out);
 	forget_user(front);
+	args = line_trim(args);
 	if (!args.len)
 		return proto_say(out, "-ERR Name missing.");
 	if (args.len > NAME_BYTES)
@@ -183,16 +184,19 @@ static int list_mechs(struct front *front, struct buf *out)
 
 static int command_auth(struct front *front, struct view args, struct buf *out)
 {
-	struct view name = line_word(&args), response = line_word(&args);
+	struct view name, response;
 	int mech, step;
 
+	args = line_trim(args);
+	name = line_word(&args);
+	response = line_word(&args);
 	if (!front->base.permit_auth)
 		return front_base_want_privacy(front, out);
 	if (!name.len)
 		return list_mechs(front, out);
 	mech = front_base_mech(front, name);
 	if (mech < 0)
-		return front_base_fail(front, out, "-ERR Mechanism not supported.");
+		return front_base_unsupported(front, out, "-ERR Mechanism not supported.");
 	step = sasl_exchange_start(&front->base.sasl, (enum sasl_mech)mech);
 	if (response.len) {
 		if (args.len) /* more words */
@@ -295,7 +299,7 @@ static int pop3_front_input(
 		return PROTO_MORE;
 	switch (front->base.state) {
 	case FRONT_COMMAND:
-		return input_command(front, in, ret_consumed, out);
+		return front_base_command(front, out, input_command(front, in, ret_consumed, out));
 	case FRONT_RESPONSE:
 		return input_response(front, in, ret_consumed, out);
 	default: /* the caller answers what it was told first */

@@ -125,7 +125,7 @@ static int command_authenticate(struct front *front, struct sieve_cursor *args, 
 		return front_base_want_privacy(front, out);
 	mech = front_base_mech(front, name);
 	if (mech < 0)
-		return front_base_fail(front, out, "NO \"Mechanism not supported.\"");
+		return front_base_unsupported(front, out, "NO \"Mechanism not supported.\"");
 	step = sasl_exchange_start(&front->base.sasl, (enum sasl_mech)mech);
 	if (initial != SIEVE_END)
 		step = sasl_exchange_response(&front->base.sasl, response);
@@ -311,7 +311,7 @@ static int sieve_front_input(
 		return PROTO_MORE;
 	switch (front->base.state) {
 	case FRONT_COMMAND:
-		return input_command(front, in, ret_consumed, out);
+		return front_base_command(front, out, input_command(front, in, ret_consumed, out));
 	case FRONT_RESPONSE:
 		return input_response(front, in, ret_consumed, out);
 	case FRONT_DISCARD:

@@ -26,7 +26,9 @@ static size_t literal_head(struct view text, size_t *ret_size)
 	return i + 1;
 }
 
-/* A literal announced at the end of a line: at its start, or behind a blank or a parenthesis. */
+/* A literal announced at the end of a line: at its start, or behind a blank or a parenthesis; "{n+}" is
+ * one wherever it stands outside quotes, or the octets of a command that cannot be read would be run as
+ * commands. */
 static bool announces_literal(struct view line, size_t *ret_size)
 {
 	const char *brace = line.len ? memrchr(line.data, '{', line.len) : NULL;
@@ -35,7 +37,7 @@ static bool announces_literal(struct view line, size_t *ret_size)
 	if (!brace)
 		return false;
 	at = (size_t)(brace - line.data);
-	if (at && brace[-1] != ' ' && brace[-1] != '(')
+	if (at && brace[-1] != ' ' && brace[-1] != '(' && line.data[line.len - 2] != '+')
 		return false;
 	return literal_head(view_skip(line, at), ret_size) == line.len - at &&
 		!line_ends_quoted(view_make(line.data, at));
@@ -161,11 +163,12 @@ enum sieve_token sieve_next(struct sieve_cursor *cursor, struct view *ret_text)
 	if (cursor->started) {
 		if (rest->data[0] != ' ')
 			return SIEVE_BAD;
-		*rest = view_skip(*rest, 1);
+		while (rest->len && rest->data[0] == ' ')
+			*rest = view_skip(*rest, 1);
+		if (!rest->len)
+			return SIEVE_END;
 	}
 	cursor->started = true;
-	if (!rest->len)
-		return SIEVE_BAD;
 	if (rest->data[0] == '"')
 		return take_quoted(rest, ret_text);
 	if (rest->data[0] == '{')

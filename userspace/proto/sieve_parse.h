@@ -48,7 +48,7 @@ enum sieve_token {
 	SIEVE_LITERAL,
 };
 
-/* The next token; tokens have one blank between them. */
+/* The next token; tokens have one blank between them, or more; blanks at the end are none. */
 enum sieve_token sieve_next(struct sieve_cursor *cursor, struct view *ret_text);
 /* True if the rest are tokens to the end; the cursor stays where it is. */
 bool sieve_is_well_formed(struct sieve_cursor cursor);

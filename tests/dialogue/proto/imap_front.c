@@ -20,6 +20,7 @@ struct script {
 
 #define PRIVACY " NO [PRIVACYREQUIRED] TLS is required before authentication.\r\n"
 #define FAILED " NO [AUTHENTICATIONFAILED] Authentication failed.\r\n"
+#define SYNTAX " BAD Syntax error.\r\n"
 #define NOT_NOW " BAD Not allowed before authentication.\r\n"
 
 static const struct script scripts[] = {
@@ -34,8 +35,37 @@ static const struct script scripts[] = {
 	{ "unparsable lines are counted", "\r\na\r\n",
 		"* BAD Syntax error.\r\n* BAD Syntax error.\r\n", PROTO_MORE, NULL, 2 },
 	{ "tag with a plus", "+ NOOP\r\n", "* BAD Syntax error.\r\n", PROTO_MORE, NULL, 1 },
-	{ "long command name", "a ABCDEFGHIJKLMNOP\r\n", "* BAD Syntax error.\r\n", PROTO_MORE,
+	{ "long command name", "a ABCDEFGHIJKLMNOP\r\n", "a BAD Syntax error.\r\n", PROTO_MORE,
 		NULL, 1 },
+	{ "what cannot be read behind a tag", "a \r\nb LOGIN bob abc(def\r\nc LOGIN bob p w\r\n",
+		"a" SYNTAX "b" SYNTAX "c" SYNTAX "* BYE Too many failed attempts.\r\n", FRONT_CLOSE,
+		NULL, 3 },
+	{ "what servers take in arguments without quotes", "a LOGIN alice@x%admin 50%*]\\\r\n", "",
+		FRONT_LOGIN, "|alice@x%admin|50%*]\\" },
+	{ "a Windows domain", "a LOGIN DOMAIN\\user pw\r\n", "", FRONT_LOGIN, "|DOMAIN\\user|pw" },
+	{ "blanks that are too many", "b CAPABILITY \r\nb  NOOP\r\na  LOGIN   alice  pw  \r\n",
+		"* CAPABILITY X Y AUTH=PLAIN AUTH=LOGIN\r\nb OK Done.\r\nb OK Done.\r\n",
+		FRONT_LOGIN, "|alice|pw" },
+	{ "blanks in AUTHENTICATE", "a AUTHENTICATE  PLAIN \r\nAGJvYgBwdw== \r\n", "+ \r\n",
+		FRONT_LOGIN, "|bob|pw" },
+	{ "blanks around an initial response", "a AUTHENTICATE PLAIN  AGJvYgBwdw== \r\n", "",
+		FRONT_LOGIN, "|bob|pw" },
+	{ "passwords that are not UTF-8", "a LOGIN bob {3+}\r\np\xe9!\r\n", "", FRONT_LOGIN,
+		"|bob|p\xe9!" },
+	{ "not UTF-8, in quotes", "a LOGIN bob \"p\xe9\"\r\n", "", FRONT_LOGIN, "|bob|p\xe9" },
+	{ "not UTF-8, bare", "a LOGIN bob p\xe9\r\n", "", FRONT_LOGIN, "|bob|p\xe9" },
+	{ "a name that is not UTF-8", "a LOGIN b\xe9 pw\r\n", "a" FAILED, PROTO_MORE, NULL, 1 },
+	{ "literals of refused commands are no commands",
+		"a APPEND x {8+}\r\nb NOOP\r\n\r\nc X ({8+}\r\nb NOOP\r\n)\r\nd X y{8+}\r\nb "
+		"NOOP\r\n\r\ne X ~{8+}\r\nb NOOP\r\n\r\nf NOOP\r\n",
+		"a" NOT_NOW "c" NOT_NOW "d" NOT_NOW "e" NOT_NOW "f OK Done.\r\n" },
+	{ "literals of commands that cannot be read",
+		"+ X y {8+}\r\nb NOOP\r\n\r\na LOGIN b{8+}\r\nb NOOP\r\n\r\nc NOOP\r\n",
+		"*" SYNTAX "a" SYNTAX "c OK Done.\r\n", PROTO_MORE, NULL, 2 },
+	{ "a literal of ID behind the parenthesis", "a ID ({4+}\r\nname {3+}\r\nx y)\r\nb NOOP\r\n",
+		"* ID NIL\r\na OK Done.\r\nb OK Done.\r\n" },
+	{ "a brace in an argument announces nothing", "a LOGIN bob pw{5}\r\nb NOOP\r\n",
+		"a" SYNTAX "b OK Done.\r\n", PROTO_MORE, NULL, 1 },
 	{ "login with atoms", "a LOGIN bob secret\r\n", "", FRONT_LOGIN, "|bob|secret" },
 	{ "login with quotes", "a LOGIN \"bo b\" \"s\\\"e\\\\c\"\r\n", "", FRONT_LOGIN,
 		"|bo b|s\"e\\c" },
@@ -50,10 +80,10 @@ static const struct script scripts[] = {
 	{ "missing argument", "a LOGIN bob\r\nb LOGIN\r\n", "a" FAILED "b" FAILED, PROTO_MORE, NULL,
 		2 },
 	{ "empty password", "a LOGIN bob \"\"\r\n", "a" FAILED, PROTO_MORE, NULL, 1 },
-	{ "bad literals", "a LOGIN {abc}\r\n", "* BAD Syntax error.\r\n", PROTO_MORE, NULL, 1 },
-	{ "literal with junk", "a LOGIN {30} junk\r\n", "* BAD Syntax error.\r\n", PROTO_MORE, NULL,
+	{ "bad literals", "a LOGIN {abc}\r\n", "a BAD Syntax error.\r\n", PROTO_MORE, NULL, 1 },
+	{ "literal with junk", "a LOGIN {30} junk\r\n", "a BAD Syntax error.\r\n", PROTO_MORE, NULL,
 		1 },
-	{ "literal with the plus in front", "a LOGIN {+30}\r\n", "* BAD Syntax error.\r\n",
+	{ "literal with the plus in front", "a LOGIN {+30}\r\n", "a BAD Syntax error.\r\n",
 		PROTO_MORE, NULL, 1 },
 	{ "literal too long", "a LOGIN {4294967295}\r\nb NOOP\r\n",
 		"a BAD Literal too long.\r\nb OK Done.\r\n", PROTO_MORE, NULL, 1 },
@@ -83,8 +113,7 @@ static const struct script scripts[] = {
 	{ "mechanism login with the name", "a AUTHENTICATE LOGIN Ym9i\r\ncHc=\r\n",
 		"+ UGFzc3dvcmQ6\r\n", FRONT_LOGIN, "|bob|pw" },
 	{ "unknown mechanisms", "a AUTHENTICATE XOAUTH2\r\nb AUTHENTICATE FOO x\r\n",
-		"a NO Mechanism not supported.\r\nb NO Mechanism not supported.\r\n", PROTO_MORE,
-		NULL, 2 },
+		"a NO Mechanism not supported.\r\nb NO Mechanism not supported.\r\n" },
 	{ "attempt limit", "a LOGIN x\r\nb LOGIN x\r\nc LOGIN x\r\nd NOOP\r\n",
 		"a" FAILED "b" FAILED "c" FAILED "* BYE Too many failed attempts.\r\n", FRONT_CLOSE,
 		NULL, 3 },
@@ -98,7 +127,7 @@ static const struct script scripts[] = {
 		PLAIN_LEG },
 	{ "starttls", "a STARTTLS\r\n", "", FRONT_STARTTLS, NULL, 0, PLAIN_LEG },
 	{ "starttls not offered", "a STARTTLS\r\n", "a BAD STARTTLS not available.\r\n" },
-	{ "starttls with an argument", "a STARTTLS now\r\n", "* BAD Syntax error.\r\n", PROTO_MORE,
+	{ "starttls with an argument", "a STARTTLS now\r\n", "a BAD Syntax error.\r\n", PROTO_MORE,
 		NULL, 1, PLAIN_LEG },
 	{ "OAuth is announced", "a CAPABILITY\r\n",
 		"* CAPABILITY X Y AUTH=PLAIN AUTH=LOGIN AUTH=OAUTHBEARER AUTH=XOAUTH2\r\na OK "
@@ -255,6 +284,28 @@ static void test_over_long_input(void **state)
 		play_front(&imap_front_ops, front, view_make(text, sizeof(text)), SIZE_MAX, &out),
 		FRONT_CLOSE);
 	assert_memory_equal(buf_view(&out).data, "* BYE Command too long.\r\n", 25);
+	buf_fini(&out);
+	imap_front_ops.free(front);
+}
+
+/* One on the command line as well; it has a tag, so the answer has it. */
+static void test_over_long_initial_response(void **state)
+{
+	static const char head[] = "a AUTHENTICATE PLAIN ", tail[] = "\r\nb NOOP\r\n";
+	static char text[sizeof(head) - 1 + 16385 + sizeof(tail)];
+	struct front *front = make(0);
+	struct buf out = { 0 };
+
+	(void)state;
+	memcpy(text, head, sizeof(head) - 1);
+	memset(text + sizeof(head) - 1, 'A', 16385);
+	memcpy(text + sizeof(head) - 1 + 16385, tail, sizeof(tail) - 1);
+	assert_int_equal(play_front(&imap_front_ops, front, view_make(text, sizeof(text) - 1),
+				 SIZE_MAX, &out),
+		PROTO_MORE);
+	assert_true(
+		view_eq(buf_view(&out), VIEW_LIT("a BAD Response too long.\r\nb OK Done.\r\n")));
+	assert_int_equal(imap_front_ops.attempts(front), 1);
 	buf_fini(&out);
 	imap_front_ops.free(front);
 }
@@ -470,10 +521,9 @@ static void test_SES_61_bad_fields(void **state)
 	static const char *const arguments[] = { "NIL", "()", "(", "x", "\"x-proxy-ttl\" \"5\"",
 		"(\"x-proxy-ttl\")", "(\"x-proxy-ttl\" NIL)", "(\"x-proxy-ttl\" \"\")",
 		"(\"x-proxy-ttl\" \"256\")", "(\"x-proxy-ttl\" \"-1\")", "(\"x-proxy-ttl\" \"5x\")",
-		"(\"x-proxy-ttl\"  \"5\")", "(\"proxy-ttl\" \"5\")", "(\"TTL\" \"5\")",
-		"(\"ADDR\" \"192.0.2.1\")", "(\"LOGIN\" \"eve\")", "(\"x-session-id\" NIL)",
-		"(\"x-session-id\" nil)", "(\"x-session-id\" \"a b\")",
-		"(\"x-session-id\" {3+}\r\na\r\n)",
+		"(\"proxy-ttl\" \"5\")", "(\"TTL\" \"5\")", "(\"ADDR\" \"192.0.2.1\")",
+		"(\"LOGIN\" \"eve\")", "(\"x-session-id\" NIL)", "(\"x-session-id\" nil)",
+		"(\"x-session-id\" \"a b\")", "(\"x-session-id\" {3+}\r\na\r\n)",
 		"(\"x-session-id\" "
 		"\"12345678901234567890123456789012345678901234567890123456789012345\")",
 		"(\"x-originating-ip\" \"localhost\")", "(\"x-originating-ip\" \"1.2.3\")",
@@ -567,6 +617,7 @@ int main(void)
 		cmocka_unit_test(test_scripts_byte_by_byte),
 		cmocka_unit_test(test_scripts_cut_everywhere),
 		cmocka_unit_test(test_over_long_input),
+		cmocka_unit_test(test_over_long_initial_response),
 		cmocka_unit_test(test_over_long_response),
 		cmocka_unit_test(test_replies),
 		cmocka_unit_test(test_SES_14_starttls_restarts),

@@ -108,7 +108,7 @@ static void test_SES_18_nothing_is_echoed(void **state)
 		"a AUTHENTICATE PLAIN " MARK "\r\n", "a AUTHENTICATE PLAIN !" MARK "\r\n",
 		"a AUTHENTICATE LOGIN " MARK "=\r\n", "a AUTHENTICATE PLAIN\r\n" MARK "\r\n",
 		"a LOGIN {" MARK "}\r\n", "(" MARK "\r\n", MARK "\r\n", MARK "* NOOP\r\n",
-		"a LOGIN {7}\r\n" MARK " {99999999}\r\n", "\x80" MARK "\r\n" };
+		"a LOGIN {7}\r\n" MARK "{99999999}\r\n", "\x80" MARK "\r\n" };
 	char *text, *at;
 	int r;
 
