@@ -22,8 +22,25 @@
 #include <unistd.h>
 
 #define FDS_SPARE 64
+#define ADMIN_BACKLOG 128
 
 /* ---- sockets ---- */
+
+/* As the listeners (CFG-26): a v6 wildcard alone on its port takes IPv4 too, as far as the host has
+ * the families and nobody else has the port. */
+static int listen_admin(const struct config *config)
+{
+	const struct addr *bind = &config->admin.bind;
+	struct addr v4;
+	int fd;
+
+	if (!config_binds_both(config, bind, &v4))
+		return sock_listen(bind, 0, ADMIN_BACKLOG);
+	if (!sock_has_family(AF_INET6))
+		return sock_listen(&v4, 0, ADMIN_BACKLOG);
+	fd = sock_listen(bind, SOCK_BOTH_FAMILIES, ADMIN_BACKLOG);
+	return fd == -EADDRINUSE ? sock_listen(bind, 0, ADMIN_BACKLOG) : fd;
+}
 
 static int bind_admin(struct server *server, int *ret_fd)
 {
@@ -33,7 +50,7 @@ static int bind_admin(struct server *server, int *ret_fd)
 
 	if (!admin->present)
 		return 0;
-	fd = sock_listen(&admin->bind, false, 128);
+	fd = listen_admin(server->snapshot->config);
 	if (fd < 0) {
 		fprintf(stderr, "homingd: admin: cannot bind %s: %s\n",
 			addr_format(&admin->bind, text), strerror(-fd));
@@ -57,7 +74,7 @@ static int bind_admin_local(struct server *server, int *ret_fd)
 
 	if (!admin->present || !admin->socket)
 		return 0;
-	fd = sock_listen_unix(admin->socket, 128);
+	fd = sock_listen_unix(admin->socket, ADMIN_BACKLOG);
 	if (fd < 0) {
 		fprintf(stderr, "homingd: admin: cannot bind %s: %s\n", admin->socket,
 			strerror(-fd));

@@ -29,7 +29,7 @@ static int probe_bind(const struct addr *addr)
 
 	if (addr_port(addr) == 0)
 		return 0;
-	fd = sock_listen(addr, false, 1);
+	fd = sock_listen(addr, 0, 1);
 	return fd < 0 ? fd : 0;
 }
 
@@ -52,7 +52,7 @@ static int bind_all(struct bound *bound)
 	int r = 0;
 
 	for (unsigned i = 0; r == 0 && i < bound->fd_count; i++) {
-		bound->fds[i] = sock_listen(&bound->addr, true, BACKLOG);
+		bound->fds[i] = sock_listen(&bound->addr, SOCK_REUSE_PORT, BACKLOG);
 		if (bound->fds[i] < 0)
 			r = bound->fds[i];
 		else if (i == 0)
@@ -149,6 +149,41 @@ static int plan_address(const struct server *server, struct snapshot *snapshot, 
 	return 0;
 }
 
+/*
+ * CFG-26: IPv4 beside a v6 wildcard that is alone on its port. A socket of its own, so that a reload
+ * may add and remove either. Who holds the port on IPv4 already keeps it.
+ */
+static int plan_v4_beside(const struct server *server, struct snapshot *snapshot, size_t listener,
+	const struct addr *addr, struct listen_plan *plan, struct build_error *error)
+{
+	char text[ADDR_TEXT_SIZE];
+	struct addr v4;
+	int r;
+
+	if (!config_binds_both(snapshot->config, addr, &v4) || !sock_has_family(AF_INET))
+		return 0;
+	r = plan_address(server, snapshot, listener, &v4, plan, error);
+	if (r != -EADDRINUSE || !sock_has_family(AF_INET6))
+		return r;
+	log_event(LOGL_WARN, "ipv6_only", "listener", snapshot->listeners[listener]->name, "addr",
+		addr_format(addr, text), "reason", "the port is taken on IPv4", NULL);
+	return 0;
+}
+
+/* An address as it is configured. A wildcard of a family that this host lacks is no address of it;
+ * the check of the configuration has warned. */
+static int plan_bind(const struct server *server, struct snapshot *snapshot, size_t listener,
+	const struct addr *addr, struct listen_plan *plan, struct build_error *error)
+{
+	int r = 0;
+
+	if (!addr_is_wildcard(addr) || sock_has_family(addr->sa.sa_family))
+		r = plan_address(server, snapshot, listener, addr, plan, error);
+	if (r == 0)
+		r = plan_v4_beside(server, snapshot, listener, addr, plan, error);
+	return r;
+}
+
 int listen_plan(const struct server *server, struct snapshot *snapshot,
 	struct listen_plan *ret_plan, struct build_error *ret_error)
 {
@@ -159,7 +194,7 @@ int listen_plan(const struct server *server, struct snapshot *snapshot,
 
 	*ret_error = (struct build_error){ .table = "listener", .text = "out of memory" };
 	for (size_t i = 0; i < config->listener_count; i++)
-		count += config->listeners[i].bind_count;
+		count += 2 * config->listeners[i].bind_count; /* with IPv4 beside */
 	plan.items = calloc(count + 1, sizeof(*plan.items));
 	plan.bounds = calloc(count + 1, sizeof(struct bound *));
 	plan.owners = calloc(count + 1, sizeof(struct listener *));
@@ -169,7 +204,7 @@ int listen_plan(const struct server *server, struct snapshot *snapshot,
 		r = -ENOMEM;
 	for (size_t i = 0; r == 0 && i < config->listener_count; i++) {
 		for (size_t b = 0; r == 0 && b < config->listeners[i].bind_count; b++)
-			r = plan_address(server, snapshot, i, &config->listeners[i].bind[b], &plan,
+			r = plan_bind(server, snapshot, i, &config->listeners[i].bind[b], &plan,
 				ret_error);
 	}
 	if (r < 0)

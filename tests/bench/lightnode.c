@@ -302,7 +302,7 @@ int main(int argc, char **argv)
 	}
 	node_submission = strcmp(argv[2], "submission") == 0;
 	peer_process_init();
-	listener = sock_listen(&addr, false, 4096);
+	listener = sock_listen(&addr, 0, 4096);
 	if (listener < 0 || sock_local(listener, &addr) < 0 ||
 		(!plain && !start_tls(argv[3], argv[4], no_tickets ? 0 : 1)) ||
 		loop_init(&node_loop) < 0 ||

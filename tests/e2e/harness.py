@@ -856,18 +856,23 @@ def push_at_a_closed_door(make, sysctl, path, tls, mode, push=400 << 20):
     return {"taken": taken[0], "rss_kib": grown, "available_kib": used}
 
 
-def fast_time(factor):
-    """Environment of a router whose timers run so many times as fast (tests/e2e/fasttime.c)."""
-    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fasttime.c")
-    library = os.path.join(BUILD, "tests", "fasttime.so")
+def preloaded(name):
+    """Environment of a router with tests/e2e/NAME.c in front of the C library."""
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), name + ".c")
+    library = os.path.join(BUILD, "tests", name + ".so")
     if not os.path.exists(library) or os.path.getmtime(library) < os.path.getmtime(source):
         os.makedirs(os.path.dirname(library), exist_ok=True)
         made = "%s.%d" % (library, os.getpid())
         subprocess.run(["gcc", "-O2", "-Wall", "-shared", "-fPIC", "-o", made, source], check=True)
         os.rename(made, library)
-    return {"LD_PRELOAD": library, "FASTTIME": str(factor),
+    return {"LD_PRELOAD": library,
             "ASAN_OPTIONS": ":".join(filter(None, (os.environ.get("ASAN_OPTIONS"),
                                                    "verify_asan_link_order=0")))}
+
+
+def fast_time(factor):
+    """Environment of a router whose timers run so many times as fast (tests/e2e/fasttime.c)."""
+    return dict(preloaded("fasttime"), FASTTIME=str(factor))
 
 
 def parse_logfmt(line):

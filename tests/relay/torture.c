@@ -132,7 +132,7 @@ static void make_pair(int fds[2])
 	if (listener < 0) {
 		if (addr_parse(VIEW_LIT("127.0.0.1:0"), &addr) < 0)
 			abort();
-		listener = sock_listen(&addr, false, 128);
+		listener = sock_listen(&addr, 0, 128);
 		if (listener < 0 || sock_local(listener, &addr) < 0)
 			abort();
 	}

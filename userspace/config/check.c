@@ -5,6 +5,7 @@
  * check_http.c and check_admin.c have the others. No socket is opened, no name resolved.
  */
 #include "config/check.h"
+#include "net/sock.h"
 
 #include <errno.h>
 #include <ifaddrs.h>
@@ -186,6 +187,26 @@ static void check_binds(struct loader *loader)
 	}
 }
 
+/* A wildcard of a family that this host has not is left out, if something is left. */
+static void check_families(struct loader *loader, const struct config_listener *listener)
+{
+	char path[KEYPATH_SIZE], text[ADDR_TEXT_SIZE];
+	size_t left = listener->bind_count;
+	struct addr v4;
+
+	path_of(path, "listener", listener->name);
+	for (size_t b = 0; b < listener->bind_count; b++) {
+		const struct addr *bind = &listener->bind[b];
+		bool v6 = bind->sa.sa_family == AF_INET6;
+
+		if (!addr_is_wildcard(bind) || sock_has_family(bind->sa.sa_family))
+			continue;
+		left -= !config_binds_both(loader->config, bind, &v4);
+		check_find(loader, !left, path, "bind", "%s is left out: this host has no %s",
+			addr_format(bind, text), v6 ? "IPv6" : "IPv4");
+	}
+}
+
 static bool binds_public(const struct config_listener *listener)
 {
 	for (size_t b = 0; b < listener->bind_count; b++) {
@@ -205,6 +226,7 @@ static void check_listener(struct loader *loader, const struct config_listener *
 	char path[KEYPATH_SIZE];
 
 	path_of(path, "listener", listener->name);
+	check_families(loader, listener);
 	if (is_interactive(listener->protocol) && destination &&
 		!destination->legs[listener->protocol].declared) /* 3 */
 		check_find(loader, true, path, "protocol",
@@ -260,7 +282,7 @@ static void check_loop(struct loader *loader, const struct config_destination *d
 	const struct config_leg *leg, const char *leg_path)
 {
 	const struct config *config = loader->config;
-	struct addr addr;
+	struct addr addr, v4;
 
 	if (!destination->host || addr_parse_ip(view_str(destination->host), leg->port, &addr) < 0)
 		return;
@@ -270,9 +292,12 @@ static void check_loop(struct loader *loader, const struct config_destination *d
 		for (size_t b = 0; b < listener->bind_count; b++) {
 			const struct addr *bind = &listener->bind[b];
 
+			bool same_family = bind->sa.sa_family == addr.sa.sa_family ||
+				(addr.sa.sa_family == AF_INET &&
+					config_binds_both(config, bind, &v4));
+
 			if (addr_eq(bind, &addr) ||
-				(addr_is_wildcard(bind) &&
-					bind->sa.sa_family == addr.sa.sa_family &&
+				(addr_is_wildcard(bind) && same_family &&
 					addr_port(bind) == leg->port && is_own_address(&addr)))
 				check_find(loader, true, leg_path, "port",
 					"this is the router's own listener \"%s\": a loop",

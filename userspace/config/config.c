@@ -35,6 +35,27 @@ const char *config_unserved_protocol(const struct config *config, struct view na
 	return NULL;
 }
 
+bool config_binds_both(const struct config *config, const struct addr *bind, struct addr *ret_v4)
+{
+	const struct addr *admin = &config->admin.bind;
+	uint16_t port = addr_port(bind);
+
+	if (bind->sa.sa_family != AF_INET6 || !addr_is_wildcard(bind) || !port)
+		return false;
+	for (size_t i = 0; i < config->listener_count; i++) {
+		const struct config_listener *listener = &config->listeners[i];
+
+		for (size_t b = 0; b < listener->bind_count; b++) {
+			if (listener->bind[b].sa.sa_family == AF_INET &&
+				addr_port(&listener->bind[b]) == port)
+				return false;
+		}
+	}
+	if (config->admin.present && admin->sa.sa_family == AF_INET && addr_port(admin) == port)
+		return false;
+	return addr_parse_ip(VIEW_LIT("0.0.0.0"), port, ret_v4) == 0;
+}
+
 void config_named_path(char *ret, size_t ret_size, const char *prefix, const char *name)
 {
 	char path[KEYPATH_SIZE];

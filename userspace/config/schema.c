@@ -117,7 +117,9 @@ static const struct schema_row listener_rows[] = {
 	{ "protocol", KIND_ENUM, AT(protocol), NULL, 0, 0, schema_protocols, ROW_REQUIRED,
 		"what is spoken here" },
 	{ "bind", KIND_ADDRESSES, AT(bind), NULL, 0, 0, NULL, ROW_REQUIRED,
-		"addresses; every one must bind" },
+		"addresses; every one must bind, but a wildcard of a family that the host lacks is "
+		"left out; `[::]:P` takes IPv4 as well unless another bind has an IPv4 address on "
+		"port P" },
 	{ "tls", KIND_ENUM, AT(tls), NULL, 0, 0, leg_tls, ROW_REQUIRED, "how TLS starts" },
 	{ "proxy_protocol", KIND_ENUM, AT(proxy_protocol), "\"off\"", 0, 0, proxies, 0,
 		"inbound PROXY header" },

@@ -36,7 +36,7 @@ static void tune(int fd)
 	(void)!set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 120000);
 }
 
-int sock_listen(const struct addr *addr, bool reuse_port, int backlog)
+int sock_listen(const struct addr *addr, unsigned flags, int backlog)
 {
 	CLEANUP(fd_closep) int fd = new_socket(addr->sa.sa_family);
 	int r;
@@ -44,16 +44,26 @@ int sock_listen(const struct addr *addr, bool reuse_port, int backlog)
 	if (fd < 0)
 		return fd;
 	r = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-	if (r == 0 && reuse_port)
+	if (r == 0 && flags & SOCK_REUSE_PORT)
 		r = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 	if (r == 0 && addr->sa.sa_family == AF_INET6)
-		r = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+		r = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, !(flags & SOCK_BOTH_FAMILIES));
 	if (r < 0)
 		return r;
 	tune(fd); /* accepted sockets inherit it */
 	if (bind(fd, &addr->sa, addr_len(addr)) < 0 || listen(fd, backlog) < 0)
 		return -errno;
 	return take_fd(&fd);
+}
+
+bool sock_has_family(int family)
+{
+	struct addr any = { .sa.sa_family = (sa_family_t)family };
+	CLEANUP(fd_closep) int fd = new_socket(family);
+
+	if (fd < 0)
+		return fd != -EAFNOSUPPORT && fd != -EPROTONOSUPPORT;
+	return bind(fd, &any.sa, addr_len(&any)) == 0 || errno != EADDRNOTAVAIL;
 }
 
 int sock_connect_start(const struct addr *addr, const struct addr *source)

@@ -7,13 +7,22 @@
 
 #include <sys/types.h>
 
+enum {
+	SOCK_REUSE_PORT = 1,    /* SO_REUSEPORT */
+	SOCK_BOTH_FAMILIES = 2, /* a v6 wildcard takes IPv4 too; else v6-only (CFG-26) */
+};
 /*
- * A listening socket with SO_REUSEADDR, SO_REUSEPORT if asked, IPV6_V6ONLY for v6 (CFG-26).
+ * A listening socket with SO_REUSEADDR and what the flags (SOCK_REUSE_PORT ...) say.
  * The options of every TCP socket (sessions.md section 3: no delay, keepalive, user timeout) are set;
  * the sockets that it accepts inherit them.
  * Returns the descriptor (the caller's), or -errno.
  */
-MUST_USE int sock_listen(const struct addr *addr, bool reuse_port, int backlog);
+MUST_USE int sock_listen(const struct addr *addr, unsigned flags, int backlog);
+/*
+ * Whether this host can bind addresses of the family (AF_INET, AF_INET6) at all: tried with the
+ * wildcard address and a port of the kernel's choice.
+ */
+bool sock_has_family(int family);
 /*
  * Starts a connect, from *source (NULL or unset: the kernel's choice). Returns the descriptor
  * (the caller's) with the connect done or in progress (EPOLLOUT tells; then sock_error()), or

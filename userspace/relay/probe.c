@@ -46,7 +46,7 @@ static int make_pair(int ret_fds[2])
 	uint64_t end = clock_mono_ms() + PATIENCE_MS;
 	int r = addr_parse(VIEW_LIT("127.0.0.1:0"), &addr);
 
-	listener = r < 0 ? r : sock_listen(&addr, false, 1);
+	listener = r < 0 ? r : sock_listen(&addr, 0, 1);
 	if (listener < 0)
 		return listener;
 	r = sock_local(listener, &addr);

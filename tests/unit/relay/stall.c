@@ -59,7 +59,7 @@ static void tcp_pair(int fds[2])
 	int listener;
 
 	assert_int_equal(addr_parse(VIEW_LIT("127.0.0.1:0"), &addr), 0);
-	listener = sock_listen(&addr, false, 1);
+	listener = sock_listen(&addr, 0, 1);
 	assert_true(listener >= 0);
 	assert_int_equal(sock_local(listener, &addr), 0);
 	fds[0] = sock_connect_start(&addr, NULL);

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which addresses a listener has: both families, hosts that lack one, the admin address, and what a
+second router on the same addresses says."""
+
+import contextlib
+import os
+import socket
+import subprocess
+
+import pytest
+
+import harness
+from fixtures import own_network
+from harness import PATIENCE, Client, wait_until
+from test_config import MINIMAL, Checker, change
+
+CLUSTER = os.path.join(harness.ROOT, "tests", "e2e", "cluster.toml")
+
+
+def rebind(router, *addresses):
+    """The listener's addresses in the file; {} is its port."""
+    with open(router.config, encoding="utf-8") as f:
+        text = f.read()
+    start = text.index("bind = [", text.index("[listener.imap]"))
+    end = text.index("]\n", start) + 2
+    port = router.ports.get("imap") or harness.free_port()
+    router.ports["imap"] = port
+    binds = ", ".join('"%s:%d"' % (a, port) for a in addresses)
+    router.workspace.write("homing.toml", text[:start] + "bind = [%s]\n" % binds + text[end:])
+    return port
+
+
+def greets(router, address):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with contextlib.suppress(OSError), socket.socket(family) as sock:
+        sock.settimeout(PATIENCE)
+        sock.connect((address, router.ports["imap"]))
+        with Client(router.tls_context().wrap_socket(sock, server_hostname="localhost")) as client:
+            return client.line().startswith("* OK")
+    return False
+
+
+@pytest.fixture
+def check(workspace):
+    return Checker(workspace)
+
+
+def test_CFG_26_wildcard_alone_serves_both_families(make, network):
+    router = make.router([make.node("node1")], start=False, listeners={"imap": "implicit"})
+    rebind(router, "[::]")
+    router.start()
+    with router.connect() as sock:
+        assert greets(router, "127.0.0.1") and greets(router, "::1")
+        client = sock.getsockname()
+        rows = wait_until(lambda: router.sessions()["sessions"])
+    assert ["%s:%d" % client] == [row["client"] for row in rows]  # not v4-mapped
+    # taken away and given again by reloads, and the other listener's if that has it
+    rebind(router, "[::]", "127.0.0.2")
+    assert router.admin("POST", "/config/reload")[0] == 200
+    wait_until(lambda: not greets(router, "127.0.0.1"))
+    assert greets(router, "127.0.0.2") and greets(router, "::1")
+    for addresses in (("[::]",), ("0.0.0.0",), ("[::]",), ("0.0.0.0", "[::]")):
+        rebind(router, *addresses)
+        status, body, _ = router.admin("POST", "/config/reload")
+        assert status == 200, body
+        assert greets(router, "127.0.0.1"), addresses
+        wait_until(lambda want="[::]" in addresses: greets(router, "::1") == want)
+
+
+def test_CFG_26_ipv4_taken_by_somebody_else(make, network):
+    router = make.router([make.node("node1")], start=False, listeners={"imap": "implicit"})
+    port = rebind(router, "[::]")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        router.start()
+        assert greets(router, "::1")
+        assert any("msg=ipv6_only" in line for line in router.lines), router.log()
+
+
+def test_CFG_40_25_loop_over_ipv4(check):
+    for bind, wanted in (('"[::]:1143"', "loop"), ('"[::1]:1143"', None),
+                         ('"[::]:1143", "127.0.0.2:1143"', None)):
+        text = change('"127.0.0.1:0"', bind)
+        check.errors(text, wanted) if wanted else check.ok(text)
+
+
+def test_SES_60_loop_over_ipv4_at_run_time(make, network):
+    router = make.router([make.node("node1")], start=False, listeners={"imap": "implicit"})
+    port = rebind(router, "[::]")
+    with open(router.config, encoding="utf-8") as f:
+        text = f.read()
+    # by a name, so that only the dial can see it
+    start = text.index("host =", text.index("[destination.node1]"))
+    text = text[:start] + 'host = "localhost"' + text[text.index("\n", start):]
+    start = text.index("port =", start)
+    text = text[:start] + "port = %d" % port + text[text.index("\n", start):]
+    router.workspace.write("homing.toml", text)
+    router.start()
+    with router.client() as client:
+        client.line()
+        assert "UNAVAILABLE" in client.command("a LOGIN alice pw")[-1]
+    assert "loop" in router.wait_sessions(1)[0]["reason"]
+
+
+def test_a_host_without_ipv6(make, network):
+    router = make.router([make.node("node1")], start=False, listeners={"imap": "implicit"},
+                         environment=harness.preloaded("noipv6"))
+    rebind(router, "0.0.0.0", "[::]")
+    router.start()
+    assert "is left out: this host has no IPv6" in router.log()
+    assert greets(router, "127.0.0.1") and not greets(router, "::1")
+    rebind(router, "[::]")  # both families, as far as they are there
+    assert router.admin("POST", "/config/reload")[0] == 200
+    assert greets(router, "127.0.0.1")
+    rebind(router, "[::]", "127.0.0.1")
+    assert router.admin("POST", "/config/reload")[0] == 200
+    rebind(router, "[::1]")
+    assert router.admin("POST", "/config/reload")[0] == 400
+
+
+def test_section_13_cluster_fixture_without_ipv6(check):
+    with open(CLUSTER, encoding="utf-8") as f:
+        text = f.read()
+    space = check.workspace
+    cert, key, _ = space.certificate("c", ["mail.example.com"])
+    space.write("admin.token", harness.TOKEN)
+    text = text.replace("/etc/proxy/tls/fullchain.pem", cert).replace(
+        "/etc/proxy/tls/privkey.pem", key).replace("/etc/proxy/", space.path + "/")
+    done = check.ok(text, environment=harness.preloaded("noipv6"))
+    assert done.stderr.count("is left out: this host has no IPv6") == 3, done.stderr
+    nothing = change('"127.0.0.1:0"', '"[::]:5", "127.0.0.1:5"')
+    check.ok(nothing, environment=harness.preloaded("noipv6"))
+    nothing = nothing.replace('"[::]:5", "127.0.0.1:5"', '"[::]:5"') + (
+        '[admin]\nbind = "127.0.0.1:5"\nbearer_token = "%s"\n' % harness.TOKEN)
+    check.errors(nothing, "is left out", environment=harness.preloaded("noipv6"))
