@@ -76,6 +76,24 @@ bool view_is_utf8(struct view v)
 	return true;
 }
 
+size_t view_utf8_first(struct view v, uint32_t *ret_code)
+{
+	const unsigned char *p = (const unsigned char *)v.data;
+	size_t n = utf8_sequence(p, v.len);
+
+	*ret_code = n > 1 ? p[0] & (0x7fu >> n) : p[0];
+	for (size_t i = 1; i < n; i++)
+		*ret_code = *ret_code << 6 | (p[i] & 0x3f);
+	return n;
+}
+
+bool utf8_is_control(uint32_t code)
+{
+	return code < 0x20 || (code >= 0x7f && code <= 0x9f) || code == 0x061c || code == 0x200e ||
+		code == 0x200f || (code >= 0x202a && code <= 0x202e) ||
+		(code >= 0x2066 && code <= 0x2069);
+}
+
 int view_to_u64(struct view v, uint64_t *ret_value)
 {
 	uint64_t value = 0;

@@ -59,6 +59,15 @@ bool view_starts_nocase(struct view v, struct view prefix);
 /* Strictly valid UTF-8 (RFC 3629: no overlong forms, no surrogates, at most U+10FFFF). */
 bool view_is_utf8(struct view v);
 
+/*
+ * The character at the start of v, which is not empty. Returns its length in bytes, or 0 if the bytes
+ * are not UTF-8; *ret_code is then the first of them.
+ */
+size_t view_utf8_first(struct view v, uint32_t *ret_code);
+/* Characters that a terminal or a reader's eye obeys instead of showing them: C0, DEL, C1 (ECMA-48)
+ * and those that turn the direction of text (Unicode's bidirectional controls). */
+bool utf8_is_control(uint32_t code);
+
 /* Decimal digits only, no sign, no blanks. Returns 0, -EINVAL or -ERANGE. */
 MUST_USE int view_to_u64(struct view v, uint64_t *ret_value);
 

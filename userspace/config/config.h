@@ -280,6 +280,10 @@ const struct config_destination *config_find_destination(
  * NULL if there is none, or no such destination. */
 const char *config_unserved_protocol(const struct config *config, struct view destination);
 
+/* The one of the names (NULL-terminated) that the word was probably meant to be: few edits away, or
+ * another case, or the same with something behind it. NULL if none is that near. */
+const char *config_near(struct view word, const char *const *names);
+
 /* CFG-26: whether a v6 wildcard takes IPv4 connections too, because no other bind of the file has an
  * IPv4 address on its port. *ret_v4 is then the IPv4 wildcard with that port. */
 bool config_binds_both(const struct config *config, const struct addr *bind, struct addr *ret_v4);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Looking keys up in the rows, and the nearest known name for one that is not there (CFG-12). */
+#include "config/config.h"
 #include "config/schema.h"
 
 #define WORD_MAX 64
@@ -72,6 +73,22 @@ const char *schema_nearest(struct view word, const char *const *names)
 	for (; *names; names++)
 		consider(word, *names, &best, &best_distance);
 	return best;
+}
+
+const char *config_near(struct view word, const char *const *names)
+{
+	const char *best = NULL;
+	unsigned best_distance = 0;
+
+	for (const char *const *name = names; *name; name++) {
+		if (view_eq_nocase(word, view_str(*name)) ||
+			(strlen(*name) > 3 && view_starts_nocase(word, view_str(*name))))
+			return *name;
+	}
+	for (; *names; names++)
+		consider(word, *names, &best, &best_distance);
+	return best && word.len && best_distance <= 1 + MIN(word.len, strlen(best)) / 4 ? best
+											: NULL;
 }
 
 const char *schema_nearest_key(const struct schema_table *table, struct view key)

@@ -49,6 +49,7 @@ struct ctl_option {
 };
 
 #define CTL_ROUTERS_MAX 32
+#define CTL_COMMANDS_MAX 64
 #define CTL_TIMEOUT_DEFAULT 10
 
 struct ctl_options {
@@ -89,8 +90,20 @@ int ctl_usage(FILE *out, int code);
 int ctl_man(void);
 int ctl_completion(void);
 
+/* output.c. stdout and stderr take no control character from now on but line ends and tabs. */
+void ctl_guard_output(void);
+/* Past the filter: what moves the cursor. */
+void ctl_put_raw(FILE *file, const char *text);
+/* A copy with controls, bidirectional controls and what is not UTF-8 escaped (\u009b, \xff), to be
+ * freed; NULL without memory. */
+char *ctl_clean(const char *text);
+/* A copy with each string and key cleaned; the caller's reference. */
+json_t *ctl_clean_json(json_t *value);
+
 /* Prints to standard error; returns EXIT_USAGE. */
 int ctl_complain(const char *what, const char *detail);
+/* Whether it was called: a usage error that nobody has explained needs the command's own usage. */
+bool ctl_has_complained(void);
 /* Percent-encodes all but unreserved characters; freed by the caller. NULL without memory. */
 char *ctl_encode(const char *text);
 /* Sends a request and prints nothing. On EXIT_OK *ret_body is the answer, for the caller to drop;

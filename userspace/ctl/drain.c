@@ -180,7 +180,7 @@ int ctl_cmd_drain(struct ctl *ctl, char **args)
 	int code = EXIT_OK;
 
 	if (!args[0] || args[1])
-		return ctl_usage(stderr, EXIT_USAGE);
+		return EXIT_USAGE;
 	pthread_mutex_init(&drain.lock, NULL);
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);

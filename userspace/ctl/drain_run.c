@@ -155,12 +155,15 @@ static void show(struct drain *drain, struct progress *progress, bool last)
 	left = drain->accounts->count - drain->next;
 	pthread_mutex_unlock(&drain->lock);
 	rate = seconds > 0 ? (double)moved / seconds : 0;
-	fprintf(stderr, "%s%s: %zu of %zu moved, %zu failed, %.1f/s, about %.0f s left%s",
-		progress->terminal ? "\r" : "", drain->node, moved, drain->accounts->count, failed,
-		rate, (double)left / (rate > 0.1 ? rate : drain->rate),
+	if (progress->terminal)
+		ctl_put_raw(stderr, "\r");
+	fprintf(stderr, "%s: %zu of %zu moved, %zu failed, %.1f/s, about %.0f s left%s",
+		drain->node, moved, drain->accounts->count, failed, rate,
+		(double)left / (rate > 0.1 ? rate : drain->rate),
 		!progress->terminal ? "\n"
 			: last      ? "    \n"
 				    : "    ");
+	fflush(stderr);
 }
 
 /* Signals go to the main thread, which waits here for the workers. */

@@ -6,10 +6,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool complained;
+
 int ctl_complain(const char *what, const char *detail)
 {
-	fprintf(stderr, "homingctl: %s%s%s\n", what, detail ? ": " : "", detail ? detail : "");
+	char *text = ctl_clean(what), *more = detail ? ctl_clean(detail) : NULL;
+
+	fprintf(stderr, "homingctl: %s%s%s\n", text ? text : "out of memory", more ? ": " : "",
+		more ? more : "");
+	free(text);
+	free(more);
+	complained = true;
 	return EXIT_USAGE;
+}
+
+bool ctl_has_complained(void)
+{
+	return complained;
 }
 
 char *ctl_encode(const char *text)
@@ -56,7 +69,7 @@ int ctl_call(struct ctl *ctl, const char *method, const char *path, json_t **ret
 {
 	struct ctl_response response = { 0 };
 	char error[TLS_ERROR_SIZE];
-	json_t *body;
+	json_t *received, *body;
 	int code = EXIT_OK;
 
 	*ret_body = NULL;
@@ -66,7 +79,9 @@ int ctl_call(struct ctl *ctl, const char *method, const char *path, json_t **ret
 	}
 	if (ctl->options.json)
 		fputs(response.body, stdout);
-	body = json_loads(response.body, 0, NULL);
+	received = json_loads(response.body, 0, NULL);
+	body = received ? ctl_clean_json(received) : NULL;
+	json_decref(received);
 	if (response.status != 200) {
 		const char *text = json_string_value(json_object_get(body, "error"));
 

@@ -173,7 +173,7 @@ static int frame(struct ctl *ctl, struct rates *before, bool show, bool screen)
 		code = ctl_call(ctl, "GET", "/sessions?limit=10000", &sessions);
 	if (code == EXIT_OK && show) {
 		if (screen)
-			fputs("\033[H\033[2J", stdout);
+			ctl_put_raw(stdout, "\033[H\033[2J");
 		print_head(stats, before, at_ms);
 		print_nodes(stats, before, at_ms);
 		print_paths(stats, before, at_ms);
@@ -214,14 +214,13 @@ static int run_screen(struct ctl *ctl, struct rates *before)
 	raw = saved;
 	raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
 	tcsetattr(STDIN_FILENO, TCSANOW, &raw);
-	fputs("\033[?1049h\033[?25l", stdout);
+	ctl_put_raw(stdout, "\033[?1049h\033[?25l");
 	while (code == EXIT_OK && !stop) {
 		code = frame(ctl, before, true, true);
 		if (code == EXIT_OK && wait_key())
 			break;
 	}
-	fputs("\033[?25h\033[?1049l", stdout);
-	fflush(stdout);
+	ctl_put_raw(stdout, "\033[?25h\033[?1049l");
 	tcsetattr(STDIN_FILENO, TCSANOW, &saved);
 	return code;
 }

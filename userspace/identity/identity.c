@@ -4,20 +4,25 @@
 
 #include <errno.h>
 
-static bool byte_ok(unsigned char c)
+/* MAP-12. */
+static bool characters_ok(struct view v)
 {
-	return c > 0x20 && c != '"' && c != 0x7f;
+	while (v.len) {
+		uint32_t code;
+		size_t n = view_utf8_first(v, &code);
+
+		if (!n || code == ' ' || code == '"' || utf8_is_control(code))
+			return false;
+		v = view_skip(v, n);
+	}
+	return true;
 }
 
 int identity_account(
 	const struct identity_rules *rules, struct view account, struct identity *ret_identity)
 {
-	if (!account.len || account.len > IDENTITY_ACCOUNT_BYTES || !view_is_utf8(account))
+	if (!account.len || account.len > IDENTITY_ACCOUNT_BYTES || !characters_ok(account))
 		return -EINVAL;
-	for (size_t i = 0; i < account.len; i++) {
-		if (!byte_ok((unsigned char)account.data[i]))
-			return -EINVAL;
-	}
 	for (size_t i = 0; i < account.len; i++)
 		ret_identity->account[i] = rules->normalize == IDENTITY_NORMALIZE_LOWERCASE
 			? ascii_lower(account.data[i])

@@ -44,6 +44,33 @@ static void test_MAP_12_every_byte(void **state)
 	}
 }
 
+/* Characters that a terminal obeys, or that turn the direction of what stands behind them. */
+static void test_MAP_12_controls_of_unicode(void **state)
+{
+	static const struct {
+		const char *account;
+		bool ok;
+	} cases[] = { { "zo\xc3\xab", true },
+		{ "a\xc2\x9b"
+		  "b",
+			false },
+		{ "a\xc2\x80", false }, { "a\xc2\x9f", false }, { "a\xc2\xa0", true },
+		{ "\xd8\x9c", false }, { "\xd8\x9b", true }, { "\xe2\x80\x8d", true },
+		{ "\xe2\x80\x8e", false }, { "\xe2\x80\x8f", false }, { "\xe2\x80\xa9", true },
+		{ "\xe2\x80\xaa", false }, { "\xe2\x80\xae", false }, { "\xe2\x80\xaf", true },
+		{ "\xe2\x81\xa5", true }, { "\xe2\x81\xa6", false }, { "\xe2\x81\xa9", false },
+		{ "\xe2\x81\xaa", true }, { "\xf0\x9f\x98\x80", true }, { "a\xc2", false },
+		{ "a\x9b", false } };
+	struct identity_rules rules = { .separators = percent };
+	struct identity identity;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		assert_int_equal(identity_login(&rules, view_str(cases[i].account), &identity) == 0,
+			cases[i].ok);
+	}
+}
+
 static void test_MAP_10_12_lengths_and_case(void **state)
 {
 	struct identity_rules lower = { .normalize = IDENTITY_NORMALIZE_LOWERCASE }, none = { 0 };
@@ -147,6 +174,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_MAP_20_master_users),
 		cmocka_unit_test(test_MAP_12_every_byte),
+		cmocka_unit_test(test_MAP_12_controls_of_unicode),
 		cmocka_unit_test(test_MAP_10_12_lengths_and_case),
 		cmocka_unit_test(test_SES_33_authzid),
 		cmocka_unit_test(test_MAP_13_21_whole_logins),
