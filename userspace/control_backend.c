@@ -173,8 +173,7 @@ static int compare_nodes(const void *a, const void *b)
 }
 
 static void each_node(void *arg,
-	void (*fn)(void *fn_arg, const char *name, const struct health_status *status,
-		uint64_t active),
+	void (*fn)(void *fn_arg, struct node *node, const struct health_status *status),
 	void *fn_arg)
 {
 	const struct snapshot *snapshot = ((struct control_backend *)arg)->server->snapshot;
@@ -188,7 +187,7 @@ static void each_node(void *arg,
 		struct health_status status;
 
 		health_status(sorted[i]->health, clock_mono_ms(), &status);
-		fn(fn_arg, sorted[i]->name, &status, atomic_load(&sorted[i]->active));
+		fn(fn_arg, sorted[i], &status);
 	}
 	free(sorted);
 }
@@ -200,6 +199,7 @@ static int node_reset(void *arg, struct view name)
 	for (size_t i = 0; i < snapshot->node_count; i++) {
 		if (view_eq(name, view_str(snapshot->nodes[i]->name))) {
 			health_reset(snapshot->nodes[i]->health);
+			node_forget_failure(snapshot->nodes[i]);
 			return 0;
 		}
 	}

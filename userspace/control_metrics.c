@@ -139,6 +139,27 @@ static void put_nodes(struct out *out, const struct server *server)
 	}
 }
 
+static void put_node_errors(struct out *out, const struct server *server)
+{
+	head(out, "homing_node_errors_total", "counter",
+		"Attempts to use the node that failed, by the step.");
+	for (size_t i = 0; i < server->known_node_count; i++) {
+		const struct node *node = server->known_nodes[i].node;
+
+		for (int step = 0; step < NODE_STEP_COUNT && server_shows_node(server, node);
+			step++)
+			put(out, "homing_node_errors_total{node=\"%s\",step=\"%s\"} %llu\n",
+				node->name, node_step_name((enum node_step)step),
+				load(&node->errors[step]));
+	}
+	head(out, "homing_shortage_total", "counter",
+		"Connections to nodes that the router had no port, descriptor or memory for.");
+	for (int i = 0; i < SHORTAGES; i++)
+		put(out, "homing_shortage_total{what=\"%s\"} %llu\n",
+			session_shortage_name((enum session_shortage)i),
+			load(&server->metrics.shortages[i]));
+}
+
 static void put_paths(struct out *out, const struct server *server)
 {
 	static const struct {
@@ -248,6 +269,7 @@ int control_metrics(struct control_backend *control, struct buf *ret_text)
 	put_node_sessions(&out, server, false);
 	put_auth(&out, &server->metrics);
 	put_nodes(&out, server);
+	put_node_errors(&out, server);
 	put_paths(&out, server);
 	put_kernel(&out, &server->kernel);
 	put_phases(&out, &server->metrics);

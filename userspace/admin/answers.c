@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What all answers share, and those about the router itself (admin.md sections 5.1, 5.2, 5.4). */
 #include "admin/request.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <stdio.h>
@@ -215,16 +216,41 @@ void admin_answer_stats(struct admin_request *request)
 
 /* ---- destinations ---- */
 
-static void add_node(
-	void *arg, const char *name, const struct health_status *status, uint64_t active)
+/* OPS-13; null before the first one. */
+static json_t *last_error_json(struct node *node)
+{
+	struct node_failure failure;
+	char at[CLOCK_TEXT_SIZE];
+
+	node_last_failure(node, &failure);
+	if (!failure.at_real_ms)
+		return json_null();
+	return json_pack("{ss ss ss ss ss?}", "at",
+		clock_format_rfc3339(failure.at_real_ms, false, at), "step",
+		node_step_name(failure.step), "address", failure.address, "cause", failure.cause,
+		"hint", failure.hint);
+}
+
+static json_t *errors_json(struct node *node)
+{
+	json_t *errors = json_object();
+
+	for (int i = 0; i < NODE_STEP_COUNT; i++)
+		json_object_set_new(errors, node_step_name((enum node_step)i),
+			json_integer((json_int_t)atomic_load(&node->errors[i])));
+	return errors;
+}
+
+static void add_node(void *arg, struct node *node, const struct health_status *status)
 {
 	json_array_append_new(arg,
-		json_pack("{ss sI sI sb sb sI sb sI}", "destination", name, "consecutive_failures",
-			(json_int_t)status->consecutive_failures, "failure_sources",
-			(json_int_t)status->failure_sources, "host_level_failure",
-			status->host_level_failure, "down", status->down, "down_for_s",
-			(json_int_t)((status->down_for_ms + 999) / 1000), "probing",
-			status->probing, "active", (json_int_t)active));
+		json_pack("{ss sI sI sb sb sI sb sI so so}", "destination", node->name,
+			"consecutive_failures", (json_int_t)status->consecutive_failures,
+			"failure_sources", (json_int_t)status->failure_sources,
+			"host_level_failure", status->host_level_failure, "down", status->down,
+			"down_for_s", (json_int_t)((status->down_for_ms + 999) / 1000), "probing",
+			status->probing, "active", (json_int_t)atomic_load(&node->active), "errors",
+			errors_json(node), "last_error", last_error_json(node)));
 }
 
 void admin_answer_destinations(struct admin_request *request)

@@ -41,8 +41,7 @@ struct admin_backend {
 
 	/* Calls fn for each declared destination, sorted by name. */
 	void (*each_node)(void *arg,
-		void (*fn)(void *fn_arg, const char *name, const struct health_status *status,
-			uint64_t active),
+		void (*fn)(void *fn_arg, struct node *node, const struct health_status *status),
 		void *fn_arg);
 	/* Returns 0, or -ENOENT for an unknown destination. */
 	int (*node_reset)(void *arg, struct view name);

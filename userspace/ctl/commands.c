@@ -98,6 +98,21 @@ int ctl_cmd_probe(struct ctl *ctl, char **args)
 	return code;
 }
 
+/* Why the node was not reached last, below its row (OPS-13). */
+static void print_last_error(const json_t *error)
+{
+	const char *hint = json_string_value(json_object_get(error, "hint"));
+
+	if (!json_is_object(error))
+		return;
+	printf("  last error %s: %s %s: %s\n", json_string_value(json_object_get(error, "at")),
+		json_string_value(json_object_get(error, "step")),
+		json_string_value(json_object_get(error, "address")),
+		json_string_value(json_object_get(error, "cause")));
+	if (hint)
+		printf("    hint: %s\n", hint);
+}
+
 int ctl_cmd_nodes(struct ctl *ctl, char **args)
 {
 	json_t *body, *row;
@@ -128,6 +143,7 @@ int ctl_cmd_nodes(struct ctl *ctl, char **args)
 			json_integer_value(json_object_get(row, "failure_sources")),
 			json_integer_value(json_object_get(row, "down_for_s")),
 			json_integer_value(json_object_get(row, "active")));
+		print_last_error(json_object_get(row, "last_error"));
 	}
 	json_decref(body);
 	return code;

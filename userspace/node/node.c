@@ -13,6 +13,7 @@ int node_new(const struct node_params *params, struct node **ret_node)
 	if (!node)
 		return r;
 	atomic_init(&node->references, 1);
+	pthread_mutex_init(&node->failure_lock, NULL);
 	node->name = view_dup(view_str(params->name));
 	if (!node->name)
 		goto fail;
@@ -37,8 +38,42 @@ void node_unref(struct node *node)
 	if (!node || atomic_fetch_sub(&node->references, 1) != 1)
 		return;
 	health_free(node->health);
+	pthread_mutex_destroy(&node->failure_lock);
 	free(node->name);
 	free(node);
+}
+
+const char *node_step_name(enum node_step step)
+{
+	static const char *const names[] = {
+#define X(name, text) [NODE_STEP_##name] = text,
+		NODE_STEPS(X)
+#undef X
+	};
+
+	return names[step];
+}
+
+void node_note_failure(struct node *node, const struct node_failure *failure)
+{
+	atomic_fetch_add(&node->errors[failure->step], 1);
+	pthread_mutex_lock(&node->failure_lock);
+	node->failure = *failure;
+	pthread_mutex_unlock(&node->failure_lock);
+}
+
+void node_last_failure(struct node *node, struct node_failure *ret_failure)
+{
+	pthread_mutex_lock(&node->failure_lock);
+	*ret_failure = node->failure;
+	pthread_mutex_unlock(&node->failure_lock);
+}
+
+void node_forget_failure(struct node *node)
+{
+	pthread_mutex_lock(&node->failure_lock);
+	node->failure = (struct node_failure){ 0 };
+	pthread_mutex_unlock(&node->failure_lock);
 }
 
 int node_source_next(struct node *node, const struct addr *sources, size_t count, int family,

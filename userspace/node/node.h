@@ -9,9 +9,40 @@
 
 #include "node/health.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #define NODE_PROTOCOLS 8
+
+/* Where an attempt to use a node can fail (OPS-13). */
+#define NODE_STEPS(X)                                                    \
+	X(RESOLVE, "resolve")                                            \
+	X(CONNECT, "connect")                                            \
+	X(PROXY, "proxy")       /* sending the PROXY header */           \
+	X(TLS, "tls")           /* handshake */                          \
+	X(GREETING, "greeting") /* up to a line that invites to go on */ \
+	X(STARTTLS, "starttls") /* asking for it */                      \
+	X(DIALOGUE, "dialogue") /* capabilities, EHLO, XCLIENT, ID */    \
+	X(LOGIN, "login")       /* credential sent, or about to be */    \
+	X(RESPONSE, "response") /* HTTP: request sent, or about to be */
+
+enum node_step {
+#define X(name, text) NODE_STEP_##name,
+	NODE_STEPS(X)
+#undef X
+		NODE_STEP_COUNT
+};
+const char *node_step_name(enum node_step step);
+
+/* What went wrong last. */
+#define NODE_ADDRESS_SIZE 288 /* a host name and a port */
+#define NODE_CAUSE_SIZE 256
+struct node_failure {
+	uint64_t at_real_ms; /* 0: nothing has failed */
+	enum node_step step;
+	const char *hint; /* static; NULL: none */
+	char address[NODE_ADDRESS_SIZE], cause[NODE_CAUSE_SIZE];
+};
 
 struct node_params {
 	const char *name;
@@ -30,12 +61,22 @@ struct node {
 	/* The same two by protocol; the index is the owner's. */
 	atomic_uint_fast64_t protocol_active[NODE_PROTOCOLS], protocol_sessions[NODE_PROTOCOLS];
 	atomic_uint_fast64_t auth_failed, dial_errors, unavailable;
-	atomic_uint_fast64_t http_answers[5]; /* by status class: 1xx first */
+	atomic_uint_fast64_t http_answers[5];         /* by status class: 1xx first */
+	atomic_uint_fast64_t errors[NODE_STEP_COUNT]; /* failed attempts, retried ones too */
+
+	pthread_mutex_t failure_lock;
+	struct node_failure failure; /* under the lock */
 };
 
 MUST_USE int node_new(const struct node_params *params, struct node **ret_node);
 struct node *node_ref(struct node *node);
 void node_unref(struct node *node); /* NULL is fine */
+
+/* Counts it and keeps it as the last one. Any thread. */
+void node_note_failure(struct node *node, const struct node_failure *failure);
+void node_last_failure(struct node *node, struct node_failure *ret_failure);
+/* Forgets the last one. */
+void node_forget_failure(struct node *node);
 
 /* The address to dial from (SES-45), of those that are configured (port 0): the next of the family,
  * round robin; an unset address when none is configured at all; -EADDRNOTAVAIL when there are some,

@@ -9,6 +9,8 @@
 
 #define HELD_BYTES (512 * 1024)
 
+const char back_no_starttls[] = "the node does not offer STARTTLS";
+
 static void copy_text(char *to, size_t size, const char *from)
 {
 	snprintf(to, size, "%s", from ? from : "");
@@ -144,4 +146,14 @@ bool back_base_refused_temporarily(const struct back *back)
 bool back_base_refused_for_good(const struct back *back)
 {
 	return base_of(back)->for_good;
+}
+
+bool back_base_greeted(const struct back *back)
+{
+	return base_of(back)->greeted;
+}
+
+const char *back_base_cause(const struct back *back)
+{
+	return base_of(back)->cause;
 }

@@ -16,6 +16,8 @@ struct back_base {
 	enum back_failure failure;
 	bool want_starttls, forwards, utf8, temporarily, for_good, sent;
 	bool answered; /* an OAuth error's detail has been answered */
+	bool greeted;
+	const char *cause; /* of a failure, in words; NULL: what the node said is the cause */
 	struct back_forward forward;
 	char session_id[32], client_ip[64], local_ip[64];
 	char host[PROTO_HELO_BYTES + 1], helo[PROTO_HELO_BYTES + 1];
@@ -48,14 +50,19 @@ MUST_USE int back_base_line(struct back_base *base, struct view in, bool in_repl
 	size_t *ret_consumed, struct view *ret_line);
 
 MUST_USE int back_base_fail(struct back_base *base, enum back_failure failure);
+/* base->cause of a leg that wants STARTTLS where the node has none. */
+extern const char back_no_starttls[];
 
 /* The questions of back_ops that the base answers; struct back begins with its base. */
 bool back_base_credential_sent(const struct back *back);
 enum back_failure back_base_failure(const struct back *back);
 bool back_base_refused_temporarily(const struct back *back);
 bool back_base_refused_for_good(const struct back *back);
+bool back_base_greeted(const struct back *back);
+const char *back_base_cause(const struct back *back);
 #define BACK_BASE_OPS                                                               \
 	.credential_sent = back_base_credential_sent, .failure = back_base_failure, \
+	.greeted = back_base_greeted, .cause = back_base_cause,                     \
 	.refused_temporarily = back_base_refused_temporarily,                       \
 	.refused_for_good = back_base_refused_for_good
 

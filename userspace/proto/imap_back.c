@@ -147,8 +147,10 @@ static int after_capabilities(struct back *back, struct buf *to_node)
 	int r;
 
 	if (back->base.want_starttls) {
-		if (!(back->caps & CAP_STARTTLS))
+		if (!(back->caps & CAP_STARTTLS)) {
+			back->base.cause = back_no_starttls;
 			return fail(back, BACK_FAIL_REFUSED);
+		}
 		r = command(back, BACK_STARTTLS_REPLY, to_node, "STARTTLS");
 	} else if (back->base.forwards && back->caps & CAP_ID) {
 		back->base.forwards = false;
@@ -167,6 +169,7 @@ static int on_greeting(struct back *back, struct view line, struct buf *to_node)
 
 	if (!view_starts(line, VIEW_LIT("* ")) || !line_starts_word(text, "OK"))
 		return fail(back, BACK_FAIL_REFUSED); /* PREAUTH, BYE, anything else (#7) */
+	back->base.greeted = true;
 	text = view_skip(text, 3);
 	if (view_starts_nocase(text, VIEW_LIT("[CAPABILITY ")))
 		take_capabilities(back, view_skip(text, 12));

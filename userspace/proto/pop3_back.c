@@ -88,8 +88,10 @@ static int go_on(struct back *back, struct buf *to_node)
 		(base->want_starttls || base->utf8 || (base->forwards && !xclient)))
 		return command(back, BACK_CAPA_STATUS, to_node, "CAPA");
 	if (base->want_starttls) {
-		if (!(back->caps & CAP_STLS))
+		if (!(back->caps & CAP_STLS)) {
+			base->cause = back_no_starttls;
 			return fail(back, BACK_FAIL_REFUSED);
+		}
 		return command(back, BACK_STLS_REPLY, to_node, "STLS");
 	}
 	if (base->forwards && xclient) {
@@ -194,6 +196,7 @@ static int on_line(struct back *back, struct view line, struct buf *to_node, str
 	case BACK_GREETING:
 		if (!line_starts_word(line, "+OK"))
 			return fail(back, BACK_FAIL_REFUSED);
+		back->base.greeted = true;
 		back->greeting_xclient = names_xclient(line);
 		return go_on(back, to_node);
 	case BACK_CAPA_STATUS:

@@ -199,6 +199,10 @@ struct back_ops {
 	MUST_USE int (*replay)(struct back *back, const struct proto_credential *credential,
 		struct view unread, size_t *ret_consumed, struct buf *to_node);
 	bool (*credential_sent)(const struct back *back);
+	/* A greeting that invites to go on has been read: the node is alive. */
+	bool (*greeted)(const struct back *back);
+	/* After BACK_FAILED: why, in words; NULL when the node's last line says it. */
+	const char *(*cause)(const struct back *back);
 	enum back_failure (*failure)(const struct back *back);
 	/* After BACK_REFUSED: a temporary class (SES-74)? */
 	bool (*refused_temporarily)(const struct back *back);

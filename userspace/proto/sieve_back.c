@@ -69,8 +69,10 @@ static int next_step(struct back *back, bool more, struct buf *to_node)
 
 	back->base.lines = 0;
 	if (back->base.want_starttls) {
-		if (!back->lists_starttls || more)
+		if (!back->lists_starttls || more) {
+			back->base.cause = more ? NULL : back_no_starttls;
 			return fail(back, BACK_FAIL_REFUSED);
+		}
 		back->state = BACK_STARTTLS_REPLY;
 		r = buf_append_str(to_node, "STARTTLS\r\n");
 	} else if (back->base.forwards && back->lists_xclient) {
@@ -92,8 +94,10 @@ static int on_greeting(struct back *back, struct view line, bool more, struct bu
 	struct sieve_cursor cursor = { line, false };
 	struct view name;
 
-	if (line_starts_word(line, "OK"))
+	if (line_starts_word(line, "OK")) {
+		back->base.greeted = true;
 		return next_step(back, more, to_node);
+	}
 	if (!sieve_is_string(sieve_next(&cursor, &name))) /* NO, BYE, anything else */
 		return fail(back, BACK_FAIL_REFUSED);
 	back->lists_starttls |= view_eq_nocase(name, VIEW_LIT("STARTTLS"));

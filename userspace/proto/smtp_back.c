@@ -88,8 +88,10 @@ static int after_ehlo(struct back *back, struct buf *to_node)
 	int r = 0;
 
 	if (back->base.want_starttls) {
-		if (!back->lists_starttls)
+		if (!back->lists_starttls) {
+			back->base.cause = back_no_starttls;
 			return fail(back, BACK_FAIL_REFUSED);
+		}
 		await_reply(back, BACK_STARTTLS_REPLY);
 		r = buf_append_str(to_node, "STARTTLS\r\n");
 		return r < 0 ? r : PROTO_AGAIN;
@@ -180,6 +182,8 @@ static int on_reply(struct back *back, struct buf *to_node, struct buf *to_clien
 		back->state = BACK_HANDSHAKE;
 		return BACK_STARTTLS;
 	}
+	if (back->state == BACK_GREETING)
+		back->base.greeted = back->code == 220;
 	if (back->more) /* a reply that was not asked for (#7) */
 		return fail(back, BACK_FAIL_REFUSED);
 	switch (back->state) {

@@ -10,6 +10,8 @@
 #include "net/resolve.h"
 #include "session/session.h"
 
+#define DIAL_SAID_BYTES 120
+
 enum dial_phase {
 	DIAL_RESOLVE,  /* waiting for addresses */
 	DIAL_CONNECT,  /* waiting for the connect to one of them */
@@ -47,14 +49,25 @@ struct dial {
 	struct back_forward forward;
 	char client_ip[ADDR_TEXT_SIZE], local_ip[ADDR_TEXT_SIZE], id[SESSION_ID_SIZE];
 	char host[ADDR_TEXT_SIZE];
+	char said[DIAL_SAID_BYTES + 1]; /* the line that made it fail */
 };
 
 /* How an attempt failed (SES-46, section 8.1). */
 struct dial_fault {
 	enum session_reason reason;
+	/* Counts only until the node has proved alive; HEALTH_NONE: not the node's fault either. */
 	enum health_event event;
 	bool retryable;
+	int error; /* -errno, or STREAM_EOF: the node closed; says the cause if there is none */
+	const char *cause; /* in words, till the call returns; NULL: error says it */
 };
+
+/* Logs it, with a hint at the usual mistake, and keeps it for /destinations (OPS-13). */
+void dial_note_failure(struct session *session, const struct dial_fault *fault);
+/* What the node said that made it fail: its first line, printable, cut. */
+void dial_take_said(struct dial *dial, struct view said);
+/* Whether an error is the router's own lack of ports, descriptors or memory; says so if it is. */
+bool dial_is_shortage(struct session *session, int error);
 
 /* One report to the breaker per session that entered. */
 void dial_report(struct session *session, enum health_event event);

@@ -26,6 +26,7 @@ struct http_leg {
 	struct session *session;
 	struct node *node; /* borrowed from the snapshot */
 	const struct config_destination *destination;
+	struct addr addr;
 	struct stream stream;
 	struct loop_watch watch;
 	struct timer timer; /* idle: keepalive_timeout */
@@ -105,6 +106,10 @@ struct http_leg *http_leg_take(struct session *session, struct node *node);
 MUST_USE int http_leg_adopt(struct session *session);
 /* The current leg becomes idle. */
 void http_leg_keep(struct session *session);
+/* OPS-13: the current leg's node did not answer as it should. error as stream_read()'s; cause in words,
+ * or NULL. */
+void http_note_failure(
+	struct session *session, enum session_reason reason, int error, const char *cause);
 void http_leg_drop(struct session *session); /* the current one; there may be none */
 void http_legs_close(struct session *session);
 void http_leg_update_watch(struct http_leg *leg, bool read, bool write);

@@ -74,6 +74,9 @@ void http_exchange_start(struct session *session)
 void session_http_connected(struct session *session)
 {
 	session_phase_end(session, PHASE_DIAL);
+	/* How long a request takes is the client's choice: a probe must not wait for its answer. */
+	if (session->login->dial->probe)
+		dial_report(session, HEALTH_SUCCESS);
 	if (http_leg_adopt(session) < 0)
 		session_unavailable(session, REASON_INTERNAL);
 	else
@@ -121,15 +124,20 @@ static bool may_repeat(const struct session *session)
 		http_body_is_done(&request->up);
 }
 
-/* The node cannot be expected to answer. */
-static int node_failed(struct session *session, enum session_reason reason)
+/* The node cannot be expected to answer. Whatever the request did to it, it was there to take it: the
+ * breaker hears nothing of it. */
+static int node_failed(
+	struct session *session, enum session_reason reason, int error, const char *cause)
 {
 	atomic_fetch_add(&session->node->dial_errors, 1);
-	dial_report(session, HEALTH_FAIL_CLIENT);
-	log_event_limited(LOGL_WARN, "node_failed", session->node->name, "node",
-		session->node->name, "reason", session_reason_name(reason), NULL);
+	http_note_failure(session, reason, error, cause);
 	session_unavailable(session, reason);
 	return -1;
+}
+
+static int node_talks_nonsense(struct session *session, const char *cause)
+{
+	return node_failed(session, REASON_NODE_REFUSED, -EBADMSG, cause);
 }
 
 static int node_lost(struct session *session, ssize_t error)
@@ -137,7 +145,7 @@ static int node_lost(struct session *session, ssize_t error)
 	struct http *http = session->login->http;
 
 	if (!may_repeat(session))
-		return node_failed(session, lost_reason(error));
+		return node_failed(session, lost_reason(error), (int)error, NULL);
 	http->request.retried = true;
 	http_leg_drop(session);
 	session_step_dial(session, session->node->name);
@@ -320,7 +328,7 @@ static int got_upgrade(struct session *session, const struct http_head *head)
 	struct http *http = session->login->http;
 
 	if (!http->request.websocket || !head->is_upgrade)
-		return node_failed(session, REASON_NODE_REFUSED);
+		return node_talks_nonsense(session, "an upgrade that was not asked for");
 	if (http_write_response(head, false, &session->login->out) < 0)
 		return no_memory(session);
 	buf_consume(&http->leg->in, head->length);
@@ -339,7 +347,7 @@ static int got_interim(struct session *session, const struct http_head *head)
 	if (head->status == 101)
 		return got_upgrade(session, head);
 	if (++request->interim > MAX_INTERIM)
-		return node_failed(session, REASON_NODE_REFUSED);
+		return node_talks_nonsense(session, "too many interim responses");
 	if (!late && http_write_response(head, false, &session->login->out) < 0)
 		return no_memory(session);
 	if (head->status == 100 && request->await_continue) {
@@ -416,6 +424,7 @@ static int take_response(struct session *session)
 		HTTP_MAX_FIELDS };
 	int r;
 
+	dial_report(session, HEALTH_SUCCESS); /* it says something */
 	memset(&head, 0, sizeof(head));
 	head.scanned = http->request.response_scanned;
 	r = http_response_parse(&head, buf_view(&http->leg->in), &limits);
@@ -423,9 +432,8 @@ static int take_response(struct session *session)
 	if (r == HTTP_HEAD_MORE)
 		return 0;
 	if (r != HTTP_HEAD_DONE)
-		return node_failed(session, REASON_NODE_REFUSED);
+		return node_talks_nonsense(session, "the answer is not a valid HTTP response");
 	http->request.response_scanned = 0;
-	dial_report(session, HEALTH_SUCCESS);
 	session_drop_dial(session);
 	return head.status < 200 ? got_interim(session, &head) : got_final(session, &head);
 }

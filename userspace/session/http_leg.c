@@ -139,6 +139,7 @@ int http_leg_adopt(struct session *session)
 	leg->node = session->node;
 	leg->destination = session->destination;
 	leg->secured = dial->secured;
+	leg->addr = dial->addrs[dial->addr_next - 1];
 	leg->stream = dial->stream;
 	dial->stream = (struct stream){ 0 };
 	/* One byte too many is seen, not waited for. */

@@ -194,7 +194,7 @@ static void exchange_silent(struct session *session)
 		http_answer(session, 408, REASON_IDLE); /* the client owes its body */
 	} else {
 		atomic_fetch_add(&session->node->dial_errors, 1);
-		dial_report(session, HEALTH_FAIL_CLIENT);
+		http_note_failure(session, REASON_NODE_TIMEOUT, -ETIMEDOUT, "no answer in time");
 		session_unavailable(session, REASON_NODE_TIMEOUT);
 	}
 }

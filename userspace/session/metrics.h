@@ -56,7 +56,12 @@ enum session_phase {
 
 enum session_auth { AUTH_OK, AUTH_REFUSED, AUTH_MALFORMED, AUTH_PRIVACY, AUTH_UNAVAILABLE, AUTHS };
 
+/* What the router itself lacked when it wanted to reach a node. */
+enum session_shortage { SHORT_OF_PORTS, SHORT_OF_DESCRIPTORS, SHORT_OF_MEMORY, SHORTAGES };
+const char *session_shortage_name(enum session_shortage shortage);
+
 struct session_metrics {
+	atomic_uint_fast64_t shortages[SHORTAGES];
 	atomic_uint_fast64_t ended[SESSION_REASON_COUNT];
 	atomic_uint_fast64_t auth[PROTOCOLS][AUTHS];
 	struct histogram phases[PHASES];

@@ -366,6 +366,7 @@ static void adopt_node(struct server *server, struct node *node, char *host)
 		known = &server->known_nodes[server->known_node_count++];
 		*known = (struct known_node){ .node = node_ref(node) };
 	} else if (strcmp(known->host, host) != 0) {
+		node_forget_failure(node);
 		health_reset(node->health); /* what is known of another machine does not count */
 	}
 	free(known->host);

@@ -17,11 +17,13 @@
 #define NODE_IN_BYTES 131072
 #define NODE_OUT_BYTES 65536
 
+enum { CONNECT_NO_SOURCE = 1 };
+
 static void attempt_start(struct session *session);
 static void connect_next(struct session *session);
 
-static const struct dial_fault fault_host = { REASON_NODE_UNREACHABLE, HEALTH_FAIL_HOST, true };
-static const struct dial_fault fault_internal = { REASON_INTERNAL, HEALTH_NONE, false };
+static const struct dial_fault fault_internal = { REASON_INTERNAL, HEALTH_NONE, false,
+	.error = -ENOMEM };
 
 /* ---- breaker ---- */
 
@@ -71,16 +73,6 @@ void session_drop_dial(struct session *session)
 	free(dial);
 }
 
-static void log_dial_failure(struct session *session, const struct dial_fault *fault)
-{
-	const char *text = stream_is_open(&session->login->dial->stream)
-		? tls_stream_error(&session->login->dial->stream)
-		: "";
-	log_event_limited(LOGL_WARN, "node_failed", session->node->name, "node",
-		session->node->name, "reason", session_reason_name(fault->reason), "tls",
-		*text ? text : "-", NULL);
-}
-
 static void on_pause_over(struct timer *timer)
 {
 	struct dial *dial = container_of(timer, struct dial, timer);
@@ -95,7 +87,8 @@ void dial_failed(struct session *session, struct dial_fault fault)
 	struct dial *dial = session->login->dial;
 	bool was_connecting = dial->phase == DIAL_CONNECT || dial->phase == DIAL_RESOLVE;
 
-	log_dial_failure(session, &fault);
+	if (fault.reason != REASON_INTERNAL && fault.reason != REASON_LOOP)
+		dial_note_failure(session, &fault);
 	close_leg(dial);
 	if (fault.retryable && was_connecting && dial->addr_next < dial->addr_count) {
 		connect_next(session);
@@ -115,10 +108,25 @@ void dial_failed(struct session *session, struct dial_fault fault)
 	session_unavailable(session, fault.reason);
 }
 
+/* A node that was told who the client is may be slow for that client alone. */
+static enum health_event window_over_event(const struct dial *dial)
+{
+	return dial->leg->forwarding == CONFIG_FORWARDING_PROXY &&
+			(dial->phase == DIAL_TLS || dial->phase == DIAL_TALK)
+		? HEALTH_FAIL_CLIENT
+		: HEALTH_FAIL_HOST;
+}
+
 void session_dial_window_over(struct session *session)
 {
+	struct dial *dial = session->login->dial;
+	struct dial_fault fault = { REASON_NODE_TIMEOUT, window_over_event(dial), false,
+		.error = -ETIMEDOUT, .cause = "no answer in time" };
+
+	if (dial->phase != DIAL_PAUSE)
+		dial_note_failure(session, &fault);
 	atomic_fetch_add(&session->node->dial_errors, 1);
-	dial_report(session, HEALTH_FAIL_HOST);
+	dial_report(session, fault.event);
 	session_phase_end(session, PHASE_DIAL);
 	session_unavailable(session, REASON_NODE_TIMEOUT);
 }
@@ -181,7 +189,7 @@ static struct dial_fault tls_fault(int error)
 {
 	bool io = error != -EPROTO;
 
-	return (struct dial_fault){ REASON_TLS_NODE, HEALTH_FAIL_CLIENT, io };
+	return (struct dial_fault){ REASON_TLS_NODE, HEALTH_FAIL_CLIENT, io, .error = error };
 }
 
 /* The leg stands (again, after STARTTLS): the node's dialogue goes on. */
@@ -246,11 +254,28 @@ static void preamble_progress(struct session *session)
 
 	if (r < 0)
 		dial_failed(session,
-			(struct dial_fault){ REASON_NODE_ERROR, HEALTH_FAIL_CLIENT, true });
+			(struct dial_fault){
+				REASON_NODE_ERROR, HEALTH_FAIL_CLIENT, true, .error = r });
 	else if (!session->login->dial->out.len)
 		preamble_done(session);
 	else
 		dial_update_watch(session->login->dial);
+}
+
+/* A shortage of ours says nothing about the node; another address or a little later it may be over. */
+static void unreachable(struct session *session, int error, const char *cause)
+{
+	bool shortage = dial_is_shortage(session, error);
+
+	dial_failed(session,
+		(struct dial_fault){ shortage ? REASON_INTERNAL : REASON_NODE_UNREACHABLE,
+			shortage ? HEALTH_NONE : HEALTH_FAIL_HOST, true, .error = error,
+			.cause = cause });
+}
+
+static void connect_failed(struct session *session, int error)
+{
+	unreachable(session, error, NULL);
 }
 
 static void connected(struct session *session)
@@ -284,7 +309,7 @@ static void on_node_event(struct loop_watch *watch, uint32_t epoll_events)
 	case DIAL_CONNECT:
 		r = epoll_events & (EPOLLERR | EPOLLHUP) ? sock_error(dial->stream.fd) : 0;
 		if (r < 0)
-			dial_failed(session, fault_host);
+			connect_failed(session, r);
 		else
 			connected(session);
 		break;
@@ -310,10 +335,13 @@ static void on_connect_timeout(struct timer *timer)
 	struct dial *dial = container_of(timer, struct dial, timer);
 	struct session *session = dial->session;
 
-	dial_failed(session, (struct dial_fault){ REASON_NODE_TIMEOUT, HEALTH_FAIL_HOST, true });
+	dial_failed(session,
+		(struct dial_fault){
+			REASON_NODE_TIMEOUT, HEALTH_FAIL_HOST, true, .error = -ETIMEDOUT });
 	session_update_watch(session);
 }
 
+/* Returns 0, CONNECT_NO_SOURCE or -errno. */
 static int connect_one(struct session *session, const struct addr *addr)
 {
 	struct dial *dial = session->login->dial;
@@ -326,7 +354,7 @@ static int connect_one(struct session *session, const struct addr *addr)
 	r = node_source_next(session->node, session->destination->source_ips,
 		session->destination->source_ip_count, addr->sa.sa_family, &source);
 	if (r < 0)
-		return r;
+		return CONNECT_NO_SOURCE;
 	fd = sock_connect_start(addr, &source);
 	if (fd < 0)
 		return fd;
@@ -349,14 +377,18 @@ static void connect_next(struct session *session)
 	if (server_is_own_listener(session->pool->server, session->pool->snapshot, addr)) {
 		log_event_limited(
 			LOGL_ERROR, "loop", session->node->name, "node", session->node->name, NULL);
-		dial_failed(session, (struct dial_fault){ REASON_LOOP, HEALTH_NONE, false });
+		dial_failed(session,
+			(struct dial_fault){ REASON_LOOP, HEALTH_NONE, false, .error = -ELOOP });
 		return;
 	}
 	r = connect_one(session, addr);
-	if (r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -ENOBUFS)
-		dial_failed(session, fault_internal); /* our shortage, not the node's fault */
+	if (r == CONNECT_NO_SOURCE)
+		dial_failed(session,
+			(struct dial_fault){ REASON_NODE_UNREACHABLE, HEALTH_FAIL_HOST, true,
+				.error = -EADDRNOTAVAIL,
+				.cause = "source_ips has no address of this family" });
 	else if (r < 0)
-		dial_failed(session, fault_host);
+		connect_failed(session, r);
 }
 
 static void on_resolved(void *arg, int status, const struct addr *addrs, size_t count)
@@ -370,7 +402,7 @@ static void on_resolved(void *arg, int status, const struct addr *addrs, size_t 
 	for (size_t i = 0; i < dial->addr_count; i++)
 		dial->addrs[i] = addrs[i];
 	if (!dial->addr_count)
-		dial_failed(session, fault_host);
+		unreachable(session, status, resolve_text(status));
 	else
 		connect_next(session);
 	session_update_watch(session);

@@ -19,7 +19,8 @@
 static void run_outcome(struct session *session, int outcome);
 static ssize_t read_node(struct dial *dial);
 
-static const struct dial_fault fault_internal = { REASON_INTERNAL, HEALTH_NONE, false };
+static const struct dial_fault fault_internal = { REASON_INTERNAL, HEALTH_NONE, false,
+	.error = -ENOMEM };
 
 static const struct back_ops *const backs[] = {
 	[PROTOCOL_IMAP] = &imap_back_ops,
@@ -124,8 +125,10 @@ static void send_credential(struct session *session)
 	int r;
 
 	if (!may_send_secret(session)) {
-		dial_failed(
-			session, (struct dial_fault){ REASON_NODE_REFUSED, HEALTH_NONE, false });
+		dial_failed(session,
+			(struct dial_fault){ REASON_NODE_REFUSED, HEALTH_NONE, false,
+				.error = -EPERM,
+				.cause = "no TLS to the node, and allow_plaintext_auth is off" });
 		return;
 	}
 	if (must_settle(session))
@@ -155,7 +158,6 @@ static void refused(struct session *session)
 	int r;
 
 	session_auth_failed(session, AUTH_REFUSED);
-	dial_report(session, HEALTH_SUCCESS);
 	session_phase_end(session, PHASE_REPLAY);
 	session_wipe_credential(session);
 	if (session->destination->hide_auth_errors) {
@@ -180,24 +182,37 @@ static void refused(struct session *session)
 static void accepted(struct session *session)
 {
 	session_count_auth(session, AUTH_OK);
-	dial_report(session, HEALTH_SUCCESS);
 	session_phase_end(session, PHASE_REPLAY);
 	session_wipe_credential(session);
 	session_set_state(session, S_SPLICE);
 	session_run(session);
 }
 
+static const char *failure_text(const struct session *session, enum back_failure failure)
+{
+	if (failure == BACK_FAIL_INJECTION)
+		return "bytes behind the answer to STARTTLS";
+	if (!*session->login->dial->said)
+		return failure == BACK_FAIL_REFUSED ? "the node refused"
+						    : "the node does not speak the protocol";
+	return failure == BACK_FAIL_REFUSED ? "the node said"
+					    : "the node does not speak the protocol, it said";
+}
+
 static void failed(struct session *session)
 {
 	enum back_failure failure =
 		session->login->dial->back_ops->failure(session->login->dial->back);
+	const char *cause = session->login->dial->back_ops->cause(session->login->dial->back);
 	enum session_reason reason =
 		failure == BACK_FAIL_INJECTION ? REASON_STARTTLS_INJECTION : REASON_NODE_REFUSED;
 
 	if (failure == BACK_FAIL_INJECTION)
 		log_event_limited(LOGL_ERROR, "node_starttls_injection", session->node->name,
 			"node", session->node->name, NULL);
-	dial_failed(session, (struct dial_fault){ reason, HEALTH_FAIL_CLIENT, false });
+	dial_failed(session,
+		(struct dial_fault){ reason, HEALTH_FAIL_CLIENT, false, .error = -EBADMSG,
+			.cause = cause ? cause : failure_text(session, failure) });
 }
 
 /* The node asked for the handshake: nothing it sent may be left (#2). */
@@ -209,8 +224,9 @@ static void start_tls(struct session *session)
 		log_event_limited(LOGL_ERROR, "node_starttls_injection", session->node->name,
 			"node", session->node->name, NULL);
 		dial_failed(session,
-			(struct dial_fault){
-				REASON_STARTTLS_INJECTION, HEALTH_FAIL_CLIENT, false });
+			(struct dial_fault){ REASON_STARTTLS_INJECTION, HEALTH_FAIL_CLIENT, false,
+				.error = -EBADMSG,
+				.cause = "bytes behind the answer to STARTTLS" });
 		return;
 	}
 	dial_start_tls(session);
@@ -261,14 +277,18 @@ void session_replay_lost(struct session *session, int error)
 		reason = REASON_TLS_NODE;
 	if (replaying)
 		session_phase_end(session, PHASE_REPLAY);
-	dial_failed(session, (struct dial_fault){ reason, HEALTH_FAIL_CLIENT, !replaying });
+	dial_failed(session,
+		(struct dial_fault){ reason, HEALTH_FAIL_CLIENT, !replaying, .error = error });
 }
 
 void session_replay_timeout(struct session *session)
 {
+	struct dial_fault fault = { REASON_NODE_TIMEOUT, HEALTH_NONE, false, .error = -ETIMEDOUT,
+		.cause = "no answer to the login in time" };
+
 	session_phase_end(session, PHASE_REPLAY);
 	atomic_fetch_add(&session->node->dial_errors, 1);
-	dial_report(session, HEALTH_FAIL_CLIENT);
+	dial_note_failure(session, &fault);
 	session_unavailable(session, REASON_NODE_TIMEOUT);
 }
 
@@ -303,6 +323,11 @@ static void consume_input(struct session *session, struct dial *dial)
 		int r = dial->back_ops->input(dial->back, buf_view(&dial->in), &consumed,
 			&dial->out, &session->login->out);
 
+		if (r == BACK_FAILED)
+			dial_take_said(dial, buf_view(&dial->in));
+		if (dial->entered && dial->back_ops->greeted(dial->back))
+			dial_report(
+				session, HEALTH_SUCCESS); /* what comes now, clients may cause */
 		buf_consume(&dial->in, consumed);
 		run_outcome(session, r);
 		if (r == PROTO_MORE)
