@@ -52,8 +52,9 @@ static int bind_admin(struct server *server, int *ret_fd)
 		return 0;
 	fd = listen_admin(server->snapshot->config);
 	if (fd < 0) {
-		fprintf(stderr, "homingd: admin: cannot bind %s: %s\n",
-			addr_format(&admin->bind, text), strerror(-fd));
+		fprintf(stderr, "homingd: admin: cannot bind %s: %s%s\n",
+			addr_format(&admin->bind, text), strerror(-fd),
+			sock_listen_hint(&admin->bind, fd));
 		return fd;
 	}
 	r = sock_local(fd, &server->admin_addr);

@@ -123,8 +123,8 @@ static void explain(const struct config_listener *listener, const struct addr *a
 	char text[ADDR_TEXT_SIZE];
 
 	config_named_path(ret_error->table, sizeof(ret_error->table), "listener", listener->name);
-	snprintf(ret_error->text, sizeof(ret_error->text), "cannot bind %s: %s",
-		addr_format(addr, text), strerror(-error));
+	snprintf(ret_error->text, sizeof(ret_error->text), "cannot bind %s: %s%s",
+		addr_format(addr, text), strerror(-error), sock_listen_hint(addr, error));
 }
 
 static int plan_address(const struct server *server, struct snapshot *snapshot, size_t listener,

@@ -487,3 +487,33 @@ def test_help_man_and_completion_know_it():
     assert "drain NODE [--rate N] [--to NODE,...] [--hold SECONDS]" in text
     assert "\\fBdrain\\fR NODE [\\-\\-rate N]" in man
     assert " drain " in completion and "--rate" in completion and "--to" in completion
+
+
+def test_OPS_14_init_db_gives_a_role_its_rights(postgres): # noqa: F811
+    name = postgres.database(schema=False)
+    role = "homing-%s" % name # to be quoted
+    url = "postgres://%%s@127.0.0.1:%d/%s" % (postgres.port, name)
+    as_owner = url % "postgres"
+    assert postgres.try_sql(name, 'CREATE ROLE "%s" LOGIN' % role)
+    done = init_db(as_owner, "--role", "no-such-role")
+    assert done.returncode == 1 and 'role "no-such-role" does not exist' in done.stderr
+    done = init_db(as_owner, "--role", role)
+    assert done.returncode == 0 and "there already" in done.stdout and role in done.stdout, done.stderr
+    as_role = ["psql", "-qAtX", "-v", "ON_ERROR_STOP=1", url % role, "-c"]
+    for statement in ("INSERT INTO account_nodes VALUES ('a', 'n')", "SELECT * FROM account_nodes",
+                      "UPDATE account_nodes SET node = 'm'", "DELETE FROM account_nodes"):
+        subprocess.run(as_role + [statement], check=True, capture_output=True)
+    # An owner who may not become the role, in a schema that the role may not use until then.
+    assert postgres.try_sql(name, 'CREATE ROLE "o-%s" LOGIN; CREATE SCHEMA mail AUTHORIZATION "o-%s"; '
+                            'ALTER ROLE "o-%s" IN DATABASE %s SET search_path = mail' %
+                            (name, name, name, name))
+    done = init_db(url % ("o-" + name), "--role", role)
+    assert done.returncode == 0, done.stderr
+    assert postgres.try_sql(name, "SELECT has_schema_privilege('%s', 'mail', 'USAGE')" % role) == "t"
+    # What cannot be given is named.
+    assert postgres.try_sql(name, "REVOKE CONNECT ON DATABASE %s FROM PUBLIC; GRANT CONNECT ON DATABASE %s "
+                            'TO "o-%s"' % (name, name, name))
+    done = init_db(url % ("o-" + name), "--role", role)
+    assert done.returncode == 1 and "still lacks: CONNECT" in done.stderr, done.stderr
+    assert "TO \"x\"" in init_db("--print", "--role", "x").stdout
+    assert init_db("/nowhere/x.db", "--role", "x").returncode == 2

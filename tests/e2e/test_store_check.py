@@ -4,6 +4,7 @@ words, a write that fails is no outage."""
 
 import os
 import signal
+import subprocess
 import threading
 import time
 
@@ -255,3 +256,47 @@ def test_MAP_92_unavailable_over_http(http):  # noqa: F811
         assert router.wait_sessions(1)[-1]["route"] == "unavailable"
     finally:
         store.close()
+
+
+def test_OPS_14_missing_capabilities_are_named(make):
+    """What the kernel refuses, by the name of what is missing; nothing of a library's own words."""
+    def run(lacks, *args):
+        return subprocess.run(["setpriv", "--inh-caps=-all", "--bounding-set=" + lacks,
+                               harness.BUILD + "/homingd", *args], capture_output=True, text=True,
+                              check=False, timeout=60)
+    text = run("-bpf,-net_admin,-sys_admin", "--probe").stdout.splitlines()[0]
+    assert text.startswith("bpf program") and "no" in text and "libbpf" not in text
+    assert "the capabilities CAP_BPF and CAP_NET_ADMIN are missing" in text
+    router = make.router((make.node("node1"),), start=False)
+    edit(router, 'bind = "127.0.0.1:0"\nbearer', 'bind = "127.0.0.1:999"\nbearer')
+    with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", encoding="ascii") as f:
+        if int(f.read()) <= 999:
+            return # this host lets everybody
+    done = run("-net_bind_service", "--config", router.config)
+    assert done.returncode != 0 and "need the capability CAP_NET_BIND_SERVICE" in done.stderr, done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user's directory")
+def test_OPS_14_a_directory_that_sqlite_may_not_write_to(make, workspace):
+    """A database in WAL mode that everybody may read, in root's directory: said by the check, in the log
+    and by readyz; good as soon as the directory is the user's."""
+    router = make.router((make.node("node1"),), start=False)
+    directory = workspace.mkdir("db")
+    os.chown(directory, 0, 0)
+    os.chmod(directory, 0o755)
+    path = directory + "/accounts.db"
+    subprocess.run([harness.BUILD + "/homingctl", "init-db", path], check=True, capture_output=True)
+    edit(router, router.db, path)
+    done = subprocess.run([harness.BUILD + "/homingd", "--check-config", "--config", router.config],
+                          capture_output=True, text=True, check=False)
+    assert 'may not write to "%s/"' % directory in done.stdout + done.stderr
+    router.start()
+
+    def is_said(text):
+        return path + ": " in text and "(this user may not write to its directory, where" in text
+
+    wait_until(lambda: is_said(router.admin("GET", "/readyz")[1].get("store_error", "")))
+    assert is_said(router.wait_line(lambda text: "msg=store_lost" in text))
+    for name in (directory, path):
+        workspace.own(name)
+    wait_until(lambda: router.admin("GET", "/readyz")[0] == 200)

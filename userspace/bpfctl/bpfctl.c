@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* See bpfctl.h. libbpf's own output is kept: its last lines are the reason that the operator sees. */
+/* See bpfctl.h. libbpf's own output is for its developers; who operates the router is told what is
+ * missing. */
 #include "bpfctl/bpfctl.h"
 #include "base/fd.h"
 #include "homing/pins.h"
@@ -8,12 +9,14 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <linux/capability.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -37,23 +40,40 @@ struct bpfctl {
 
 /* ---- load ---- */
 
-static char last_words[BPFCTL_ERROR_SIZE];
-
-/* libbpf writes several lines; the first warning says what failed. Loading is single-threaded. */
-static int keep_warning(enum libbpf_print_level level, const char *format, va_list args)
+/* What loading needs and this process lacks (capabilities(7)): a text to append. */
+static const char *missing_capabilities(void)
 {
-	if (level == LIBBPF_WARN && !*last_words) {
-		vsnprintf(last_words, sizeof(last_words), format, args);
-		last_words[strcspn(last_words, "\n")] = '\0';
-	}
-	return 0;
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2] = { { 0 }, { 0 } };
+	uint64_t have;
+	bool bpf, net;
+
+	if (syscall(SYS_capget, &header, data) < 0)
+		return "";
+	have = data[0].effective | (uint64_t)data[1].effective << 32;
+	bpf = have & (1ull << CAP_BPF | 1ull << CAP_SYS_ADMIN);
+	net = have & (1ull << CAP_NET_ADMIN | 1ull << CAP_SYS_ADMIN);
+	if (bpf && net)
+		return " (CAP_BPF and CAP_NET_ADMIN are there: a container, or locked down?)";
+	if (bpf)
+		return " (the capability CAP_NET_ADMIN is missing)";
+	return net ? " (the capability CAP_BPF is missing)"
+		   : " (the capabilities CAP_BPF and CAP_NET_ADMIN are missing)";
 }
 
 static int fail(char error[BPFCTL_ERROR_SIZE], const char *what, int r)
 {
-	snprintf(error, BPFCTL_ERROR_SIZE, "%s: %s%s%.120s", what, strerror(-r),
-		*last_words ? ": " : "", last_words);
+	snprintf(error, BPFCTL_ERROR_SIZE, "%s: %s%s", what, strerror(-r),
+		r == -EPERM || r == -EACCES ? missing_capabilities() : "");
 	return r;
+}
+
+static int be_silent(enum libbpf_print_level level, const char *format, va_list args)
+{
+	(void)level;
+	(void)format;
+	(void)args;
+	return 0;
 }
 
 static int set_sizes(struct splice *skel, const struct bpfctl_params *params)
@@ -202,13 +222,12 @@ int bpfctl_load(const struct bpfctl_params *params, struct bpfctl **ret_bpfctl,
 	struct bpfctl *bpfctl = calloc(1, sizeof(*bpfctl));
 	int r;
 
-	*last_words = '\0';
 	if (!bpfctl)
 		return fail(error, "cannot load the program", -ENOMEM);
 	bpfctl->link = -1;
 	bpfctl->workers = params->workers;
 	bpfctl->rings = calloc(params->workers, sizeof(*bpfctl->rings));
-	libbpf_set_print(keep_warning);
+	libbpf_set_print(be_silent);
 	r = bpfctl->rings ? load(bpfctl, params, error) : fail(error, "memory", -ENOMEM);
 	if (r < 0) {
 		bpfctl_free(bpfctl);

@@ -3,6 +3,13 @@
 #include "config/check.h"
 #include "store/store.h"
 
+#include <grp.h>
+#include <limits.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 static int account(void *arg, struct view text, char ret[321])
 {
 	struct loader *loader = arg;
@@ -53,6 +60,61 @@ static void check_file(struct loader *loader)
 			params.path, strerror(-r));
 }
 
+/* Whether the service user may do `want` (of R_OK, W_OK, X_OK) with a file; ACLs are not looked at. */
+static bool user_may(const struct config *config, const char *path, int want)
+{
+	const struct passwd *pw = getpwnam(config->server.user);
+	const struct group *gr = config->server.group ? getgrnam(config->server.group) : NULL;
+	struct stat st;
+	unsigned bits;
+
+	if (geteuid() != 0)
+		return access(path, want) == 0;
+	if (!pw || stat(path, &st) < 0 || pw->pw_uid == 0) /* somebody else complains */
+		return true;
+	if (st.st_uid == pw->pw_uid)
+		bits = st.st_mode >> 6;
+	else if (st.st_gid == (gr ? gr->gr_gid : pw->pw_gid))
+		bits = st.st_mode >> 3;
+	else
+		bits = st.st_mode;
+	return (bits & (unsigned)want) == (unsigned)want;
+}
+
+/* Bytes 18 and 19 of the header are 2 (SQLite file format, section 1.3.3). */
+static bool in_wal_mode(const char *path)
+{
+	char header[20] = "";
+	FILE *f = fopen(path, "re");
+	bool is_wal = f && fread(header, sizeof(header), 1, f) == 1 && header[18] == 2;
+
+	if (f)
+		fclose(f);
+	return is_wal;
+}
+
+/* Readers in WAL mode make files beside the database, writers do so in any mode. */
+static void check_sqlite_rights(struct loader *loader)
+{
+	const struct config *config = loader->config;
+	const char *path = config->mapping.sqlite_path;
+	bool writes = config->mapping.sql_upsert_query && config->mapping.sql_delete_query &&
+		!config->mapping.sqlite_read_only;
+	char directory[PATH_MAX];
+
+	if (!path || path[0] != '/' || access(path, F_OK) < 0)
+		return;
+	snprintf(directory, sizeof(directory), "%.*s", (int)(strrchr(path, '/') - path) + 1, path);
+	if (!user_may(config, path, writes ? R_OK | W_OK : R_OK))
+		check_find(loader, false, "mapping.sql", "url", "user \"%s\" may not %s \"%s\"",
+			config->server.user, writes ? "read and write" : "read", path);
+	if ((writes || in_wal_mode(path)) && !user_may(config, directory, W_OK | X_OK))
+		check_find(loader, false, "mapping.sql", "url",
+			"user \"%s\" may not write to \"%s\", where SQLite makes files beside the "
+			"database",
+			config->server.user, directory);
+}
+
 /* sqlite:///absolute/path[?mode=ro] */
 static void check_sqlite_url(struct loader *loader, struct view rest)
 {
@@ -73,6 +135,7 @@ static void check_sqlite_url(struct loader *loader, struct view rest)
 	mapping->sqlite_path = config_strdup(loader, path);
 	if (mapping->sqlite_read_only && mapping->sql_upsert_query && mapping->sql_delete_query)
 		check_find(loader, false, "mapping.sql", "url", "mode=ro: the store is read-only");
+	check_sqlite_rights(loader);
 }
 
 static void check_pg_url(struct loader *loader)

@@ -26,6 +26,7 @@ enum ctl_option_code {
 	CTL_HOLD,
 	CTL_RATE,
 	CTL_TO,
+	CTL_ROLE,
 	CTL_TEXTS,
 	CTL_INSECURE,
 	CTL_JSON,

@@ -34,7 +34,7 @@ const struct ctl_command ctl_commands[] = {
 		"read the configuration again; --dry-run: only say what would change; --force: "
 		"also to a store that does not answer",
 		ctl_cmd_reload, 0, 0 },
-	{ "init-db", "FILE | postgres://... | --apply | --print",
+	{ "init-db", "FILE | postgres://... | --apply | --print [--role ROLE]",
 		"create the table for mapping.sql: in an SQLite file, in a PostgreSQL database "
 		"(with "
 		"--apply that of the PG* environment), or print the schema for PostgreSQL",
@@ -66,6 +66,8 @@ const struct ctl_option ctl_options[] = {
 		CTL_TO },
 	{ "dry-run", NULL, "reload: change nothing, say what would change", CTL_DRY_RUN },
 	{ "force", NULL, "reload: take another store although it does not answer", CTL_FORCE },
+	{ "role", "ROLE", "init-db: give this PostgreSQL role what the queries need, and try them",
+		CTL_ROLE },
 	{ "print", NULL, "init-db: print the schema for PostgreSQL", CTL_PRINT },
 	{ "apply", NULL, "init-db: apply it to the PostgreSQL database of the PG* environment",
 		CTL_APPLY },

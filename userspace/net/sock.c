@@ -66,6 +66,13 @@ bool sock_has_family(int family)
 	return bind(fd, &any.sa, addr_len(&any)) == 0 || errno != EADDRNOTAVAIL;
 }
 
+const char *sock_listen_hint(const struct addr *addr, int error)
+{
+	return error == -EACCES && addr_port(addr) < 1024
+		? " (ports below 1024 need the capability CAP_NET_BIND_SERVICE)"
+		: "";
+}
+
 int sock_connect_start(const struct addr *addr, const struct addr *source)
 {
 	CLEANUP(fd_closep) int fd = new_socket(addr->sa.sa_family);

@@ -23,6 +23,8 @@ MUST_USE int sock_listen(const struct addr *addr, unsigned flags, int backlog);
  * wildcard address and a port of the kernel's choice.
  */
 bool sock_has_family(int family);
+/* What to add to strerror(-error) for the operator: what is missing, or "". */
+const char *sock_listen_hint(const struct addr *addr, int error);
 /*
  * Starts a connect, from *source (NULL or unset: the kernel's choice). Returns the descriptor
  * (the caller's) with the connect done or in progress (EPOLLOUT tells; then sock_error()), or

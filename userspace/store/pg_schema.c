@@ -87,6 +87,101 @@ static int find_schema(PGconn *pg, char error[STORE_ERROR_BYTES])
 	return -EEXIST;
 }
 
+/* ---- a role ---- */
+
+/* As fail(), and says which step it was. */
+static int fail_at(const char *what, char error[STORE_ERROR_BYTES])
+{
+	char text[STORE_ERROR_BYTES];
+
+	snprintf(text, sizeof(text), "%s", error);
+	snprintf(error, STORE_ERROR_BYTES, "%.60s: %.180s", what, text);
+	return -EACCES;
+}
+
+/* What an assignment's life needs, table-, schema- and database-wide; what is missing by name. */
+static int check_rights(PGconn *pg, const char *role, char error[STORE_ERROR_BYTES])
+{
+	static const char sql[] =
+		"SELECT concat_ws(', ', (SELECT string_agg(r, ', ') FROM unnest(ARRAY['SELECT', "
+		"'INSERT', 'UPDATE', 'DELETE']) r WHERE NOT has_table_privilege($1::name, "
+		"'account_nodes', r)), CASE WHEN NOT has_schema_privilege($1::name, relnamespace, "
+		"'USAGE') THEN 'USAGE of schema ' || relnamespace::regnamespace END, CASE WHEN NOT "
+		"has_database_privilege($1::name, current_database(), 'CONNECT') THEN 'CONNECT to "
+		"the database' END) FROM pg_class WHERE oid = 'account_nodes'::regclass";
+	const char *values[] = { role };
+	PGresult *result = PQexecParams(pg, sql, 1, NULL, values, NULL, NULL, 0);
+	int r = PQresultStatus(result) == PGRES_TUPLES_OK ? 0 : fail(pg, error);
+
+	if (r == 0 && *PQgetvalue(result, 0, 0)) {
+		snprintf(error, STORE_ERROR_BYTES, "role %.60s still lacks: %.150s", role,
+			PQgetvalue(result, 0, 0));
+		r = -EACCES;
+	}
+	PQclear(result);
+	return r;
+}
+
+/* The statements of the documentation as the role itself, taken back. Who may not become the role has
+ * the rights checked above and no more. */
+static int try_statements(PGconn *pg, const char *quoted, char error[STORE_ERROR_BYTES])
+{
+	static const char *const statements[] = {
+		"SELECT node FROM account_nodes WHERE identifier = 'init-db@homing.invalid'",
+		"INSERT INTO account_nodes (identifier, node) VALUES ('init-db@homing.invalid', "
+		"'x') "
+		"ON CONFLICT (identifier) DO UPDATE SET node = excluded.node",
+		"SELECT identifier FROM account_nodes WHERE node = 'x' AND identifier > '' "
+		"ORDER BY identifier LIMIT 1",
+		"DELETE FROM account_nodes WHERE identifier = 'init-db@homing.invalid'",
+	};
+	char sql[200], ignored[STORE_ERROR_BYTES];
+	int r = run(pg, "BEGIN", NULL, error);
+
+	snprintf(sql, sizeof(sql), "SET LOCAL ROLE %.150s", quoted);
+	if (r < 0)
+		return r;
+	if (run(pg, sql, NULL, ignored) == 0) {
+		for (size_t i = 0; r == 0 && i < ARRAY_SIZE(statements); i++)
+			r = run(pg, statements[i], NULL, error);
+		if (r < 0)
+			r = fail_at("tried as the role", error);
+	}
+	(void)!run(pg, "ROLLBACK", NULL, ignored);
+	return r;
+}
+
+static int grant_to(PGconn *pg, const char *role, char error[STORE_ERROR_BYTES])
+{
+	char *quoted = PQescapeIdentifier(pg, role, strlen(role));
+	char sql[300], ignored[STORE_ERROR_BYTES];
+	int r;
+
+	if (!quoted || strlen(quoted) > 150 || strchr(quoted, '$')) {
+		PQfreemem(quoted);
+		snprintf(error, STORE_ERROR_BYTES, "not the name of a role");
+		return -EINVAL;
+	}
+	snprintf(sql, sizeof(sql), "GRANT SELECT, INSERT, UPDATE, DELETE ON account_nodes TO %s",
+		quoted);
+	r = run(pg, sql, NULL, error);
+	/* Whether that was needed, and possible, the check finds out. */
+	snprintf(sql, sizeof(sql),
+		"DO $do$ BEGIN EXECUTE 'GRANT USAGE ON SCHEMA ' || current_schema() || ' TO ' || "
+		"$role$%s$role$; END $do$",
+		quoted);
+	if (r == 0)
+		(void)!run(pg, sql, NULL, ignored);
+	if (r == 0)
+		r = check_rights(pg, role, error);
+	if (r == 0)
+		r = try_statements(pg, quoted, error);
+	PQfreemem(quoted);
+	return r;
+}
+
+/* ---- all of it ---- */
+
 static int create(PGconn *pg, char error[STORE_ERROR_BYTES])
 {
 	/* Two who do this at once: the second finds it done. */
@@ -94,10 +189,10 @@ static int create(PGconn *pg, char error[STORE_ERROR_BYTES])
 
 	if (r == 0)
 		r = find_schema(pg, error);
-	if (r == 0) {
+	if (r == 0)
 		r = run(pg, store_pg_schema(), NULL, error);
-		return r == 0 ? run(pg, "COMMIT", NULL, error) : r;
-	}
+	if (r >= 0 && run(pg, "COMMIT", NULL, error) < 0)
+		return -EIO;
 	return r;
 }
 
@@ -157,7 +252,7 @@ int store_pg_check_url(const char *url, char error[STORE_ERROR_BYTES])
 
 /* ---- the schema ---- */
 
-int store_pg_create(const char *url, char error[STORE_ERROR_BYTES])
+int store_pg_create(const char *url, const char *role, char error[STORE_ERROR_BYTES])
 {
 	/* As store_pg_new(): the url wins over the limit, the environment over the name. */
 	const char *keys[] = { "fallback_application_name", "connect_timeout", "dbname", NULL };
@@ -169,6 +264,11 @@ int store_pg_create(const char *url, char error[STORE_ERROR_BYTES])
 		return -ENOMEM;
 	PQsetNoticeReceiver(pg, drop_notice, NULL);
 	r = PQstatus(pg) == CONNECTION_OK ? create(pg, error) : fail(pg, error);
+	if (r >= 0 && role) {
+		int granted = grant_to(pg, role, error);
+
+		r = granted < 0 ? granted : r;
+	}
 	PQfinish(pg); /* what was not committed is rolled back */
 	return r;
 }

@@ -188,9 +188,10 @@ MUST_USE int store_pg_check_url(const char *url, char error[STORE_ERROR_BYTES]);
 /* The documented schema with its triggers (mapping.md section 6), as one SQL text. */
 const char *store_pg_schema(void);
 enum { STORE_PG_CREATED = 0, STORE_PG_EXISTS = 1 };
-/* Applies it in one transaction; url NULL: libpq's environment. Blocks. Returns STORE_PG_CREATED,
- * STORE_PG_EXISTS (table and triggers are there, nothing is changed), or -errno with error. */
-MUST_USE int store_pg_create(const char *url, char error[STORE_ERROR_BYTES]);
+/* Applies it in one transaction; url NULL: libpq's environment. Then gives role (NULL: none) the rights
+ * that the documented statements need, and tries them. Blocks. Returns STORE_PG_CREATED,
+ * STORE_PG_EXISTS (table and triggers were there), or -errno with error. */
+MUST_USE int store_pg_create(const char *url, const char *role, char error[STORE_ERROR_BYTES]);
 
 struct store_redis_params {
 	const char *url; /* redis:// rediss:// redis+unix:// (MAP-70) */
