@@ -21,7 +21,7 @@ enum {
 #define UNKNOWN "500 5.5.2 Command not recognised\r\n"
 #define LIMIT "421 4.7.0 h.example Too many failed attempts\r\n"
 #define NO_NAME "501 5.5.4 Name required\r\n"
-#define BAD_CHUNK "501 5.5.4 Bad chunk size\r\n"
+#define BAD_CHUNK "521 5.5.4 Bad chunk size\r\n"
 #define BASE64 "501 5.5.2 Invalid base64\r\n"
 #define NO_MECH "504 5.5.4 Mechanism not supported\r\n"
 #define CANCELLED "501 5.7.0 Authentication cancelled\r\n"

@@ -141,6 +141,7 @@ disable_plaintext_auth = no
 auth_failure_delay = 0
 auth_mechanisms = plain login oauthbearer xoauth2
 auth_verbose = yes
+{masters}
 mail_location = maildir:{dir}/mail/%u
 mail_max_userip_connections = 0
 first_valid_uid = 1
@@ -187,6 +188,16 @@ service stats {{
 }}
 """
 
+
+DOVECOT_MASTERS = """
+auth_master_user_separator = %
+passdb {{
+  driver = passwd-file
+  master = yes
+  pass = yes
+  args = scheme=PLAIN username_format=%u {dir}/masters
+}}
+"""
 
 DOVECOT_SERVICE = """
 service {login}-login {{
@@ -259,10 +270,12 @@ def read_log(path):
 class DovecotNode:
     """A real Dovecot on a loopback address of its own, with its own data and log. protocols are
     names of the router's configuration; relay_port: where submission sends mails; ports: (plain, TLS)
-    of each protocol, certificate: what certificate() returned, trusted: who may send PROXY headers."""
+    of each protocol, certificate: what certificate() returned, trusted: who may send PROXY headers.
+    masters: passwords of those who may act for others, as NAME and authzid or USER%NAME."""
 
     def __init__(self, workspace, name, address, users, haproxy=True, protocols=("imap",),
-                 relay_port=25, ports=None, certificate=None, trusted="127.0.0.0/8"):
+                 relay_port=25, ports=None, certificate=None, trusted="127.0.0.0/8",
+                 masters=None):
         self.name, self.address, self.protocols = name, address, protocols
         self.dir = workspace.mkdir(name)
         for sub in ("run", "state", "mail"):
@@ -281,7 +294,11 @@ class DovecotNode:
         self._write_oauth(workspace)
         workspace.write(name + "/users",
                         "".join("%s:{PLAIN}%s\n" % pair for pair in users.items()))
+        if masters:
+            workspace.write(name + "/masters",
+                            "".join("%s:{PLAIN}%s\n" % pair for pair in masters.items()))
         conf = workspace.write(name + "/dovecot.conf", DOVECOT_CONF.format(
+            masters=DOVECOT_MASTERS.format(dir=self.dir) if masters else "",
             dir=self.dir, address=address, user=workspace.user, group=workspace.group,
             uid=workspace.uid, gid=workspace.gid, cert=self.cert, key=self.key,
             protocols=" ".join("sieve" if p == "managesieve" else p for p in protocols),

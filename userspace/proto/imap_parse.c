@@ -158,9 +158,8 @@ static bool take_quoted(struct imap_cursor *cursor, char *scratch, struct view *
 		if (c == '\\') {
 			if (++i >= cursor->rest.len)
 				return false;
+			/* Of any byte, as other servers take it: clients escape too much. */
 			c = cursor->rest.data[i];
-			if (c != '"' && c != '\\')
-				return false;
 		}
 		if (c == '\r' || c == '\n' || n == IMAP_ARGUMENT_BYTES)
 			return false;

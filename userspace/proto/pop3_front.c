@@ -274,7 +274,7 @@ static int input_command(struct front *front, struct view in, size_t *ret_consum
 			front, FRONT_END_TOO_LONG, proto_say(out, "-ERR Command too long."));
 	if (r != LINE_DONE)
 		return r == LINE_DROPPED ? PROTO_AGAIN : PROTO_MORE;
-	return run_command(front, line_chomp(line), out);
+	return front_base_command(front, out, run_command(front, line_chomp(line), out));
 }
 
 static int input_response(
@@ -299,7 +299,7 @@ static int pop3_front_input(
 		return PROTO_MORE;
 	switch (front->base.state) {
 	case FRONT_COMMAND:
-		return front_base_command(front, out, input_command(front, in, ret_consumed, out));
+		return input_command(front, in, ret_consumed, out);
 	case FRONT_RESPONSE:
 		return input_response(front, in, ret_consumed, out);
 	default: /* the caller answers what it was told first */

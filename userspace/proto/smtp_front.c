@@ -101,7 +101,7 @@ static int too_long(struct front *front, struct buf *out)
 static int bad_chunk(struct front *front, struct buf *out)
 {
 	return front_base_close(
-		front, FRONT_END_VIOLATION, proto_say(out, "501 5.5.4 Bad chunk size"));
+		front, FRONT_END_VIOLATION, proto_say(out, "521 5.5.4 Bad chunk size"));
 }
 
 /* A line that is no command. If it was to be BDAT, octets follow that nobody can count: it is the end,
