@@ -179,6 +179,7 @@ static int start_admin(struct control *control, int admin_fd, int local_fd)
 		.lockout_threshold = (unsigned)settings->lockout_threshold,
 		.lockout_ms = settings->lockout_duration_ms,
 		.backend = &control->backend,
+		.for_group = settings->socket_group,
 	};
 	int r = 0;
 

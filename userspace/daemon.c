@@ -14,6 +14,7 @@
 #include "privileges.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -71,11 +72,20 @@ static int bind_admin(struct server *server, int *ret_fd)
 static int bind_admin_local(struct server *server, int *ret_fd)
 {
 	const struct config_admin *admin = &server->snapshot->config->admin;
+	const struct group *group = NULL;
 	int fd;
 
 	if (!admin->present || !admin->socket)
 		return 0;
-	fd = sock_listen_unix(admin->socket, ADMIN_BACKLOG);
+	if (admin->socket_group) {
+		group = getgrnam(admin->socket_group);
+		if (!group) {
+			fprintf(stderr, "homingd: admin.socket_group: no such group: \"%s\"\n",
+				admin->socket_group);
+			return -ENOENT;
+		}
+	}
+	fd = sock_listen_unix(admin->socket, group ? group->gr_gid : (gid_t)-1, ADMIN_BACKLOG);
 	if (fd < 0) {
 		fprintf(stderr, "homingd: admin: cannot bind %s: %s\n", admin->socket,
 			strerror(-fd));

@@ -3,6 +3,7 @@
 and what it never prints."""
 
 import contextlib
+import grp
 import json
 import os
 import socket
@@ -97,6 +98,103 @@ def test_not_even_of_something_that_is_no_admin_api(workspace):
             for args in (["stats"], ["stats", "--json"], ["sessions"]):
                 done = ctl("--socket", path, *args)
                 assert printable(done.stdout) and printable(done.stderr), (args, done)
+
+
+# The file is where it is looked for; only this process sees that /etc.
+OWN_ETC = """
+set -e
+mount -t tmpfs -o mode=755 tmpfs {dir}/etc
+cp -a /etc/. {dir}/etc
+mkdir -p {dir}/etc/homing
+cp {dir}/homing.toml {dir}/etc/homing/homing.toml
+mount --move {dir}/etc /etc
+exec "$@"
+"""
+
+
+def on_the_host(router, *args, user=None):
+    """homingctl where /etc/homing/homing.toml is the router's configuration."""
+    script = OWN_ETC.format(dir=router.workspace.path)
+    run = ["unshare", "-m", "sh", "-c", script, "sh", *(user or []), HOMINGCTL, *args]
+    env = {k: v for k, v in os.environ.items() if not k.startswith("HOMING_")}
+    return subprocess.run(run, capture_output=True, text=True, timeout=PATIENCE, env=env)
+
+
+def with_port(router):
+    """The configuration names the port that the kernel has chosen, as an operator's does."""
+    with open(router.config, encoding="utf-8") as f:
+        text = f.read()
+    start = text.index("[admin]")
+    text = text[:start] + text[start:].replace('"127.0.0.1:0"', '"127.0.0.1:%d"'
+                                               % harness.free_port(), 1)
+    for name in ("router.pem", "router.key", "token"):
+        text = text.replace('"%s"' % name, '"%s/%s"' % (router.workspace.path, name))
+    router.workspace.write("homing.toml", text)
+
+
+def test_OPS_10_no_options_on_the_routers_host(make, workspace):
+    nodes = [make.node("node1"), make.node("node2"), make.node("node3")]
+    router = make.router(nodes, start=False)
+    with_port(router)
+    workspace.mkdir("etc")
+    router.start()
+    # README's lines, as they stand
+    with open(os.path.join(harness.ROOT, "README.md"), encoding="utf-8") as f:
+        day = f.read().split("## Day to day")[1].split("## Find your way")[0]
+    lines = [line.split("#")[0].split()[1:] for line in day.split("\n")
+             if line.startswith("    homingctl")]
+    assert ["stats"] in lines and ["reload"] in lines and len(lines) > 10, lines
+    for args in lines:
+        done = on_the_host(router, *args)
+        assert done.returncode == 0, (args, done)
+    done = on_the_host(router, "health", "--config", "/nowhere/homing.toml")
+    assert done.returncode == 2 and "No such file" in done.stderr, done
+
+
+def test_OPS_10_the_environment_names_the_file(make, workspace):
+    router = make.router([make.node("node1")], start=False)
+    with_port(router)
+    router.start()
+    env = {"HOMING_CONFIG": router.config}
+    assert ctl("stats", environment=env).returncode == 0
+    assert ctl("stats", "--config", router.config).returncode == 0
+    # another certificate than the file names is not trusted, nor is the file's with --url
+    workspace.certificate("router", ["router.test", "localhost"])
+    done = ctl("stats", environment=env)
+    assert done.returncode == 3 and b"certificate" in done.stderr, done
+    bad = workspace.write("bad.toml", "x = \n")
+    done = ctl("stats", "--config", bad)
+    assert done.returncode == 2 and done.stderr.count(b"\n") == 1 and b"bad.toml" in done.stderr
+    text = open(router.config, encoding="utf-8").read()
+    workspace.write("homing.toml", text.replace("/token\"", "/nothing\""))
+    done = ctl("stats", environment=env)
+    assert done.returncode == 2 and b"nothing: No such file" in done.stderr, done
+
+
+def test_OPS_10_the_socket_is_preferred_and_belongs_to_a_group(make, workspace):
+    path = os.path.join(workspace.path, "admin.sock")
+    router = make.router([make.node("node1")], start=False, admin=False, extra=(
+        '[admin]\nbind = "127.0.0.1:0"\nbearer_token_file = "token"\nsocket = "%s"\n'
+        'socket_group = "games"\n' % path))
+    workspace.write("token", harness.TOKEN)
+    router.start()
+    assert ctl("stats", "--config", router.config).returncode == 0
+    mode = os.stat(path)
+    assert mode.st_mode & 0o777 == 0o660 and mode.st_gid == grp.getgrnam("games").gr_gid
+    os.chmod(router.config, 0o644)
+    # a member of the group who may read neither token nor key; and somebody who is none
+    for groups, code in ((["games"], 0), ([], 2)):
+        member = [str(grp.getgrnam(name).gr_gid) for name in groups]
+        done = subprocess.run(["setpriv", "--reuid", "12345", "--regid", "12345",
+                               *(["--groups", ",".join(member)] if member else ["--clear-groups"]),
+                               HOMINGCTL, "--config", router.config, "sessions"],
+                              capture_output=True, text=True, timeout=PATIENCE)
+        assert done.returncode == code, done
+    assert "Permission denied" in done.stderr
+    done = subprocess.run(["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups",
+                           HOMINGCTL, "--socket", path, "stats"], capture_output=True, text=True,
+                          timeout=PATIENCE)
+    assert done.returncode == 3 and "Permission denied" in done.stderr, done
 
 
 def test_OPS_11_a_slip_is_one_line():

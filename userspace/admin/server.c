@@ -391,13 +391,14 @@ static void on_resume(struct timer *timer)
 		log_event(LOGL_ERROR, "listener_lost", "listener", "admin", NULL);
 }
 
-/* ADM-9a: root and the service user alone; -EACCES: somebody else, closed. */
-static int accept_local(int listen_fd)
+/* ADM-9a: root and the service user, and with a group of its own whoever the kernel let through;
+ * -EACCES: somebody else, closed. */
+static int accept_local(const struct admin_server *server)
 {
 	uid_t uid;
-	int fd = sock_accept_unix(listen_fd, &uid);
+	int fd = sock_accept_unix(server->listen_fd, &uid);
 
-	if (fd < 0 || uid == 0 || uid == geteuid())
+	if (fd < 0 || uid == 0 || uid == geteuid() || server->params.for_group)
 		return fd;
 	close(fd);
 	log_event_limited(LOGL_WARN, "admin_denied", "socket", "client", "local", NULL);
@@ -411,7 +412,7 @@ static void on_connection(struct loop_watch *watch, uint32_t epoll_events)
 
 	(void)epoll_events;
 	for (int i = 0; i < MAX_CONNS; i++) {
-		int fd = admin_is_local(server) ? accept_local(server->listen_fd)
+		int fd = admin_is_local(server) ? accept_local(server)
 						: sock_accept(server->listen_fd, &peer);
 
 		if (fd == -EAGAIN)

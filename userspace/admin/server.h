@@ -12,8 +12,9 @@
 
 struct admin_params {
 	struct loop *loop;
-	int listen_fd;                     /* taken over, also on failure */
-	struct tls_server *tls;            /* a reference is taken; NULL: a unix socket (ADM-9a) */
+	int listen_fd;          /* taken over, also on failure */
+	struct tls_server *tls; /* a reference is taken; NULL: a unix socket (ADM-9a) */
+	bool for_group; /* a unix socket whose mode says who may connect, beside root and this user */
 	const unsigned char *token_sha256; /* TLS_SHA256_SIZE bytes, copied */
 	unsigned lockout_threshold;        /* 0 = off */
 	uint64_t lockout_ms;

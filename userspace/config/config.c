@@ -137,12 +137,6 @@ unsigned config_check_file(const char *path, FILE *out)
 	return r < 0 ? 1 : 0;
 }
 
-static void ignore_finding(void *arg, const struct config_finding *finding)
-{
-	(void)arg;
-	(void)finding;
-}
-
 int config_read_token(const char *path, char **ret_token)
 {
 	char *text, *start, *end, *token;
@@ -162,31 +156,4 @@ int config_read_token(const char *path, char **ret_token)
 		return -ENOMEM;
 	*ret_token = token;
 	return 0;
-}
-
-int config_admin_token(const char *path, char **ret_token)
-{
-	const char *environment = getenv("HOMING_ADMIN_TOKEN");
-	const struct toml_entry *admin, *token;
-	struct config *config;
-	int r;
-
-	if (environment && *environment) {
-		*ret_token = strdup(environment);
-		return *ret_token ? 0 : -ENOMEM;
-	}
-	r = config_load(path, ignore_finding, NULL, &config);
-	if (r < 0)
-		return r;
-	r = -ENOENT;
-	if (config->admin.present && config->admin.bearer_token_file) {
-		r = config_read_token(config->admin.bearer_token_file, ret_token);
-	} else if (config->admin.present) {
-		admin = toml_find(&toml_root(config->private->document)->table, VIEW_LIT("admin"));
-		token = admin ? toml_find(&admin->value->table, VIEW_LIT("bearer_token")) : NULL;
-		*ret_token = token ? view_dup(token->value->string) : NULL;
-		r = token ? (*ret_token ? 0 : -ENOMEM) : -ENOENT;
-	}
-	config_unref(config);
-	return r;
 }

@@ -170,11 +170,11 @@ struct config_admin {
 	unsigned char token_sha256[TLS_SHA256_SIZE];
 	/* Where the token came from, for tools that need it again; NULL = not from there. */
 	const char *bearer_token_file;
-	const char *bearer_token; /* NULL after loading: hashed and wiped */
+	const char *bearer_token; /* NULL after checking: hashed and wiped */
 	int tls;                  /* 0: implicit, the only value */
 	int64_t min_token_len, lockout_threshold;
 	uint64_t lockout_duration_ms;
-	const char *socket;
+	const char *socket, *socket_group;
 };
 
 struct config_splice {
@@ -291,9 +291,10 @@ bool config_binds_both(const struct config *config, const struct addr *bind, str
 /* A token file's content without outer blanks and line ends. The caller wipes and frees. Returns 0
  * or -errno. */
 MUST_USE int config_read_token(const char *path, char **ret_token);
-/* The admin bearer token in clear for homingctl --config, from HOMING_ADMIN_TOKEN or the file the
- * configuration names or the configuration itself. The caller wipes and frees. Returns 0, -ENOENT
- * or -errno. */
-MUST_USE int config_admin_token(const char *path, char **ret_token);
+/* For tools beside the router: what can be read of the values, without any check and without the
+ * files that the configuration names, which perhaps only the router may read. report is told why the
+ * file is no configuration at all. The caller wipes admin.bearer_token. Returns 0 or -errno. */
+MUST_USE int config_load_unchecked(
+	const char *path, config_finding_fn *report, void *arg, struct config **ret_config);
 
 #endif

@@ -585,8 +585,9 @@ static int config_new(const char *path, struct config **ret_config)
 	return -ENOMEM;
 }
 
-static int load(const char *path, const struct config *before, config_finding_fn *report, void *arg,
-	struct config **ret_config)
+/* checked: as config_load(); else as config_load_unchecked(). */
+static int load(const char *path, const struct config *before, bool checked,
+	config_finding_fn *report, void *arg, struct config **ret_config)
 {
 	struct loader loader = { .before = before };
 	int r = config_new(path, &loader.config);
@@ -596,8 +597,12 @@ static int load(const char *path, const struct config *before, config_finding_fn
 	r = parse_file(&loader);
 	if (r == 0) {
 		load_document(&loader, &toml_root(loader.config->private->document)->table);
-		config_check(&loader);
-		config_digest_files(&loader);
+		if (checked) {
+			config_check(&loader);
+			config_digest_files(&loader);
+		} else {
+			loader.finding_count = loader.errors = 0;
+		}
 	}
 	report_all(&loader, report, arg);
 	free(loader.findings);
@@ -612,13 +617,19 @@ static int load(const char *path, const struct config *before, config_finding_fn
 
 int config_load(const char *path, config_finding_fn *report, void *arg, struct config **ret_config)
 {
-	return load(path, NULL, report, arg, ret_config);
+	return load(path, NULL, true, report, arg, ret_config);
+}
+
+int config_load_unchecked(
+	const char *path, config_finding_fn *report, void *arg, struct config **ret_config)
+{
+	return load(path, NULL, false, report, arg, ret_config);
 }
 
 int config_load_again(const struct config *before, config_finding_fn *report, void *arg,
 	struct config **ret_config)
 {
-	return load(before->private->path, before, report, arg, ret_config);
+	return load(before->private->path, before, true, report, arg, ret_config);
 }
 
 struct config *config_ref(struct config *config)

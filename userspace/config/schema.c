@@ -278,7 +278,9 @@ static const struct schema_row admin_rows[] = {
 	{ "lockout_duration", KIND_DURATION, AT(admin.lockout_duration_ms), "\"5m\"", 0, LONGEST,
 		NULL, 0, "how long it stays locked out" },
 	{ "socket", KIND_ABSOLUTE, AT(admin.socket), NULL, 0, 0, NULL, ROW_RESTART,
-		"unix socket with the same API" },
+		"unix socket with the same API, without token, for root and `server.user`" },
+	{ "socket_group", KIND_STRING, AT(admin.socket_group), NULL, 1, 64, NULL, ROW_RESTART,
+		"group whose members may use the socket too: all that the API can do" },
 	END,
 };
 

@@ -101,6 +101,7 @@ static int new_client(
 	struct tls_client_params params = { .server_name = target->host,
 		.allow_invalid = target->insecure,
 		.pin = target->pin,
+		.pin_count = target->pin_count,
 		.ca_path = target->ca_path,
 		.alpn = "http/1.1" };
 

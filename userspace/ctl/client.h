@@ -13,6 +13,7 @@ struct ctl_target {
 	const char *port;
 	const char *ca_path;      /* NULL = system store */
 	const unsigned char *pin; /* SHA-256 of the leaf, or NULL */
+	unsigned pin_count;       /* one behind the other, each good */
 	bool insecure;
 	const char *token; /* NULL = none is sent */
 	unsigned timeout_s;

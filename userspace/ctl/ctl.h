@@ -44,6 +44,9 @@ enum ctl_option_code {
 
 #define CTL_ERROR_BYTES 300
 
+struct config;
+struct ctl_command;
+
 struct ctl_option {
 	const char *name, *arg, *help; /* arg: NULL if it takes none */
 	int code;
@@ -67,7 +70,11 @@ struct ctl {
 	struct ctl_target targets[CTL_ROUTERS_MAX];
 	unsigned target_count;
 	char *hosts[CTL_ROUTERS_MAX], *ports[CTL_ROUTERS_MAX], *token;
-	unsigned char pin[TLS_SHA256_SIZE];
+	unsigned char *pins; /* of --pin, or of the configuration's certificates */
+	unsigned pin_count;
+	struct config *config; /* NULL: none was found or needed */
+	const char *config_path;
+	char config_error[CTL_ERROR_BYTES]; /* why there is none */
 };
 
 enum {
@@ -90,6 +97,12 @@ extern const struct ctl_option ctl_options[];
 int ctl_usage(FILE *out, int code);
 int ctl_man(void);
 int ctl_completion(void);
+
+/* access.c: fills targets and token from options and configuration. Returns EXIT_OK, or EXIT_USAGE after
+ * a message. */
+int ctl_find_router(struct ctl *ctl, const struct ctl_command *command);
+/* Wipes the token and frees what ctl_find_router() has made. */
+void ctl_forget_router(struct ctl *ctl);
 
 /* output.c. stdout and stderr take no control character from now on but line ends and tabs. */
 void ctl_guard_output(void);

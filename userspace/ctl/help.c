@@ -44,14 +44,22 @@ const struct ctl_command ctl_commands[] = {
 
 const struct ctl_option ctl_options[] = {
 	{ "url", "URL",
-		"the router's admin API; default https://127.0.0.1:9443, or from --config; for "
-		"move and drain once for each router",
+		"the router's admin API; default: what the configuration says, else "
+		"https://127.0.0.1:9443; for move and drain once for each router",
 		CTL_URL },
 	{ "socket", "PATH", "the router's own socket on this host (admin.socket): no token",
 		CTL_SOCKET },
-	{ "config", "FILE", "take address and token from the router's configuration", CTL_CONFIG },
-	{ "token-file", "FILE", "else HOMING_ADMIN_TOKEN, else from --config", CTL_TOKEN_FILE },
-	{ "cacert", "FILE", "trust these certificates; default: the system store", CTL_CACERT },
+	{ "config", "FILE",
+		"the router's configuration: its socket, else address, token and certificate; "
+		"default: HOMING_CONFIG, else /etc/homing/homing.toml",
+		CTL_CONFIG },
+	{ "token-file", "FILE", "else HOMING_ADMIN_TOKEN, else from the configuration",
+		CTL_TOKEN_FILE },
+	{ "cacert", "FILE",
+		"trust these certificates; default: the one that the configuration names, with "
+		"--url "
+		"the system store",
+		CTL_CACERT },
 	{ "pin", "HEX", "trust the certificate with this SHA-256", CTL_PIN },
 	{ "insecure", NULL, "trust any certificate", CTL_INSECURE },
 	{ "json", NULL, "print the answer as received", CTL_JSON },
@@ -130,7 +138,9 @@ int ctl_man(void)
 		puts(".");
 	}
 	printf(".SH EXIT STATUS\n%s.\n.SH ENVIRONMENT\n.TP\n\\fBHOMING_ADMIN_TOKEN\\fR\n"
-	       "The bearer token. It is never taken from the command line.\n.SH SEE ALSO\n"
+	       "The bearer token. It is never taken from the command line.\n.TP\n"
+	       "\\fBHOMING_CONFIG\\fR\nThe configuration, if \\-\\-config does not name it.\n"
+	       ".SH FILES\n/etc/homing/homing.toml\n.SH SEE ALSO\n"
 	       "homingd(8)\n",
 		exits);
 	return EXIT_OK;

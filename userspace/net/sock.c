@@ -197,7 +197,7 @@ static void remove_stale(const char *path)
 		close(fd);
 }
 
-int sock_listen_unix(const char *path, int backlog)
+int sock_listen_unix(const char *path, gid_t group, int backlog)
 {
 	struct sockaddr_un addr;
 	int r = unix_address(path, &addr), fd;
@@ -209,9 +209,11 @@ int sock_listen_unix(const char *path, int backlog)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
-	before = umask(0177);
+	before = umask(group == (gid_t)-1 ? 0177 : 0117);
 	r = bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : 0;
 	umask(before);
+	if (r == 0 && group != (gid_t)-1 && lchown(path, (uid_t)-1, group) < 0)
+		r = -errno;
 	if (r == 0 && listen(fd, backlog) < 0)
 		r = -errno;
 	if (r < 0) {

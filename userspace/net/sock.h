@@ -35,9 +35,9 @@ MUST_USE int sock_connect_start(const struct addr *addr, const struct addr *sour
 MUST_USE int sock_error(int fd);
 /* accept4() with peer (v4-mapped unmapped). Returns the descriptor or -errno. */
 MUST_USE int sock_accept(int listen_fd, struct addr *ret_peer);
-/* A listening unix socket, mode 0600; a socket that nobody listens on any more is replaced.
- * Returns the descriptor (the caller's), or -errno. */
-MUST_USE int sock_listen_unix(const char *path, int backlog);
+/* A listening unix socket, mode 0600, or 0660 for a group (group (gid_t)-1: none); a socket that nobody
+ * listens on any more is replaced. Returns the descriptor (the caller's), or -errno. */
+MUST_USE int sock_listen_unix(const char *path, gid_t group, int backlog);
 /* accept4() on it, with the peer's user (SO_PEERCRED). Returns the descriptor or -errno. */
 MUST_USE int sock_accept_unix(int listen_fd, uid_t *ret_uid);
 /* Starts a connect; as sock_connect_start(). */

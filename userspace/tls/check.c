@@ -42,6 +42,20 @@ static X509 *read_leaf(const char *path)
 	return leaf;
 }
 
+int tls_file_sha256(const char *path, unsigned char ret_digest[TLS_SHA256_SIZE])
+{
+	CLEANUP(x509_freep) X509 *leaf = read_leaf(path);
+	unsigned char *der = NULL;
+	int len = leaf ? i2d_X509(leaf, &der) : -1;
+
+	ERR_clear_error();
+	if (len <= 0)
+		return -EINVAL;
+	tls_sha256(view_make((const char *)der, (size_t)len), ret_digest);
+	OPENSSL_free(der);
+	return 0;
+}
+
 static EVP_PKEY *read_key(const char *path)
 {
 	BIO *bio = BIO_new_file(path, "r");

@@ -27,8 +27,9 @@ struct tls_client {
 	SSL_CTX *ctx;
 	char *server_name;
 	char *alpn;
-	bool name_is_ip, has_pin;
-	unsigned char pin[TLS_SHA256_SIZE];
+	bool name_is_ip;
+	unsigned pin_count; /* 0: none */
+	unsigned char *pins;
 	pthread_mutex_t lock;
 	SSL_SESSION *sessions[CACHE_SESSIONS]; /* a stack: the newest is on top */
 	unsigned session_count;
@@ -91,13 +92,15 @@ int tls_client_verify(struct tls_client *client, SSL *ssl, char error[TLS_ERROR_
 	X509 *leaf;
 	int len, equal = 0;
 
-	if (!client->has_pin)
+	if (!client->pin_count)
 		return 0;
 	leaf = SSL_get0_peer_certificate(ssl);
 	len = leaf ? i2d_X509(leaf, &der) : -1;
 	if (len > 0) {
 		tls_sha256(view_make((const char *)der, (size_t)len), digest);
-		equal = secret_equal(digest, client->pin, sizeof(digest));
+		for (unsigned i = 0; i < client->pin_count; i++)
+			equal |= secret_equal(
+				digest, client->pins + i * sizeof(digest), sizeof(digest));
 	}
 	OPENSSL_free(der);
 	if (equal)
@@ -182,12 +185,13 @@ int tls_client_new(const struct tls_client_params *params, struct tls_client **r
 	client->ctx = SSL_CTX_new(TLS_client_method());
 	client->server_name = params->server_name ? strdup(params->server_name) : NULL;
 	client->alpn = params->alpn ? strdup(params->alpn) : NULL;
-	client->has_pin = params->pin != NULL;
-	if (params->pin)
-		memcpy(client->pin, params->pin, sizeof(client->pin));
+	client->pin_count = params->pin ? MAX(params->pin_count, 1u) : 0;
+	client->pins = calloc(client->pin_count + 1, TLS_SHA256_SIZE);
+	if (client->pins && params->pin)
+		memcpy(client->pins, params->pin, client->pin_count * TLS_SHA256_SIZE);
 	client->name_is_ip =
 		client->server_name && addr_parse_ip(view_str(client->server_name), 0, &addr) == 0;
-	if (client->ctx) {
+	if (client->ctx && client->pins) {
 		tls_context_common(client->ctx);
 		SSL_CTX_set_min_proto_version(client->ctx, TLS1_2_VERSION);
 		tls_client_suites(client->ctx);
@@ -227,6 +231,7 @@ void tls_client_unref(struct tls_client *client)
 	pthread_mutex_destroy(&client->lock);
 	free(client->server_name);
 	free(client->alpn);
+	free(client->pins);
 	free(client);
 }
 

@@ -91,10 +91,12 @@ MUST_USE int tls_stream_accept(
 /* ---- client side ---- */
 
 struct tls_client_params {
-	const char *server_name;  /* SNI (not sent for IP literals) and verified name */
-	bool allow_invalid;       /* no verification */
-	const unsigned char *pin; /* SHA-256 of the leaf's DER, TLS_SHA256_SIZE bytes; NULL = none.
-				   * With a pin chain, name and dates are not checked (CFG-29). */
+	const char *server_name; /* SNI (not sent for IP literals) and verified name */
+	bool allow_invalid;      /* no verification */
+	/* SHA-256 of the leaf's DER, TLS_SHA256_SIZE bytes; NULL = none. With a pin chain, name and
+	 * dates are not checked (CFG-29). */
+	const unsigned char *pin;
+	unsigned pin_count; /* that many, one behind the other, each good; 0 = one */
 	const char *client_cert_path, *client_key_path; /* both or neither */
 	const char
 		*ca_path; /* PEM bundle instead of the system trust; NULL = system (tests, ctl) */
@@ -137,6 +139,9 @@ bool tls_stream_resumed(const struct stream *stream);
 
 /* SHA-256. */
 void tls_sha256(struct view data, unsigned char ret_digest[TLS_SHA256_SIZE]);
+/* Of the first certificate in a PEM file, as pins are made. Returns 0, or -EINVAL if there is none
+ * that can be read. */
+MUST_USE int tls_file_sha256(const char *path, unsigned char ret_digest[TLS_SHA256_SIZE]);
 /* 64 hex digits, ':' ignored, any case (pins). Returns 0 or -EINVAL. */
 MUST_USE int tls_parse_sha256(struct view text, unsigned char ret_digest[TLS_SHA256_SIZE]);
 
