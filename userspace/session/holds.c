@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #define BUCKETS 4096
+#define WAITING_BUCKETS 1024
 /* Expired ones are looked for at most that often, and only when something is set. */
 #define PURGE_MS 1000
 
@@ -19,8 +20,18 @@ struct hold {
 	char account[];
 };
 
+/* Of an account or an address. */
+struct waiting {
+	struct waiting *next;
+	unsigned count;
+	char kind; /* 'a' or 'c' */
+	size_t len;
+	char key[];
+};
+
 struct holds {
 	pthread_mutex_t lock;
+	struct waiting *waiting[WAITING_BUCKETS];
 	atomic_size_t count; /* usually 0: then nobody takes the lock */
 	uint64_t purged_ms;
 	struct hold *buckets[BUCKETS];
@@ -121,6 +132,81 @@ uint64_t holds_until(struct holds *holds, struct view account)
 	return until;
 }
 
+/* ---- who waits ---- */
+
+static struct waiting **find_waiting(struct holds *holds, char kind, struct view key)
+{
+	struct waiting **at = &holds->waiting[hash_view(key) % WAITING_BUCKETS];
+
+	while (*at && ((*at)->kind != kind || !view_eq(view_make((*at)->key, (*at)->len), key)))
+		at = &(*at)->next;
+	return at;
+}
+
+static int wait_add(struct holds *holds, char kind, struct view key, unsigned most)
+{
+	struct waiting **at = find_waiting(holds, kind, key);
+
+	if (!*at) {
+		*at = calloc(1, sizeof(**at) + key.len);
+		if (!*at)
+			return -ENOMEM;
+		(*at)->kind = kind;
+		(*at)->len = key.len;
+		memcpy((*at)->key, key.data, key.len);
+	}
+	if ((*at)->count >= most)
+		return HOLDS_FULL;
+	(*at)->count++;
+	return 0;
+}
+
+static void wait_drop(struct holds *holds, char kind, struct view key)
+{
+	struct waiting **at = find_waiting(holds, kind, key), *gone = *at;
+
+	if (!gone || --gone->count)
+		return;
+	*at = gone->next;
+	free(gone);
+}
+
+static struct view address_key(const struct addr *client, char text[ADDR_TEXT_SIZE])
+{
+	struct addr key;
+
+	addr_limit_key(client, &key);
+	return view_str(addr_format_ip(&key, text));
+}
+
+int holds_enter(struct holds *holds, struct view account, const struct addr *client)
+{
+	char text[ADDR_TEXT_SIZE];
+	struct view address = address_key(client, text);
+	int r;
+
+	pthread_mutex_lock(&holds->lock);
+	r = wait_add(holds, 'a', account, HOLDS_WAITING_PER_ACCOUNT);
+	if (r == 0) {
+		r = wait_add(holds, 'c', address, HOLDS_WAITING_PER_ADDRESS);
+		if (r)
+			wait_drop(holds, 'a', account);
+	}
+	pthread_mutex_unlock(&holds->lock);
+	return r;
+}
+
+void holds_leave(struct holds *holds, struct view account, const struct addr *client)
+{
+	char text[ADDR_TEXT_SIZE];
+	struct view address = address_key(client, text);
+
+	pthread_mutex_lock(&holds->lock);
+	wait_drop(holds, 'a', account);
+	wait_drop(holds, 'c', address);
+	pthread_mutex_unlock(&holds->lock);
+}
+
 void holds_free(struct holds *holds)
 {
 	if (!holds)
@@ -128,6 +214,14 @@ void holds_free(struct holds *holds)
 	for (size_t i = 0; i < BUCKETS; i++) {
 		while (holds->buckets[i])
 			drop(holds, &holds->buckets[i]);
+	}
+	for (size_t i = 0; i < WAITING_BUCKETS; i++) {
+		while (holds->waiting[i]) {
+			struct waiting *gone = holds->waiting[i];
+
+			holds->waiting[i] = gone->next;
+			free(gone);
+		}
 	}
 	pthread_mutex_destroy(&holds->lock);
 	free(holds);

@@ -16,6 +16,7 @@
 	X(NODE_EOF, "node_eof")                     \
 	X(NODE_ERROR, "node_error")                 \
 	X(IDLE, "idle")                             \
+	X(SLOW_CLIENT, "slow_client")               \
 	X(KEEPALIVE, "keepalive")                   \
 	X(PREAUTH_TIMEOUT, "preauth_timeout")       \
 	X(TLS_CLIENT, "tls_client")                 \
@@ -25,6 +26,7 @@
 	X(PROTOCOL_ERROR, "protocol_error")         \
 	X(PROXY_HEADER, "proxy_header")             \
 	X(LOOP, "loop")                             \
+	X(HOLD_LIMIT, "hold_limit")                 \
 	X(NODE_DOWN, "node_down")                   \
 	X(NODE_UNREACHABLE, "node_unreachable")     \
 	X(NODE_REFUSED, "node_refused")             \

@@ -262,6 +262,9 @@ void session_set_state(struct session *session, enum session_state state)
 	enum session_limit limit = states[state].limit;
 
 	assert(states[session->state].next & BIT(state));
+	if (session->state == S_HOLD && state != S_HOLD)
+		holds_leave(
+			session->pool->server->holds, view_str(session->account), &session->client);
 	session->state = state;
 	if (!session->login)
 		return;
@@ -323,7 +326,8 @@ int session_flush(struct session *session)
 			return (int)n;
 		}
 		buf_consume(&session->login->out, (size_t)n);
-		if (session->state == S_FLUSH || session->state == S_SPLICE) /* progress */
+		/* Progress. What is owed before login is little: FLUSH has its time in all. */
+		if (session->state == S_SPLICE)
 			loop_timer_set(session->pool->loop, &session->login->deadline, DRAIN_MS,
 				on_deadline);
 	}

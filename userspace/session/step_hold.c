@@ -27,9 +27,16 @@ void session_hold_over(struct session *session)
 void session_step_hold(struct session *session)
 {
 	struct server *server = session->pool->server;
+	int r;
 
 	if (!holds_until(server->holds, view_str(session->account))) {
 		session_step_map(session);
+		return;
+	}
+	r = holds_enter(server->holds, view_str(session->account), &session->client);
+	if (r) { /* no node has to do with it, not even that of an earlier attempt */
+		session->node = NULL;
+		session_unavailable(session, r < 0 ? REASON_INTERNAL : REASON_HOLD_LIMIT);
 		return;
 	}
 	atomic_fetch_add(&server->held, 1);
