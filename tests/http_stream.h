@@ -30,7 +30,7 @@ static inline void http_stream_init(struct http_stream *stream, bool responses)
 {
 	memset(stream, 0, sizeof(*stream));
 	stream->responses = responses;
-	stream->limits = (struct http_limits){ 2048, HTTP_MAX_FIELDS };
+	stream->limits = (struct http_limits){ 2048, HTTP_MAX_FIELDS, false };
 }
 
 static inline void http_stream_fini(struct http_stream *stream)
@@ -54,7 +54,7 @@ static inline int http_stream_head(struct http_stream *stream)
 		return r;
 	framing = stream->responses ? http_response_framing(head, stream->to_head) : head->framing;
 	http_body_init(&stream->body, framing, head->content_length, stream->limits.head_bytes);
-	r = stream->responses ? http_write_response(head, head->wants_close, &stream->out)
+	r = stream->responses ? http_write_response(head, head->wants_close, false, &stream->out)
 			      : http_write_request(head, &changes, &stream->out);
 	if (r < 0)
 		return 500;

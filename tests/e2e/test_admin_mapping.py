@@ -109,8 +109,9 @@ def test_ADM_2_strict_http(pair):
                 answer += piece
         return answer.split(b"\r\n", 1)[0]
 
-    assert raw(b"GET /healthz HTTP/1.0\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 505")
-    assert raw(b"GET /healthz HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 400")
+    assert raw(b"GET /stats HTTP/1.0\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 505")
+    assert raw(b"GET /stats HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 400")
+    assert raw(b"GET /healthz HTTP/2.0\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 505")
     assert raw(b"GET /healthz HTTP/1.1\nHost: x\n\n").startswith(b"HTTP/1.1 400")
     assert raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
                ).startswith(b"HTTP/1.1 411")

@@ -123,7 +123,7 @@ REFUSED = [
     (400, G + "A\x01: b\r\n\r\n"), (400, G + "A: b\r\n c\r\n\r\n"),
     (400, "GET / HTTP/1.1\r\nHost : x\r\n\r\n"), (400, G + "A\r\n\r\n"),
     (400, "\r\n\r\n" + G + "\r\n"), (400, "GET /a\x01b HTTP/1.1\r\nHost: x\r\n\r\n"),
-    (400, "GET  / HTTP/1.1\r\nHost: x\r\n\r\n"), (505, "GET / HTTP/1.0\r\nHost: x\r\n\r\n"),
+    (400, "GET  / HTTP/1.1\r\nHost: x\r\n\r\n"), (505, "GET / HTTP/1.2\r\nHost: x\r\n\r\n"),
     (405, "CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n"), (400, "GET / HTTP/1.1\r\n\r\n"),
     (400, G + "Host: x\r\n\r\n"), (400, G + "Content-Length: +5\r\n\r\nabcde"),
     (400, G + "Content-Length: 5, 5\r\n\r\nabcde"), (400, G + "Content-Length: 0x5\r\n\r\nabcde"),

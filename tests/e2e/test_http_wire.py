@@ -86,7 +86,11 @@ CASES = {
         post("Connection: Content-Length, Host, X-Secret\r\nX-Secret: 1\r\nContent-Length: 3\r\n",
              "abc"), post("Content-Length: 3\r\n", "abc") + END, ""),
     "absolute form of another host": ("GET http://y/ HTTP/1.1\r\n" + H + A + "\r\n", "", ""),
-    "HTTP/1.0 keep-alive": ("GET / HTTP/1.0\r\nConnection: keep-alive\r\n" + H + A + "\r\n", "", ""),
+    "chunked in HTTP/1.0": ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n" + H + A + "\r\n0\r\n"
+                            "\r\n" + EVIL, "", ""),
+    "chunked and counted in HTTP/1.0": (
+        "POST / HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 5\r\n"
+        "Transfer-Encoding: chunked\r\n" + H + A + "\r\n0\r\n\r\n" + EVIL, "", ""),
     "h2c": ("GET / HTTP/1.1\r\n" + H + A + "Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
             "GET / HTTP/1.1\r\n" + H + A + "\r\n" + END, ""),
 }

@@ -196,6 +196,18 @@ static const struct route *find_route(struct view path)
 	return NULL;
 }
 
+/* Only the health paths are for whoever speaks HTTP/1.0, or names no host. */
+static bool is_dialect(struct admin_conn *conn)
+{
+	if (conn->head.is_http10)
+		admin_error(conn, 505, "version not supported");
+	else if (!http_head_field(&conn->head, "Host", NULL))
+		admin_error(conn, 400, "bad request");
+	else
+		return false;
+	return true;
+}
+
 void admin_route(struct admin_conn *conn)
 {
 	struct view target = conn->head.target, path, query = { "", 0 };
@@ -211,7 +223,7 @@ void admin_route(struct admin_conn *conn)
 	while (path.len > 1 && path.data[path.len - 1] == '/') /* ADM-20 */
 		path.len--;
 	route = find_route(path);
-	if (!(route && route->open) && !authorize(conn, path))
+	if (!(route && route->open) && (is_dialect(conn) || !authorize(conn, path)))
 		return;
 	if (!route) {
 		admin_error(conn, 404, "not found");

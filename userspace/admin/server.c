@@ -24,6 +24,8 @@
 #define PAUSE_MS 100
 #define TURN_STEPS 32 /* of one connection before others get their turn */
 
+/* Probes of load balancers ask for the health paths without a host; see admin_route(). */
+static const struct http_limits head_limits = { HEAD_BYTES, MAX_FIELDS, true };
 static const struct tls_alpn admin_alpn = { .id = "http/1.1", .required = true };
 
 static void conn_run(struct admin_conn *conn);
@@ -181,14 +183,13 @@ static void head_done(struct admin_conn *conn)
 
 static bool run_head(struct admin_conn *conn)
 {
-	static const struct http_limits limits = { HEAD_BYTES, MAX_FIELDS };
 	ssize_t n = read_some(conn);
 	int r;
 
 	if (n <= 0)
 		return false;
 	http_head_again(&conn->head);
-	r = http_head_parse(&conn->head, buf_view(&conn->in), &limits);
+	r = http_head_parse(&conn->head, buf_view(&conn->in), &head_limits);
 	if (r == HTTP_HEAD_DONE)
 		head_done(conn);
 	else if (r != HTTP_HEAD_MORE)
@@ -199,13 +200,11 @@ static bool run_head(struct admin_conn *conn)
 /* The body is read and ignored, but the head's views point into the same buffer: it stays. */
 static bool run_body(struct admin_conn *conn)
 {
-	static const struct http_limits limits = { HEAD_BYTES, MAX_FIELDS };
-
 	if (conn->in.len - conn->head.length < conn->body_left)
 		return read_some(conn) > 0;
 	/* Reallocation has moved the head: it is parsed again, once. */
 	memset(&conn->head, 0, sizeof(conn->head));
-	if (http_head_parse(&conn->head, buf_view(&conn->in), &limits) != HTTP_HEAD_DONE) {
+	if (http_head_parse(&conn->head, buf_view(&conn->in), &head_limits) != HTTP_HEAD_DONE) {
 		conn_close(conn);
 		return false;
 	}

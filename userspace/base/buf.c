@@ -48,6 +48,8 @@ static int buf_grow(struct buf *buf, size_t need)
 
 	while (cap < need) /* need is at most BUF_MAX_BYTES */
 		cap *= 2;
+	if (buf->limit && cap > buf->limit)
+		cap = MAX(need, (size_t)buf->limit); /* more would never be used */
 	if (!buf->secret) {
 		data = realloc(buf->data, cap);
 		if (!data)

@@ -158,7 +158,7 @@ struct config_route {
 
 struct config_http {
 	int64_t body_extract_cap, max_head_size;
-	uint64_t relay_idle_ms, keepalive_timeout_ms;
+	uint64_t head_timeout_ms, relay_idle_ms, keepalive_timeout_ms, min_rate_bytes;
 	int64_t max_keepalive_requests;
 	struct config_route *routes;
 	size_t route_count;

@@ -255,8 +255,14 @@ static const struct schema_row http_rows[] = {
 		"body bytes looked at for routing" },
 	{ "max_head_size", KIND_INT, AT(http.max_head_size), "65536", 1024, 1048576, NULL, 0,
 		"request or response head in bytes" },
+	{ "head_timeout", KIND_DURATION, AT(http.head_timeout_ms), "\"30s\"", 100, LONGEST, NULL, 0,
+		"for a whole request head; the first is bounded by `preauth_timeout` too" },
 	{ "relay_idle", KIND_DURATION, AT(http.relay_idle_ms), "\"60s\"", SECOND, LONGEST, NULL, 0,
 		"silence allowed inside a head or a body" },
+	{ "min_rate", KIND_BYTES, AT(http.min_rate_bytes), "\"100B\"", 0, INT64_MAX, NULL, 0,
+		"bytes per second, averaged over 30 s, that a client moves of a body that waits "
+		"for "
+		"it, sent or received; not for event streams and tunnels; 0 = off" },
 	{ "keepalive_timeout", KIND_DURATION, AT(http.keepalive_timeout_ms), "\"75s\"", 0, LONGEST,
 		NULL, 0, "wait for the next request" },
 	{ "max_keepalive_requests", KIND_INT, AT(http.max_keepalive_requests), "1000", 0,

@@ -138,6 +138,13 @@ int sock_unread(int fd)
 	return ioctl(fd, SIOCINQ, &count) < 0 ? -errno : count;
 }
 
+int sock_unsent(int fd)
+{
+	int queued;
+
+	return ioctl(fd, SIOCOUTQ, &queued) < 0 ? -errno : queued;
+}
+
 void sock_abort_on_close(int fd)
 {
 	struct linger linger = { .l_onoff = 1, .l_linger = 0 };

@@ -46,6 +46,8 @@ MUST_USE int sock_connect_unix(const char *path);
 MUST_USE int sock_local(int fd, struct addr *ret_addr);
 /* Bytes waiting in the receive queue (SIOCINQ), or -errno. */
 MUST_USE int sock_unread(int fd);
+/* Bytes written that the peer has not acknowledged (SIOCOUTQ), or -errno. */
+MUST_USE int sock_unsent(int fd);
 /* Makes the next close() send RST (SO_LINGER 0). */
 void sock_abort_on_close(int fd);
 /* True if the peer has closed or reset: looks without consuming. */

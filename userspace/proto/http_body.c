@@ -73,6 +73,11 @@ static int extension_byte(struct http_body *body, char c)
 	return 0;
 }
 
+static int put(struct buf *out, const char *data, size_t len)
+{
+	return out ? buf_append(out, data, len) : 0;
+}
+
 static int put_size(uint64_t size, struct buf *out)
 {
 	char line[SIZE_DIGITS + 2];
@@ -84,7 +89,7 @@ static int put_size(uint64_t size, struct buf *out)
 		line[--at] = "0123456789abcdef"[size & 15];
 		size >>= 4;
 	} while (size);
-	return buf_append(out, line + at, sizeof(line) - at);
+	return put(out, line + at, sizeof(line) - at);
 }
 
 static int size_complete(struct http_body *body, char c, struct buf *out)
@@ -115,7 +120,7 @@ static int framing_byte(struct http_body *body, char c, struct buf *out)
 		return c == '\r' ? 0 : -EBADMSG;
 	default: /* HTTP_BODY_LF */
 		body->state = HTTP_BODY_SIZE;
-		return c == '\n' ? buf_append(out, "\r\n", 2) : -EBADMSG;
+		return c == '\n' ? put(out, "\r\n", 2) : -EBADMSG;
 	}
 }
 
@@ -124,10 +129,9 @@ static int framing_byte(struct http_body *body, char c, struct buf *out)
 /* What would change how the message is read, or who it is said to come from (HTTP-30). */
 static bool is_dropped(struct view name)
 {
-	return view_starts_nocase(name, VIEW_LIT("Content-")) ||
-		view_eq_nocase(name, VIEW_LIT("Transfer-Encoding")) ||
-		view_eq_nocase(name, VIEW_LIT("Host")) ||
-		view_eq_nocase(name, VIEW_LIT("Authorization")) || http_is_hop_field(name) ||
+	return http_is_alike(view_make(name.data, MIN(name.len, strlen("Content-"))), "Content-") ||
+		http_is_alike(name, "Transfer-Encoding") || http_is_alike(name, "Host") ||
+		http_is_alike(name, "Authorization") || http_is_hop_field(name) ||
 		http_is_forwarded_field(name);
 }
 
@@ -160,13 +164,13 @@ static int trailer_line(struct http_body *body, struct view in, size_t *ret_used
 	*ret_used = (size_t)len;
 	if (len == 2) {
 		body->state = HTTP_BODY_END;
-		return buf_append(out, "\r\n", 2);
+		return put(out, "\r\n", 2);
 	}
 	body->trailer_left -= (size_t)len;
 	if (http_split_field(view_make(in.data, (size_t)len - 2), &field) < 0 ||
 		!body->fields_left--)
 		return -EBADMSG;
-	return is_dropped(field.name) ? 0 : buf_append(out, in.data, (size_t)len);
+	return is_dropped(field.name) ? 0 : put(out, in.data, (size_t)len);
 }
 
 /* ---- both ---- */
@@ -175,8 +179,12 @@ static int take_data(
 	struct http_body *body, struct view in, size_t *ret_used, struct buf *out, struct buf *data)
 {
 	size_t n = (size_t)MIN(body->left, (uint64_t)in.len);
-	int r = buf_append(out, in.data, n);
+	int r = 0;
 
+	if (out)
+		r = buf_append(out, in.data, n);
+	else
+		n = MIN(n, buf_room(data));
 	if (r == 0 && data)
 		r = buf_append(data, in.data, MIN(n, buf_room(data)));
 	*ret_used = n;
@@ -197,10 +205,38 @@ int http_body_input(struct http_body *body, struct view in, size_t *ret_consumed
 			r = take_data(body, in, &used, out, data);
 		} else if (body->state == HTTP_BODY_TRAILER) {
 			r = trailer_line(body, in, &used, out);
-			if (r == 0 && !used)
-				break;
 		} else {
 			r = framing_byte(body, in.data[0], out);
+			used = 1;
+		}
+		if (r == 0 && !used)
+			break;
+		*ret_consumed += used;
+		in = view_skip(in, used);
+	}
+	if (r < 0)
+		return r;
+	return body->state == HTTP_BODY_END ? HTTP_BODY_DONE : HTTP_BODY_MORE;
+}
+
+/* ---- looked at ---- */
+
+static bool is_seen(const struct http_body *body, const struct buf *data)
+{
+	return body->state == HTTP_BODY_END || body->state == HTTP_BODY_TRAILER || !buf_room(data);
+}
+
+int http_body_peek(struct http_body *body, struct view in, size_t *ret_consumed, struct buf *data)
+{
+	size_t used = 0;
+	int r = 0;
+
+	*ret_consumed = 0;
+	while (r == 0 && in.len && !is_seen(body, data)) {
+		if (body->state == HTTP_BODY_DATA) {
+			r = take_data(body, in, &used, NULL, data);
+		} else {
+			r = framing_byte(body, in.data[0], NULL);
 			used = 1;
 		}
 		*ret_consumed += used;
@@ -208,5 +244,24 @@ int http_body_input(struct http_body *body, struct view in, size_t *ret_consumed
 	}
 	if (r < 0)
 		return r;
-	return body->state == HTTP_BODY_END ? HTTP_BODY_DONE : HTTP_BODY_MORE;
+	return is_seen(body, data) ? HTTP_BODY_DONE : HTTP_BODY_MORE;
+}
+
+int http_body_put_peeked(const struct http_body *body, struct view data, struct buf *out)
+{
+	int r = 0;
+
+	if (body->framing != HTTP_CHUNKED)
+		return buf_append_view(out, data);
+	if (data.len) {
+		r = put_size(data.len, out);
+		if (r == 0)
+			r = buf_append_view(out, data);
+		/* Else the CRLF behind the chunk is still to come. */
+		if (r == 0 && body->state != HTTP_BODY_CR && body->state != HTTP_BODY_LF)
+			r = buf_append(out, "\r\n", 2);
+	}
+	if (r == 0 && (body->state == HTTP_BODY_DATA || body->state == HTTP_BODY_TRAILER))
+		r = put_size(body->left, out); /* the rest of a chunk; the last chunk */
+	return r;
 }

@@ -39,10 +39,22 @@ bool http_body_is_done(const struct http_body *body);
 /*
  * Takes what it can of in (*ret_consumed bytes; a trailer line is taken when it is complete), puts
  * the body as it goes on into out, and its data, as far as it fits, into data (may be NULL).
- * Returns HTTP_BODY_MORE, HTTP_BODY_DONE, -EBADMSG (the framing is wrong), -ENOBUFS or -ENOMEM.
+ * Without out the body goes on in data, its framing and its trailer taken off (one of the two is
+ * there). Returns HTTP_BODY_MORE, HTTP_BODY_DONE, -EBADMSG (the framing is wrong), -ENOBUFS or
+ * -ENOMEM.
  */
 MUST_USE int http_body_input(struct http_body *body, struct view in, size_t *ret_consumed,
 	struct buf *out, struct buf *data);
+/*
+ * Looks at a body before it goes on: as http_body_input(), but puts data alone into data, and takes
+ * nothing behind the last byte of data or behind what data has room for. Returns HTTP_BODY_DONE when
+ * there is no more to look at, so memory is bounded by the limit of data, however it was framed.
+ */
+MUST_USE int http_body_peek(
+	struct http_body *body, struct view in, size_t *ret_consumed, struct buf *data);
+/* What was looked at as it goes on, in one chunk if it is chunked; then http_body_input() goes on
+ * from there. Appends to out. Returns 0, -ENOBUFS or -ENOMEM. */
+MUST_USE int http_body_put_peeked(const struct http_body *body, struct view data, struct buf *out);
 /* How many of the next bytes are plain data, so that the caller may move them itself; then says
  * how many it moved. */
 uint64_t http_body_span(const struct http_body *body);

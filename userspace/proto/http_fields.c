@@ -262,10 +262,26 @@ int http_check_message(struct http_head *head, bool *ret_upgrade)
 
 /* ---- which fields ---- */
 
+static char folded(char c)
+{
+	return c == '_' ? '-' : ascii_lower(c);
+}
+
+bool http_is_alike(struct view name, const char *other)
+{
+	size_t i;
+
+	for (i = 0; i < name.len && other[i]; i++) {
+		if (folded(name.data[i]) != folded(other[i]))
+			return false;
+	}
+	return i == name.len && !other[i];
+}
+
 static bool is_one_of(struct view name, const char *const *names, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
-		if (view_eq_nocase(name, view_str(names[i])))
+		if (http_is_alike(name, names[i]))
 			return true;
 	}
 	return false;
@@ -285,4 +301,9 @@ bool http_is_forwarded_field(struct view name)
 		"X-Forwarded-Host", "X-Forwarded-Port", "X-Real-IP" };
 
 	return is_one_of(name, names, ARRAY_SIZE(names));
+}
+
+bool http_is_disguised(struct view name)
+{
+	return name.len && memchr(name.data, '_', name.len) && http_is_forwarded_field(name);
 }

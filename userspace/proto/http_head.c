@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/* HTTP/1.1 request heads, strictly. */
+/* HTTP/1.x request heads, strictly. */
 #include "proto/http_internal.h"
 
 #define METHOD_BYTES 32
 
 /* ---- request line ---- */
 
-static int parse_version(struct view v)
+static int parse_version(struct view v, bool *ret_http10)
 {
-	if (view_eq(v, VIEW_LIT("HTTP/1.1")))
+	*ret_http10 = view_eq(v, VIEW_LIT("HTTP/1.0"));
+	if (*ret_http10 || view_eq(v, VIEW_LIT("HTTP/1.1")))
 		return 0;
 	if (v.len == 8 && view_starts(v, VIEW_LIT("HTTP/")) && v.data[5] >= '0' &&
 		v.data[5] <= '9' && v.data[6] == '.' && v.data[7] >= '0' && v.data[7] <= '9')
@@ -30,7 +31,7 @@ static int parse_request_line(struct http_head *head, struct view line)
 	if (!second || !http_is_token(head->method) || head->method.len > METHOD_BYTES)
 		return 400;
 	head->target = view_make(rest.data, (size_t)(second - rest.data));
-	r = parse_version(view_skip(rest, head->target.len + 1));
+	r = parse_version(view_skip(rest, head->target.len + 1), &head->is_http10);
 	if (r)
 		return r;
 	if (!head->target.len)
@@ -44,12 +45,14 @@ static int parse_request_line(struct http_head *head, struct view line)
 	return view_eq(head->method, VIEW_LIT("CONNECT")) ? 405 : 0;
 }
 
-static int check_host(const struct http_head *head)
+static int check_host(const struct http_head *head, bool optional)
 {
 	const struct http_field *host;
 	size_t count;
 
 	host = http_head_field(head, "Host", &count);
+	if (!count && (optional || head->is_http10))
+		return 0;
 	if (count != 1)
 		return 400;
 	for (size_t i = 0; i < host->value.len; i++) {
@@ -65,7 +68,7 @@ static int check_expect(struct http_head *head)
 	size_t count;
 
 	expect = http_head_field(head, "Expect", &count);
-	if (!expect)
+	if (!expect || head->is_http10) /* RFC 9110 section 10.1.1: ignored in 1.0 */
 		return 0;
 	if (count != 1 || !view_eq_nocase(expect->value, VIEW_LIT("100-continue")))
 		return 417;
@@ -95,7 +98,7 @@ static int check_target(struct http_head *head)
 		end < authority.data + authority.len && *end != '/' && *end != '?';)
 		end++;
 	authority.len = (size_t)(end - authority.data);
-	if (!authority.len || !view_eq_nocase(authority, host->value))
+	if (!authority.len || !host || !view_eq_nocase(authority, host->value))
 		return 400;
 	head->target = view_skip(target, scheme + authority.len);
 	if (!head->target.len) /* RFC 9112 section 3.2.4 */
@@ -113,18 +116,30 @@ static bool is_websocket(const struct http_head *head, bool upgrade)
 	size_t count;
 
 	field = http_head_field(head, "Upgrade", &count);
-	return upgrade && count == 1 && view_eq_nocase(field->value, VIEW_LIT("websocket")) &&
+	return upgrade && !head->is_http10 && count == 1 &&
+		view_eq_nocase(field->value, VIEW_LIT("websocket")) &&
 		view_eq(head->method, VIEW_LIT("GET")) && !head->content_length &&
 		head->framing != HTTP_CHUNKED;
 }
 
-static int check_fields(struct http_head *head)
+/* RFC 9112 section 6.1: whoever speaks 1.0 may not know the coding, and reads another message. */
+static int check_old(struct http_head *head)
+{
+	if (!head->is_http10)
+		return 0;
+	head->wants_close = true;
+	return http_head_field(head, "Transfer-Encoding", NULL) ? 400 : 0;
+}
+
+static int check_fields(struct http_head *head, bool hostless)
 {
 	bool upgrade = false;
-	int r = check_host(head);
+	int r = check_host(head, hostless);
 
 	if (!r)
 		r = http_check_message(head, &upgrade);
+	if (!r)
+		r = check_old(head);
 	if (!r)
 		r = check_expect(head);
 	if (!r)
@@ -156,7 +171,7 @@ int http_head_parse(struct http_head *head, struct view in, const struct http_li
 	if (!r)
 		r = http_parse_fields(head, text, limits->fields);
 	if (!r)
-		r = check_fields(head);
+		r = check_fields(head, limits->hostless);
 	head->length = (size_t)end;
 	return r ? r : HTTP_HEAD_DONE;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A strict parser of HTTP/1.1 heads (RFC 9112; http.md sections 2 and 3): whatever two parties
+ * A strict parser of HTTP/1.x heads (RFC 9112; http.md sections 2 and 3): whatever two parties
  * could read in two ways is refused. Pure and without allocation: the caller keeps the bytes and
  * calls again with more. The admin API and the data plane share it.
  */
@@ -26,13 +26,13 @@ struct http_head {
 	struct view method, target; /* request; target in origin form or "*" */
 	int status;                 /* response */
 	struct view reason;
-	bool is_http10; /* response: HTTP/1.0 */
+	bool is_http10;
 	struct http_field fields[HTTP_MAX_FIELDS];
 	size_t field_count;
 	/* By the fields alone; http_response_framing() knows what else counts for a response. */
 	enum http_framing framing;
 	uint64_t content_length;
-	bool wants_close; /* Connection: close */
+	bool wants_close; /* Connection: close; or a request of HTTP/1.0 */
 	bool expects_continue;
 	bool wants_websocket; /* GET without a body, Upgrade: websocket, Connection: upgrade */
 	bool is_upgrade;      /* response: the same two fields */
@@ -43,9 +43,11 @@ enum { HTTP_HEAD_MORE = 0, HTTP_HEAD_DONE = 1 };
 
 struct http_limits {
 	size_t head_bytes, fields; /* fields <= HTTP_MAX_FIELDS */
+	bool hostless;             /* a request of HTTP/1.1 need not name a host either */
 };
 
-/* Returns HTTP_HEAD_MORE, HTTP_HEAD_DONE, or the status to answer with: 400, 405, 417, 431, 505. */
+/* A request of HTTP/1.0 has no transfer coding, and no claim to 100, an upgrade or another request
+ * behind it. Returns HTTP_HEAD_MORE, HTTP_HEAD_DONE, or the status to answer with: 400, 405, 417, 431, 505. */
 MUST_USE int http_head_parse(
 	struct http_head *head, struct view in, const struct http_limits *limits);
 /* The head of a response (HTTP-34). Returns HTTP_HEAD_MORE, HTTP_HEAD_DONE or 502. */

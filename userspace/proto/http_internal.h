@@ -32,9 +32,17 @@ void http_each_element(
  * *ret_upgrade: Connection names "upgrade". Returns 0, 400 or 431. */
 int http_check_message(struct http_head *head, bool *ret_upgrade);
 
+/*
+ * Nodes that hand fields to programs as variables (CGI, RFC 3875 section 4.1.18) make "_" of "-", so
+ * that X_Forwarded_For arrives as X-Forwarded-For would. Names that are dropped are therefore
+ * compared with both taken as the same.
+ */
+bool http_is_alike(struct view name, const char *other);
 /* True for fields that belong to one connection or to the framing: never passed on as they are. */
 bool http_is_hop_field(struct view name);
 /* Forwarded, X-Forwarded-*, X-Real-IP (HTTP-70). */
 bool http_is_forwarded_field(struct view name);
+/* A forwarded field with an underscore, which no honest front sends: dropped, whoever it is from. */
+bool http_is_disguised(struct view name);
 
 #endif

@@ -132,7 +132,9 @@ static bool goes_to_node(
 {
 	if (is_local(head, name))
 		return false;
-	if (changes->drop_expect && view_eq_nocase(name, VIEW_LIT("Expect")))
+	if ((changes->drop_expect || head->is_http10) && view_eq_nocase(name, VIEW_LIT("Expect")))
+		return false;
+	if (http_is_disguised(name))
 		return false;
 	if (!http_is_forwarded_field(name))
 		return true;
@@ -149,6 +151,8 @@ static int put_request_fields(
 	bool framed = false;
 	int r = 0;
 
+	if (!http_head_field(head, "Host", NULL)) /* RFC 9112 section 3.2: 1.1 has one */
+		r = buf_printf(out, "Host: %s\r\n", changes->host ? changes->host : "");
 	for (size_t i = 0; r == 0 && i < head->field_count; i++) {
 		const struct http_field *field = &head->fields[i];
 
@@ -185,10 +189,11 @@ int http_write_request(
 
 /* ---- responses ---- */
 
-static int put_response_fields(const struct http_head *head, struct buf *out)
+static int put_response_fields(const struct http_head *head, bool unchunked, struct buf *out)
 {
-	bool framed = head->status == 205; /* has no body, whatever its fields say */
-	int r = framed ? buf_append_str(out, "Content-Length: 0\r\n") : 0;
+	bool empty = head->status == 205; /* has no body, whatever its fields say */
+	bool framed = empty || unchunked;
+	int r = empty ? buf_append_str(out, "Content-Length: 0\r\n") : 0;
 
 	for (size_t i = 0; r == 0 && i < head->field_count; i++) {
 		const struct http_field *field = &head->fields[i];
@@ -201,7 +206,7 @@ static int put_response_fields(const struct http_head *head, struct buf *out)
 	return r;
 }
 
-int http_write_response(const struct http_head *head, bool close, struct buf *out)
+int http_write_response(const struct http_head *head, bool close, bool unchunked, struct buf *out)
 {
 	int r = buf_printf(out, "HTTP/1.1 %d ", head->status);
 
@@ -210,7 +215,7 @@ int http_write_response(const struct http_head *head, bool close, struct buf *ou
 	if (r == 0)
 		r = buf_append(out, "\r\n", 2);
 	if (r == 0)
-		r = put_response_fields(head, out);
+		r = put_response_fields(head, unchunked, out);
 	if (r == 0 && head->status == 101)
 		r = put_upgrade(out);
 	else if (r == 0 && close)

@@ -33,7 +33,7 @@ struct glob {
 /* ---- compiling ---- */
 
 struct compiler {
-	const char *p, *fault;
+	const char *start, *p, *fault;
 	size_t count;
 	struct state states[MAX_STATES];
 };
@@ -55,6 +55,21 @@ static void add_star(struct compiler *compiler)
 	add(compiler, SPLIT)->target = (uint16_t)(at + 3);
 	add(compiler, ANY);
 	add(compiler, JUMP)->target = (uint16_t)at;
+}
+
+/* Behind the first star of the ** in "/" "**" "/": any directories, or none. */
+static bool add_directories(struct compiler *compiler)
+{
+	const char *star = compiler->p - 1;
+	size_t at = compiler->count;
+
+	if (star == compiler->start || star[-1] != '/' || star[1] != '*' || star[2] != '/')
+		return false;
+	add(compiler, SPLIT)->target = (uint16_t)(at + 5);
+	add_star(compiler);
+	add(compiler, ONE)->byte = '/';
+	compiler->p += 2;
+	return true;
 }
 
 static void set_range(unsigned char *set, unsigned char from, unsigned char to)
@@ -99,7 +114,7 @@ static bool set_members(struct compiler *compiler, unsigned char *set)
 static void add_set(struct compiler *compiler)
 {
 	struct state *state = add(compiler, SET);
-	bool negated = *compiler->p == '!';
+	bool negated = *compiler->p == '!' || *compiler->p == '^';
 
 	if (compiler->fault)
 		return;
@@ -124,6 +139,8 @@ static void compile_item(struct compiler *compiler)
 		add(compiler, ANY);
 		break;
 	case '*':
+		if (add_directories(compiler))
+			break;
 		while (*compiler->p == '*')
 			compiler->p++;
 		add_star(compiler);
@@ -206,7 +223,7 @@ int glob_new(const char *pattern, struct glob **ret_glob, const char **ret_fault
 	*ret_fault = "out of memory";
 	if (!compiler)
 		return r;
-	compiler->p = pattern;
+	compiler->start = compiler->p = pattern;
 	compile(compiler);
 	if (!compiler->fault)
 		glob = malloc(sizeof(*glob) + compiler->count * sizeof(struct state));

@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/base64.h"
 #include "identity/token.h"
+#include "route/digest.h"
 #include "route/glob.h"
 #include "route/regex.h"
 
@@ -176,6 +177,26 @@ static int from_basic(
 	return r;
 }
 
+static int from_digest(
+	const struct route_rules *rules, struct view params, struct identity *ret_identity)
+{
+	struct buf login;
+	int r;
+
+	buf_init(&login, IDENTITY_LOGIN_BYTES, false);
+	r = digest_username(params, &login);
+	if (r == DIGEST_NOTHING)
+		r = ROUTE_NOTHING;
+	else if (r == DIGEST_AMBIGUOUS)
+		r = ROUTE_AMBIGUOUS;
+	else if (r == -ENOBUFS)
+		r = ROUTE_REJECTED;
+	else if (r == DIGEST_FOUND)
+		r = name_to_account(rules, buf_view(&login), ret_identity);
+	buf_fini(&login);
+	return r;
+}
+
 /* "Scheme value" with one or more blanks between. */
 static int from_authorization(const struct route_rules *rules, const struct http_head *head,
 	struct identity *ret_identity)
@@ -201,6 +222,8 @@ static int from_authorization(const struct route_rules *rules, const struct http
 		return from_basic(rules, rest, ret_identity);
 	if (view_eq_nocase(scheme, VIEW_LIT("Bearer")))
 		return from_token(rules, rest, ret_identity);
+	if (view_eq_nocase(scheme, VIEW_LIT("Digest")))
+		return from_digest(rules, rest, ret_identity);
 	return ROUTE_NOTHING;
 }
 

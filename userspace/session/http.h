@@ -46,11 +46,13 @@ struct http_request {
 	char method[33];
 	bool to_head, websocket, repeatable;
 	bool drop_expect;
+	bool http10;                        /* the client's version */
+	bool unchunked;                     /* the response goes to it without its coding */
 	bool await_continue, continue_over; /* the node has a second to say 100 */
 	bool body_seen;                     /* some of it was read */
 	bool retried;
 	struct http_body up, down;
-	struct buf held, data; /* extract: the body as it goes on, and decoded; secret */
+	struct buf data; /* extract: what was looked at of the body, decoded; secret */
 
 	size_t response_scanned;
 	unsigned interim;
@@ -59,6 +61,14 @@ struct http_request {
 	bool streaming; /* an event stream that is not handed over */
 	bool cut;       /* the answer cannot be completed: close when what is there is sent */
 	uint64_t started_ms, bytes[2];
+};
+
+/* What the client moves while it is the one who is waited for (http.min_rate). */
+struct http_rate {
+	struct timer timer;
+	uint64_t from_ms;           /* 0: nobody waits for it */
+	uint64_t moved_before;      /* at that time */
+	uint64_t received, written; /* bytes from and to the client */
 };
 
 struct http {
@@ -73,8 +83,10 @@ struct http {
 	bool client_left;    /* its end was seen behind input that is not read now */
 	bool client_dry;
 	enum session_reason close_reason;
-	size_t scanned; /* of the next head */
+	size_t scanned;   /* of the next head */
+	uint64_t head_ms; /* when it began */
 	uint64_t progress_ms;
+	struct http_rate rate;
 	struct http_request request;
 	struct http_leg *leg;
 	struct list_node idle;
@@ -90,6 +102,11 @@ void http_answer(struct session *session, int status, enum session_reason reason
 ssize_t http_read_client(struct session *session, struct buf *to, uint64_t span);
 void http_progress(struct session *session);
 void http_request_clear(struct session *session);
+
+/* ---- http_rate.c ---- */
+
+/* After each turn: begins and ends to measure. */
+void http_rate_follow(struct session *session);
 
 /* ---- http_route.c ---- */
 
@@ -123,6 +140,8 @@ int http_leg_flush(struct http_leg *leg);
 /* The leg is current: sends the head and goes on. */
 void http_exchange_start(struct session *session);
 bool http_exchange_step(struct session *session);
+/* Whether the exchange goes on with more of the request's body. */
+bool http_exchange_wants_body(const struct session *session);
 void http_exchange_watches(struct session *session, bool *ret_read_client);
 /* Counts and logs the request. */
 void http_exchange_account(struct session *session);

@@ -15,6 +15,7 @@
 
 #define CONTINUE_MS 1000
 #define MAX_INTERIM 16
+#define HOST_BYTES 300
 
 /* ---- start ---- */
 
@@ -32,19 +33,34 @@ static bool keeps_forwarded(const struct session *session)
 	return !settings->proxy_trusted_count;
 }
 
+/* What a request that names no host is taken to be for. */
+static const char *host_of(const struct config_destination *destination, char text[HOST_BYTES])
+{
+	if (destination->tls_server_name)
+		return destination->tls_server_name;
+	snprintf(text, HOST_BYTES, strchr(destination->host, ':') ? "[%s]" : "%s",
+		destination->host);
+	return text;
+}
+
 static int write_head(struct session *session)
 {
 	struct http *http = session->login->http;
-	char ip[ADDR_TEXT_SIZE];
+	struct http_request *request = &http->request;
+	char ip[ADDR_TEXT_SIZE], host[HOST_BYTES];
 	struct http_request_changes changes = {
+		.host = host_of(http->leg->destination, host),
 		.keep_forwarded = keeps_forwarded(session),
 		.client = http->leg->destination->forwarded ? addr_format_ip(&session->client, ip)
 							    : NULL,
 		.drop_expect = http->request.drop_expect,
 	};
-	int r = http_write_request(http->request.head, &changes, &http->leg->out);
+	int r = http_write_request(request->head, &changes, &http->leg->out);
 
-	return r < 0 ? r : buf_move(&http->leg->out, &http->request.held);
+	if (r == 0 && request->body_seen)
+		r = http_body_put_peeked(&request->up, buf_view(&request->data), &http->leg->out);
+	buf_fini(&request->data);
+	return r;
 }
 
 void http_exchange_start(struct session *session)
@@ -61,7 +77,6 @@ void http_exchange_start(struct session *session)
 		session_close(session, REASON_INTERNAL);
 		return;
 	}
-	buf_fini(&request->held);
 	loop_timer_del(session->pool->loop, &http->wait);
 	request->await_continue = request->head->expects_continue && !request->drop_expect &&
 		!http_body_is_done(&request->up);
@@ -101,6 +116,8 @@ static int cut(struct session *session, enum session_reason reason)
 	struct http *http = session->login->http;
 
 	http->request.cut = true;
+	if (http->request.unchunked) /* a FIN would look like its end */
+		sock_abort_on_close(session->login->stream.fd);
 	http->close_reason = reason;
 	http_leg_drop(session);
 	return 1;
@@ -224,7 +241,7 @@ static int drop_input(struct session *session)
 	return n < 0 ? -1 : n > 0;
 }
 
-static bool wants_body(const struct session *session)
+bool http_exchange_wants_body(const struct session *session)
 {
 	const struct http *http = session->login->http;
 
@@ -278,7 +295,7 @@ static int move_up(struct session *session)
 
 	if (http->request.streaming && !http->client_eof)
 		moved = drop_input(session);
-	else if (wants_body(session))
+	else if (http_exchange_wants_body(session))
 		moved = read_body(session);
 	if (moved < 0)
 		return -1;
@@ -329,7 +346,7 @@ static int got_upgrade(struct session *session, const struct http_head *head)
 
 	if (!http->request.websocket || !head->is_upgrade)
 		return node_talks_nonsense(session, "an upgrade that was not asked for");
-	if (http_write_response(head, false, &session->login->out) < 0)
+	if (http_write_response(head, false, false, &session->login->out) < 0)
 		return no_memory(session);
 	buf_consume(&http->leg->in, head->length);
 	http->request.status = head->status;
@@ -341,14 +358,15 @@ static int got_interim(struct session *session, const struct http_head *head)
 {
 	struct http *http = session->login->http;
 	struct http_request *request = &http->request;
-	bool late =
-		head->status == 100 && request->continue_over && http_body_is_done(&request->up);
+	/* RFC 9110 section 15.2: not to a client of HTTP/1.0. */
+	bool unwanted = request->http10 ||
+		(head->status == 100 && request->continue_over && http_body_is_done(&request->up));
 
 	if (head->status == 101)
 		return got_upgrade(session, head);
 	if (++request->interim > MAX_INTERIM)
 		return node_talks_nonsense(session, "too many interim responses");
-	if (!late && http_write_response(head, false, &session->login->out) < 0)
+	if (!unwanted && http_write_response(head, false, false, &session->login->out) < 0)
 		return no_memory(session);
 	if (head->status == 100 && request->await_continue) {
 		request->await_continue = false;
@@ -393,8 +411,23 @@ static bool may_hand_over(const struct session *session, enum http_framing frami
 	const struct http *http = session->login->http;
 
 	return (framing == HTTP_UNTIL_CLOSE ||
-		       (framing == HTTP_CHUNKED && http->request.streaming)) &&
+		       (framing == HTTP_CHUNKED && http->request.streaming &&
+			       !http->request.unchunked)) &&
 		!http->client_eof && !http->leg->out.len && http_body_is_done(&http->request.up);
+}
+
+/* A client of HTTP/1.0 is not sent a transfer coding (RFC 9112 section 6.1). False: it is one that
+ * cannot be taken off. */
+static bool take_coding_off(struct http_request *request, const struct http_head *head)
+{
+	const struct http_field *coding;
+	size_t count;
+
+	request->unchunked = request->http10 && head->framing == HTTP_CHUNKED;
+	if (!request->unchunked)
+		return true;
+	coding = http_head_field(head, "Transfer-Encoding", &count);
+	return count == 1 && view_eq_nocase(coding->value, VIEW_LIT("chunked"));
 }
 
 static int got_final(struct session *session, const struct http_head *head)
@@ -403,11 +436,15 @@ static int got_final(struct session *session, const struct http_head *head)
 	struct http_request *request = &http->request;
 	enum http_framing framing = http_response_framing(head, request->to_head);
 
+	if (!take_coding_off(request, head)) { /* the node is not wrong */
+		session_unavailable(session, REASON_NODE_REFUSED);
+		return -1;
+	}
 	request->status = head->status;
 	http_body_init(&request->down, framing, head->content_length,
 		(size_t)session->snapshot->config->http.max_head_size);
 	decide_end(session, head, framing);
-	if (http_write_response(head, http->closing, &session->login->out) < 0)
+	if (http_write_response(head, http->closing, request->unchunked, &session->login->out) < 0)
 		return no_memory(session);
 	buf_consume(&http->leg->in, head->length);
 	count_answer(session, head->status);
@@ -421,7 +458,7 @@ static int take_response(struct session *session)
 	static _Thread_local struct http_head head;
 	struct http *http = session->login->http;
 	struct http_limits limits = { (size_t)session->snapshot->config->http.max_head_size,
-		HTTP_MAX_FIELDS };
+		HTTP_MAX_FIELDS, false };
 	int r;
 
 	dial_report(session, HEALTH_SUCCESS); /* it says something */
@@ -482,7 +519,10 @@ static int move_body(struct session *session)
 	int r;
 
 	if (leg->in.len) {
-		r = http_body_input(&http->request.down, buf_view(&leg->in), &consumed, out, NULL);
+		r = http->request.unchunked ? http_body_input(&http->request.down,
+						      buf_view(&leg->in), &consumed, NULL, out)
+					    : http_body_input(&http->request.down,
+						      buf_view(&leg->in), &consumed, out, NULL);
 		buf_consume(&leg->in, consumed);
 		if (r < 0)
 			return cut(session, REASON_PROTOCOL_ERROR);
@@ -533,6 +573,7 @@ static int flush_client(struct session *session)
 		return -1;
 	if (session->login->out.len == before)
 		return 0;
+	session->login->http->rate.written += before - session->login->out.len;
 	http_progress(session);
 	return 1;
 }
@@ -578,6 +619,6 @@ void http_exchange_watches(struct session *session, bool *ret_read_client)
 	if (http->request.cut)
 		return;
 	*ret_read_client = !http->client_eof && buf_room(&session->login->in) &&
-		(http->request.streaming || wants_body(session));
+		(http->request.streaming || http_exchange_wants_body(session));
 	http_leg_update_watch(leg, wants_response(session), leg->out.len && !leg->write_failed);
 }

@@ -62,7 +62,6 @@ static void identify(struct session *session)
 	int r = route_extract(session->snapshot->routes, request->route, &rules, request->head,
 		buf_view(&request->data), &identity);
 
-	buf_fini(&request->data);
 	switch (r) {
 	case ROUTE_FOUND:
 		session->account = view_dup(view_make(identity.account, identity.len));
@@ -99,15 +98,14 @@ bool http_extract_step(struct session *session)
 
 	if (login->in.len) {
 		request->body_seen = true;
-		r = http_body_input(&request->up, buf_view(&login->in), &consumed, &request->held,
-			&request->data);
+		r = http_body_peek(&request->up, buf_view(&login->in), &consumed, &request->data);
 		buf_consume(&login->in, consumed);
 	}
 	if (r < 0) {
 		http_answer(session, 400, REASON_PROTOCOL_ERROR);
 		return false;
 	}
-	if (r == HTTP_BODY_DONE || !buf_room(&request->data)) {
+	if (r == HTTP_BODY_DONE) {
 		identify(session);
 		return true;
 	}
@@ -120,7 +118,6 @@ static void start_extract(struct session *session)
 	const struct config_http *http = &session->snapshot->config->http;
 
 	request->drop_expect = true;
-	buf_init(&request->held, 0, true);
 	buf_init(&request->data, (size_t)http->body_extract_cap, true);
 	if (http_body_is_done(&request->up)) {
 		identify(session);
@@ -174,6 +171,7 @@ static void fill_request(struct session *session, const struct http_head *head)
 	struct http_request *request = &http->request;
 
 	request->started_ms = clock_mono_ms();
+	request->http10 = head->is_http10;
 	request->to_head = view_eq(head->method, VIEW_LIT("HEAD"));
 	request->websocket = head->wants_websocket;
 	request->repeatable = is_repeatable(head->method);

@@ -77,7 +77,6 @@ void http_request_clear(struct session *session)
 	struct http_request *request = &session->login->http->request;
 
 	buf_fini(&request->raw);
-	buf_fini(&request->held);
 	buf_fini(&request->data);
 	free(request->head);
 	*request = (struct http_request){ 0 };
@@ -92,6 +91,7 @@ void session_http_end(struct session *session)
 	http_exchange_account(session);
 	loop_timer_del(session->pool->loop, &http->wait);
 	loop_timer_del(session->pool->loop, &http->turn);
+	loop_timer_del(session->pool->loop, &http->rate.timer);
 	http_legs_close(session);
 	http_request_clear(session);
 }
@@ -124,6 +124,7 @@ static int status_of(enum session_reason reason)
 	switch (reason) {
 	case REASON_NODE_DOWN:
 	case REASON_STORE_DOWN:
+	case REASON_HOLD_LIMIT:
 	case REASON_KICKED:
 	case REASON_SHUTDOWN:
 	case REASON_INTERNAL:
@@ -207,12 +208,15 @@ static void on_limit(struct timer *timer)
 /* Armed lazily: traffic does not touch it. */
 static bool still_has_time(struct session *session)
 {
-	uint64_t silent = clock_mono_ms() - session->login->http->progress_ms;
-	uint64_t limit = idle_limit_ms(session);
+	uint64_t now = clock_mono_ms(),
+		 end = session->login->http->progress_ms + idle_limit_ms(session);
 
-	if (silent >= limit)
+	if (session->state == S_HEAD) /* in all, however its bytes come */
+		end = MIN(
+			end, session->login->http->head_ms + settings_of(session)->head_timeout_ms);
+	if (end <= now)
 		return false;
-	loop_timer_set(session->pool->loop, &session->login->deadline, limit - silent, on_limit);
+	loop_timer_set(session->pool->loop, &session->login->deadline, end - now, on_limit);
 	return true;
 }
 
@@ -274,6 +278,22 @@ static ssize_t client_ended(struct session *session)
 	}
 }
 
+/* Until the node is reached the client is only watched for its end. */
+static bool is_watched_only(const struct session *session)
+{
+	return session->state == S_HOLD || session->state == S_LOOKUP || session->state == S_DIAL;
+}
+
+/* What may be read into a buffer now. What nobody asks for yet is not taken in. */
+static size_t room_in(const struct session *session, const struct buf *buf)
+{
+	size_t room = buf_room(buf);
+
+	if (is_watched_only(session))
+		room = buf->len < READ_BYTES ? MIN(room, READ_BYTES - (size_t)buf->len) : 0;
+	return room;
+}
+
 ssize_t http_read_client(struct session *session, struct buf *to, uint64_t span)
 {
 	struct login *login = session->login;
@@ -284,7 +304,7 @@ ssize_t http_read_client(struct session *session, struct buf *to, uint64_t span)
 		to = &login->in;
 		span = READ_BYTES;
 	}
-	want = MIN((size_t)MIN(span, (uint64_t)BODY_READ_BYTES), buf_room(to));
+	want = MIN((size_t)MIN(span, (uint64_t)BODY_READ_BYTES), room_in(session, to));
 	if (login->http->client_eof) /* what came before it has been used up */
 		return client_ended(session);
 	if (!want || login->http->client_dry)
@@ -313,6 +333,7 @@ ssize_t http_read_client(struct session *session, struct buf *to, uint64_t span)
 	login->http->turn_bytes +=
 		stream_read_cost(&login->stream, n) - (to == &login->in ? 0 : (size_t)n);
 	login->input_ms = session->pool->loop->now_ms;
+	login->http->rate.received += (uint64_t)n;
 	http_progress(session);
 	return n;
 }
@@ -323,14 +344,15 @@ static bool head_step(struct session *session)
 {
 	static _Thread_local struct http_head head;
 	struct login *login = session->login;
-	struct http_limits limits = { (size_t)settings_of(session)->max_head_size,
-		HTTP_MAX_FIELDS };
+	struct http_limits limits = { (size_t)settings_of(session)->max_head_size, HTTP_MAX_FIELDS,
+		false };
 	int r;
 
 	if (!login->in.len)
 		return http_read_client(session, NULL, 0) > 0;
 	if (session->state == S_IDLE) {
 		http_progress(session);
+		login->http->head_ms = clock_mono_ms();
 		session_set_state(session, S_HEAD);
 	}
 	memset(&head, 0, sizeof(head));
@@ -384,6 +406,8 @@ void session_http_run(struct session *session)
 		loop_timer_set(session->pool->loop, &http->turn, 0, on_turn);
 	if (session_http_drives(session) && session->state != S_EXCHANGE && !session->login->in.len)
 		buf_fini(&session->login->in); /* idle clients hold no buffer */
+	if (session_http_drives(session))
+		http_rate_follow(session);
 	session_update_watch(session);
 }
 
@@ -402,7 +426,7 @@ static void client_left(struct session *session)
 void session_http_client_event(struct session *session, uint32_t epoll_events)
 {
 	session->login->http->client_dry = false;
-	if (epoll_events & EPOLLRDHUP && !buf_room(&session->login->in))
+	if (epoll_events & EPOLLRDHUP && !room_in(session, &session->login->in))
 		client_left(session);
 	else
 		session_run(session);
@@ -411,7 +435,7 @@ void session_http_client_event(struct session *session, uint32_t epoll_events)
 void session_http_update_watches(struct session *session)
 {
 	struct login *login = session->login;
-	bool read = !login->http->client_eof && buf_room(&login->in);
+	bool read = !login->http->client_eof && room_in(session, &login->in);
 	uint32_t events = 0;
 
 	if (session->state == S_EXCHANGE)

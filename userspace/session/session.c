@@ -248,6 +248,12 @@ static uint64_t state_limit_ms(const struct session *session, enum session_limit
 		return session->snapshot->config->server.backend_timeout_ms;
 	case LIMIT_DRAIN:
 		return DRAIN_MS;
+	case LIMIT_FIRST_HEAD:
+		return MIN(state_limit_ms(session, LIMIT_PREAUTH),
+			session->snapshot->config->http.head_timeout_ms);
+	case LIMIT_HEAD:
+		return MIN(session->snapshot->config->http.relay_idle_ms,
+			session->snapshot->config->http.head_timeout_ms);
 	case LIMIT_KEEPALIVE:
 		return session->snapshot->config->http.keepalive_timeout_ms;
 	case LIMIT_RELAY_IDLE:

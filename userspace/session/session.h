@@ -34,10 +34,12 @@ enum session_limit {
 	LIMIT_HOLD,       /* the end of the account's delay */
 	LIMIT_LOOKUP,     /* the mapping answers within lookup_timeout; this is the safety net */
 	LIMIT_WINDOW,     /* backend_timeout */
-	LIMIT_DRAIN,      /* 60 s without progress */
+	LIMIT_DRAIN,      /* 60 s in all (SPLICE: without progress) */
 	LIMIT_LINGER,     /* 3 s */
 	LIMIT_KEEPALIVE,  /* http.keepalive_timeout */
 	LIMIT_RELAY_IDLE, /* http.relay_idle without progress */
+	LIMIT_FIRST_HEAD, /* LIMIT_PREAUTH, and http.head_timeout */
+	LIMIT_HEAD,       /* LIMIT_RELAY_IDLE, and http.head_timeout in all */
 };
 
 /* What a complete request head, or a body that is being looked at, may lead to. */
@@ -58,9 +60,9 @@ enum session_limit {
 			BIT(S_CLOSED),                                                          \
 		LIMIT_PREAUTH)                                                                  \
 	X(STARTTLS, BIT(S_TLS) | BIT(S_CLOSED), LIMIT_PREAUTH)                                  \
-	X(FIRST_HEAD, REQUEST_STATES, LIMIT_PREAUTH)                                            \
+	X(FIRST_HEAD, REQUEST_STATES, LIMIT_FIRST_HEAD)                                         \
 	X(IDLE, BIT(S_HEAD) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_KEEPALIVE)                    \
-	X(HEAD, REQUEST_STATES, LIMIT_RELAY_IDLE)                                               \
+	X(HEAD, REQUEST_STATES, LIMIT_HEAD)                                                     \
 	X(EXTRACT, REQUEST_STATES, LIMIT_RELAY_IDLE)                                            \
 	X(HOLD, BIT(S_HOLD) | BIT(S_LOOKUP) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_HOLD)         \
 	X(LOOKUP, BIT(S_DIAL) | BIT(S_EXCHANGE) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_LOOKUP)   \

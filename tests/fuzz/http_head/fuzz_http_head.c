@@ -6,7 +6,7 @@
 
 static int parse_grown(struct http_head *head, const uint8_t *data, size_t size)
 {
-	static const struct http_limits limits = { 1024, 20 };
+	static const struct http_limits limits = { 1024, 20, false };
 	int r = HTTP_HEAD_MORE;
 
 	for (size_t n = 1; n <= size && r == HTTP_HEAD_MORE; n++) {
@@ -19,7 +19,7 @@ static int parse_grown(struct http_head *head, const uint8_t *data, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct http_limits limits = { 1024, 20 };
+	static const struct http_limits limits = { 1024, 20, false };
 	static struct http_head whole, grown;
 	int a, b;
 

@@ -5,6 +5,7 @@ static void run(struct http_stream *stream, struct view bytes, size_t cut)
 {
 	http_stream_init(stream, ARE_RESPONSES);
 	stream->limits.head_bytes = 1024;
+	stream->limits.fields = HTTP_MAX_FIELDS - 1; /* a Host may be added */
 	http_stream_run(stream, bytes, cut);
 }
 

@@ -36,7 +36,7 @@ static void try_requests(struct view bytes)
 		{ "/h*", ROUTE_HEADER, NULL, NULL, "X-User" },
 		{ "/**", ROUTE_BODY, NULL, "u=([^&]*)", NULL },
 	};
-	static const struct http_limits limits = { 4096, HTTP_MAX_FIELDS };
+	static const struct http_limits limits = { 4096, HTTP_MAX_FIELDS, false };
 	static struct route_table *table;
 	static struct http_head head;
 	char error[ROUTE_ERROR_SIZE];

@@ -102,9 +102,86 @@ static void test_HTTP_52_data_up_to_the_cap(void **state)
 	buf_fini(&data);
 }
 
+/* ---- looked at, then sent on ---- */
+
+/* What goes on in all: what was looked at in one chunk, the rest as it comes. */
+static void peek(const char *in, size_t cut, size_t limit, const char *wanted)
+{
+	struct view rest = view_str(in);
+	struct buf data, out = { 0 };
+	struct http_body body;
+	size_t consumed;
+	int r = HTTP_BODY_MORE;
+
+	buf_init(&data, limit, false);
+	http_body_init(&body, HTTP_CHUNKED, 0, 100);
+	while (r == HTTP_BODY_MORE) {
+		struct view part = view_make(rest.data, MIN(rest.len, cut));
+
+		r = http_body_peek(&body, part, &consumed, &data);
+		assert_true(part.len && data.len <= limit);
+		rest = view_skip(rest, consumed);
+	}
+	assert_int_equal(r, HTTP_BODY_DONE);
+	assert_int_equal(http_body_put_peeked(&body, buf_view(&data), &out), 0);
+	for (r = HTTP_BODY_MORE; r == HTTP_BODY_MORE; rest = view_skip(rest, consumed))
+		r = http_body_input(
+			&body, view_make(rest.data, MIN(rest.len, cut)), &consumed, &out, NULL);
+	assert_int_equal(r, HTTP_BODY_DONE);
+	assert_int_equal(rest.len, 0);
+	if (!view_eq(buf_view(&out), view_str(wanted)))
+		fail_msg("cut %zu, limit %zu: %.*s", cut, limit, (int)out.len, buf_view(&out).data);
+	buf_fini(&data);
+	buf_fini(&out);
+}
+
+static void test_HTTP_31_what_is_looked_at_is_held_once(void **state)
+{
+	static const char in[] = "1;x=y\r\na\r\n2\r\nbc\r\n3\r\ndef\r\n0\r\nX: y\r\n\r\n";
+
+	(void)state;
+	for (size_t cut = 14; cut < sizeof(in); cut++) {
+		peek(in, cut, 1, "1\r\na\r\n2\r\nbc\r\n3\r\ndef\r\n0\r\nX: y\r\n\r\n");
+		peek(in, cut, 2, "2\r\nab\r\n1\r\nc\r\n3\r\ndef\r\n0\r\nX: y\r\n\r\n");
+		peek(in, cut, 3, "3\r\nabc\r\n3\r\ndef\r\n0\r\nX: y\r\n\r\n");
+		peek(in, cut, 5, "5\r\nabcde\r\n1\r\nf\r\n0\r\nX: y\r\n\r\n");
+		peek(in, cut, 6, "6\r\nabcdef\r\n0\r\nX: y\r\n\r\n");
+		peek(in, cut, 100, "6\r\nabcdef\r\n0\r\nX: y\r\n\r\n");
+	}
+	peek("0\r\n\r\n", 9, 10, "0\r\n\r\n");
+}
+
+static void test_HTTP_31_bad_framing_is_seen(void **state)
+{
+	struct http_body body;
+	struct buf data;
+	size_t consumed;
+
+	(void)state;
+	buf_init(&data, 10, false);
+	http_body_init(&body, HTTP_CHUNKED, 0, 100);
+	assert_int_equal(http_body_peek(&body, VIEW_LIT("1\r\naX"), &consumed, &data), -EBADMSG);
+	buf_fini(&data);
+}
+
+/* For a client of HTTP/1.0. */
+static void test_RFC_9112_7_1_3_unchunked(void **state)
+{
+	struct http_body body;
+	struct buf data = { 0 };
+
+	(void)state;
+	http_body_init(&body, HTTP_CHUNKED, 0, 100);
+	assert_int_equal(
+		feed(&body, VIEW_LIT("3;e\r\nabc\r\n2\r\nde\r\n0\r\nX: y\r\n\r\n"), NULL, &data),
+		HTTP_BODY_DONE);
+	assert_true(view_eq(buf_view(&data), VIEW_LIT("abcde")));
+	buf_fini(&data);
+}
+
 /* ---- heads as they go on ---- */
 
-static const struct http_limits limits = { 4096, 100 };
+static const struct http_limits limits = { 4096, 100, false };
 
 static void rewrite(
 	const char *text, const struct http_request_changes *changes, const char *wanted)
@@ -216,6 +293,9 @@ int main(void)
 		cmocka_unit_test(test_HTTP_30_the_largest_chunk),
 		cmocka_unit_test(test_HTTP_30_line_and_trailer_limits),
 		cmocka_unit_test(test_HTTP_52_data_up_to_the_cap),
+		cmocka_unit_test(test_HTTP_31_what_is_looked_at_is_held_once),
+		cmocka_unit_test(test_HTTP_31_bad_framing_is_seen),
+		cmocka_unit_test(test_RFC_9112_7_1_3_unchunked),
 		cmocka_unit_test(test_HTTP_70_71_forwarded),
 		cmocka_unit_test(test_section_8_upgrade),
 		cmocka_unit_test(test_connection_options_are_limited),

@@ -30,7 +30,8 @@ static const struct {
 	{ "GET /#x HTTP/1.1\r\n" H "\r\n", 400 },
 	{ "G@T / HTTP/1.1\r\n" H "\r\n", 400 },
 	{ "GET /\r\n" H "\r\n", 400 },
-	{ "GET / HTTP/1.0\r\n" H "\r\n", 505 },
+	{ "GET / HTTP/1.2\r\n" H "\r\n", 505 },
+	{ "GET / HTTP/0.9\r\n" H "\r\n", 505 },
 	{ "GET / HTTP/2.0\r\n" H "\r\n", 505 },
 	{ "PRI * HTTP/2.0\r\n\r\n", 505 },
 	{ "GET / HTTP/1.1x\r\n" H "\r\n", 400 },
@@ -72,7 +73,7 @@ static const struct {
 	{ "\x16\x03\x01\x02", 0 },
 };
 
-static const struct http_limits limits = { 2048, 10 };
+static const struct http_limits limits = { 2048, 10, false };
 
 static int parse(struct http_head *head, struct view bytes)
 {

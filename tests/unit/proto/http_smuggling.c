@@ -10,6 +10,7 @@
 
 #define H "Host: x\r\n"
 #define P "POST / HTTP/1.1\r\n" H
+#define G "GET / HTTP/1.1\r\n" H
 #define TE "Transfer-Encoding: chunked\r\n"
 #define CL(n) "Content-Length: " #n "\r\n"
 #define EVIL "GET /evil HTTP/1.1\r\n" H "\r\n"
@@ -109,7 +110,32 @@ static const struct stream_case requests[] = {
 	{ "blank at the end of the request line", "GET / HTTP/1.1 \r\n" H "\r\n", 400, "", 0 },
 	{ "request line in the target", "GET /x HTTP/1.1 HTTP/1.1\r\n" H "\r\n", 400, "", 0 },
 	{ "HTTP/0.9", "GET /\r\n\r\n", 400, "", 0 },
-	{ "HTTP_13 1.0", "GET / HTTP/1.0\r\n" H "\r\n", 505, "", 0 },
+	{ "HTTP_13 1.0 goes on as 1.1", "GET / HTTP/1.0\r\n" H "\r\n", 0, G "\r\n", 1 },
+	{ "HTTP_13 1.0 with a body", "POST / HTTP/1.0\r\n" H CL(2) "\r\nab", 0, P CL(2) "\r\nab",
+		1 },
+	{ "HTTP_13 1.0 without a host", "GET / HTTP/1.0\r\nX: y\r\n\r\n", 0,
+		"GET / HTTP/1.1\r\nHost: \r\nX: y\r\n\r\n", 1 },
+	{ "HTTP_13 1.0 keep-alive is of the connection",
+		"GET / HTTP/1.0\r\n" H "Connection: keep-alive\r\nKeep-Alive: 5\r\n\r\n", 0,
+		G "\r\n", 1 },
+	{ "HTTP_13 1.0 asks for no 100 and no upgrade",
+		"GET / HTTP/1.0\r\n" H "Expect: 100-continue\r\nConnection: upgrade\r\n"
+		"Upgrade: websocket\r\n\r\n",
+		0, G "\r\n", 1 },
+	{ "HTTP_13 chunked in 1.0", "POST / HTTP/1.0\r\n" H TE "\r\n0\r\n\r\n" EVIL, 400, "", 0 },
+	{ "HTTP_13 a coding in 1.0", "POST / HTTP/1.0\r\n" H "Transfer-Encoding: identity\r\n\r\n",
+		400, "", 0 },
+	{ "HTTP_13 CL.TE in 1.0", "POST / HTTP/1.0\r\n" H CL(5) TE "\r\n0\r\n\r\n", 400, "", 0 },
+	{ "HTTP_13 two hosts in 1.0", "GET / HTTP/1.0\r\n" H H "\r\n", 400, "", 0 },
+	{ "HTTP_13 absolute form without a host in 1.0", "GET http://x/ HTTP/1.0\r\n\r\n", 400, "",
+		0 },
+	{ "HTTP_70 forwarded fields in other spellings",
+		G "X_Forwarded_For: 1.1.1.1\r\nX-Forwarded_For: 2\r\nx_real-ip: 3\r\n"
+		  "X_FORWARDED_PROTO: https\r\nProxy_Authorization: x\r\nX_Y: 4\r\n\r\n",
+		0, G "X_Y: 4\r\n\r\n", 1 },
+	{ "HTTP_30 trailer fields in other spellings",
+		P TE "\r\n0\r\nX_Forwarded_For: 1\r\nContent_Length: 2\r\nX_Y: 3\r\n\r\n", 0,
+		P TE "\r\n0\r\nX_Y: 3\r\n\r\n", 1 },
 	{ "HTTP_13 h2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "", 0 },
 	{ "version with more digits", "GET / HTTP/1.11\r\n" H "\r\n", 400, "", 0 },
 	{ "HTTP_14 CONNECT", "CONNECT x:80 HTTP/1.1\r\n" H "\r\n", 405, "", 0 },

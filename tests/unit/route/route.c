@@ -36,6 +36,12 @@ static const struct {
 	{ "/[]a]", "/]", true },
 	{ "/[a-]", "/-", true },
 	{ "/[\\]]", "/]", true },
+	{ "/[^a-c]", "/d", true },
+	{ "/[^a-c]", "/a", false },
+	{ "/[\\^a]", "/^", true },
+	{ "/[a^]", "/^", true },
+	{ "/[^]]", "/x", true },
+	{ "/[^]]", "/]", false },
 	{ "/[!]]", "/x", true },
 	{ "/[!]]", "/]", false },
 	{ "/{a,bc}/x", "/bc/x", true },
@@ -50,6 +56,23 @@ static const struct {
 	{ "/a\\{b", "/a{b", true },
 	{ "/a}b,c", "/a}b,c", true },
 	{ "/***", "/a", true },
+	{ "/**/ws", "/ws", true },
+	{ "/**/ws", "/a/ws", true },
+	{ "/**/ws", "/a/b/ws", true },
+	{ "/**/ws", "/xws", false },
+	{ "/**/ws", "/ws/x", false },
+	{ "/a/**/b", "/a/b", true },
+	{ "/a/**/b", "/a/x/y/b", true },
+	{ "/a/**/b", "/ab", false },
+	{ "/a/**/b", "/a/xb", false },
+	{ "/a/**/b/**/c", "/a/b/c", true },
+	{ "/a/**/b/**/c", "/a/x/b/y/c", true },
+	{ "/a/**/**/b", "/a/b", true },
+	{ "/{x/**/y,z}", "/x/y", true },
+	{ "/{x/**/y,z}", "/x/1/y", true },
+	{ "**/ws", "/ws", true },
+	{ "/**/", "/", true },
+	{ "/**/**", "/", true },
 	{ "", "", true },
 	{ "", "/", false },
 	{ "/a", "/A", false },
@@ -209,7 +232,7 @@ static const struct route_rules rules = { &lower, "email" };
 static int extract(const struct route_spec *spec, const char *target, const char *fields,
 	struct view body, char *ret_account)
 {
-	static const struct http_limits limits = { 8192, 100 };
+	static const struct http_limits limits = { 8192, 100, false };
 	static struct http_head head;
 	static char text[8192];
 	struct route_table *table = table_of(spec, 1);
@@ -292,6 +315,56 @@ static void test_section_5_basic(void **state)
 	assert_int_equal(extract(&spec, "/", field, VIEW_LIT(""), account), ROUTE_REJECTED);
 }
 
+static void test_section_5_digest(void **state)
+{
+	static const struct route_spec spec = { "/**", ROUTE_AUTHORIZATION };
+	static const struct {
+		const char *params, *account;
+		int result;
+	} cases[] = {
+		{ "username=\"Alice@Example.com\", realm=\"r, username=\\\"x\", nc=00000001, "
+		  "qop=auth",
+			"alice@example.com", ROUTE_FOUND },
+		{ "realm=\"a=b\",USERNAME = \"bob%admin\"", "bob", ROUTE_FOUND },
+		{ ",, username=carol ,", "carol", ROUTE_FOUND },
+		{ "username=\"a\\lic\\e\"", "alice", ROUTE_FOUND },
+		{ "username=\"a\\\"b\"", "", ROUTE_REJECTED },
+		{ "username*=UTF-8''J%C3%BCrgen", "j\xc3\xbcrgen", ROUTE_FOUND },
+		{ "username*=utf-8'de'alice%40x, userhash=false", "alice@x", ROUTE_FOUND },
+		{ "username=\"488869477bf257147b804c45308cd62a\", userhash=true", "",
+			ROUTE_NOTHING },
+		{ "username*=ISO-8859-1''J%FCrgen", "", ROUTE_NOTHING },
+		{ "username*=UTF-8''J%C", "", ROUTE_NOTHING },
+		{ "username*=UTF-8'alice", "", ROUTE_NOTHING },
+		{ "username*=UTF-8''%FF", "", ROUTE_REJECTED },
+		{ "username*=UTF-8''a%00b", "", ROUTE_REJECTED },
+		{ "username=\"\"", "", ROUTE_REJECTED },
+		{ "username=\"a b\"", "", ROUTE_REJECTED },
+		{ "username=\"alice\", username=\"bob\"", "", ROUTE_AMBIGUOUS },
+		{ "username=\"alice\", username*=UTF-8''bob", "", ROUTE_AMBIGUOUS },
+		{ "realm=\"x\"", "", ROUTE_NOTHING },
+		{ "username", "", ROUTE_NOTHING },
+		{ "username=", "", ROUTE_NOTHING },
+		{ "username=\"alice", "", ROUTE_NOTHING },
+		{ "username=\"alice\\", "", ROUTE_NOTHING },
+		{ "username=\"alice\"x", "", ROUTE_NOTHING },
+		{ "=\"alice\"", "", ROUTE_NOTHING },
+		{ "username=alice realm=x", "", ROUTE_NOTHING },
+	};
+	char account[IDENTITY_ACCOUNT_BYTES + 1], field[2048], many[1100];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		snprintf(field, sizeof(field), "Authorization: Digest %s\r\n", cases[i].params);
+		if (extract(&spec, "/", field, VIEW_LIT(""), account) != cases[i].result)
+			fail_msg("%s", cases[i].params);
+		assert_string_equal(account, cases[i].account);
+	}
+	memset(many, 'a', sizeof(many));
+	snprintf(field, sizeof(field), "Authorization: digest username=\"%.1100s\"\r\n", many);
+	assert_int_equal(extract(&spec, "/", field, VIEW_LIT(""), account), ROUTE_REJECTED);
+}
+
 static void test_section_5_query(void **state)
 {
 	static const struct route_spec spec = { "/**", ROUTE_QUERY, "login_hint", NULL, NULL };
@@ -368,6 +441,7 @@ int main(void)
 		cmocka_unit_test(test_HTTP_40_first_match),
 		cmocka_unit_test(test_a_bad_table_says_why),
 		cmocka_unit_test(test_section_5_basic),
+		cmocka_unit_test(test_section_5_digest),
 		cmocka_unit_test(test_section_5_query),
 		cmocka_unit_test(test_section_5_header),
 		cmocka_unit_test(test_section_5_body),
