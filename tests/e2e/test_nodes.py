@@ -2,6 +2,7 @@
 """What the breaker hears of a node (sessions.md section 8.1) and what is said when a node is not
 reached (operations.md OPS-13): step, address, cause, hint; in the log, in /destinations, in homingctl."""
 
+import socket
 import threading
 
 import harness
@@ -193,9 +194,44 @@ def test_SES_50_own_ports_running_out_is_not_the_nodes_fault(make, network):
     wait_until(lambda: login(router, "127.0.9.99").startswith("a OK"))
 
 
+def test_SES_50_no_descriptors_is_not_the_nodes_fault(make):
+    """More clients than the router has descriptors for both legs of."""
+    router = make.router([make.node("node1")], rlimit_nofile=80,
+                         server=FAST + "host_down_threshold = 2\nthreads = 1\n")
+    held = [router.client(source="127.0.9.%d" % (1 + i)) for i in range(30)]
+    for client in held:
+        client.line()
+    refused = [client for client in held
+               if client.command("a LOGIN alice pw")[-1].startswith(UNAVAILABLE)]
+    assert len(refused) >= 3
+    for client in held:
+        client.close()
+    router.wait_idle()
+    assert not state(router)["down"] and state(router)["last_error"] is None
+    lines = [x for x in map(harness.parse_logfmt, router.log().splitlines())
+             if x.get("msg") == "out_of_resource"]
+    assert len(lines) == 1 and lines[0]["what"] == "descriptors"
+    assert login(router, "127.0.9.99").startswith("a OK")
+
+
+def test_SES_50_an_address_that_is_missing(make, network):
+    """A source address that the host does not have is the router's own mistake; a node that can only be
+    reached by a family that the host does not have is not reached."""
+    network("net.ipv6.conf.lo.disable_ipv6", "1")
+    router, errors = failures_of(make, {
+        "source": toml("source", 9, extra='source_ips = ["192.0.2.55"]'),
+        "family": toml("family", 9, host="::1")})
+    assert errors["source"] is None and state(router, "source")["consecutive_failures"] == 0
+    assert state(router, "family")["host_level_failure"]
+    check(errors, {"family": ("connect", "", "no address of that family")})
+    lines = [x for x in map(harness.parse_logfmt, router.log().splitlines())
+             if x.get("msg") == "out_of_resource"]
+    assert [(x["what"], x["node"]) for x in lines] == [("addresses", "source")]
+
+
 # ---- OPS-13 ----
 
-def failures_of(make, nodes, protocol="imap", server='backend_timeout = "2s"\n'):
+def failures_of(make, nodes, server='backend_timeout = "2s"\n'):
     """Logs in at each of the nodes (name: TOML), all at once. Returns the router and what /destinations
     has as each one's last error."""
     names = sorted(nodes)
@@ -262,6 +298,21 @@ def test_OPS_13_each_step_against_dovecot(make):
     for error in errors.values():
         assert "  last error %(at)s: %(step)s %(address)s: %(cause)s\n    hint: %(hint)s\n" % error \
             in shown
+
+
+def test_OPS_13_a_connect_that_nobody_answers(make):
+    """What a firewall that drops packets looks like."""
+    full = socket.create_server(("127.0.0.1", 0), backlog=0)
+    port, waiting = full.getsockname()[1], []
+    for _ in range(4):
+        waiting.append(socket.socket())
+        waiting[-1].setblocking(False)
+        waiting[-1].connect_ex(("127.0.0.1", port))
+    errors = failures_of(make, {"drops": toml("drops", port)},
+                         'backend_timeout = "1s"\n')[1]
+    check(errors, {"drops": ("connect", "Connection timed out", "firewall")})
+    for sock in waiting + [full]:
+        sock.close()
 
 
 def test_OPS_13_a_certificate_of_another_name(make, workspace):

@@ -101,6 +101,18 @@ int sock_error(int fd)
 	return -error;
 }
 
+bool sock_has_address(const struct addr *addr, const struct addr *source)
+{
+	/* Datagram sockets have ports of their own. */
+	CLEANUP(fd_closep) int fd = socket(addr->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return errno != EAFNOSUPPORT;
+	if (addr_is_set(source) && bind(fd, &source->sa, addr_len(source)) < 0)
+		return errno != EADDRNOTAVAIL;
+	return connect(fd, &addr->sa, addr_len(addr)) == 0 || errno != EADDRNOTAVAIL;
+}
+
 int sock_accept(int listen_fd, struct addr *ret_peer)
 {
 	struct sockaddr_storage from;

@@ -33,6 +33,9 @@ const char *sock_listen_hint(const struct addr *addr, int error);
 MUST_USE int sock_connect_start(const struct addr *addr, const struct addr *source);
 /* SO_ERROR as 0 or -errno. */
 MUST_USE int sock_error(int fd);
+/* Whether the host has an address to reach addr from, ports aside: source, or, if that is not set, one of
+ * the family. Sends nothing. */
+bool sock_has_address(const struct addr *addr, const struct addr *source);
 /* accept4() with peer (v4-mapped unmapped). Returns the descriptor or -errno. */
 MUST_USE int sock_accept(int listen_fd, struct addr *ret_peer);
 /* A listening unix socket, mode 0600, or 0660 for a group (group (gid_t)-1: none); a socket that nobody

@@ -37,6 +37,7 @@ struct dial {
 	struct resolve_query *query;
 	struct addr addrs[RESOLVE_MAX_ADDRS];
 	size_t addr_count, addr_next;
+	struct addr source; /* unset: the kernel's choice */
 
 	struct stream stream;
 	struct loop_watch watch;

@@ -7,6 +7,7 @@
 #include "session/http.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "net/sock.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -50,6 +51,8 @@ static const char *hint_of_connect(const struct facts *facts)
 		return "nothing listens there: the wrong port, or the service is not running";
 	case -ETIMEDOUT:
 		return "the host is down, or a firewall drops the packets";
+	case -EADDRNOTAVAIL:
+		return "this machine has no address of that family";
 	case -ENETUNREACH:
 	case -EHOSTUNREACH:
 		return "there is no route to the address";
@@ -267,10 +270,21 @@ void http_note_failure(
 
 /* ---- what is not the node's ---- */
 
-static enum session_shortage shortage_of(int error)
+/* The kernel says the same when no port is free and when there is no address to use. */
+static enum session_shortage no_address(const struct dial *dial)
+{
+	const struct addr *addr = &dial->addrs[dial->addr_next - 1];
+
+	if (sock_has_address(addr, &dial->source))
+		return SHORT_OF_PORTS;
+	return addr_is_set(&dial->source) ? SHORT_OF_ADDRESSES : SHORTAGES;
+}
+
+static enum session_shortage shortage_of(const struct dial *dial, int error)
 {
 	switch (error) {
 	case -EADDRNOTAVAIL:
+		return dial->phase == DIAL_CONNECT ? no_address(dial) : SHORTAGES;
 	case -EADDRINUSE:
 		return SHORT_OF_PORTS;
 	case -EMFILE:
@@ -288,10 +302,11 @@ bool dial_is_shortage(struct session *session, int error)
 {
 	static const char *const hints[SHORTAGES] = {
 		[SHORT_OF_PORTS] = "more source_ips, or a wider net.ipv4.ip_local_port_range",
+		[SHORT_OF_ADDRESSES] = "source_ips must be addresses of this machine",
 		[SHORT_OF_DESCRIPTORS] = "raise the limit of open files (LimitNOFILE)",
 		[SHORT_OF_MEMORY] = "more memory",
 	};
-	enum session_shortage shortage = shortage_of(error);
+	enum session_shortage shortage = shortage_of(session->login->dial, error);
 
 	if (shortage == SHORTAGES)
 		return false;
@@ -304,7 +319,7 @@ bool dial_is_shortage(struct session *session, int error)
 
 const char *session_shortage_name(enum session_shortage shortage)
 {
-	static const char *const names[] = { "ports", "descriptors", "memory" };
+	static const char *const names[] = { "ports", "addresses", "descriptors", "memory" };
 
 	return names[shortage];
 }

@@ -59,7 +59,13 @@ enum session_phase {
 enum session_auth { AUTH_OK, AUTH_REFUSED, AUTH_MALFORMED, AUTH_PRIVACY, AUTH_UNAVAILABLE, AUTHS };
 
 /* What the router itself lacked when it wanted to reach a node. */
-enum session_shortage { SHORT_OF_PORTS, SHORT_OF_DESCRIPTORS, SHORT_OF_MEMORY, SHORTAGES };
+enum session_shortage {
+	SHORT_OF_PORTS,
+	SHORT_OF_ADDRESSES, /* source_ips that are not the host's */
+	SHORT_OF_DESCRIPTORS,
+	SHORT_OF_MEMORY,
+	SHORTAGES
+};
 const char *session_shortage_name(enum session_shortage shortage);
 
 struct session_metrics {

@@ -121,7 +121,8 @@ void session_dial_window_over(struct session *session)
 {
 	struct dial *dial = session->login->dial;
 	struct dial_fault fault = { REASON_NODE_TIMEOUT, window_over_event(dial), false,
-		.error = -ETIMEDOUT, .cause = "no answer in time" };
+		.error = -ETIMEDOUT,
+		.cause = dial->phase == DIAL_CONNECT ? NULL : "no answer in time" };
 
 	if (dial->phase != DIAL_PAUSE)
 		dial_note_failure(session, &fault);
@@ -345,17 +346,16 @@ static void on_connect_timeout(struct timer *timer)
 static int connect_one(struct session *session, const struct addr *addr)
 {
 	struct dial *dial = session->login->dial;
-	struct addr source = { 0 };
 	uint64_t now = clock_mono_ms();
 	uint64_t left = dial->window_ends_ms > now ? dial->window_ends_ms - now : 0;
 	bool others = dial->addr_next < dial->addr_count || dial->retries_left;
 	int fd, r;
 
 	r = node_source_next(session->node, session->destination->source_ips,
-		session->destination->source_ip_count, addr->sa.sa_family, &source);
+		session->destination->source_ip_count, addr->sa.sa_family, &dial->source);
 	if (r < 0)
 		return CONNECT_NO_SOURCE;
-	fd = sock_connect_start(addr, &source);
+	fd = sock_connect_start(addr, &dial->source);
 	if (fd < 0)
 		return fd;
 	stream_init_plain(&dial->stream, fd);

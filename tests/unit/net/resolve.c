@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -222,6 +223,24 @@ static void test_bounded(void **state)
 	assert_int_equal(ask(fixture, "node0.homing.test", 0), 2); /* had to go */
 }
 
+/* It must not be taken for a name that cannot be resolved. */
+static void test_no_descriptors(void **state)
+{
+	struct fixture *fixture = *state;
+	struct rlimit before, none;
+	struct answer answer = { 0 };
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = before;
+	none.rlim_cur = 0;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	start(fixture, "node.homing.test", 993, &answer);
+	run(fixture, &answer);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(answer.status, -EMFILE);
+	assert_int_equal(ask(fixture, "node.homing.test", 0), 2);
+}
+
 /* Queued answers, a query without an answer, and its cancelled like: nothing is left, nobody is called. */
 static void test_freed_with_answers_queued(void **state)
 {
@@ -252,6 +271,7 @@ int main(void)
 		TEST(test_queries_are_shared),
 		TEST(test_negative_answers),
 		TEST(test_bounded),
+		TEST(test_no_descriptors),
 		TEST(test_freed_with_answers_queued),
 	};
 
