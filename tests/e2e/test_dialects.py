@@ -10,7 +10,7 @@ import pytest
 
 import harness
 from harness import wait_until
-from mailnodes import PostfixNode
+from mailnodes import PostfixNode, speak
 
 USERS = {"alice@example.com": "secret-a", "alice": "pw", "pct": "50%off*]\\x"}
 MASTERS = {"admin": "master"}
@@ -162,3 +162,23 @@ def test_SES_16_commands_before_login_have_a_limit(make):
         client.send("a NOOP\r\n" * 200)
         assert client.eof() == b"a OK Done.\r\n" * 100 + b"* BYE Too many failed attempts.\r\n"
     assert router.wait_sessions(2)[1]["reason"] == "auth_limit"
+
+
+def test_SES_53_names_that_nodes_get(make):
+    """A client's name goes to the node only as a strict one would take it."""
+    node = make.node("node1", lambda conn: speak(conn, "submission", verdict="535 no\r\n"))
+    table = harness.destination_toml("node1", node.address, None, {"submission": "implicit"},
+                                     node.pin, "none", "", {"submission": node.port})
+    router = make.router([table], default="node1", extra=PLAIN_LOGIN,
+                         listeners={"s": ("plain", "", "submission")})
+    names = (("HELO printer", "printer"), ("EHLO [IPv6:2001:db8::1]", "[IPv6:2001:db8::1]"),
+             ("NOOP", "router.test"), ("EHLO My Computer", "router.test"),
+             ("EHLO M\u00dcLLER-PC", "router.test"), ("HELO my_pc", "router.test"),
+             ("EHLO [Windows.Networking]", "router.test"))
+    for greeting, name in names:
+        with router.client("s", tls=False) as client:
+            client.line()
+            client.send("%s\r\nAUTH PLAIN %s\r\nQUIT\r\n" % (greeting, ALICE.decode()))
+            while not client.line().startswith("535"):
+                pass
+        assert node.connections[-1].received.startswith(b"EHLO %s\r\n" % name.encode()), greeting
