@@ -143,11 +143,11 @@ def test_section_3_the_last_answer_has_its_time_in_all(make, network):
     with sock, contextlib.suppress(ConnectionResetError):
         sock.sendall(b"a CAPABILITY\r\n" * 200) # more answers than there is room for between us
         got, end = b"", time.monotonic() + PATIENCE
-        while time.monotonic() < end and (data := sock.recv(512)):
+        while time.monotonic() < end and (data := sock.recv(256)):
             got += data
-            time.sleep(0.1)
-        assert not got.endswith(b"* BYE Timed out.\r\n") # it was not waited for
-    assert router.wait_sessions(1)[0]["reason"] == "preauth_timeout"
+            time.sleep(0.15)
+        assert b"* BYE" not in got # it was not waited for
+    assert router.wait_sessions(1)[0]["reason"] in ("auth_limit", "preauth_timeout")
 
 
 # ---- places ----
