@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* One question to a store that does not serve yet. The question is the store's until it has answered, so
- * it outlives whoever has no more patience. */
+/* One question to a store that does not serve yet. The question is the store's until it has
+ * answered, so it outlives whoever has no more patience. */
 #include "store_check.h"
 #include "base/clock.h"
 

@@ -339,12 +339,64 @@ def test_MAP_102_keyspace_events(make):
 
 
 def test_MAP_102_a_server_that_does_not_tell(make):
-    nodes = (make.node("node1"), make.node("node2"))
+    nodes = (make.node("node1"),)
     store = RedisStore(*NO_TRACKING)
     try:
-        router = make.router(nodes, mapping=store.toml())
-        wait_push(router)
+        router = make.router(nodes, mapping=store.toml(timeout="1s"))
         router.wait_line(lambda text: "notify-keyspace-events lacks" in text)
+        router.wait_line(lambda text: "a change of our own is not told" in text)
+        assert router.stats()["push_state"] == "down" and "msg=push_up" not in router.log()
+    finally:
+        store.close()
+
+
+class Balancer(stores.FaultProxy):
+    """Each connection goes to the other one of two servers."""
+
+    @property
+    def target(self):
+        self.targets.reverse()
+        return self.targets[0]
+
+    @target.setter
+    def target(self, targets):
+        self.targets = list(targets)
+
+
+def test_MAP_101_halves_of_a_subscription_on_two_servers(make):
+    """Whatever the servers accept, no message comes: push is not up, and the times rule."""
+    nodes = (make.node("node1"), make.node("node2"))
+    pair = RedisStore(), RedisStore()
+    balancer = Balancer([one.target for one in pair])
+    try:
+        for one in pair:
+            one.put("alice", "node1")
+        router = make.router(nodes, mapping=pair[0].toml(port=balancer.port, ttl="1s", timeout="1s",
+                                                         pool=1))
+        router.wait_line(lambda text: "a change of our own is not told" in text)
+        assert router.stats()["push_state"] == "down" and "msg=push_up" not in router.log()
+        assert where(router, "alice") == "node1"
+        for one in pair:
+            one.put("alice", "node2")
+        wait_until(lambda: where(router, "alice") == "node2")
+    finally:
+        balancer.close()
+        for one in pair:
+            one.close()
+
+
+def test_MAP_101_a_user_who_may_only_read_is_believed(make):
+    nodes = (make.node("node1"), make.node("node2"))
+    store = RedisStore("--user", "reader", "on", ">pw", "~*", "&*", "+@all", "-@write")
+    try:
+        store.put("alice", "node1")
+        router = make.router(nodes, mapping=store.toml(
+            url="redis://reader:pw@127.0.0.1:%d" % store.server.port))
+        wait_push(router)
+        assert where(router, "alice") == "node1"
+        store.put("alice", "node2")
+        wait_until(lambda: where(router, "alice") == "node2")
+        assert "msg=push " not in router.log()
     finally:
         store.close()
 

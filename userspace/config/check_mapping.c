@@ -60,7 +60,8 @@ static void check_file(struct loader *loader)
 			params.path, strerror(-r));
 }
 
-/* Whether the service user may do `want` (of R_OK, W_OK, X_OK) with a file; ACLs are not looked at. */
+/* Whether the service user may do `want` (of R_OK, W_OK, X_OK) with a file; ACLs are not looked
+ * at. */
 static bool user_may(const struct config *config, const char *path, int want)
 {
 	const struct passwd *pw = getpwnam(config->server.user);

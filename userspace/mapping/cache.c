@@ -2,13 +2,13 @@
 /*
  * Shards, each with a lock, a hash table, one list per kind and a list by last use. Entries of one
  * kind get the same lifetime, so each kind's list is in order of expiry and what has expired is at
- * its head: expiring is amortised O(1), and eviction finds what is worth least without a scan (MAP-84).
- * What says that nothing is known of a name (negative, transient) goes first and holds a quarter at
- * most, because anybody can make names up: the stale entries are what serves during an outage.
- * A hit only marks its entry: the order by last use is made up for when something is evicted, so that
- * a hit touches its bucket and its entry and no neighbours. With a million entries each is a miss of
- * the processor's caches, and they are all that a hit costs.
- * Entries from before a change of lifetimes stand in lists of their own, in order of their own.
+ * its head: expiring is amortised O(1), and eviction finds what is worth least without a scan
+ * (MAP-84). What says that nothing is known of a name (negative, transient) goes first and holds a
+ * quarter at most, because anybody can make names up: the stale entries are what serves during an
+ * outage. A hit only marks its entry: the order by last use is made up for when something is
+ * evicted, so that a hit touches its bucket and its entry and no neighbours. With a million entries
+ * each is a miss of the processor's caches, and they are all that a hit costs. Entries from before
+ * a change of lifetimes stand in lists of their own, in order of their own.
  */
 #include "mapping/cache.h"
 #include "base/hash.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Private to mapping/: lookups (mapping.c) and administration (admin.c) share the store requests. */
+/* Private to mapping/: lookups (mapping.c) and administration (admin.c) share the store
+ * requests. */
 #ifndef MAPPING_INTERNAL_H
 #define MAPPING_INTERNAL_H
 

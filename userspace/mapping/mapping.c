@@ -131,8 +131,8 @@ static void note_outcome(struct mapping *mapping, const struct store_request *re
 	}
 }
 
-/* What failed alone says nothing about lookups: a page of a list, a write (a constraint, a table that is
- * locked or may only be read). Nor does what an earlier store had to say. */
+/* What failed alone says nothing about lookups: a page of a list, a write (a constraint, a table
+ * that is locked or may only be read). Nor does what an earlier store had to say. */
 static bool is_sign(const struct query *query)
 {
 	bool failed =

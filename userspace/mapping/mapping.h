@@ -54,8 +54,8 @@ void mapping_free(struct mapping *mapping);
 MUST_USE int mapping_reconfigure(
 	struct mapping *mapping, const struct mapping_params *params, bool drop_cache);
 
-/* Frees a store that never served, on a thread of its own, as that may take a while; then gone(arg) on
- * the control thread, maybe inside. Control thread. */
+/* Frees a store that never served, on a thread of its own, as that may take a while; then
+ * gone(arg) on the control thread, maybe inside. Control thread. */
 void mapping_reap_store(
 	struct mapping *mapping, struct store *store, void (*gone)(void *arg), void *arg);
 

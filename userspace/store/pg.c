@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * PostgreSQL by libpq, on a thread of its own because PQconnectStart() resolves names in the calling
- * thread. Requests are pipelined, each with its own sync, so each is a transaction and an error
- * stays its own (MAP-54).
+ * PostgreSQL by libpq, on a thread of its own because PQconnectStart() resolves names in the
+ * calling thread. Requests are pipelined, each with its own sync, so each is a transaction and an
+ * error stays its own (MAP-54).
  *
- * A connection need not be ours alone: a pooler (pgbouncer) may give each transaction another server
- * connection. So nothing that a request needs is left on one: the lookup's statement is prepared, for
- * it saves the planning, but a server that does not know it, or knows it already, is a pooler's, and
- * from then on the text goes with each lookup. Its name holds a digest of the text: what another
- * program prepared is never taken for it.
+ * A connection need not be ours alone: a pooler (pgbouncer) may give each transaction another
+ * server connection. So nothing that a request needs is left on one: the lookup's statement is
+ * prepared, for it saves the planning, but a server that does not know it, or knows it already, is
+ * a pooler's, and from then on the text goes with each lookup. Its name holds a digest of the text:
+ * what another program prepared is never taken for it.
  */
 #include "store/pg.h"
 #include "base/clock.h"
@@ -232,8 +232,8 @@ static void connecting(struct pool_conn *conn)
 		lost(conn);
 }
 
-/* What says that a prepared statement is not what we left on the connection: it is not there, somebody
- * was faster, or the table has changed under it. */
+/* What says that a prepared statement is not what we left on the connection: it is not there,
+ * somebody was faster, or the table has changed under it. */
 static bool lost_statement(struct pool_conn *conn, const PGresult *result)
 {
 	const char *state = field(result, PG_DIAG_SQLSTATE, "");
@@ -304,7 +304,8 @@ static void take_results(struct pool_conn *conn)
 	}
 }
 
-/* A pooler may give us a server connection on which somebody listens: libpq would keep what comes. */
+/* A pooler may give us a server connection on which somebody listens: libpq would keep what
+ * comes. */
 static void drop_notifications(PGconn *pg)
 {
 	PGnotify *notify;
@@ -365,9 +366,9 @@ static int send_list(struct pool_conn *conn, const struct store_request *request
 		conn->link.pg, store_of(conn)->list_sql, 3, NULL, values, NULL, NULL, 0);
 }
 
-/* A name that nobody has is looked up and whatever that changed is taken back (MAP-54): the ROLLBACK is
- * in the same implicit transaction, as there is no sync between them. No BEGIN: after an error it would
- * stay open, and a pooler by statements refuses it. */
+/* A name that nobody has is looked up and whatever that changed is taken back (MAP-54): the
+ * ROLLBACK is in the same implicit transaction, as there is no sync between them. No BEGIN:
+ * after an error it would stay open, and a pooler by statements refuses it. */
 static int send_ping(struct pool_conn *conn)
 {
 	const char *values[] = { STORE_NOBODY };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Private to the PostgreSQL store: pool connections and operations (pg.c), the listener (pg_listen.c).
- * Everything belongs to the store's thread. */
+/* Private to the PostgreSQL store: pool connections and operations (pg.c), the listener
+ * (pg_listen.c). Everything belongs to the store's thread. */
 #ifndef STORE_PG_H
 #define STORE_PG_H
 
@@ -19,12 +19,7 @@ struct pg_link {
 };
 
 /* How far the push channel is. */
-enum pg_listening {
-	PG_LISTEN_NOT,
-	PG_LISTEN_ASKED,     /* LISTEN is out */
-	PG_LISTEN_ANNOUNCED, /* confirmed; our own notification is on its way */
-	PG_LISTEN_PROVED,    /* it came back */
-};
+enum pg_listening { PG_LISTEN_NOT, PG_LISTEN_ASKED, PG_LISTEN_CONFIRMED };
 
 struct store_pg {
 	struct store store;
@@ -39,12 +34,6 @@ struct store_pg {
 
 	struct pg_link listener;
 	enum pg_listening listening;
-	struct store_request announce;
-	bool announcing; /* announce is out */
-	bool warned;
-	char mark[64]; /* the notification's payload */
-	void (*warn)(void *arg, const char *text);
-	void *warn_arg;
 };
 
 /* NULL without memory; else its status may be bad at once. */

@@ -1,21 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * LISTEN on one more connection (MAP-100). That the server has accepted it proves nothing: behind a
- * pooler by transactions it was said on a server connection that belongs to somebody else by now, and
- * no message ever comes. So a notification of our own is sent by a pool connection, and the channel
- * counts as up once that has come back. Sent by the listener itself it would come back in any case.
+ * LISTEN on one more connection (MAP-100). Behind a pooler by transactions it is said on a server
+ * connection that belongs to somebody else by the time a message comes. The proof (push.c) is sent
+ * by a pool connection: sent by the listener itself it would come back in any case.
  */
-#include "base/clock.h"
-#include "base/fd.h"
 #include "store/pg.h"
 
 #include <libpq-fe.h>
-#include <stdio.h>
 #include <sys/epoll.h>
-
-/* Payloads of such proofs, ours or another router's: no account has a name in .invalid (RFC 2606). */
-#define MARK_PREFIX "push-check-"
-#define MARK_SUFFIX "@homing.invalid"
 
 static void on_listener(struct loop_watch *watch, uint32_t events);
 
@@ -24,57 +16,14 @@ static struct store_pg *of_push(struct store_push *push)
 	return container_of(push, struct store_pg, push);
 }
 
-/* ---- the proof ---- */
-
-static void on_announced(struct store_request *request)
-{
-	struct store_pg *store = container_of(request, struct store_pg, announce);
-
-	store->announcing = false;
-	if (request->result != STORE_DONE)
-		store_push_lost(&store->push);
-}
-
-static void announce(struct store_pg *store)
-{
-	uint64_t number;
-
-	if (store->announcing || fd_random(&number, sizeof(number)) < 0) {
-		store_push_lost(&store->push); /* the one before is still out */
-		return;
-	}
-	snprintf(store->mark, sizeof(store->mark), MARK_PREFIX "%016llx" MARK_SUFFIX,
-		(unsigned long long)number);
-	store->announce = (struct store_request){ .op = STORE_ANNOUNCE,
-		.identifier = view_str(store->mark),
-		.deadline_ms = clock_mono_ms() + store->push.open_ms,
-		.done = on_announced };
-	store->announcing = true;
-	store->listening = PG_LISTEN_ANNOUNCED;
-	store_pool_add(&store->pool, &store->announce);
-}
-
-static bool is_mark(struct view payload)
-{
-	size_t tail = strlen(MARK_SUFFIX);
-
-	return view_starts(payload, VIEW_LIT(MARK_PREFIX)) && payload.len > tail &&
-		view_eq(view_skip(payload, payload.len - tail), VIEW_LIT(MARK_SUFFIX));
-}
-
 /* ---- what comes in ---- */
 
 static void take_notification(struct store_pg *store, struct view payload)
 {
 	store_push_heard(&store->push);
-	if (!is_mark(payload)) {
+	if (!store_push_take_mark(&store->push, payload))
 		store->push.fn(
 			store->push.arg, payload.len ? STORE_PUSH_KEY : STORE_PUSH_ALL, payload);
-	} else if (store->listening == PG_LISTEN_ANNOUNCED &&
-		view_eq(payload, view_str(store->mark))) {
-		store->listening = PG_LISTEN_PROVED;
-		store_push_up(&store->push);
-	}
 }
 
 static void take_notifications(struct store_pg *store)
@@ -99,10 +48,12 @@ static bool take_results(struct store_pg *store)
 		PQclear(result);
 		if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK)
 			return false;
-		if (store->listening == PG_LISTEN_ASKED)
-			announce(store);
-		else
+		if (store->listening == PG_LISTEN_ASKED) {
+			store->listening = PG_LISTEN_CONFIRMED;
+			store_push_prove(&store->push);
+		} else {
 			store_push_heard(&store->push);
+		}
 	}
 	return true;
 }
@@ -167,15 +118,6 @@ static void push_close(struct store_push *push)
 {
 	struct store_pg *store = of_push(push);
 
-	/* Everything was accepted and nothing came: worth a word, once. */
-	if (store->listening == PG_LISTEN_ANNOUNCED && !store->announcing && store->warn &&
-		!store->warned && !store->pool.stopping && store->announce.result == STORE_DONE) {
-		store->warned = true;
-		store->warn(store->warn_arg,
-			"PostgreSQL accepts LISTEN, but a notification of our own does not come "
-			"back (a pooler in transaction mode?): no push, entries live as long as "
-			"positive_ttl and negative_ttl say");
-	}
 	store->listening = PG_LISTEN_NOT;
 	pg_close_link(&store->listener);
 }
@@ -188,11 +130,15 @@ static const struct store_push_driver push_driver = {
 
 void pg_listen_init(struct store_pg *store, const struct store_pg_params *params)
 {
-	store->warn = params->warn;
-	store->warn_arg = params->push_arg;
 	store->push = (struct store_push){ .driver = &push_driver,
 		.loop = &store->thread.loop,
 		.fn = params->push,
 		.arg = params->push_arg,
-		.open_ms = params->timeout_ms };
+		.open_ms = params->timeout_ms,
+		.pool = &store->pool,
+		.warn = params->warn,
+		.unproved = "PostgreSQL accepts LISTEN, but a notification of our own does not "
+			    "come back "
+			    "(a pooler in transaction mode?): no push, entries live as long as "
+			    "positive_ttl and negative_ttl say" };
 }

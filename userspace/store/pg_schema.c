@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The documented schema for PostgreSQL with the triggers that announce changes (mapping.md section 6),
- * and its application for homingctl init-db: blocking, one transaction, nothing changed where it is
- * there already. No part of the running router.
+ * The documented schema for PostgreSQL with the triggers that announce changes (mapping.md section
+ * 6), and its application for homingctl init-db: blocking, one transaction, nothing changed where
+ * it is there already. No part of the running router.
  */
 #include "store/pool.h"
 
@@ -122,8 +122,8 @@ static int check_rights(PGconn *pg, const char *role, char error[STORE_ERROR_BYT
 	return r;
 }
 
-/* The statements of the documentation as the role itself, taken back. Who may not become the role has
- * the rights checked above and no more. */
+/* The statements of the documentation as the role itself, taken back. Who may not become the
+ * role has the rights checked above and no more. */
 static int try_statements(PGconn *pg, const char *quoted, char error[STORE_ERROR_BYTES])
 {
 	static const char *const statements[] = {

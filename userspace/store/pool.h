@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Private to store/: what stores on a network share. A thread with a loop of its own (names may take
- * their time to resolve there), a pool of connections opened on demand, requests pipelined on them,
- * deadlines, one repetition on a fresh connection, back-off while the server cannot be reached; and
- * a watched push channel. Everything but store_pool_submit() belongs to the store's thread.
+ * Private to store/: what stores on a network share. A thread with a loop of its own (names may
+ * take their time to resolve there), a pool of connections opened on demand, requests pipelined on
+ * them, deadlines, one repetition on a fresh connection, back-off while the server cannot be
+ * reached; and a watched push channel. Everything but store_pool_submit() belongs to the store's
+ * thread.
  */
 #ifndef STORE_POOL_H
 #define STORE_POOL_H
@@ -35,8 +36,8 @@ struct store_driver {
 	size_t conn_size;
 	/* Starts to open; store_conn_ready() or store_conn_lost() follow, maybe inside. */
 	void (*open)(struct store_conn *conn);
-	/* Sends a request; its answers come in order: store_conn_answered(). Returns 0, or -errno: the
-	 * connection is lost (the caller calls store_conn_lost()). */
+	/* Sends a request; its answers come in order: store_conn_answered(). Returns 0, or
+	 * -errno: the connection is lost (the caller calls store_conn_lost()). */
 	MUST_USE int (*send)(struct store_conn *conn, struct store_request *request);
 	void (*close)(struct store_conn *conn);
 };
@@ -126,12 +127,30 @@ struct store_push {
 	unsigned failures;
 	uint64_t heard_ms;
 	uint64_t open_ms; /* limit for opening */
+	/* The proof that messages arrive: */
+	struct store_pool *pool; /* says something, for us to hear */
+	struct store_request announce;
+	bool announcing; /* that is out */
+	bool proving;    /* it has not come back yet */
+	bool warned;
+	char mark[64];
+	void (*warn)(void *arg, const char *text); /* with arg; may be NULL */
+	const char *unproved;                      /* its text */
 };
 
 /* Opens from the loop, which need not run yet. */
 void store_push_start(struct store_push *push);
 void store_push_stop(struct store_push *push);
-/* Subscribed and confirmed: what was cached before may have missed a message (MAP-104). */
+/*
+ * The server has confirmed the subscription, which proves nothing where something stands between: a
+ * pooler may have given the connection to somebody else, a balancer the two halves of a
+ * subscription to two servers. A STORE_ANNOUNCE with a mark is sent by the pool; the channel is up
+ * when the mark comes back. A server that refuses it (no right to write) is believed.
+ */
+void store_push_prove(struct store_push *push);
+/* Whether a message is a mark, ours or another router's, and nobody's account. */
+bool store_push_take_mark(struct store_push *push, struct view payload);
+/* Subscribed and proved: what was cached before may have missed a message (MAP-104). */
 void store_push_up(struct store_push *push);
 void store_push_lost(struct store_push *push);
 /* Anything came in. */

@@ -1,12 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The watch over a push channel: reconnects, and asks for a sign of life after silence (MAP-103). */
+/* The watch over a push channel: the proof that messages arrive, reconnects, a sign of life
+ * after silence (MAP-103). */
 #include "base/clock.h"
+#include "base/fd.h"
 #include "store/pool.h"
+
+#include <stdio.h>
 
 #define RECONNECT_FIRST_MS 1000
 #define RECONNECT_LAST_MS 30000
 #define SILENCE_MS 30000
 #define PING_MS 10000
+
+/* No account has a name in .invalid (RFC 2606). */
+#define MARK_PREFIX "push-check-"
+#define MARK_SUFFIX "@homing.invalid"
 
 static void on_timer(struct timer *timer);
 
@@ -54,6 +62,7 @@ void store_push_stop(struct store_push *push)
 	if (push->state != STORE_PUSH_CLOSED)
 		push->driver->close(push);
 	push->state = STORE_PUSH_CLOSED;
+	push->proving = false;
 }
 
 void store_push_up(struct store_push *push)
@@ -66,6 +75,64 @@ void store_push_up(struct store_push *push)
 	push->fn(push->arg, STORE_PUSH_UP, view_make("", 0));
 }
 
+static void on_announced(struct store_request *request)
+{
+	struct store_push *push = container_of(request, struct store_push, announce);
+
+	push->announcing = false;
+	if (!push->proving || request->result == STORE_DONE)
+		return;
+	if (request->result == STORE_ERROR && request->refused) {
+		push->proving = false;
+		store_push_up(push);
+	} else {
+		store_push_lost(push);
+	}
+}
+
+void store_push_prove(struct store_push *push)
+{
+	uint64_t number;
+
+	if (push->announcing || fd_random(&number, sizeof(number)) < 0) {
+		store_push_lost(push); /* the one before is still out */
+		return;
+	}
+	snprintf(push->mark, sizeof(push->mark), MARK_PREFIX "%016llx" MARK_SUFFIX,
+		(unsigned long long)number);
+	push->announce = (struct store_request){ .op = STORE_ANNOUNCE,
+		.identifier = view_str(push->mark),
+		.destination = view_make("", 0),
+		.deadline_ms = clock_mono_ms() + push->open_ms,
+		.done = on_announced };
+	push->announcing = push->proving = true;
+	store_pool_add(push->pool, &push->announce);
+}
+
+bool store_push_take_mark(struct store_push *push, struct view payload)
+{
+	size_t tail = strlen(MARK_SUFFIX);
+
+	if (!view_starts(payload, VIEW_LIT(MARK_PREFIX)) || payload.len <= tail ||
+		!view_eq(view_skip(payload, payload.len - tail), VIEW_LIT(MARK_SUFFIX)))
+		return false;
+	if (push->proving && view_eq(payload, view_str(push->mark))) {
+		push->proving = false;
+		store_push_up(push);
+	}
+	return true;
+}
+
+/* Everything was accepted and nothing came: worth a word, once. */
+static void warn_unproved(struct store_push *push)
+{
+	if (!push->proving || push->announcing || push->announce.result != STORE_DONE ||
+		push->pool->stopping || push->warned || !push->warn)
+		return;
+	push->warned = true;
+	push->warn(push->arg, push->unproved);
+}
+
 void store_push_lost(struct store_push *push)
 {
 	bool was_up = push->state == STORE_PUSH_OPEN;
@@ -73,8 +140,9 @@ void store_push_lost(struct store_push *push)
 
 	if (push->state == STORE_PUSH_CLOSED)
 		return;
+	warn_unproved(push);
 	push->state = STORE_PUSH_CLOSED;
-	push->pinging = false;
+	push->pinging = push->proving = false;
 	push->driver->close(push);
 	push->failures++;
 	wait_ms(push, MIN(pause, (uint64_t)RECONNECT_LAST_MS));

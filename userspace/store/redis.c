@@ -2,7 +2,7 @@
 /*
  * Redis: GET, SET, DEL with a prefix, pipelined on a pool (MAP-71); changes by client-side caching
  * redirected to a subscriber (MAP-101) or, where the server refuses that, keyspace notifications
- * (MAP-102).
+ * (MAP-102). Whether they arrive is tried with a key that nobody has and that lives for a second.
  */
 #include "base/secret.h"
 #include "store/pool.h"
@@ -20,7 +20,7 @@ struct redis_conn {
 };
 
 /* How far the push channel is. */
-enum push_step { STEP_ID, STEP_SUBSCRIBE, STEP_TRACK, STEP_PSUBSCRIBE, STEP_UP };
+enum push_step { STEP_ID, STEP_SUBSCRIBE, STEP_TRACK, STEP_PSUBSCRIBE, STEP_DONE };
 
 struct store_redis {
 	struct store store;
@@ -69,7 +69,8 @@ static void take_reply(struct store_request *request, const redisReply *reply)
 		request->result = STORE_ERROR;
 		snprintf(request->error, sizeof(request->error), "redis: %s",
 			redis_error_word(reply, word));
-		request->refused = strcmp(word, "NOPERM") == 0;
+		/* READONLY: a replica, which does not take the announcement either. */
+		request->refused = strcmp(word, "NOPERM") == 0 || strcmp(word, "READONLY") == 0;
 		return;
 	}
 	switch (request->op) {
@@ -127,17 +128,20 @@ static int redis_send(struct store_conn *base, struct store_request *request)
 	static const char *const verbs[] = { [STORE_LOOKUP] = "GET",
 		[STORE_UPSERT] = "SET",
 		[STORE_DELETE] = "DEL",
-		[STORE_PING] = "GET" };
-	static const int counts[] = {
-		[STORE_LOOKUP] = 2, [STORE_UPSERT] = 3, [STORE_DELETE] = 2, [STORE_PING] = 2
-	};
+		[STORE_PING] = "GET",
+		[STORE_ANNOUNCE] = "SET" };
+	static const int counts[] = { [STORE_LOOKUP] = 2,
+		[STORE_UPSERT] = 3,
+		[STORE_DELETE] = 2,
+		[STORE_PING] = 2,
+		[STORE_ANNOUNCE] = 5 };
 	const struct store_redis *store = base->pool->owner;
 	struct redis_link *link = &((struct redis_conn *)base)->link;
 	char key[128 + 320 + 1];
 	int n = snprintf(key, sizeof(key), "%s%.*s", store->prefix, (int)request->identifier.len,
 		request->identifier.data);
-	const char *argv[] = { NULL, key, request->destination.data };
-	size_t lens[] = { 0, MIN((size_t)n, sizeof(key) - 1), request->destination.len };
+	const char *argv[] = { NULL, key, request->destination.data, "PX", "1000" };
+	size_t lens[] = { 0, MIN((size_t)n, sizeof(key) - 1), request->destination.len, 2, 4 };
 
 	if (request->op == STORE_LIST)
 		return redis_list_send(link, store->prefix, request->list);
@@ -182,7 +186,8 @@ static void changed(struct store_redis *store, struct view key)
 {
 	struct view prefix = view_str(store->prefix);
 
-	if (view_starts(key, prefix) && key.len > prefix.len)
+	if (view_starts(key, prefix) && key.len > prefix.len &&
+		!store_push_take_mark(&store->push, view_skip(key, prefix.len)))
 		store->push.fn(store->push.arg, STORE_PUSH_KEY, view_skip(key, prefix.len));
 }
 
@@ -262,8 +267,8 @@ static void subscriber_message(struct store_redis *store, const redisReply *repl
 	else if (view_eq(kind, VIEW_LIT("subscribe")) && store->step == STEP_SUBSCRIBE)
 		r = track(store, store->subscriber_id);
 	else if (view_eq(kind, VIEW_LIT("psubscribe")) && store->step == STEP_PSUBSCRIBE) {
-		store->step = STEP_UP;
-		store_push_up(&store->push);
+		store->step = STEP_DONE;
+		store_push_prove(&store->push);
 	}
 	if (r < 0)
 		push_failed(store);
@@ -317,8 +322,8 @@ static void on_tracker_reply(struct redis_link *link, const redisReply *reply)
 		if (psubscribe(store) < 0)
 			push_failed(store);
 	} else if (store->step == STEP_TRACK) {
-		store->step = STEP_UP;
-		store_push_up(&store->push);
+		store->step = STEP_DONE;
+		store_push_prove(&store->push);
 	} else if (reply->type == REDIS_REPLY_ARRAY) {
 		check_events(store, reply);
 	}
@@ -467,7 +472,12 @@ int store_redis_new(const struct store_redis_params *params, struct store **ret_
 		.loop = &store->thread.loop,
 		.fn = params->push,
 		.arg = params->push_arg,
-		.open_ms = params->timeout_ms };
+		.open_ms = params->timeout_ms,
+		.pool = &store->pool,
+		.warn = params->warn,
+		.unproved = "Redis accepts the subscription, but a change of our own is not told: "
+			    "no push, "
+			    "entries live as long as positive_ttl and negative_ttl say" };
 	if (r == 0)
 		r = store_pool_init(&store->pool, &driver, store, &store->thread.loop,
 			params->pool_size, params->timeout_ms);

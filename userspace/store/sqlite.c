@@ -278,8 +278,8 @@ static int list_rows(struct store_sqlite *store, struct store_request *request)
 	return r;
 }
 
-/* A connection made in the moment in which another user's tool created the journal can only read, and
- * does not become better: what it could not write is written on a new one. */
+/* A connection made in the moment in which another user's tool created the journal can only
+ * read, and does not become better: what it could not write is written on a new one. */
 static void run_write(struct store_sqlite *store, struct store_request *request)
 {
 	enum statement which = request->op == STORE_UPSERT ? STATEMENT_UPSERT : STATEMENT_DELETE;

@@ -103,8 +103,9 @@ struct store_ops {
 	bool (*writable)(const struct store *store);
 	bool (*can_list)(
 		const struct store *store); /* STORE_LIST to one that cannot: STORE_ERROR */
-	/* Reads its source again where it keeps a copy (file). Returns the number of entries, -ENOTSUP
-	 * where every lookup reads the source, or -errno with error = "FILE:LINE: text". */
+	/* Reads its source again where it keeps a copy (file). Returns the number of entries,
+	 * -ENOTSUP where every lookup reads the source, or -errno with error = "FILE:LINE:
+	 * text". */
 	MUST_USE int (*reload)(struct store *store, char error[STORE_ERROR_BYTES]);
 	/* Requests still running are finished with STORE_ERROR before it returns. */
 	void (*free)(struct store *store);
@@ -180,7 +181,8 @@ struct store_pg_params {
 	void (*warn)(void *arg, const char *text);
 };
 
-/* Starts the store's thread. A server that cannot be reached now is tried again when it is needed. */
+/* Starts the store's thread. A server that cannot be reached now is tried again when it is
+ * needed. */
 MUST_USE int store_pg_new(const struct store_pg_params *params, struct store **ret_store,
 	char error[STORE_ERROR_BYTES]);
 /* For the configuration check: 0, or -EINVAL with what is wrong with a url (no password in it). */
@@ -188,8 +190,8 @@ MUST_USE int store_pg_check_url(const char *url, char error[STORE_ERROR_BYTES]);
 /* The documented schema with its triggers (mapping.md section 6), as one SQL text. */
 const char *store_pg_schema(void);
 enum { STORE_PG_CREATED = 0, STORE_PG_EXISTS = 1 };
-/* Applies it in one transaction; url NULL: libpq's environment. Then gives role (NULL: none) the rights
- * that the documented statements need, and tries them. Blocks. Returns STORE_PG_CREATED,
+/* Applies it in one transaction; url NULL: libpq's environment. Then gives role (NULL: none) the
+ * rights that the documented statements need, and tries them. Blocks. Returns STORE_PG_CREATED,
  * STORE_PG_EXISTS (table and triggers were there), or -errno with error. */
 MUST_USE int store_pg_create(const char *url, const char *role, char error[STORE_ERROR_BYTES]);
 

@@ -425,8 +425,8 @@ static unsigned usable(struct cache *cache, unsigned known, uint64_t now_ms)
 	return count;
 }
 
-/* Names that anybody can make up: while the store is away they take no place that is taken; while it
- * answers, a quarter at most. */
+/* Names that anybody can make up: while the store is away they take no place that is taken;
+ * while it answers, a quarter at most. */
 static void test_MAP_84_unknown_names_leave_the_fallback(void **state)
 {
 	static const struct {
@@ -456,7 +456,8 @@ static void test_MAP_84_unknown_names_leave_the_fallback(void **state)
 			assert_true(fresh <= 250 && fresh + stale <= 1000);
 		}
 		assert_int_equal(usable(cache, cases[i].known, 2000), cases[i].left);
-		/* The latest of them is there if any is, and room for known ones is made of them. */
+		/* The latest of them is there if any is, and room for known ones is made of
+		 * them. */
 		assert_int_equal(cache_get(cache, VIEW_LIT("anon1099"), 2000, &got), fresh > 0);
 		cache_count(cache, 2000, &fresh, &stale);
 		for (unsigned k = 0; k < fresh + 1000 - (fresh + stale); k++) {

@@ -254,8 +254,8 @@ static void test_MAP_92_transient(void **state)
 	}
 }
 
-/* routing.on_store_failure = "unavailable": no guess where nothing is remembered; what the store does say,
- * and what is remembered, goes on as before. A reload takes it back at once. */
+/* routing.on_store_failure = "unavailable": no guess where nothing is remembered; what the store
+ * does say, and what is remembered, goes on as before. A reload takes it back at once. */
 static void test_MAP_92_unavailable_instead_of_the_default(void **state)
 {
 	static const char *const names[] = { "node1", "node2", NULL };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The watch over a push channel (MAP-103), on a clock that the test moves: silence, the sign of life,
- * the pauses between attempts. */
+/* The watch over a push channel (MAP-103), on a clock that the test moves: silence, the sign of
+ * life, the pauses between attempts. */
 #include "unit.h"
 
 #include "unit/fake_clock.h"
@@ -31,6 +31,49 @@ static void driver_close(struct store_push *push)
 {
 	(void)push;
 	f.closed++;
+}
+
+static struct {
+	struct store_pool pool;
+	struct store_conn *conn; /* the one that the announcement went out on */
+	unsigned warned;
+} proof;
+
+static void pool_open(struct store_conn *conn)
+{
+	store_conn_ready(conn);
+}
+
+static int pool_send(struct store_conn *conn, struct store_request *request)
+{
+	assert_int_equal(request->op, STORE_ANNOUNCE);
+	proof.conn = conn;
+	return 0;
+}
+
+static void pool_close(struct store_conn *conn)
+{
+	(void)conn;
+}
+
+static const struct store_driver pool_driver = { .name = "fake",
+	.conn_size = sizeof(struct store_conn),
+	.open = pool_open,
+	.send = pool_send,
+	.close = pool_close };
+
+static void on_warn(void *arg, const char *text)
+{
+	(void)arg;
+	assert_string_equal(text, "nothing comes");
+	proof.warned++;
+}
+
+static void announced(enum store_result result, bool refused)
+{
+	store_conn_head(proof.conn)->result = result;
+	store_conn_head(proof.conn)->refused = refused;
+	store_conn_answered(proof.conn);
 }
 
 static const struct store_push_driver driver = { driver_open, driver_ping, driver_close };
@@ -126,6 +169,55 @@ static void test_MAP_103_pauses_double_up_to_30_s(void **state)
 	teardown();
 }
 
+/* Up is what messages come through, not what was accepted; once told why not; and who may not
+ * write is believed. */
+static void test_MAP_103_up_is_proved(void **state)
+{
+	(void)state;
+	setup(false);
+	memset(&proof, 0, sizeof(proof));
+	assert_int_equal(store_pool_init(&proof.pool, &pool_driver, NULL, &f.loop, 1, 5000), 0);
+	f.push.pool = &proof.pool;
+	f.push.warn = on_warn;
+	f.push.unproved = "nothing comes";
+	store_push_prove(&f.push);
+	announced(STORE_DONE, false);
+	assert_false(store_push_take_mark(&f.push, VIEW_LIT("alice@example.com")));
+	assert_false(store_push_take_mark(&f.push, VIEW_LIT("push-check-alice@example.com")));
+	assert_true(store_push_take_mark(&f.push, VIEW_LIT("push-check-0@homing.invalid")));
+	assert_int_equal(f.up, 0); /* another router's */
+	assert_true(store_push_take_mark(&f.push, view_str(f.push.mark)));
+	assert_int_equal(f.up, 1);
+	assert_true(store_push_take_mark(&f.push, view_str(f.push.mark)));
+	assert_int_equal(f.up, 1);
+	store_push_lost(&f.push);
+	pass(1000);
+	for (unsigned i = 0; i < 2; i++) { /* it never comes */
+		store_push_prove(&f.push);
+		announced(STORE_DONE, false);
+		pass(5000);
+		assert_int_equal(f.push.state, STORE_PUSH_CLOSED);
+		assert_int_equal(proof.warned, 1);
+		pass(2000 << i);
+		assert_int_equal(f.push.state, STORE_PUSH_OPENING);
+	}
+	store_push_prove(&f.push);
+	announced(STORE_ERROR, false); /* the store is away: no reason to warn */
+	assert_int_equal(f.push.state, STORE_PUSH_CLOSED);
+	pass(8000);
+	store_push_prove(&f.push);
+	assert_int_equal(f.up, 1);
+	announced(STORE_ERROR, true);
+	assert_int_equal(f.up, 2);
+	assert_int_equal(proof.warned, 1);
+	store_push_lost(&f.push);
+	pass(1000);
+	store_push_prove(&f.push); /* out while everything ends */
+	teardown();
+	store_pool_fini(&proof.pool);
+	assert_int_equal(f.up, 2);
+}
+
 static void test_MAP_103_an_opening_that_hangs_is_given_up(void **state)
 {
 	(void)state;
@@ -145,6 +237,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_MAP_103_sign_of_life_after_30_s_of_silence),
 		cmocka_unit_test(test_MAP_103_pauses_double_up_to_30_s),
+		cmocka_unit_test(test_MAP_103_up_is_proved),
 		cmocka_unit_test(test_MAP_103_an_opening_that_hangs_is_given_up),
 	};
 
