@@ -5,6 +5,7 @@ import os
 import socket
 import ssl
 import subprocess
+import threading
 
 import pytest
 
@@ -67,6 +68,13 @@ def in_chunks(conn):
         if path == "/gzip":
             conn.send(CHUNKED.replace("chunked", "gzip, chunked") + "0\r\n\r\n")
             return
+        if path == "/events":
+            conn.send(CHUNKED.replace("X-A", "Content-Type: text/event-stream\r\nX-A"))
+            for event in ("data: 1\n\n", "data: 2\n\n"):
+                conn.send("%x\r\n%s\r\n" % (len(event), event))
+                conn.node.next.wait(PATIENCE)
+            conn.send("0\r\n\r\n")
+            return
         conn.send(CHUNKED + "5;x=y\r\nhello\r\n")
         if path == "/cut":
             conn.close()
@@ -75,7 +83,8 @@ def in_chunks(conn):
 
 
 def test_HTTP_34_chunks_are_taken_off_for_old_clients(http):
-    router = http.router([http.node("node1", in_chunks)])
+    node = http.node("node1", in_chunks)
+    router = http.router([node])
     for path in ("/", "/early"):
         with http.client(router) as c:
             head, body = old(c, path)
@@ -85,6 +94,13 @@ def test_HTTP_34_chunks_are_taken_off_for_old_clients(http):
     with http.client(router) as c:
         c.send("GET /gzip HTTP/1.0\r\n\r\n")
         refused(c, 502)
+    node.next = threading.Event()
+    with http.client(router) as c: # events come when they are sent
+        c.send("GET /events HTTP/1.0\r\n\r\n")
+        assert c.wire.head()["Transfer-Encoding"] is None
+        assert c.wire.exactly(9) == b"data: 1\n\n" and not c.readable(0.05)
+        node.next.set()
+        assert c.rest() == b"data: 2\n\n"
     # 1.1 beside it has its chunks and its trailer
     with http.client(router) as c:
         assert c.ask("/").body == b"hello" + b"z" * 65536 and c.wire.trailer == b"X-T: u\r\n"

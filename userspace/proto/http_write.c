@@ -151,7 +151,8 @@ static int put_request_fields(
 	bool framed = false;
 	int r = 0;
 
-	if (!http_head_field(head, "Host", NULL)) /* RFC 9112 section 3.2: 1.1 has one */
+	if (head->is_http10 &&
+		!http_head_field(head, "Host", NULL)) /* RFC 9112 section 3.2: 1.1 has one */
 		r = buf_printf(out, "Host: %s\r\n", changes->host ? changes->host : "");
 	for (size_t i = 0; r == 0 && i < head->field_count; i++) {
 		const struct http_field *field = &head->fields[i];

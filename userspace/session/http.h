@@ -135,10 +135,13 @@ ssize_t http_leg_read(struct http_leg *leg, struct buf *to, uint64_t span);
 /* Sends leg->out. Returns whether anything moved, or -errno. */
 int http_leg_flush(struct http_leg *leg);
 
-/* ---- http_exchange.c ---- */
+/* ---- http_start.c ---- */
 
 /* The leg is current: sends the head and goes on. */
 void http_exchange_start(struct session *session);
+
+/* ---- http_exchange.c ---- */
+
 bool http_exchange_step(struct session *session);
 /* Whether the exchange goes on with more of the request's body. */
 bool http_exchange_wants_body(const struct session *session);
