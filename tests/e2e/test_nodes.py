@@ -356,11 +356,14 @@ def test_OPS_13_what_nodes_say(make):
         "nostarttls": make.node("nostarttls", says("* OK [CAPABILITY IMAP4rev1] hello\r\n"),
                                 tls="plain"),
         "echoes": make.node("echoes", echoes),
+        "local": make.node("local", says("421 4.3.0 a Server local error\r\n"), tls="plain"),
     }
     texts = {name: node.toml() for name, node in nodes.items()}
     texts["nostarttls"] = toml("nostarttls", nodes["nostarttls"].port, "starttls")
+    texts["local"] = toml("local", nodes["local"].port) # as Postfix without its PROXY header
     router, errors = failures_of(make, texts)
     check(errors, {
+        "local": ("tls", "wrong version number", 'forwarding = "proxy"'),
         "expects": ("greeting", 'the node said: "* BYE Proxy protocol required"',
                     'forwarding = "proxy"'),
         "full": ("greeting", '"* BYE too many ?', None),

@@ -16,7 +16,11 @@
 #define HINT_NOT_EXPECTED                                                                      \
 	"a TLS node that closes or answers in clear after a PROXY header does not expect one " \
 	"(forwarding), or the port is not a TLS port (tls, port)"
-#define HINT_CLEAR "the port answers in clear: tls = \"starttls\" or \"plain\", or another port"
+#define HINT_CLEAR                                                                             \
+	"the port answers in clear: tls = \"starttls\" or \"plain\", or another port; or the " \
+	"node complains that it gets no PROXY header (forwarding = \"proxy\")"
+#define HINT_MAY_EXPECT \
+	"a node that expects a PROXY header may say so when it gets none (forwarding = \"proxy\")"
 #define HINT_TLS_EXPECTED                                                                     \
 	"a node that closes or stalls here expects a PROXY header (forwarding = \"proxy\"), " \
 	"or the port is not a TLS port (tls, port)"
@@ -109,7 +113,9 @@ static const char *hint_of_greeting(const struct facts *facts)
 			     : "the node expects a PROXY header: forwarding = \"proxy\"";
 	if (is_foreign(facts))
 		return "this is the greeting of another protocol: the wrong port";
-	if (facts->secured || !(facts->timeout || facts->closed || facts->error))
+	if (*facts->said && !facts->closed) /* Postfix speaks of a local error */
+		return facts->protocol == PROTOCOL_SUBMISSION && !proxy ? HINT_MAY_EXPECT : NULL;
+	if (facts->secured)
 		return NULL;
 	return proxy ? HINT_STALLED_PROXY : HINT_STALLED;
 }
