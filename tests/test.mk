@@ -11,7 +11,7 @@ deps:
 test: deps
 	@echo "building (optimised, sanitizers, ThreadSanitizer, fuzzers)"
 	@$(MAKE) -s --no-print-directory -j$(JOBS) all build/tests/toml-decoder build/tests/schema-doc \
-		$(addprefix build/bench/,lightnode load cache lookups) relay-tests store-tests build/tests/unit/relay/relay build/tests/unit/relay/stall
+		$(addprefix build/bench/,lightnode load cache lookups) relay-tests store-tests flood-tests build/tests/unit/relay/relay build/tests/unit/relay/stall
 	@$(MAKE) -s --no-print-directory -j$(JOBS) SAN=1 all unit-build relay-tests store-tests \
 		$(addprefix build-san/bench/,lightnode load)
 	@$(MAKE) -s --no-print-directory -j$(JOBS) TSAN=1 all store-tests $(TSAN_TESTS)

@@ -289,6 +289,29 @@ static void test_tickets_after_the_switch(void **state)
 	teardown(&f);
 }
 
+/* A node's, because it alone may send tickets. */
+static void test_messages_without_data_end_it(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	setup(&f);
+	for (int round = 0; round < 3; round++) { /* as many as are allowed, with data between */
+		for (int i = 0; i < 32; i++) {
+			assert_int_equal(SSL_new_session_ticket(ssl_of(&f, 1)), 1);
+			assert_int_equal(SSL_do_handshake(ssl_of(&f, 1)), 1);
+		}
+		pass(&f, 1, "behind many tickets");
+	}
+	for (int i = 0; i < 33; i++) {
+		assert_int_equal(SSL_new_session_ticket(ssl_of(&f, 1)), 1);
+		assert_int_equal(SSL_do_handshake(ssl_of(&f, 1)), 1);
+	}
+	run_until_done(&f);
+	assert_int_equal(f.end, RELAY_END_NODE_ERROR);
+	teardown(&f);
+}
+
 static void test_clean_end_both_orders(void **state)
 {
 	(void)state;
@@ -515,6 +538,7 @@ int main(void)
 		cmocka_unit_test(test_key_updates),
 		cmocka_unit_test(test_data_before_a_key_update_arrives),
 		cmocka_unit_test(test_tickets_after_the_switch),
+		cmocka_unit_test(test_messages_without_data_end_it),
 		cmocka_unit_test(test_clean_end_both_orders),
 		cmocka_unit_test(test_close_notify_without_fin),
 		cmocka_unit_test(test_truncation_is_never_a_clean_end),

@@ -84,7 +84,7 @@ def programs_below(build):
 
 
 # Tests of memory and of many at once: nothing else runs beside them.
-ALONE = ("test_paths.py", "test_must_hold.py")
+ALONE = ("test_paths.py", "test_must_hold.py", "test_floods.py")
 SHARDS = 3
 
 
@@ -135,13 +135,15 @@ def main():
     # What freed memory still holds can be judged in the optimised build alone: the sanitizer's
     # quarantine keeps also what OpenSSL has freed.
     pytest("sanitizers", "build-san",
-           "not SEC_21 and not 200_moves and not mailclients and not 100_mb and not SES_92 and not examples")
+           "not SEC_21 and not 200_moves and not mailclients and not 100_mb and not SES_92 and not examples "
+           "and not floods")
     pytest("ThreadSanitizer", "build-tsan",
            "(150 or MAP or ADM or drain or SES_86 or SES_51 or 100_mib or random or reload or CFG_5 "
-           "or matrix_of or HTTP_6 or HTTP_9) and not gib and not 200_moves and not must_hold")
+           "or matrix_of or HTTP_6 or HTTP_9) and not gib and not 200_moves and not must_hold "
+           "and not floods")
     pytest("optimised", "build",
            "paths or dovecot or 150 or SEC_ or config or stores or must_hold or proxy or mailclients "
-           "or 100_mb or SES_92 or examples or moves or nginx or HTTP_31 or seed")
+           "or 100_mb or SES_92 or examples or moves or nginx or HTTP_31 or seed or floods")
     for build, path, sessions in (("build", "sockmap", 20000), ("build", "copy", 3000),
                                   ("build-san", "sockmap", 2000), ("build-san", "copy", 1000)):
         code, output = run("%d random sessions on %s, %s" % (sessions, path, build),

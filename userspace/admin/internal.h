@@ -26,6 +26,8 @@ struct admin_conn {
 	struct buf in, out; /* in holds the token: secret */
 	struct http_head head;
 	uint64_t body_left;
+	uint64_t dropped; /* bytes behind the request */
+	size_t spent;     /* in this turn, as stream_read_cost() counts */
 	uint32_t read_want;
 	bool is_head;                  /* HEAD: no body in the answer */
 	struct admin_pending *pending; /* an answer that the mapping owes; forgets us when we go */

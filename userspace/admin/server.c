@@ -21,8 +21,11 @@
 #define INPUT_MS 10000
 #define SEND_MS 30000
 #define LINGER_MS 2000
+#define LINGER_BYTES 65536
 #define PAUSE_MS 100
-#define TURN_STEPS 32 /* of one connection before others get their turn */
+/* Of one connection before others get their turn. */
+#define TURN_STEPS 16
+#define TURN_READ_BYTES 32768
 
 /* Probes of load balancers ask for the health paths without a host; see admin_route(). */
 static const struct http_limits head_limits = { HEAD_BYTES, MAX_FIELDS, true };
@@ -139,6 +142,7 @@ static bool run_tls(struct admin_conn *conn)
 		return false;
 	}
 	conn->stream.want = 0;
+	tls_stream_read_ahead(&conn->stream, true);
 	set_state(conn, ADMIN_HEAD);
 	return true;
 }
@@ -162,6 +166,7 @@ static ssize_t read_some(struct admin_conn *conn)
 		return -1;
 	}
 	buf_commit(&conn->in, (size_t)n);
+	conn->spent += stream_read_cost(&conn->stream, n);
 	return n;
 }
 
@@ -188,7 +193,6 @@ static bool run_head(struct admin_conn *conn)
 
 	if (n <= 0)
 		return false;
-	http_head_again(&conn->head);
 	r = http_head_parse(&conn->head, buf_view(&conn->in), &head_limits);
 	if (r == HTTP_HEAD_DONE)
 		head_done(conn);
@@ -242,7 +246,8 @@ static bool run_send(struct admin_conn *conn)
 	return true;
 }
 
-/* Unread input at close would reset the connection and could lose the answer. */
+/* Unread input at close would reset the connection and could lose the answer. Who does not stop sending
+ * does not wait for it. */
 static bool run_linger(struct admin_conn *conn)
 {
 	char scratch[4096];
@@ -252,7 +257,11 @@ static bool run_linger(struct admin_conn *conn)
 		conn->read_want = conn->stream.want;
 		return false;
 	}
-	if (n <= 0) {
+	if (n > 0) {
+		conn->spent += stream_read_cost(&conn->stream, n);
+		conn->dropped += (size_t)n;
+	}
+	if (n <= 0 || conn->dropped > LINGER_BYTES || conn->spent > LINGER_BYTES) {
 		conn_close(conn);
 		return false;
 	}
@@ -293,6 +302,8 @@ static void update_watch(struct admin_conn *conn)
 		break;
 	default:
 		events = conn->read_want ? conn->read_want : EPOLLIN;
+		if (timer_armed(&conn->turn))
+			events = 0;
 	}
 	if (loop_watch_set(&conn->watch, events) < 0)
 		conn_close(conn);
@@ -316,9 +327,14 @@ static void conn_run(struct admin_conn *conn)
 {
 	struct admin_server *server = conn->server;
 
+	conn->spent = 0;
 	for (unsigned steps = 0; run_once(conn); steps++) {
-		if (steps == TURN_STEPS) {
-			loop_timer_set(server->params.loop, &conn->turn, 0, on_turn);
+		if (steps == TURN_STEPS || conn->spent >= TURN_READ_BYTES) {
+			loop_timer_set(server->params.loop, &conn->turn,
+				conn->spent >= STREAM_HEAVY_TURNS * TURN_READ_BYTES
+					? STREAM_HEAVY_PAUSE_MS
+					: 0,
+				on_turn);
 			break;
 		}
 	}

@@ -43,6 +43,10 @@ struct stream {
 
 /* The least that a read counts for in its caller's turn: peers choose how small their records are. */
 #define STREAM_READ_COST 512
+/* A peer that makes one turn cost several times what it may (changes of keys) is not heard for a while,
+ * so that it gets no more than a small share of the thread. */
+#define STREAM_HEAVY_TURNS 4
+#define STREAM_HEAVY_PAUSE_MS 10
 
 /* Takes over fd. */
 void stream_init_plain(struct stream *stream, int fd);

@@ -391,6 +391,21 @@ static bool step(struct session *session)
 	}
 }
 
+static bool is_turn_over(const struct session *session)
+{
+	return session->login->http->turn_bytes >
+		(session->state == S_EXCHANGE ? HTTP_TURN_BYTES : HTTP_HEAD_TURN_BYTES);
+}
+
+static uint64_t pause_ms(const struct session *session)
+{
+	return session->state != S_EXCHANGE &&
+			session->login->http->turn_bytes >=
+				STREAM_HEAVY_TURNS * HTTP_HEAD_TURN_BYTES
+		? STREAM_HEAVY_PAUSE_MS
+		: 0;
+}
+
 void session_http_run(struct session *session)
 {
 	struct http *http = session->login->http;
@@ -400,10 +415,10 @@ void session_http_run(struct session *session)
 		return;
 	}
 	http->turn_bytes = 0;
-	while (session_http_drives(session) && http->turn_bytes <= HTTP_TURN_BYTES && step(session))
+	while (session_http_drives(session) && !is_turn_over(session) && step(session))
 		;
-	if (session_http_drives(session) && http->turn_bytes > HTTP_TURN_BYTES)
-		loop_timer_set(session->pool->loop, &http->turn, 0, on_turn);
+	if (session_http_drives(session) && is_turn_over(session))
+		loop_timer_set(session->pool->loop, &http->turn, pause_ms(session), on_turn);
 	if (session_http_drives(session) && session->state != S_EXCHANGE && !session->login->in.len)
 		buf_fini(&session->login->in); /* idle clients hold no buffer */
 	if (session_http_drives(session))
@@ -435,7 +450,8 @@ void session_http_client_event(struct session *session, uint32_t epoll_events)
 void session_http_update_watches(struct session *session)
 {
 	struct login *login = session->login;
-	bool read = !login->http->client_eof && room_in(session, &login->in);
+	bool read = !login->http->client_eof && room_in(session, &login->in) &&
+		!timer_armed(&login->http->turn);
 	uint32_t events = 0;
 
 	if (session->state == S_EXCHANGE)

@@ -346,7 +346,7 @@ static bool may_read(const struct session *session)
 	switch (session->state) {
 	case S_DIALOGUE:
 		return !session->login->client_eof && session->login->out.len <= OUT_HIGH_BYTES &&
-			buf_room(&session->login->in);
+			buf_room(&session->login->in) && !timer_armed(&session->login->turn);
 	case S_HOLD:
 	case S_LOOKUP:
 	case S_DIAL:
@@ -417,6 +417,8 @@ int session_read_client(struct session *session)
 		if (n < (ssize_t)want && !stream_pending(&session->login->stream))
 			break;
 	}
+	if (spent >= STREAM_HEAVY_TURNS * TURN_READ_BYTES && session->state == S_DIALOGUE)
+		session_dialogue_later(session, STREAM_HEAVY_PAUSE_MS);
 	if (!session->login->in.len)
 		buf_fini(&session->login->in); /* idle clients hold no buffer */
 	return 0;

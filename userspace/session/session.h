@@ -282,10 +282,12 @@ void session_step_tls(struct session *session); /* step_tls.c: start */
 void session_tls_progress(struct session *session);
 void session_step_dialogue(struct session *session); /* step_dialogue.c: start */
 void session_dialogue_run(struct session *session);  /* consume input */
-void session_step_identify(struct session *session); /* step_identify.c */
-void session_step_hold(struct session *session);     /* step_hold.c */
-void session_hold_over(struct session *session);     /* its time has passed */
-void session_step_map(struct session *session);      /* step_map.c */
+/* It goes on in so many ms (0: in the next batch), though no event tells. */
+void session_dialogue_later(struct session *session, uint64_t in_ms);
+void session_step_identify(struct session *session);                      /* step_identify.c */
+void session_step_hold(struct session *session);                          /* step_hold.c */
+void session_hold_over(struct session *session);                          /* its time has passed */
+void session_step_map(struct session *session);                           /* step_map.c */
 void session_step_dial(struct session *session, const char *destination); /* step_dial.c */
 void session_drop_dial(struct session *session);
 void session_dial_window_over(struct session *session);

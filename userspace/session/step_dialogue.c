@@ -170,17 +170,23 @@ static bool run_once(struct session *session)
 
 static void on_turn(struct timer *timer)
 {
-	session_run(container_of(timer, struct login, turn)->session);
+	struct session *session = container_of(timer, struct login, turn)->session;
+
+	if (session->state != S_DIALOGUE || session->login->out.len > OUT_HIGH_BYTES ||
+		!session_read_client(session))
+		session_run(session);
 }
 
-/* Decrypted bytes for which no event will come. Returns false when there are none, or no room. */
-static bool read_pending(struct session *session)
+void session_dialogue_later(struct session *session, uint64_t in_ms)
 {
-	size_t before = session->login->in.len;
+	loop_timer_set(session->pool->loop, &session->login->turn, in_ms, on_turn);
+}
 
-	return stream_pending(&session->login->stream) &&
-		session->login->out.len <= OUT_HIGH_BYTES && buf_room(&session->login->in) &&
-		!session_read_client(session) && session->login->in.len > before;
+/* Decrypted bytes for which no event will come, left where the turn's reading ended. */
+static bool has_unread(const struct session *session)
+{
+	return !session->login->read_want && stream_pending(&session->login->stream) &&
+		session->login->out.len <= OUT_HIGH_BYTES && buf_room(&session->login->in);
 }
 
 void session_dialogue_run(struct session *session)
@@ -188,13 +194,14 @@ void session_dialogue_run(struct session *session)
 	bool more = true;
 
 	for (unsigned steps = 0; more && session->state == S_DIALOGUE; steps++) {
-		if (steps == TURN_STEPS) {
-			loop_timer_set(session->pool->loop, &session->login->turn, 0, on_turn);
-			return;
-		}
+		if (steps == TURN_STEPS)
+			break;
 		more = session->login->in.len && run_once(session);
-		if (!more && session->state == S_DIALOGUE)
-			more = read_pending(session);
+	}
+	if (session->state == S_DIALOGUE && (more || has_unread(session))) {
+		if (!timer_armed(&session->login->turn))
+			session_dialogue_later(session, 0);
+		return;
 	}
 	if (session->state != S_DIALOGUE || session->login->out.len > OUT_HIGH_BYTES)
 		return;

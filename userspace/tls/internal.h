@@ -66,7 +66,7 @@ struct tls_layer {
 	bool eof;            /* the peer's FIN has been read */
 	bool flooded; /* too many records or messages without data: nothing is read any more */
 	uint8_t quiet_records, quiet_messages; /* of the peer's, since the last byte of data */
-	uint8_t messages;                      /* of the peer's, in this call */
+	uint8_t messages, records;             /* of the peer's, in this call */
 	uint32_t budget; /* bytes that this call may still take from the socket */
 	int fd;          /* the stream's */
 	struct buf held; /* records that are not sent yet: a flight; later TLS_HELD_BYTES */

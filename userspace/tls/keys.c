@@ -155,6 +155,15 @@ static void on_peers_message(struct tls_layer *layer)
 	count_quiet(layer, &layer->quiet_messages, TLS_QUIET_MAX);
 }
 
+/* One more is allowed if it may be the data itself. */
+static void on_peers_record(struct tls_layer *layer, unsigned char type)
+{
+	if (layer->records < UINT8_MAX)
+		layer->records++;
+	count_quiet(
+		layer, &layer->quiet_records, TLS_QUIET_MAX + (type == SSL3_RT_APPLICATION_DATA));
+}
+
 /* Counts protected records: in TLS 1.3 those of outer type 23, from each side's Finished on; in
  * TLS 1.2 all since ChangeCipherSpec. */
 static void on_message(int is_write, int version, int content_type, const void *data, size_t len,
@@ -173,9 +182,8 @@ static void on_message(int is_write, int version, int content_type, const void *
 		if (!is_write && len == 2 && bytes[1] == SSL_AD_CLOSE_NOTIFY)
 			layer->close_notify = true;
 	} else if (content_type == SSL3_RT_HEADER) {
-		if (!is_write) /* one more, if it may be the data itself */
-			count_quiet(layer, &layer->quiet_records,
-				TLS_QUIET_MAX + (bytes[0] == SSL3_RT_APPLICATION_DATA));
+		if (!is_write)
+			on_peers_record(layer, bytes[0]);
 		if (!is_13 && bytes[0] == SSL3_RT_CHANGE_CIPHER_SPEC)
 			layer->seq[direction] = 0;
 		else if (!is_13 || bytes[0] == SSL3_RT_APPLICATION_DATA)

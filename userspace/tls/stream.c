@@ -15,8 +15,9 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-/* A change of keys, in bytes that take as long to decrypt. */
+/* A change of keys and a record, in bytes that take as long to decrypt. */
 #define MESSAGE_COST 8192
+#define RECORD_COST 512
 
 void tls_error_text(char error[TLS_ERROR_SIZE], const char *what)
 {
@@ -47,7 +48,7 @@ static void begin(struct tls_layer *layer)
 	ERR_clear_error();
 	errno = 0;
 	layer->budget = TLS_READ_BUDGET;
-	layer->messages = 0;
+	layer->messages = layer->records = 0;
 }
 
 static ssize_t end_flood(struct tls_layer *layer)
@@ -108,7 +109,7 @@ static ssize_t layer_read(struct stream *stream, void *data, size_t len)
 	layer->holding = layer->held.len != 0; /* an answer to a KeyUpdate comes after them */
 	r = SSL_read_ex(layer->ssl, data, len, &n);
 	layer->holding = false;
-	stream->work = layer->messages * MESSAGE_COST;
+	stream->work = layer->messages * MESSAGE_COST + layer->records * RECORD_COST;
 	if (layer->flooded)
 		return end_flood(layer);
 	if (r <= 0)

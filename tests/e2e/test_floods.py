@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a peer may send without end takes its own time, not that of others: with one worker and four
+attackers (tests/floods/flood.c) an honest client is greeted, and the admin port answers, in the median
+within 50 ms.
+make flood-table prints the table of docs/performance.md."""
+
+import os
+import statistics
+import subprocess
+import time
+
+import pytest
+
+from harness import BUILD, PATIENCE, Router, destination_toml
+
+FLOOD, TALK = (os.path.join(BUILD, "tests/floods", name) for name in ("flood", "talk"))
+ATTACKERS = 4
+LIMIT_MS = 50
+SECONDS = 1.2
+SERVER = "threads = 1"
+LISTENERS = {"imap": "implicit", "plain": ("plain", ""), "http": ("implicit", "", "http")}
+# No head of the attackers has a route: the router answers each itself.
+ROUTES = '[[http.route]]\nmatch = "/mail/**"\nextract = { from = "authorization" }\n'
+
+# what is flooded, and where the honest client asks
+KINDS = {
+    "keyupdate": "imap", "keyupdate-paid": "imap", "renegotiation": "imap", "empty": "imap",
+    "bytes": "imap", "commands": "imap", "commands-plain": "plain", "head": "http", "heads": "http",
+    "admin-keyupdate": "admin", "admin-body": "admin", "admin-head": "admin",
+}
+
+
+def flooded_router(workspace=None, make=None):
+    node = destination_toml("node1", "127.0.0.1", 1, {"imap": "plain", "http": "plain"},
+                            ports=dict.fromkeys(("imap", "http"), 1))
+    parts = {"default": "node1", "server": SERVER, "listeners": LISTENERS, "extra": ROUTES}
+    return make.router([node], **parts) if make else Router(workspace, [node], **parts)
+
+
+def greeting_ms(router, where):
+    """How long an honest client waits; None if it gave up."""
+    start = time.monotonic()
+    try:
+        if where == "admin":
+            assert router.admin("GET", "/healthz", token=None)[0] == 200
+        else:
+            with router.client("imap") as client:
+                assert client.line().startswith("* OK")
+    except (OSError, EOFError):
+        return None
+    return (time.monotonic() - start) * 1000
+
+
+def measure(router, kind, seconds, program=FLOOD):
+    """Waits of honest clients during a flood, one after the other, and what the attackers say of it."""
+    where = KINDS[kind]
+    with subprocess.Popen([program, str(router.ports[where]), kind, str(seconds), str(ATTACKERS)],
+                          stdout=subprocess.PIPE, text=True) as flood:
+        time.sleep(0.2)  # the attackers' handshakes
+        end, waits = time.monotonic() + seconds - 0.2, []
+        while time.monotonic() < end:
+            waits.append(greeting_ms(router, where))
+            time.sleep(0.005)
+        told = flood.stdout.read()
+    return waits, dict(pair.split("=") for pair in told.split())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_honest_client_is_greeted_during_a_flood_of(make, kind):
+    router = flooded_router(make=make)
+    waits, told = measure(router, kind, SECONDS)
+    assert int(told["connections"]) >= ATTACKERS and int(told["bytes"]) > 0
+    assert len(waits) >= 5 and None not in waits, waits
+    assert statistics.median(waits) < LIMIT_MS, waits
+
+
+# ---- what a peer may send ----
+
+def talk(*arguments):
+    done = subprocess.run([TALK, *map(str, arguments)], stdout=subprocess.PIPE, text=True, timeout=PATIENCE,
+                          check=True)
+    return dict(pair.split("=") for pair in done.stdout.split())
+
+
+@pytest.mark.parametrize("who", ["client", "login"])
+def test_a_client_may_send_32_tls_messages_without_data(make, who):
+    router = make.router([make.node("node1")])
+    assert talk(who, router.ports["imap"], 32, 5) == {"answers": "5", "ended": "0"}
+    assert talk(who, router.ports["imap"], 33, 5) == {"answers": "0", "ended": "1"}
+
+
+@pytest.mark.parametrize("count", [30, 33])  # a node sends two tickets as well
+def test_a_node_may_send_32_tls_messages_without_data(make, workspace, count):
+    cert, key, pin = workspace.certificate("node1", ["node1.test"])
+    with subprocess.Popen([TALK, "node", cert, key, str(count)], stdout=subprocess.PIPE, text=True) as node:
+        try:
+            port = int(node.stdout.readline())
+            router = make.router([destination_toml("node1", "127.0.0.1", port, "implicit", pin, "none")],
+                                 default="node1")
+            with router.client() as client:
+                client.line()
+                last = client.command("a LOGIN alice pw")[-1]
+                if count > 32:
+                    assert last.startswith("a NO [UNAVAILABLE]"), last
+                    router.wait_line(lambda line: "too many TLS messages without data" in line)
+                    return
+                assert last.startswith("a OK"), last
+                for _ in range(3):
+                    assert client.command("b NOOP")[-1].startswith("b OK")
+        finally:
+            node.kill()

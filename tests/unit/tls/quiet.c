@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What a peer may send without data, and how much of it one read takes. */
+#include "unit.h"
+
+#include "tls/internal.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+enum { RECORD_HANDSHAKE = 22, RECORD_DATA = 23 };
+
+static struct tls_server *server;
+static struct tls_client *client;
+
+/* near is the one that is tried: a server's, or a client's as towards nodes. */
+struct fixture {
+	struct stream near, far;
+	struct tls_keys keys; /* far's, for records that OpenSSL does not make */
+};
+
+static ssize_t take(struct fixture *f)
+{
+	char data[2048];
+
+	return stream_read(&f->near, data, sizeof(data));
+}
+
+static void setup(struct fixture *f, bool near_is_server, int version)
+{
+	bool done[2] = { false, false };
+	int fds[2], size = 1 << 22;
+
+	memset(f, 0, sizeof(*f));
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+	setsockopt(fds[1], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
+	stream_init_plain(&f->near, fds[0]);
+	stream_init_plain(&f->far, fds[1]);
+	assert_int_equal(tls_stream_accept(near_is_server ? &f->near : &f->far, server, NULL), 0);
+	assert_int_equal(tls_stream_connect(near_is_server ? &f->far : &f->near, client), 0);
+	SSL_set_max_proto_version(((struct tls_layer *)f->near.layer)->ssl, version);
+	tls_stream_read_ahead(&f->near, true);
+	while (!done[0] || !done[1]) {
+		done[0] |= tls_stream_handshake(&f->near) == 0;
+		done[1] |= tls_stream_handshake(&f->far) == 0;
+	}
+	/* A server's tickets come before its first data, and count. */
+	if (!near_is_server) {
+		assert_int_equal(stream_write(&f->far, "*", 1), 1);
+		assert_int_equal(take(f), 1);
+	}
+}
+
+static void teardown(struct fixture *f)
+{
+	stream_close(&f->near);
+	stream_close(&f->far);
+}
+
+static void change_keys(struct fixture *f, int count, int type)
+{
+	SSL *ssl = ((struct tls_layer *)f->far.layer)->ssl;
+
+	for (int i = 0; i < count; i++) {
+		assert_int_equal(SSL_key_update(ssl, type), 1);
+		assert_int_equal(SSL_do_handshake(ssl), 1);
+	}
+}
+
+/* From now on far's records are made one by one. */
+static void take_keys(struct fixture *f)
+{
+	char byte;
+
+	assert_int_equal(stream_write(&f->near, "x", 1), 1);
+	assert_int_equal(stream_read(&f->far, &byte, 1), 1);
+	tls_keys_prepare(&f->far);
+	assert_int_equal(tls_keys_export(&f->far, &f->keys), 0);
+}
+
+static void put_record(
+	struct fixture *f, unsigned char type, const void *data, size_t len, size_t padding)
+{
+	static unsigned char record[TLS_RECORD_MAX + 512];
+	struct tls_traffic_key key;
+	int n;
+
+	assert_int_equal(tls_keys_derive(&f->keys, TLS_WRITE, &key), 0);
+	n = tls_record_seal(
+		&f->keys, &key, f->keys.seq[TLS_WRITE]++, type, data, len, padding, record);
+	assert_int_equal(send(f->far.fd, record, (size_t)n, 0), n);
+}
+
+static int unread(const struct fixture *f)
+{
+	int n = 0;
+
+	assert_int_equal(ioctl(f->near.fd, FIONREAD, &n), 0);
+	return n;
+}
+
+/* ---- tests ---- */
+
+static void test_key_updates_with_data_between_go_on(void **state)
+{
+	(void)state;
+	for (int side = 0; side < 2; side++) {
+		struct fixture f;
+		char back[4];
+
+		setup(&f, side, TLS1_3_VERSION);
+		for (int i = 0; i < 20; i++) {
+			change_keys(&f, TLS_QUIET_MAX, i & 1);
+			assert_int_equal(stream_write(&f.far, "data", 4), 4);
+			assert_int_equal(take(&f), 4);
+			assert_true(f.near.work >= TLS_QUIET_MAX * 1024);
+			assert_int_equal(stream_write(&f.near, "back", 4), 4);
+			assert_int_equal(stream_read(&f.far, back, 4), 4);
+		}
+		teardown(&f);
+	}
+}
+
+static void test_33_key_updates_without_data_end_it(void **state)
+{
+	(void)state;
+	for (int side = 0; side < 2; side++) {
+		struct fixture f;
+
+		setup(&f, side, TLS1_3_VERSION);
+		change_keys(&f, TLS_QUIET_MAX, SSL_KEY_UPDATE_NOT_REQUESTED);
+		assert_int_equal(take(&f), -EAGAIN); /* in several reads as in one */
+		change_keys(&f, 1, SSL_KEY_UPDATE_NOT_REQUESTED);
+		assert_int_equal(stream_write(&f.far, "data", 4), 4);
+		assert_int_equal(take(&f), -EPROTO);
+		assert_string_equal(
+			tls_stream_error(&f.near), "too many TLS messages without data");
+		assert_int_equal(take(&f), -EPROTO);
+		assert_int_equal(stream_write(&f.near, "x", 1), -EPIPE);
+		teardown(&f);
+	}
+}
+
+static void test_refused_renegotiations_end_it(void **state)
+{
+	static const unsigned char hello[] = { 1, 0, 0, 0 };
+	struct fixture f;
+
+	(void)state;
+	setup(&f, true, TLS1_2_VERSION);
+	take_keys(&f);
+	for (int i = 0; i < TLS_QUIET_MAX; i++)
+		put_record(&f, RECORD_HANDSHAKE, hello, sizeof(hello), 0);
+	assert_int_equal(take(&f), -EAGAIN);
+	put_record(&f, RECORD_DATA, "data", 4, 0);
+	assert_int_equal(take(&f), 4);
+	for (int i = 0; i <= TLS_QUIET_MAX; i++)
+		put_record(&f, RECORD_HANDSHAKE, hello, sizeof(hello), 0);
+	assert_int_equal(take(&f), -EPROTO);
+	assert_string_equal(tls_stream_error(&f.near), "too many TLS messages without data");
+	teardown(&f);
+}
+
+static void test_one_read_takes_64_kib_of_the_socket(void **state)
+{
+	struct fixture f;
+	int before, left;
+
+	(void)state;
+	setup(&f, true, TLS1_3_VERSION);
+	take_keys(&f);
+	for (int i = 0; i < 12; i++) /* nothing but padding */
+		put_record(&f, RECORD_DATA, "", 0, 16000);
+	put_record(&f, RECORD_DATA, "data", 4, 0);
+	before = unread(&f);
+	assert_int_equal(take(&f), -EAGAIN);
+	assert_int_equal(f.near.want, EPOLLIN);
+	left = unread(&f);
+	assert_int_equal(before - left, TLS_READ_BUDGET);
+	while (left) { /* what is left, epoll tells */
+		ssize_t n = take(&f);
+
+		if (n != -EAGAIN) {
+			assert_int_equal(n, 4);
+			break;
+		}
+		assert_true(unread(&f) < left);
+		left = unread(&f);
+	}
+	assert_int_equal(take(&f), -EAGAIN);
+	teardown(&f);
+}
+
+/* A peer that asks for answers and takes none. */
+static void test_answers_that_nobody_takes_are_bounded(void **state)
+{
+	struct fixture f;
+	struct tls_layer *layer;
+	char junk[4096] = { 0 };
+	int rounds = 0;
+
+	(void)state;
+	setup(&f, true, TLS1_3_VERSION);
+	layer = f.near.layer;
+	while (send(f.near.fd, junk, sizeof(junk), MSG_DONTWAIT) > 0 ||
+		send(f.near.fd, junk, 1, MSG_DONTWAIT) > 0)
+		;
+	assert_true(layer->held.len > 0); /* the tickets */
+	for (; rounds < 200; rounds++) {
+		change_keys(&f, TLS_QUIET_MAX, SSL_KEY_UPDATE_REQUESTED);
+		assert_int_equal(stream_write(&f.far, "data", 4), 4);
+		if (take(&f) != 4)
+			break;
+		assert_true(layer->held.len <= TLS_HELD_BYTES + 64);
+	}
+	assert_true(rounds < 200);
+	assert_int_equal(f.near.want, EPOLLOUT);
+	assert_int_equal(take(&f), -EAGAIN);
+	assert_true(layer->held.len <= TLS_HELD_BYTES + 64);
+	teardown(&f);
+}
+
+static int group_setup(void **state)
+{
+	struct tls_policy policy = { 0 };
+	char error[TLS_ERROR_SIZE];
+
+	(void)state;
+	signal(SIGPIPE, SIG_IGN);
+	assert_int_equal(tls_process_init(), 0);
+	if (tls_server_new(NULL, 0, &policy, &server, error) < 0)
+		return -1;
+	return tls_client_new(&(struct tls_client_params){ .allow_invalid = true }, &client, error);
+}
+
+static int group_teardown(void **state)
+{
+	(void)state;
+	tls_client_unref(client);
+	tls_server_unref(server);
+	tls_process_fini();
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_key_updates_with_data_between_go_on),
+		cmocka_unit_test(test_33_key_updates_without_data_end_it),
+		cmocka_unit_test(test_refused_renegotiations_end_it),
+		cmocka_unit_test(test_one_read_takes_64_kib_of_the_socket),
+		cmocka_unit_test(test_answers_that_nobody_takes_are_bounded),
+	};
+
+	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+}
