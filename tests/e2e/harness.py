@@ -139,7 +139,7 @@ ssl_key = <{key}
 ssl_min_protocol = TLSv1.2
 disable_plaintext_auth = no
 auth_failure_delay = 0
-auth_mechanisms = plain login oauthbearer xoauth2
+auth_mechanisms = {mechanisms}
 auth_verbose = yes
 {masters}
 mail_location = maildir:{dir}/mail/%u
@@ -275,7 +275,8 @@ class DovecotNode:
 
     def __init__(self, workspace, name, address, users, haproxy=True, protocols=("imap",),
                  relay_port=25, ports=None, certificate=None, trusted="127.0.0.0/8",
-                 masters=None):
+                 masters=None,
+                 mechanisms="plain login oauthbearer xoauth2"):
         self.name, self.address, self.protocols = name, address, protocols
         self.dir = workspace.mkdir(name)
         for sub in ("run", "state", "mail"):
@@ -302,7 +303,8 @@ class DovecotNode:
             dir=self.dir, address=address, user=workspace.user, group=workspace.group,
             uid=workspace.uid, gid=workspace.gid, cert=self.cert, key=self.key,
             protocols=" ".join("sieve" if p == "managesieve" else p for p in protocols),
-            relay_port=relay_port, services=services, trusted=trusted))
+            relay_port=relay_port, services=services, trusted=trusted,
+            mechanisms=mechanisms))
         self.log_path = os.path.join(self.dir, "dovecot.log")
         self.process = subprocess.Popen(["dovecot", "-F", "-c", conf], stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)

@@ -129,7 +129,7 @@ def test_SES_70_what_the_node_is_told(make, sasl_ir):
     def serve(conn):
         original = conn.line
         conn.line = lambda: lines.append(original()) or lines[-1]
-        node_login(conn, capabilities="IMAP4rev1" + (" SASL-IR" if sasl_ir else ""))
+        node_login(conn, capabilities="IMAP4rev1 AUTH=PLAIN" + (" SASL-IR" if sasl_ir else ""))
         conn.read()
 
     node1 = make.node("node1", lambda conn: None)

@@ -681,7 +681,7 @@ def test_SES_54_capabilities_before_tls_are_forgotten(make):
         conn.send("%s OK go\r\n" % tag)
         conn.starttls()
         tag = conn.line().split(" ")[0]
-        conn.send("* CAPABILITY IMAP4rev1\r\n%s OK\r\n" % tag)
+        conn.send("* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\n%s OK\r\n" % tag)
         line = conn.line()
         assert line == "a AUTHENTICATE PLAIN", line  # no SASL-IR any more
         conn.send("+ \r\n")

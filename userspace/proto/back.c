@@ -2,6 +2,7 @@
 /* What the backs do alike. */
 #include "proto/back.h"
 #include "base/base64.h"
+#include "proto/sasl.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -37,6 +38,7 @@ int back_base_create(size_t size, const struct back_params *params, struct back 
 	}
 	buf_init(&base->held, HELD_BYTES, false);
 	buf_init(&base->credential, 0, true);
+	buf_init(&base->password, 0, true);
 	*ret_back = (struct back *)base;
 	return 0;
 }
@@ -49,12 +51,72 @@ void back_base_free(struct back *back)
 		return;
 	buf_fini(&base->held);
 	buf_fini(&base->credential);
+	buf_fini(&base->password);
 	free(base);
 }
 
-const char *back_base_mech_name(const struct proto_credential *credential)
+enum sasl_mech back_base_mech(const struct proto_credential *credential)
 {
-	return sasl_mech_name(credential->mech == SASL_LOGIN ? SASL_PLAIN : credential->mech);
+	return credential->mech == SASL_LOGIN ? SASL_PLAIN : credential->mech;
+}
+
+/* ---- what the node offers ---- */
+
+void back_base_offer(struct back_base *base, struct view names)
+{
+	struct view name;
+
+	while ((name = line_word(&names)).len) {
+		int mech = sasl_mech_find(name);
+
+		base->lists = true;
+		if (mech >= 0)
+			base->offered |= BIT(mech);
+	}
+}
+
+void back_base_forget_offer(struct back_base *base)
+{
+	base->lists = false;
+	base->offered = 0;
+}
+
+struct view back_user(const struct proto_credential *credential)
+{
+	return view_make(buf_view(&credential->message).data + credential->authcid_at,
+		credential->authcid_len);
+}
+
+struct view back_password(const struct proto_credential *credential)
+{
+	return view_skip(buf_view(&credential->message),
+		credential->authcid_at + credential->authcid_len + 1);
+}
+
+/* Only PLAIN tells who is to be acted for (RFC 4616). */
+static bool acts_for_another(const struct proto_credential *credential)
+{
+	struct view authzid =
+		view_make(buf_view(&credential->message).data + credential->authzid_at,
+			credential->authzid_len);
+
+	return authzid.len && !view_eq(authzid, back_user(credential));
+}
+
+const char back_no_mechanism[] = "the node offers no mechanism that takes this credential";
+
+enum back_way back_base_way(
+	const struct back_base *base, const struct proto_credential *credential, bool takes_command)
+{
+	enum sasl_mech mech = back_base_mech(credential);
+
+	if (!base->lists || base->offered & BIT(mech))
+		return BACK_WAY_MECH;
+	if (mech != SASL_PLAIN || acts_for_another(credential))
+		return BACK_WAY_NONE;
+	if (base->offered & BIT(SASL_LOGIN))
+		return BACK_WAY_LOGIN;
+	return takes_command ? BACK_WAY_COMMAND : BACK_WAY_NONE;
 }
 
 int back_base_fail(struct back_base *base, enum back_failure failure)
@@ -63,25 +125,60 @@ int back_base_fail(struct back_base *base, enum back_failure failure)
 	return BACK_FAILED;
 }
 
-int back_base_replay(struct back_base *base, const struct proto_credential *credential,
-	const char *command, struct buf *to_node)
-{
-	const char *name = back_base_mech_name(credential);
-	size_t before = strlen(command) + strlen(name) + 2;
-	int r = base64_encode(buf_view(&credential->message), &base->credential);
+/* ---- replay ---- */
 
+void back_base_start_replay(struct back_base *base, const struct proto_credential *credential)
+{
 	base->mech = credential->mech;
 	base->lines = 0;
 	base->scanned = 0;
+}
+
+int back_base_login_parts(struct back_base *base, const struct proto_credential *credential)
+{
+	int r = base64_encode(back_user(credential), &base->credential);
+
+	base->prompts = 2;
+	return r < 0 ? r : base64_encode(back_password(credential), &base->password);
+}
+
+int back_base_replay(struct back_base *base, const struct proto_credential *credential,
+	enum back_way way, const char *command, size_t limit_bytes, struct buf *to_node)
+{
+	const char *name = sasl_mech_name(back_base_mech(credential));
+	int r;
+
+	back_base_start_replay(base, credential);
+	if (way == BACK_WAY_LOGIN) {
+		r = buf_printf(to_node, "%s LOGIN\r\n", command);
+		return r < 0 ? r : back_base_login_parts(base, credential);
+	}
+	r = base64_encode(buf_view(&credential->message), &base->credential);
 	if (r == 0)
 		r = buf_printf(to_node, "%s %s", command, name);
-	if (r == 0 && before + base->credential.len <= BACK_COMMAND_BYTES) {
+	base->prompts = 1;
+	if (r == 0 &&
+		strlen(command) + strlen(name) + base->credential.len + strlen("  \r\n") <=
+			limit_bytes) {
 		r = buf_append(to_node, " ", 1);
 		if (r == 0)
 			r = buf_move(to_node, &base->credential);
+		base->prompts = 0;
 		base->sent = true;
 	}
 	return r < 0 ? r : buf_append(to_node, "\r\n", 2);
+}
+
+int back_base_take_part(struct back_base *base, bool more, struct buf *ret_part)
+{
+	int r;
+
+	if (more)
+		return back_base_fail(base, BACK_FAIL_REFUSED);
+	r = buf_move(ret_part, &base->credential);
+	base->prompts--;
+	base->sent = !base->prompts;
+	return r < 0 || base->sent ? r : buf_move(&base->credential, &base->password);
 }
 
 int back_base_prompted(struct back_base *base, bool more, struct buf *to_node)
@@ -89,12 +186,9 @@ int back_base_prompted(struct back_base *base, bool more, struct buf *to_node)
 	const char *answer = oauth_error_answer(base->mech);
 	int r;
 
-	if (!base->sent && more)
-		return back_base_fail(base, BACK_FAIL_REFUSED);
-	if (!base->sent) {
-		r = buf_move(to_node, &base->credential);
-		base->sent = true;
-	} else if (answer && !base->answered) {
+	if (base->prompts) {
+		r = back_base_take_part(base, more, to_node);
+	} else if (base->sent && answer && !base->answered) {
 		r = buf_append_str(to_node, answer);
 		base->answered = true;
 	} else {
@@ -102,7 +196,7 @@ int back_base_prompted(struct back_base *base, bool more, struct buf *to_node)
 	}
 	if (r == 0)
 		r = buf_append(to_node, "\r\n", 2);
-	return r < 0 ? r : PROTO_AGAIN;
+	return r == 0 ? PROTO_AGAIN : r;
 }
 
 int back_base_line(struct back_base *base, struct view in, bool in_replay, size_t *ret_consumed,

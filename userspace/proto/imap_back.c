@@ -5,7 +5,6 @@
  * a literal inside one is skipped by its length, so what it holds is never taken for a line
  * (SES-72). What the node says to the credential is held back until the final reply is known.
  */
-#include "base/base64.h"
 #include "proto/back.h"
 
 #include <errno.h>
@@ -16,6 +15,11 @@
 #define CAP_STARTTLS BIT(0)
 #define CAP_SASL_IR BIT(1)
 #define CAP_ID BIT(2)
+#define CAP_LOGINDISABLED BIT(3)
+#define CAP_LITERAL_PLUS BIT(4)
+#define CAP_LITERAL_MINUS BIT(5)
+/* RFC 7888 section 5: the longest literal that is not synchronising under LITERAL-. */
+#define LITERAL_MINUS_BYTES 4096
 
 enum back_state {
 	BACK_GREETING,
@@ -24,8 +28,7 @@ enum back_state {
 	BACK_HANDSHAKE,
 	BACK_ID_REPLY,
 	BACK_IS_READY,
-	BACK_CONTINUATION, /* AUTHENTICATE sent, the credential waits for "+" */
-	BACK_VERDICT,
+	BACK_VERDICT, /* the credential is sent, or its parts wait for "+" */
 	BACK_DONE,
 };
 
@@ -87,11 +90,27 @@ static void add_capability(struct back *back, struct view word)
 {
 	if (view_eq_nocase(word, VIEW_LIT("STARTTLS")))
 		back->caps |= CAP_STARTTLS;
-	else if (view_eq_nocase(word, VIEW_LIT("SASL-IR")) ||
-		view_eq_nocase(word, VIEW_LIT("IMAP4rev2")))
+	else if (view_eq_nocase(word, VIEW_LIT("SASL-IR")))
 		back->caps |= CAP_SASL_IR;
+	else if (view_eq_nocase(word, VIEW_LIT("IMAP4rev2")))
+		back->caps |= CAP_SASL_IR | CAP_LITERAL_MINUS;
 	else if (view_eq_nocase(word, VIEW_LIT("ID")))
 		back->caps |= CAP_ID;
+	else if (view_eq_nocase(word, VIEW_LIT("LOGINDISABLED")))
+		back->caps |= CAP_LOGINDISABLED;
+	else if (view_eq_nocase(word, VIEW_LIT("LITERAL+")))
+		back->caps |= CAP_LITERAL_PLUS;
+	else if (view_eq_nocase(word, VIEW_LIT("LITERAL-")))
+		back->caps |= CAP_LITERAL_MINUS;
+	else if (view_starts_nocase(word, VIEW_LIT("AUTH=")))
+		back_base_offer(&back->base, view_skip(word, 5));
+}
+
+static void forget_capabilities(struct back *back)
+{
+	back->caps_known = false;
+	back->caps = 0;
+	back_base_forget_offer(&back->base);
 }
 
 /* Blank-separated words up to "]" or the end (SES-55: whole words). */
@@ -99,7 +118,7 @@ static void take_capabilities(struct back *back, struct view words)
 {
 	size_t start = 0;
 
-	back->caps = 0;
+	forget_capabilities(back);
 	back->caps_known = true;
 	for (size_t i = 0; i <= words.len; i++) {
 		char c = i < words.len ? words.data[i] : ']';
@@ -110,8 +129,12 @@ static void take_capabilities(struct back *back, struct view words)
 			add_capability(back, view_make(words.data + start, i - start));
 		start = i + 1;
 		if (c == ']')
-			return;
+			break;
 	}
+	/* Every IMAP server says what it takes, and LOGIN it takes without saying so; but one that
+	 * knows initial responses and names no mechanism has not said all. */
+	if (!(back->caps & CAP_SASL_IR) || back->caps & CAP_LOGINDISABLED)
+		back->base.lists = true;
 }
 
 /* The part behind "TAG " of a line with this tag; false if it has another. */
@@ -123,6 +146,12 @@ static bool behind_tag(struct view line, const char *tag, struct view *ret_rest)
 		return false;
 	*ret_rest = view_skip(line, t.len + 1);
 	return true;
+}
+
+static int no_mechanism(struct back *back)
+{
+	back->base.cause = back_no_mechanism;
+	return fail(back, BACK_FAIL_MECHANISM);
 }
 
 /* ---- steps ---- */
@@ -216,8 +245,7 @@ static int imap_back_starttls_done(struct back *back, struct buf *to_node)
 	int r;
 
 	back->base.want_starttls = false;
-	back->caps_known = false; /* SES-54 */
-	back->caps = 0;
+	forget_capabilities(back); /* SES-54 */
 	r = command(back, BACK_CAPABILITY, to_node, "CAPABILITY");
 	return r < 0 ? r : PROTO_MORE;
 }
@@ -232,7 +260,15 @@ static int on_id(struct back *back, struct view line, struct buf *to_node)
 		return PROTO_AGAIN;
 	if (!behind_tag(line, back->tag, &rest))
 		return fail(back, BACK_FAIL_REFUSED);
-	return after_capabilities(back, to_node); /* any status is fine */
+	/* Any status is fine. What was not allowed to us may be to this client. */
+	if (back->caps & CAP_LOGINDISABLED) {
+		int r;
+
+		forget_capabilities(back);
+		r = command(back, BACK_CAPABILITY, to_node, "CAPABILITY");
+		return r < 0 ? r : PROTO_AGAIN;
+	}
+	return after_capabilities(back, to_node);
 }
 
 /* ---- replay ---- */
@@ -254,39 +290,61 @@ static bool only_untagged(struct view unread)
 	return true;
 }
 
-static int send_credential(struct back *back, struct buf *to_node)
+/* LOGIN with literals, which take any byte (RFC 3501 section 6.2.3): at once, or each part when the node
+ * asks for it (RFC 7888). */
+static int send_login(
+	struct back *back, const struct proto_credential *credential, struct buf *to_node)
 {
-	int r = buf_append_view(to_node, buf_view(&back->base.credential));
+	struct view user = back_user(credential), password = back_password(credential);
+	size_t longest = MAX(user.len, password.len);
+	bool at_once = back->caps & CAP_LITERAL_PLUS ||
+		(back->caps & CAP_LITERAL_MINUS && longest <= LITERAL_MINUS_BYTES);
+	const char *plus = at_once ? "+" : "";
+	struct back_base *base = &back->base;
+	int r = buf_printf(to_node, "%s LOGIN {%zu%s}\r\n", credential->tag, user.len, plus);
 
+	base->prompts = 2;
 	if (r == 0)
-		r = buf_append(to_node, "\r\n", 2);
-	buf_fini(&back->base.credential);
-	back->base.sent = true;
-	back->state = BACK_VERDICT;
+		r = buf_append_view(&base->credential, user);
+	if (r == 0)
+		r = buf_printf(&base->credential, " {%zu%s}", password.len, plus);
+	if (r == 0)
+		r = buf_append_view(&base->password, password);
+	while (r == 0 && at_once && base->prompts) {
+		r = back_base_prompted(base, false, to_node);
+		r = r == PROTO_AGAIN ? 0 : r;
+	}
 	return r;
+}
+
+static int send_credential(struct back *back, const struct proto_credential *credential,
+	enum back_way way, struct buf *to_node)
+{
+	char command[PROTO_TAG_BYTES + sizeof(" AUTHENTICATE")];
+
+	back_base_start_replay(&back->base, credential);
+	if (way == BACK_WAY_COMMAND)
+		return send_login(back, credential, to_node);
+	snprintf(command, sizeof(command), "%s AUTHENTICATE", credential->tag);
+	return back_base_replay(&back->base, credential, way, command,
+		back->caps & CAP_SASL_IR ? BACK_IMAP_COMMAND_BYTES : 0, to_node);
 }
 
 static int imap_back_replay(struct back *back, const struct proto_credential *credential,
 	struct view unread, size_t *ret_consumed, struct buf *to_node)
 {
-	bool initial = back->caps & CAP_SASL_IR;
+	enum back_way way =
+		back_base_way(&back->base, credential, !(back->caps & CAP_LOGINDISABLED));
 	int r;
 
-	back->base.mech = credential->mech;
 	*ret_consumed = unread.len;
 	if (back->literal_left || back->continuing || !only_untagged(unread))
 		return fail(back, BACK_FAIL_REFUSED);
-	r = base64_encode(buf_view(&credential->message), &back->base.credential);
-	if (r == 0)
-		r = buf_printf(to_node, "%s AUTHENTICATE %s%s", credential->tag,
-			back_base_mech_name(credential), initial ? " " : "\r\n");
+	if (way == BACK_WAY_NONE)
+		return no_mechanism(back);
 	snprintf(back->client_tag, sizeof(back->client_tag), "%s", credential->tag);
-	back->base.lines = 0;
-	back->base.scanned = 0;
-	if (r == 0 && initial)
-		r = send_credential(back, to_node);
-	else
-		back->state = BACK_CONTINUATION;
+	back->state = BACK_VERDICT;
+	r = send_credential(back, credential, way, to_node);
 	return r < 0 ? r : PROTO_MORE;
 }
 
@@ -312,17 +370,6 @@ static int verdict(struct back *back, struct view rest, struct buf *to_client)
 	return buf_move(to_client, &back->base.held) < 0 ? -ENOBUFS : r;
 }
 
-/* SES-71: the detail of an OAuth failure is answered once; PLAIN knows no second step. */
-static int answer_error(struct back *back, struct buf *to_node)
-{
-	const char *answer = oauth_error_answer(back->base.mech);
-
-	if (!answer || back->base.answered)
-		return fail(back, BACK_FAIL_PROTOCOL);
-	back->base.answered = true;
-	return buf_printf(to_node, "%s\r\n", answer);
-}
-
 static int on_answer(
 	struct back *back, struct view line, bool more, struct buf *to_node, struct buf *to_client)
 {
@@ -330,12 +377,11 @@ static int on_answer(
 	int r;
 
 	if (line.len && line.data[0] == '+') {
-		/* What comes behind the prompt was sent before the credential (SES-57). */
-		if (!back->base.sent && more)
-			return fail(back, BACK_FAIL_REFUSED);
 		buf_truncate(&back->base.held, back->held_before); /* ours, not the client's */
-		r = back->base.sent ? answer_error(back, to_node) : send_credential(back, to_node);
-		return r == 0 ? PROTO_AGAIN : r;
+		r = back_base_prompted(&back->base, more, to_node);
+		if (r == BACK_FAILED)
+			back->state = BACK_DONE;
+		return r;
 	}
 	if (behind_tag(line, back->client_tag, &rest))
 		return verdict(back, rest, to_client);
@@ -349,7 +395,7 @@ static int on_answer(
 
 static bool in_replay(const struct back *back)
 {
-	return back->state == BACK_CONTINUATION || back->state == BACK_VERDICT;
+	return back->state == BACK_VERDICT;
 }
 
 /* A logical line is complete; line is its first piece. more: input is left behind it. */

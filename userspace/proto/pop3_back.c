@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The router's side of POP3 towards a node: greeting, CAPA, STLS, XCLIENT, UTF8, the credential and the
- * node's verdict (sessions.md sections 9, 10, 12). CAPA is asked only when its answer matters. All steps
+ * node's verdict (sessions.md sections 9, 10, 12). CAPA is asked of every node, because its
+ * answer tells how the credential may be given (SES-70). All steps
  * end before the credential is due, so that nothing unread can be taken for its answer (SES-57).
  */
 #include "proto/back.h"
@@ -11,6 +12,7 @@
 #define CAP_STLS BIT(0)
 #define CAP_UTF8 BIT(1)
 #define CAP_XCLIENT BIT(2)
+#define CAP_USER BIT(3)
 
 enum back_state {
 	BACK_GREETING,
@@ -21,6 +23,7 @@ enum back_state {
 	BACK_XCLIENT_REPLY,
 	BACK_UTF8_REPLY,
 	BACK_IS_READY,
+	BACK_USER_REPLY, /* to USER: PASS waits for it */
 	BACK_VERDICT,
 	BACK_DONE,
 };
@@ -47,6 +50,12 @@ static int fail(struct back *back, enum back_failure failure)
 {
 	back->state = BACK_DONE;
 	return back_base_fail(&back->base, failure);
+}
+
+static int no_mechanism(struct back *back)
+{
+	back->base.cause = back_no_mechanism;
+	return fail(back, BACK_FAIL_MECHANISM);
 }
 
 static int command(struct back *back, enum back_state next, struct buf *to_node, const char *text)
@@ -84,8 +93,7 @@ static int go_on(struct back *back, struct buf *to_node)
 	struct back_base *base = &back->base;
 	bool xclient = back->caps & CAP_XCLIENT || back->greeting_xclient;
 
-	if (!back->caps_known &&
-		(base->want_starttls || base->utf8 || (base->forwards && !xclient)))
+	if (!back->caps_known)
 		return command(back, BACK_CAPA_STATUS, to_node, "CAPA");
 	if (base->want_starttls) {
 		if (!(back->caps & CAP_STLS)) {
@@ -127,6 +135,10 @@ static void take_capability(struct back *back, struct view line)
 		back->caps |= CAP_UTF8;
 	else if (view_eq_nocase(word, VIEW_LIT("XCLIENT")))
 		back->caps |= CAP_XCLIENT;
+	else if (view_eq_nocase(word, VIEW_LIT("USER")))
+		back->caps |= CAP_USER;
+	else if (view_eq_nocase(word, VIEW_LIT("SASL")))
+		back_base_offer(&back->base, line);
 }
 
 static int on_capa(struct back *back, struct view line, struct buf *to_node)
@@ -142,6 +154,8 @@ static int on_capa(struct back *back, struct view line, struct buf *to_node)
 	/* The list is over, or the node knows no CAPA. */
 	if (back->state == BACK_CAPA_STATUS && !line_starts_word(line, "-ERR"))
 		return fail(back, BACK_FAIL_PROTOCOL);
+	if (back->caps & CAP_USER) /* without SASL there is none */
+		back->base.lists = true;
 	back->caps_known = true;
 	return go_on(back, to_node);
 }
@@ -176,18 +190,33 @@ static int verdict(struct back *back, struct view line, struct buf *to_client)
 	return buf_move(to_client, &back->base.held) < 0 ? -ENOBUFS : r;
 }
 
-static int on_answer(
-	struct back *back, struct view line, struct buf *to_node, struct buf *to_client)
+static int prompted(struct back *back, struct buf *to_node)
 {
-	int r;
+	int r = back_base_prompted(&back->base, back->more, to_node);
 
-	if (!view_eq(line, VIEW_LIT("+")) && !view_starts(line, VIEW_LIT("+ ")))
-		return verdict(back, line, to_client);
-	buf_clear(&back->base.held); /* the prompt is ours, not the client's */
-	r = back_base_prompted(&back->base, back->more, to_node);
 	if (r == BACK_FAILED)
 		back->state = BACK_DONE;
 	return r;
+}
+
+/* To USER: the name is taken, or the attempt is over. */
+static int on_user(struct back *back, struct view line, struct buf *to_node, struct buf *to_client)
+{
+	if (!line_starts_word(line, "+OK"))
+		return verdict(back, line, to_client);
+	buf_clear(&back->base.held);
+	back->base.lines = 0;
+	back->state = BACK_VERDICT;
+	return prompted(back, to_node);
+}
+
+static int on_answer(
+	struct back *back, struct view line, struct buf *to_node, struct buf *to_client)
+{
+	if (!view_eq(line, VIEW_LIT("+")) && !view_starts(line, VIEW_LIT("+ ")))
+		return verdict(back, line, to_client);
+	buf_clear(&back->base.held); /* the prompt is ours, not the client's */
+	return prompted(back, to_node);
 }
 
 static int on_line(struct back *back, struct view line, struct buf *to_node, struct buf *to_client)
@@ -212,6 +241,8 @@ static int on_line(struct back *back, struct view line, struct buf *to_node, str
 	case BACK_XCLIENT_REPLY:
 		return line_starts_word(line, "+OK") ? go_on(back, to_node)
 						     : fail(back, BACK_FAIL_REFUSED);
+	case BACK_USER_REPLY:
+		return on_user(back, line, to_node, to_client);
 	case BACK_UTF8_REPLY: /* a refusal is ignored (SES-49) */
 		return go_on(back, to_node);
 	default:
@@ -231,7 +262,8 @@ static int pop3_back_input(struct back *back, struct view in, size_t *ret_consum
 	if (back->state == BACK_IS_READY || back->state == BACK_DONE ||
 		back->state == BACK_HANDSHAKE || !in.len)
 		return PROTO_MORE;
-	r = back_base_line(&back->base, in, back->state == BACK_VERDICT, ret_consumed, &line);
+	r = back_base_line(&back->base, in,
+		back->state == BACK_VERDICT || back->state == BACK_USER_REPLY, ret_consumed, &line);
 	if (r == BACK_FAILED)
 		back->state = BACK_DONE;
 	back->more = in.len > *ret_consumed;
@@ -245,22 +277,59 @@ static int pop3_back_starttls_done(struct back *back, struct buf *to_node)
 	back->base.want_starttls = false;
 	back->caps_known = false; /* SES-54; the greeting came before TLS as well */
 	back->caps = 0;
+	back_base_forget_offer(&back->base);
 	back->greeting_xclient = back->more = false;
 	r = go_on(back, to_node);
 	return r == PROTO_AGAIN ? PROTO_MORE : r;
 }
 
+static bool fits_a_line(struct view text)
+{
+	return !memchr(text.data, '\r', text.len) && !memchr(text.data, '\n', text.len);
+}
+
+static int send_user(
+	struct back *back, const struct proto_credential *credential, struct buf *to_node)
+{
+	struct view user = back_user(credential), password = back_password(credential);
+	int r;
+
+	if (!fits_a_line(user) || !fits_a_line(password))
+		return no_mechanism(back);
+	back->state = BACK_USER_REPLY;
+	back->base.prompts = 1;
+	r = buf_append_str(&back->base.credential, "PASS ");
+	if (r == 0)
+		r = buf_append_view(&back->base.credential, password);
+	if (r == 0)
+		r = buf_append_str(to_node, "USER ");
+	if (r == 0)
+		r = buf_append_view(to_node, user);
+	if (r == 0)
+		r = buf_append(to_node, "\r\n", 2);
+	return r;
+}
+
 static int pop3_back_replay(struct back *back, const struct proto_credential *credential,
 	struct view unread, size_t *ret_consumed, struct buf *to_node)
 {
+	enum back_way way = back_base_way(&back->base, credential, (back->caps & CAP_USER) != 0);
 	int r;
 
 	*ret_consumed = unread.len;
 	if (unread.len || back->state != BACK_IS_READY) /* SES-57 */
 		return fail(back, BACK_FAIL_REFUSED);
-	back->state = BACK_VERDICT;
-	r = back_base_replay(&back->base, credential, "AUTH", to_node);
-	return r < 0 ? r : PROTO_MORE;
+	if (way == BACK_WAY_NONE)
+		return no_mechanism(back);
+	back_base_start_replay(&back->base, credential);
+	if (way == BACK_WAY_COMMAND) {
+		r = send_user(back, credential, to_node);
+	} else {
+		back->state = BACK_VERDICT;
+		r = back_base_replay(
+			&back->base, credential, way, "AUTH", BACK_POP3_COMMAND_BYTES, to_node);
+	}
+	return r == 0 ? PROTO_MORE : r;
 }
 
 const struct back_ops pop3_back_ops = {

@@ -177,6 +177,7 @@ enum back_failure {
 	BACK_FAIL_REFUSED,   /* node_refused: greeting, STARTTLS missing, left-over bytes ... */
 	BACK_FAIL_INJECTION, /* starttls_injection: bytes behind the STARTTLS OK */
 	BACK_FAIL_PROTOCOL,  /* node_refused: line too long, too many lines, nonsense */
+	BACK_FAIL_MECHANISM, /* node_refused: the node offers nothing that takes this credential */
 };
 
 struct back;

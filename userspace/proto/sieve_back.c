@@ -8,6 +8,7 @@
  */
 #include "base/base64.h"
 #include "proto/back.h"
+#include "proto/sasl.h"
 #include "proto/sieve_parse.h"
 
 #include <errno.h>
@@ -45,6 +46,12 @@ static int fail(struct back *back, enum back_failure failure)
 {
 	back->state = BACK_DONE;
 	return back_base_fail(&back->base, failure);
+}
+
+static int no_mechanism(struct back *back)
+{
+	back->base.cause = back_no_mechanism;
+	return fail(back, BACK_FAIL_MECHANISM);
 }
 
 /* ---- steps ---- */
@@ -102,6 +109,8 @@ static int on_greeting(struct back *back, struct view line, bool more, struct bu
 		return fail(back, BACK_FAIL_REFUSED);
 	back->lists_starttls |= view_eq_nocase(name, VIEW_LIT("STARTTLS"));
 	back->lists_xclient |= view_eq_nocase(name, VIEW_LIT("XCLIENT"));
+	if (view_eq_nocase(name, VIEW_LIT("SASL")) && sieve_is_string(sieve_next(&cursor, &name)))
+		back_base_offer(&back->base, name);
 	return PROTO_AGAIN;
 }
 
@@ -121,6 +130,7 @@ static int sieve_back_starttls_done(struct back *back, struct buf *to_node)
 	(void)to_node;
 	back->base.want_starttls = false;
 	back->lists_starttls = back->lists_xclient = false; /* SES-54 */
+	back_base_forget_offer(&back->base);
 	back->base.lines = 0;
 	back->state = BACK_GREETING;
 	return PROTO_MORE;
@@ -135,46 +145,70 @@ static int on_xclient(struct back *back, struct view line, bool more, struct buf
 
 /* ---- replay ---- */
 
-static int put_credential(const struct proto_credential *credential, struct buf *to_node)
+/* A string, quoted or as a literal (RFC 5804 section 4: a quoted one has at most 1024 octets). */
+static int put_string(struct buf *text, struct buf *to_node)
 {
-	struct buf text = { .secret = true };
-	int r = base64_encode(buf_view(&credential->message), &text);
-	bool literal = text.len > QUOTED_BYTES;
+	bool literal = text->len > QUOTED_BYTES;
+	int r = literal ? buf_printf(to_node, "{%u+}\r\n", (unsigned)text->len)
+			: buf_append(to_node, "\"", 1);
 
 	if (r == 0)
-		r = buf_printf(to_node, "AUTHENTICATE \"%s\" ", back_base_mech_name(credential));
+		r = buf_move(to_node, text);
+	return r < 0 ? r : buf_append_str(to_node, literal ? "\r\n" : "\"\r\n");
+}
+
+static int put_credential(struct back *back, const struct proto_credential *credential,
+	enum back_way way, struct buf *to_node)
+{
+	const char *name = sasl_mech_name(back_base_mech(credential));
+	int r;
+
+	if (way == BACK_WAY_LOGIN) {
+		r = buf_append_str(to_node, "AUTHENTICATE \"LOGIN\"\r\n");
+		return r < 0 ? r : back_base_login_parts(&back->base, credential);
+	}
+	back->base.sent = true;
+	r = base64_encode(buf_view(&credential->message), &back->base.credential);
 	if (r == 0)
-		r = literal ? buf_printf(to_node, "{%u+}\r\n", (unsigned)text.len)
-			    : buf_append(to_node, "\"", 1);
-	if (r == 0)
-		r = buf_append_view(to_node, buf_view(&text));
-	if (r == 0)
-		r = buf_append_str(to_node, literal ? "\r\n" : "\"\r\n");
-	buf_fini(&text);
-	return r;
+		r = buf_printf(to_node, "AUTHENTICATE \"%s\" ", name);
+	return r < 0 ? r : put_string(&back->base.credential, to_node);
 }
 
 /* SES-57: nothing may be left over. */
 static int sieve_back_replay(struct back *back, const struct proto_credential *credential,
 	struct view unread, size_t *ret_consumed, struct buf *to_node)
 {
+	enum back_way way = back_base_way(&back->base, credential, false);
 	int r;
 
 	*ret_consumed = unread.len;
 	if (unread.len || back->state != BACK_IS_READY)
 		return fail(back, BACK_FAIL_REFUSED);
-	r = put_credential(credential, to_node);
-	if (r < 0)
-		return r;
-	back->base.mech = credential->mech;
-	back->base.sent = true;
+	if (way == BACK_WAY_NONE)
+		return no_mechanism(back);
+	back_base_start_replay(&back->base, credential);
 	back->state = BACK_VERDICT;
-	back->base.lines = 0;
-	return PROTO_MORE;
+	r = put_credential(back, credential, way, to_node);
+	return r < 0 ? r : PROTO_MORE;
 }
 
-/* SES-71: the detail of an OAuth error is answered once; the answer makes the node refuse. */
-static int on_challenge(struct back *back, struct view line, struct buf *to_node)
+static int send_part(struct back *back, bool more, struct buf *to_node)
+{
+	CLEANUP(buf_fini) struct buf part;
+	int r;
+
+	buf_init(&part, 0, true);
+	r = back_base_take_part(&back->base, more, &part);
+	if (r == BACK_FAILED)
+		back->state = BACK_DONE;
+	if (r == 0)
+		r = put_string(&part, to_node);
+	return r == 0 ? PROTO_AGAIN : r;
+}
+
+/* A prompt of LOGIN, or the detail of an OAuth error, which is answered once (SES-71); the answer makes
+ * the node refuse. */
+static int on_challenge(struct back *back, struct view line, bool more, struct buf *to_node)
 {
 	const char *answer = oauth_error_answer(back->base.mech);
 	struct sieve_cursor cursor = { line, false };
@@ -183,6 +217,8 @@ static int on_challenge(struct back *back, struct view line, struct buf *to_node
 
 	if (!sieve_is_string(sieve_next(&cursor, &text)) || sieve_next(&cursor, &text) != SIEVE_END)
 		return fail(back, BACK_FAIL_PROTOCOL);
+	if (back->base.prompts)
+		return send_part(back, more, to_node);
 	if (!answer || back->base.answered)
 		return fail(back, BACK_FAIL_PROTOCOL);
 	back->base.answered = true;
@@ -201,19 +237,21 @@ static bool is_temporary(struct view line)
 		memchr(")/ ", text.data[code.len], 3);
 }
 
-static int on_answer(struct back *back, struct view line, struct view raw, struct buf *to_node,
-	struct buf *to_client)
+static int on_answer(struct back *back, struct view line, struct view raw, bool more,
+	struct buf *to_node, struct buf *to_client)
 {
 	int r;
 
 	if (line_starts_word(line, "OK")) {
+		if (!back->base.sent) /* success before the credential went out (#7) */
+			return fail(back, BACK_FAIL_REFUSED);
 		r = BACK_ACCEPTED;
 	} else if (line_starts_word(line, "NO") || line_starts_word(line, "BYE")) {
 		back->base.for_good = line_starts_word(line, "BYE"); /* SES-75 */
 		back->base.temporarily = is_temporary(line);
 		r = BACK_REFUSED;
 	} else {
-		return on_challenge(back, line, to_node);
+		return on_challenge(back, line, more, to_node);
 	}
 	back->state = BACK_DONE;
 	return buf_append_view(to_client, raw) < 0 ? -ENOBUFS : r;
@@ -233,7 +271,7 @@ static int on_line(struct back *back, struct view line, struct view raw, bool mo
 	case BACK_XCLIENT_REPLY:
 		return on_xclient(back, line, more, to_node);
 	default:
-		return on_answer(back, line, raw, to_node, to_client);
+		return on_answer(back, line, raw, more, to_node, to_client);
 	}
 }
 

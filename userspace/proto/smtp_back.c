@@ -43,6 +43,12 @@ static int fail(struct back *back, enum back_failure failure)
 	return back_base_fail(&back->base, failure);
 }
 
+static int no_mechanism(struct back *back)
+{
+	back->base.cause = back_no_mechanism;
+	return fail(back, BACK_FAIL_MECHANISM);
+}
+
 static void await_reply(struct back *back, enum back_state state)
 {
 	back->state = state;
@@ -57,6 +63,7 @@ static int send_ehlo(struct back *back, struct buf *to_node)
 	int r = buf_printf(to_node, "EHLO %s\r\n", name);
 
 	back->listed = 0; /* SES-54 */
+	back_base_forget_offer(&back->base);
 	back->lists_starttls = false;
 	await_reply(back, BACK_EHLO_REPLY);
 	return r < 0 ? r : PROTO_AGAIN;
@@ -119,6 +126,12 @@ static void take_extension(struct back *back, struct view text)
 		back->lists_starttls = true;
 	else if (view_eq_nocase(word, VIEW_LIT("XCLIENT")))
 		back->listed = xclient_listed(text);
+	else if (view_eq_nocase(word, VIEW_LIT("AUTH")))
+		back_base_offer(&back->base, text);
+	else if (view_starts_nocase(word, VIEW_LIT("AUTH="))) { /* before RFC 2554 */
+		back_base_offer(&back->base, view_skip(word, 5));
+		back_base_offer(&back->base, text);
+	}
 }
 
 /* ---- replies ---- */
@@ -241,13 +254,17 @@ static int smtp_back_starttls_done(struct back *back, struct buf *to_node)
 static int smtp_back_replay(struct back *back, const struct proto_credential *credential,
 	struct view unread, size_t *ret_consumed, struct buf *to_node)
 {
+	enum back_way way = back_base_way(&back->base, credential, false);
 	int r;
 
 	*ret_consumed = unread.len;
 	if (unread.len || back->state != BACK_IS_READY) /* SES-57 */
 		return fail(back, BACK_FAIL_REFUSED);
+	if (way == BACK_WAY_NONE)
+		return no_mechanism(back);
 	await_reply(back, BACK_VERDICT);
-	r = back_base_replay(&back->base, credential, "AUTH", to_node);
+	r = back_base_replay(
+		&back->base, credential, way, "AUTH", BACK_SMTP_COMMAND_BYTES, to_node);
 	return r < 0 ? r : PROTO_MORE;
 }
 

@@ -158,24 +158,31 @@ static bool is_address_literal(struct view name)
 	return inet_pton(six ? AF_INET6 : AF_INET, text, binary) == 1;
 }
 
-/* Letters, digits, hyphens and dots, or an address literal: what a strict node takes (SES-30). */
+/* What a strict node takes (SES-30; RFC 5321 section 4.1.2): labels of letters, digits and hyphens, not
+ * an address without brackets; or an address literal. */
 static bool is_helo_name(struct view name)
 {
-	bool named = false;
+	bool numeric = true;
+	size_t start = 0;
 
 	if (!name.len || name.len > PROTO_HELO_BYTES)
 		return false;
 	if (name.data[0] == '[')
 		return is_address_literal(name);
-	for (size_t i = 0; i < name.len; i++) {
-		char c = ascii_lower(name.data[i]);
-		bool alphanumeric = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+	for (size_t i = 0; i <= name.len; i++) {
+		char c = i < name.len ? ascii_lower(name.data[i]) : '.';
+		bool digit = c >= '0' && c <= '9';
 
-		if (!alphanumeric && c != '-' && c != '.')
+		if (c != '.' && c != '-' && !digit && (c < 'a' || c > 'z'))
 			return false;
-		named = named || alphanumeric;
+		numeric &= digit || c == '.';
+		if (c != '.')
+			continue;
+		if (i == start || name.data[start] == '-' || name.data[i - 1] == '-')
+			return false;
+		start = i + 1;
 	}
-	return named;
+	return !numeric;
 }
 
 /* Notes the name if it may be passed on: clients say "My Computer", and every server lets them. False:

@@ -139,6 +139,10 @@ static const char *hint_of(const struct facts *facts)
 		return proxy && !facts->secured ? HINT_COMMANDS : NULL;
 	case NODE_STEP_DIALOGUE:
 	case NODE_STEP_LOGIN:
+		if (holds(facts->cause, "offers no mechanism"))
+			return "switch PLAIN, LOGIN or the mechanism on at the node, or take it "
+			       "out of "
+			       "capabilities.*.sasl";
 		return proxy && !facts->secured ? HINT_COMMANDS : NULL;
 	case NODE_STEP_RESPONSE:
 		return facts->closed && !facts->secured && !proxy ? HINT_STALLED : NULL;

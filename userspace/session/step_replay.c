@@ -206,12 +206,14 @@ static void failed(struct session *session)
 	const char *cause = session->login->dial->back_ops->cause(session->login->dial->back);
 	enum session_reason reason =
 		failure == BACK_FAIL_INJECTION ? REASON_STARTTLS_INJECTION : REASON_NODE_REFUSED;
+	/* Which mechanism it was to be is the client's choice (SES-70). */
+	enum health_event event = failure == BACK_FAIL_MECHANISM ? HEALTH_NONE : HEALTH_FAIL_CLIENT;
 
 	if (failure == BACK_FAIL_INJECTION)
 		log_event_limited(LOGL_ERROR, "node_starttls_injection", session->node->name,
 			"node", session->node->name, NULL);
 	dial_failed(session,
-		(struct dial_fault){ reason, HEALTH_FAIL_CLIENT, false, .error = -EBADMSG,
+		(struct dial_fault){ reason, event, false, .error = -EBADMSG,
 			.cause = cause ? cause : failure_text(session, failure) });
 }
 

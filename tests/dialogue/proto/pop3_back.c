@@ -9,10 +9,13 @@
 #define XCLIENT_LINE                                                           \
 	"XCLIENT ADDR=192.0.2.1 PORT=4000 DESTADDR=2001:db8::9 DESTPORT=4190 " \
 	"SESSION=H1234-1 TTL=6 CLIENT-TRANSPORT=TLS\r\n"
-#define READY(node)                            \
-	{                                      \
-		NODE, node, BACK_READY, "", "" \
+#define CAPA "+OK\r\nTOP\r\nUSER\r\nSASL PLAIN LOGIN OAUTHBEARER XOAUTH2\r\n.\r\n"
+#define LISTED(node, capa)                          \
+	{ NODE, node, PROTO_MORE, "CAPA\r\n", "" }, \
+	{                                           \
+		NODE, capa, BACK_READY, "", ""      \
 	}
+#define READY(node) LISTED(node, CAPA)
 #define SENT                                     \
 	{                                        \
 		REPLAY, "", PROTO_MORE, AUTH, "" \
@@ -76,7 +79,8 @@ static const struct script scripts[] = {
 		{ { NODE, HELLO, PROTO_MORE, "CAPA\r\n", "" },
 			{ NODE, "+OK\r\nTOP\r\nstls\r\n.\r\n", PROTO_MORE, "STLS\r\n", "" },
 			{ NODE, "+OK\r\n", BACK_STARTTLS, "", "" },
-			{ STARTTLS_DONE, "", BACK_READY, "", "" }, SENT,
+			{ STARTTLS_DONE, "", PROTO_MORE, "CAPA\r\n", "" },
+			{ NODE, CAPA, BACK_READY, "", "" }, SENT,
 			{ NODE, "+OK\r\n", BACK_ACCEPTED, "", "+OK\r\n" } } },
 	{ "SES-55 XSTLS is not STLS", true, false, SASL_PLAIN,
 		{ { NODE, HELLO, PROTO_MORE, "CAPA\r\n", "" },
@@ -98,7 +102,8 @@ static const struct script scripts[] = {
 			{ STARTTLS_DONE, "", PROTO_MORE, "CAPA\r\n", "" },
 			{ NODE, "+OK\r\nTOP\r\n.\r\n", BACK_READY, "", "" } } },
 	{ "SES-56 xclient of the greeting", false, true, SASL_PLAIN,
-		{ { NODE, "+OK ready [xclient]\r\n", PROTO_MORE, XCLIENT_LINE, "" },
+		{ { NODE, "+OK ready [xclient]\r\n", PROTO_MORE, "CAPA\r\n", "" },
+			{ NODE, CAPA, PROTO_MORE, XCLIENT_LINE, "" },
 			{ NODE, "+OK\r\n", BACK_READY, "", "" }, SENT } },
 	{ "SES-56 xclient of CAPA", false, true, SASL_PLAIN,
 		{ { NODE, HELLO, PROTO_MORE, "CAPA\r\n", "" },
@@ -108,12 +113,103 @@ static const struct script scripts[] = {
 		{ { NODE, HELLO, PROTO_MORE, "CAPA\r\n", "" },
 			{ NODE, "+OK\r\nTOP\r\n.\r\n", BACK_READY, "", "" } } },
 	{ "SES-46 xclient refused", false, true, SASL_PLAIN,
-		{ { NODE, "+OK [XCLIENT]\r\n", PROTO_MORE, XCLIENT_LINE, "" },
+		{ { NODE, "+OK [XCLIENT]\r\n", PROTO_MORE, "CAPA\r\n", "" },
+			{ NODE, CAPA, PROTO_MORE, XCLIENT_LINE, "" },
 			{ NODE, "-ERR no\r\n", BACK_FAILED, "", "" } },
 		BACK_FAIL_REFUSED },
+	/* what the node offers */
+	{ "SES-70 no CAPA: as if PLAIN were there", false, false, SASL_PLAIN,
+		{ LISTED(HELLO, "-ERR what\r\n"), SENT,
+			{ NODE, "+OK\r\n", BACK_ACCEPTED, "", "+OK\r\n" } } },
+	{ "SES-70 a list without a word on it: as if PLAIN were there", false, false, SASL_PLAIN,
+		{ LISTED(HELLO, "+OK\r\nTOP\r\n.\r\n"), SENT } },
+	{ "SES-70 LOGIN only", false, false, SASL_PLAIN,
+		{ LISTED(HELLO, "+OK\r\nsasl login XOAUTH2\r\n.\r\n"),
+			{ REPLAY, "", PROTO_MORE, "AUTH LOGIN\r\n", "" },
+			{ NODE, "+ VXNlcm5hbWU6\r\n", PROTO_MORE, "Ym9i\r\n", "" },
+			{ NODE, "+ UGFzc3dvcmQ6\r\n", PROTO_MORE, "cHc=\r\n", "" },
+			{ NODE, "+OK in\r\n", BACK_ACCEPTED, "", "+OK in\r\n" } } },
+	{ "SES-70 LOGIN comes before USER", false, false, SASL_LOGIN,
+		{ LISTED(HELLO, "+OK\r\nUSER\r\nSASL CRAM-MD5 LOGIN\r\n.\r\n"),
+			{ REPLAY, "", PROTO_MORE, "AUTH LOGIN\r\n", "" },
+			{ NODE, "-ERR not today\r\n", BACK_REFUSED, "", "-ERR not today\r\n" } } },
+	{ "SES-70 the name is refused", false, false, SASL_PLAIN,
+		{ LISTED(HELLO, "+OK\r\nSASL LOGIN\r\n.\r\n"),
+			{ REPLAY, "", PROTO_MORE, "AUTH LOGIN\r\n", "" },
+			{ NODE, "+\r\n", PROTO_MORE, "Ym9i\r\n", "" },
+			{ NODE, "-ERR [AUTH] no\r\n", BACK_REFUSED, "", "-ERR [AUTH] no\r\n" } } },
+	{ "SES-70 a third prompt", false, false, SASL_PLAIN,
+		{ LISTED(HELLO, "+OK\r\nSASL LOGIN\r\n.\r\n"),
+			{ REPLAY, "", PROTO_MORE, "AUTH LOGIN\r\n", "" },
+			{ NODE, "+ \r\n", PROTO_MORE, "Ym9i\r\n", "" },
+			{ NODE, "+ \r\n", PROTO_MORE, "cHc=\r\n", "" },
+			{ NODE, "+ \r\n", BACK_FAILED, "", "" } },
+		BACK_FAIL_PROTOCOL },
+	{ "SES-57 success before the password", false, false, SASL_PLAIN,
+		{ LISTED(HELLO, "+OK\r\nSASL LOGIN\r\n.\r\n"),
+			{ REPLAY, "", PROTO_MORE, "AUTH LOGIN\r\n", "" },
+			{ NODE, "+ \r\n", PROTO_MORE, "Ym9i\r\n", "" },
+			{ NODE, "+OK in\r\n", BACK_FAILED, "", "" } },
+		BACK_FAIL_REFUSED },
+	{ "SES-70 USER and PASS only", false, false, SASL_PLAIN,
+		{ LISTED(HELLO, "+OK\r\nuser\r\n.\r\n"),
+			{ REPLAY, "", PROTO_MORE, "USER bob\r\n", "" },
+			{ NODE, "+OK\r\n", PROTO_MORE, "PASS pw\r\n", "" },
+			{ NODE, "+OK in\r\n", BACK_ACCEPTED, "", "+OK in\r\n" } } },
+	{ "SES-70 USER refused", false, false, SASL_LOGIN,
+		{ LISTED(HELLO, "+OK\r\nUSER\r\nSASL GSSAPI\r\n.\r\n"),
+			{ REPLAY, "", PROTO_MORE, "USER bob\r\n", "" },
+			{ NODE, "-ERR [SYS/TEMP] no\r\n", BACK_REFUSED, "",
+				"-ERR [SYS/TEMP] no\r\n" } },
+		.temporarily = true },
+	{ "SES-70 PASS refused", false, false, SASL_PLAIN,
+		{ LISTED(HELLO, "+OK\r\nUSER\r\n.\r\n"),
+			{ REPLAY, "", PROTO_MORE, "USER bob\r\n", "" },
+			{ NODE, "+OK\r\n", PROTO_MORE, "PASS pw\r\n", "" },
+			{ NODE, "-ERR [AUTH] no\r\n", BACK_REFUSED, "", "-ERR [AUTH] no\r\n" } } },
+	{ "SES-70 nonsense to USER", false, false, SASL_PLAIN,
+		{ LISTED(HELLO, "+OK\r\nUSER\r\n.\r\n"),
+			{ REPLAY, "", PROTO_MORE, "USER bob\r\n", "" },
+			{ NODE, "+ \r\n", BACK_FAILED, "", "" } },
+		BACK_FAIL_PROTOCOL },
+	{ "SES-70 a prompt after PASS", false, false, SASL_PLAIN,
+		{ LISTED(HELLO, "+OK\r\nUSER\r\n.\r\n"),
+			{ REPLAY, "", PROTO_MORE, "USER bob\r\n", "" },
+			{ NODE, "+OK\r\n", PROTO_MORE, "PASS pw\r\n", "" },
+			{ NODE, "+ \r\n", BACK_FAILED, "", "" } },
+		BACK_FAIL_PROTOCOL },
+	{ "SES-70 XOAUTH2 needs XOAUTH2", false, false, SASL_XOAUTH2,
+		{ LISTED(HELLO, "+OK\r\nUSER\r\nSASL PLAIN LOGIN OAUTHBEARER\r\n.\r\n"),
+			{ REPLAY, "", BACK_FAILED, "", "" } },
+		BACK_FAIL_MECHANISM },
+	{ "SES-70 nothing that is ours", false, false, SASL_PLAIN,
+		{ LISTED(HELLO, "+OK\r\nSASL CRAM-MD5 XPLAIN PLAINX\r\n.\r\n"),
+			{ REPLAY, "", BACK_FAILED, "", "" } },
+		BACK_FAIL_MECHANISM },
+	{ "SES-54 what was offered before TLS is forgotten", true, false, SASL_PLAIN,
+		{ { NODE, HELLO, PROTO_MORE, "CAPA\r\n", "" },
+			{ NODE, "+OK\r\nSTLS\r\nSASL PLAIN\r\n.\r\n", PROTO_MORE, "STLS\r\n", "" },
+			{ NODE, "+OK\r\n", BACK_STARTTLS, "", "" },
+			{ STARTTLS_DONE, "", PROTO_MORE, "CAPA\r\n", "" },
+			{ NODE, "+OK\r\nUSER\r\n.\r\n", BACK_READY, "", "" },
+			{ REPLAY, "", PROTO_MORE, "USER bob\r\n", "" } } },
 };
 
 SCRIPT_TESTS
+
+static void get_ready(struct back *back)
+{
+	struct buf to_node = { 0 }, to_client = { 0 };
+	struct view left;
+
+	assert_int_equal(play_back(&pop3_back_ops, back, VIEW_LIT(HELLO), SIZE_MAX, &to_node,
+				 &to_client, &left),
+		PROTO_MORE);
+	assert_int_equal(play_back(&pop3_back_ops, back, VIEW_LIT(CAPA), SIZE_MAX, &to_node,
+				 &to_client, &left),
+		BACK_READY);
+	buf_fini(&to_node);
+}
 
 static void test_section_9_injection(void **state)
 {
@@ -143,12 +239,9 @@ static void test_SES_57_left_over(void **state)
 {
 	(void)state;
 	struct back *back = make(false, false);
-	struct buf to_node = { 0 }, to_client = { 0 };
-	struct view left;
+	struct buf to_node = { 0 };
 
-	assert_int_equal(play_back(&pop3_back_ops, back, VIEW_LIT(HELLO), SIZE_MAX, &to_node,
-				 &to_client, &left),
-		BACK_READY);
+	get_ready(back);
 	assert_int_equal(replay(back, SASL_PLAIN, VIEW_LIT("+OK in\r\n"), &to_node), BACK_FAILED);
 	assert_int_equal(to_node.len, 0);
 	pop3_back_ops.free(back);
@@ -196,7 +289,7 @@ static void test_SES_49_utf8(void **state)
 	utf8 = false;
 }
 
-/* A line over 12288 bytes waits for the prompt. */
+/* A line over 255 bytes waits for the prompt (RFC 2449 section 4). */
 static void test_section_12_long_credential(void **state)
 {
 	struct back *back = make(false, false);
@@ -206,13 +299,12 @@ static void test_section_12_long_credential(void **state)
 	size_t consumed;
 
 	(void)state;
-	assert_int_equal(play_back(&pop3_back_ops, back, VIEW_LIT(HELLO), SIZE_MAX, &to_node,
-				 &to_client, &left),
-		BACK_READY);
+	get_ready(back);
 	for (size_t n = 0; n < 9300; n++)
 		assert_int_equal(buf_append(&credential.message, "", 1), 0);
 	assert_int_equal(
-		pop3_back_ops.replay(back, &credential, left, &consumed, &to_node), PROTO_MORE);
+		pop3_back_ops.replay(back, &credential, view_make("", 0), &consumed, &to_node),
+		PROTO_MORE);
 	expect("long", &to_node, "AUTH XOAUTH2\r\n");
 	assert_false(pop3_back_ops.credential_sent(back));
 	buf_clear(&to_node);
@@ -232,6 +324,39 @@ static void test_section_12_long_credential(void **state)
 	pop3_back_ops.free(back);
 }
 
+/* What USER and PASS cannot carry, because it would be another command. */
+static void test_SES_70_a_line_end_in_the_password(void **state)
+{
+	static const char *const passwords[] = { "p\rQUIT", "p\nQUIT" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(passwords); i++) {
+		struct proto_credential credential = { .mech = SASL_PLAIN };
+		struct buf to_node = { 0 }, to_client = { 0 };
+		struct back *back = make(false, false);
+		struct view left;
+		size_t consumed;
+
+		assert_int_equal(play_back(&pop3_back_ops, back, VIEW_LIT(HELLO), SIZE_MAX,
+					 &to_node, &to_client, &left),
+			PROTO_MORE);
+		assert_int_equal(play_back(&pop3_back_ops, back, VIEW_LIT("+OK\r\nUSER\r\n.\r\n"),
+					 SIZE_MAX, &to_node, &to_client, &left),
+			BACK_READY);
+		buf_clear(&to_node);
+		assert_int_equal(
+			sasl_make_plain(&credential, VIEW_LIT("bob"), view_str(passwords[i])), 0);
+		assert_int_equal(pop3_back_ops.replay(
+					 back, &credential, view_make("", 0), &consumed, &to_node),
+			BACK_FAILED);
+		assert_int_equal(pop3_back_ops.failure(back), BACK_FAIL_MECHANISM);
+		assert_int_equal(to_node.len, 0);
+		proto_credential_wipe(&credential);
+		buf_fini(&to_node);
+		pop3_back_ops.free(back);
+	}
+}
+
 static void test_7_success_before_the_credential(void **state)
 {
 	struct back *back = make(false, false);
@@ -241,13 +366,12 @@ static void test_7_success_before_the_credential(void **state)
 	size_t consumed;
 
 	(void)state;
-	assert_int_equal(play_back(&pop3_back_ops, back, VIEW_LIT(HELLO), SIZE_MAX, &to_node,
-				 &to_client, &left),
-		BACK_READY);
+	get_ready(back);
 	for (size_t n = 0; n < 9300; n++)
 		assert_int_equal(buf_append(&credential.message, "", 1), 0);
 	assert_int_equal(
-		pop3_back_ops.replay(back, &credential, left, &consumed, &to_node), PROTO_MORE);
+		pop3_back_ops.replay(back, &credential, view_make("", 0), &consumed, &to_node),
+		PROTO_MORE);
 	assert_int_equal(play_back(&pop3_back_ops, back, VIEW_LIT("+OK\r\n"), SIZE_MAX, &to_node,
 				 &to_client, &left),
 		BACK_FAILED);
@@ -283,6 +407,7 @@ int main(void)
 		cmocka_unit_test(test_SES_57_left_over),
 		cmocka_unit_test(test_SES_49_utf8),
 		cmocka_unit_test(test_section_12_long_credential),
+		cmocka_unit_test(test_SES_70_a_line_end_in_the_password),
 		cmocka_unit_test(test_7_success_before_the_credential),
 		cmocka_unit_test(test_section_3_limits),
 	};

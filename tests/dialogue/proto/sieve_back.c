@@ -11,6 +11,13 @@
 	"XCLIENT ADDR=192.0.2.1 PORT=4000 DESTADDR=2001:db8::9 DESTPORT=4190 " \
 	"SESSION=H1234-1 TTL=6 CLIENT-TRANSPORT=TLS\r\n"
 
+#define OFFERS(mechs, ...)                                                       \
+	{ NODE, "\"SASL\" \"" mechs "\"\r\nOK \"hi\"\r\n", BACK_READY, "", "" }, \
+	{                                                                        \
+		REPLAY, "", __VA_ARGS__, ""                                      \
+	}
+#define BY_LOGIN "AUTHENTICATE \"LOGIN\"\r\n"
+
 static const struct script scripts[] = {
 	{ "accepted", false, false, SASL_PLAIN,
 		{ { NODE, HELLO, BACK_READY, "", "" }, { REPLAY, "", PROTO_MORE, CRED, "" },
@@ -137,6 +144,33 @@ static const struct script scripts[] = {
 		{ { NODE, CAPS "\"XCLIENT\"\r\nOK\r\n", PROTO_MORE, XCLIENT_LINE, "" },
 			{ NODE, "NO \"You are not from trusted IP\"\r\n", BACK_FAILED, "", "" } },
 		BACK_FAIL_REFUSED },
+	/* what the node offers; CAPS names nothing: as if PLAIN were there */
+	{ "SES-70 LOGIN only", false, false, SASL_PLAIN,
+		{ OFFERS("login XOAUTH2", PROTO_MORE, BY_LOGIN),
+			{ NODE, "\"VXNlcm5hbWU6\"\r\n", PROTO_MORE, "\"Ym9i\"\r\n", "" },
+			{ NODE, "{12}\r\nUGFzc3dvcmQ6\r\n", PROTO_MORE, "\"cHc=\"\r\n", "" },
+			{ NODE, "OK\r\n", BACK_ACCEPTED, "", "OK\r\n" } } },
+	{ "SES-70 LOGIN of a client, to PLAIN", false, false, SASL_LOGIN,
+		{ OFFERS("PLAIN LOGIN", PROTO_MORE, CRED) } },
+	{ "SES-70 the name is refused", false, false, SASL_PLAIN,
+		{ OFFERS("LOGIN", PROTO_MORE, BY_LOGIN),
+			{ NODE, "\"\"\r\n", PROTO_MORE, "\"Ym9i\"\r\n", "" },
+			{ NODE, "NO \"no\"\r\n", BACK_REFUSED, "", "NO \"no\"\r\n" } } },
+	{ "SES-70 a third prompt", false, false, SASL_PLAIN,
+		{ OFFERS("LOGIN", PROTO_MORE, BY_LOGIN),
+			{ NODE, "\"\"\r\n", PROTO_MORE, "\"Ym9i\"\r\n", "" },
+			{ NODE, "\"\"\r\n", PROTO_MORE, "\"cHc=\"\r\n", "" },
+			{ NODE, "\"\"\r\n", BACK_FAILED, "", "" } },
+		BACK_FAIL_PROTOCOL },
+	{ "SES-57 success before the password", false, false, SASL_PLAIN,
+		{ OFFERS("LOGIN", PROTO_MORE, BY_LOGIN),
+			{ NODE, "\"\"\r\n", PROTO_MORE, "\"Ym9i\"\r\n", "" },
+			{ NODE, "OK\r\n", BACK_FAILED, "", "" } },
+		BACK_FAIL_REFUSED },
+	{ "SES-70 XOAUTH2 needs XOAUTH2", false, false, SASL_XOAUTH2,
+		{ OFFERS("PLAIN LOGIN OAUTHBEARER", BACK_FAILED, "") }, BACK_FAIL_MECHANISM },
+	{ "SES-70 nothing that is ours", false, false, SASL_PLAIN,
+		{ OFFERS("SCRAM-SHA-256 PLAINX", BACK_FAILED, "") }, BACK_FAIL_MECHANISM },
 };
 
 SCRIPT_TESTS

@@ -6,13 +6,20 @@
 
 #define HELLO "220 node ESMTP\r\n"
 #define EHLO "EHLO h\r\n"
-#define CAPS "250-node\r\n250-8BITMIME\r\n250 AUTH PLAIN\r\n"
+#define CAPS "250-node\r\n250-8BITMIME\r\n250 AUTH PLAIN OAUTHBEARER XOAUTH2\r\n"
 #define AUTH "AUTH PLAIN AGJvYgBwdw==\r\n"
 #define READY                                  \
 	{ NODE, HELLO, PROTO_MORE, EHLO, "" }, \
 	{                                      \
 		NODE, CAPS, BACK_READY, "", "" \
 	}
+#define OFFERS(line, ...)                                                 \
+	{ NODE, HELLO, PROTO_MORE, EHLO, "" },                            \
+		{ NODE, "250-node\r\n" line "\r\n", BACK_READY, "", "" }, \
+	{                                                                 \
+		REPLAY, "", __VA_ARGS__, ""                               \
+	}
+#define BY_LOGIN PROTO_MORE, "AUTH LOGIN\r\n"
 #define SENT                                     \
 	{                                        \
 		REPLAY, "", PROTO_MORE, AUTH, "" \
@@ -118,6 +125,60 @@ static const struct script scripts[] = {
 				"XCLIENT SESSION=H1234-1 TTL=6\r\n", "" },
 			{ NODE, "550 no\r\n", BACK_FAILED, "", "" } },
 		BACK_FAIL_REFUSED },
+	/* what the node offers */
+	{ "SES-70 nothing is said of it: as if PLAIN were there", false, false, SASL_PLAIN,
+		{ OFFERS("250 SIZE", PROTO_MORE, AUTH) } },
+	{ "SES-70 PLAIN as old servers list it", false, false, SASL_PLAIN,
+		{ OFFERS("250 auth=login plain", PROTO_MORE, AUTH) } },
+	{ "SES-70 two lists, as of old servers", false, false, SASL_PLAIN,
+		{ OFFERS("250-AUTH LOGIN\r\n250 AUTH=PLAIN", PROTO_MORE, AUTH) } },
+	{ "SES-70 LOGIN only", false, false, SASL_PLAIN,
+		{ OFFERS("250 AUTH LOGIN XOAUTH2", BY_LOGIN),
+			{ NODE, "334 VXNlcm5hbWU6\r\n", PROTO_MORE, "Ym9i\r\n", "" },
+			{ NODE, "334 UGFzc3dvcmQ6\r\n", PROTO_MORE, "cHc=\r\n", "" },
+			{ NODE, "235 in\r\n", BACK_ACCEPTED, "", "235 in\r\n" } } },
+	{ "SES-70 LOGIN of a client, to LOGIN", false, false, SASL_LOGIN,
+		{ OFFERS("250 AUTH=LOGIN", BY_LOGIN),
+			{ NODE, "334-a\r\n334\r\n", PROTO_MORE, "Ym9i\r\n", "" },
+			{ NODE, "334 \r\n", PROTO_MORE, "cHc=\r\n", "" },
+			{ NODE, "535 no\r\n", BACK_REFUSED, "", "535 no\r\n" } } },
+	{ "SES-70 LOGIN refused at once", false, false, SASL_PLAIN,
+		{ OFFERS("250 AUTH LOGIN", BY_LOGIN),
+			{ NODE, "454 later\r\n", BACK_REFUSED, "", "454 later\r\n" } },
+		.temporarily = true },
+	{ "SES-70 the name is refused", false, false, SASL_PLAIN,
+		{ OFFERS("250 AUTH LOGIN", BY_LOGIN),
+			{ NODE, "334 a\r\n", PROTO_MORE, "Ym9i\r\n", "" },
+			{ NODE, "535 no\r\n", BACK_REFUSED, "", "535 no\r\n" } } },
+	{ "SES-70 a third prompt", false, false, SASL_PLAIN,
+		{ OFFERS("250 AUTH LOGIN", BY_LOGIN),
+			{ NODE, "334 a\r\n", PROTO_MORE, "Ym9i\r\n", "" },
+			{ NODE, "334 b\r\n", PROTO_MORE, "cHc=\r\n", "" },
+			{ NODE, "334 c\r\n", BACK_FAILED, "", "" } },
+		BACK_FAIL_PROTOCOL },
+	{ "SES-57 success before the name", false, false, SASL_PLAIN,
+		{ OFFERS("250 AUTH LOGIN", BY_LOGIN), { NODE, "235 in\r\n", BACK_FAILED, "", "" } },
+		BACK_FAIL_REFUSED },
+	{ "SES-57 success before the password", false, false, SASL_PLAIN,
+		{ OFFERS("250 AUTH LOGIN", BY_LOGIN),
+			{ NODE, "334 a\r\n", PROTO_MORE, "Ym9i\r\n", "" },
+			{ NODE, "235 in\r\n", BACK_FAILED, "", "" } },
+		BACK_FAIL_REFUSED },
+	{ "SES-70 OAUTHBEARER needs OAUTHBEARER", false, false, SASL_OAUTHBEARER,
+		{ OFFERS("250 AUTH PLAIN LOGIN XOAUTH2", BACK_FAILED, "") }, BACK_FAIL_MECHANISM },
+	{ "SES-70 XOAUTH2 where it is", false, false, SASL_XOAUTH2,
+		{ OFFERS("250 AUTH LOGIN XOAUTH2", PROTO_MORE, "AUTH XOAUTH2 " MESSAGE "\r\n") } },
+	{ "SES-70 nothing that is ours", false, false, SASL_PLAIN,
+		{ OFFERS("250 AUTH CRAM-MD5 XLOGIN PLAINX", BACK_FAILED, "") },
+		BACK_FAIL_MECHANISM },
+	{ "SES-54 what was offered before TLS is forgotten", true, false, SASL_PLAIN,
+		{ { NODE, HELLO, PROTO_MORE, EHLO, "" },
+			{ NODE, "250-node\r\n250-AUTH PLAIN\r\n250 STARTTLS\r\n", PROTO_MORE,
+				"STARTTLS\r\n", "" },
+			{ NODE, "220 go\r\n", BACK_STARTTLS, "", "" },
+			{ STARTTLS_DONE, "", PROTO_MORE, EHLO, "" },
+			{ NODE, "250-node\r\n250 AUTH LOGIN\r\n", BACK_READY, "", "" },
+			{ REPLAY, "", BY_LOGIN, "" } } },
 };
 
 SCRIPT_TESTS
@@ -163,6 +224,96 @@ static void check_injection(const char *answer)
 	assert_int_equal(smtp_back_ops.failure(back), BACK_FAIL_INJECTION);
 	buf_fini(&to_node);
 	smtp_back_ops.free(back);
+}
+
+/* The longest of all, and what it is made of (RFC 5321 section 4.5.3.1.4). */
+static void test_section_10_a_long_xclient_fits_its_line(void **state)
+{
+	static const char all[] = "250-node\r\n250 XCLIENT ADDR PORT DESTADDR DESTPORT SESSION TTL "
+				  "CLIENT-TRANSPORT HELO PROTO\r\n";
+	static const struct back_forward longest = {
+		.client_ip = "2001:db80:ffff:ffff:ffff:ffff:ffff:ffff",
+		.local_ip = "2001:db80:ffff:ffff:ffff:ffff:ffff:fffe",
+		.client_port = 65535,
+		.local_port = 65535,
+		.ttl = 255,
+		.session_id = "Hffff-ffffffffffffffff",
+	};
+	struct back_params params = { .host = "h", .forward = &longest };
+	struct buf to_node = { 0 }, to_client = { 0 };
+	char name[256] = "";
+	struct back *back;
+	struct view left;
+
+	(void)state;
+	for (int i = 0; i < 4; i++)
+		snprintf(name + i * 64, sizeof(name) - (size_t)i * 64, "%063d%s", i,
+			i < 3 ? "." : "");
+	name[254] = 'a';
+	params.helo = name;
+	assert_int_equal(smtp_back_ops.create(&params, &back), 0);
+	assert_int_equal(play_back(&smtp_back_ops, back, VIEW_LIT(HELLO), SIZE_MAX, &to_node,
+				 &to_client, &left),
+		PROTO_MORE);
+	assert_int_equal(to_node.len, strlen("EHLO \r\n") + 255);
+	buf_clear(&to_node);
+	assert_int_equal(play_back(&smtp_back_ops, back, view_str(all), SIZE_MAX, &to_node,
+				 &to_client, &left),
+		PROTO_MORE);
+	assert_true(view_starts(buf_view(&to_node), VIEW_LIT("XCLIENT ADDR=IPV6:2001:")));
+	assert_true(to_node.len > 400 && to_node.len <= 512);
+	buf_fini(&to_node);
+	smtp_back_ops.free(back);
+}
+
+/* 512 bytes with the line end go at once; more wait for the prompt. */
+static void test_section_12_long_credential(void **state)
+{
+	static const struct {
+		size_t bytes;
+		bool at_once;
+	} cases[] = { { 372, true }, { 373, false }, { 9000, false } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct proto_credential credential = { .mech = SASL_XOAUTH2 };
+		size_t consumed, base64 = (cases[i].bytes + 2) / 3 * 4;
+		struct buf to_node = { 0 }, to_client = { 0 };
+		struct back *back = make(false, false);
+		struct view left;
+
+		assert_int_equal(play_back(&smtp_back_ops, back, VIEW_LIT(HELLO), SIZE_MAX,
+					 &to_node, &to_client, &left),
+			PROTO_MORE);
+		assert_int_equal(play_back(&smtp_back_ops, back, VIEW_LIT(CAPS), SIZE_MAX, &to_node,
+					 &to_client, &left),
+			BACK_READY);
+		buf_clear(&to_node);
+		for (size_t n = 0; n < cases[i].bytes; n++)
+			assert_int_equal(buf_append(&credential.message, "", 1), 0);
+		assert_int_equal(smtp_back_ops.replay(
+					 back, &credential, view_make("", 0), &consumed, &to_node),
+			PROTO_MORE);
+		assert_int_equal(smtp_back_ops.credential_sent(back), cases[i].at_once);
+		assert_int_equal(to_node.len,
+			cases[i].at_once ? strlen("AUTH XOAUTH2 \r\n") + base64
+					 : strlen("AUTH XOAUTH2\r\n"));
+		assert_true(to_node.len <= 512);
+		buf_clear(&to_node);
+		if (!cases[i].at_once) {
+			assert_int_equal(play_back(&smtp_back_ops, back, VIEW_LIT("334 \r\n"),
+						 SIZE_MAX, &to_node, &to_client, &left),
+				PROTO_MORE);
+			assert_int_equal(to_node.len, base64 + 2);
+		}
+		assert_int_equal(play_back(&smtp_back_ops, back, VIEW_LIT("235 in\r\n"), SIZE_MAX,
+					 &to_node, &to_client, &left),
+			BACK_ACCEPTED);
+		proto_credential_wipe(&credential);
+		buf_fini(&to_node);
+		buf_fini(&to_client);
+		smtp_back_ops.free(back);
+	}
 }
 
 static void test_section_9_injection(void **state)
@@ -244,6 +395,8 @@ int main(void)
 		cmocka_unit_test(test_scripts_byte_by_byte),
 		cmocka_unit_test(test_scripts_cut_everywhere),
 		cmocka_unit_test(test_SES_53_name_of_the_client),
+		cmocka_unit_test(test_section_10_a_long_xclient_fits_its_line),
+		cmocka_unit_test(test_section_12_long_credential),
 		cmocka_unit_test(test_section_9_injection),
 		cmocka_unit_test(test_SES_57_replies_given_too_early),
 		cmocka_unit_test(test_SES_73_left_over_bytes_are_not_consumed),

@@ -98,7 +98,10 @@ static void test_SES_53_what_is_passed_on(void **state)
 		{ "M\xc3\x9cLLER-PC", false }, { "JOHNS PC", false }, { "[2001:db8::1]", false },
 		{ "[IPv6:192.0.2.1]", false }, { "[IPv6:]", false }, { "[]", false },
 		{ "[", false }, { "[192.0.2.1", false }, { "[192.0.2.1] x", false },
-		{ "...", false }, { "[Windows.Networking.Connectivity.IPInformation]", false } };
+		{ "...", false }, { "a..b", false }, { ".a", false }, { "a.", false },
+		{ "-a", false }, { "a-.b", false }, { "192.0.2.1", false }, { "2130706433", false },
+		{ "3com", true }, { "xn--mller-kva", true },
+		{ "[Windows.Networking.Connectivity.IPInformation]", false } };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {

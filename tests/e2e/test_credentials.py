@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a credential reaches nodes: long ones in lines that the receiver takes (RFC 4954 section 4, RFC
+5034 section 4, RFC 2683 section 3.2.1.5), and by what the node offers (SES-70)."""
+
+import base64
+import contextlib
+import itertools
+
+import pytest
+
+import harness
+from harness import jwt
+from mailnodes import MECHS, PROTOCOLS, MailSink, PostfixNode, Refused, connect
+
+SIZES = (300, 4000, 5900, 8900, 12000)
+ALICE = "alice@example.com"
+USERS = dict({"long%d@example.com" % n: "p" * n for n in SIZES}, **{ALICE: "secret-a"})
+
+
+def credential(mech, size):
+    """A user and a secret of about that many bytes."""
+    if mech in ("PLAIN", "LOGIN"):
+        return "long%d@example.com" % size, "p" * size
+    bare = len(jwt({"email": ALICE, "pad": ""}))
+    return ALICE, jwt({"email": ALICE, "pad": "x" * ((size - bare) * 3 // 4)})
+
+
+def protocol_toml(node, protocol, forwarding="none"):
+    return harness.destination_toml(node.name, node.address, None, {protocol: "implicit"}, node.pin,
+                                    forwarding, "", {protocol: node.port})
+
+
+def login(router, protocol, mech, size):
+    """None, or the refusal."""
+    client = connect(router, protocol, protocol, "implicit")
+    with contextlib.closing(client):
+        try:
+            client.login(mech, *credential(mech, size))
+        except Refused as e:
+            return str(e)
+        client.works()
+    return None
+
+
+def listeners(protocols=PROTOCOLS):
+    return {p: ("implicit", "", p) for p in protocols}
+
+
+@pytest.fixture
+def sink():
+    sink = MailSink()
+    yield sink
+    sink.close()
+
+
+def test_section_12_long_secrets_on_dovecot(make, sink):
+    """Dovecot takes 8192 bytes of base64 and hangs up on more, whoever sends them: unavailable, and the
+    next one logs in."""
+    node = make.dovecot("node1", "127.0.0.31", USERS, protocols=PROTOCOLS, relay_port=sink.port)
+    router = make.router([node.toml()], default="node1", listeners=listeners(),
+                         server="host_down_threshold = 0\n")
+    for protocol, mech in itertools.product(PROTOCOLS, MECHS):
+        for size in (300, 4000, 5900):
+            assert login(router, protocol, mech, size) is None, (protocol, mech, size)
+        refusal = login(router, protocol, mech, 12000)
+        assert refusal and ("UNAVAILABLE" in refusal or "SYS/TEMP" in refusal or
+                            "TRYLATER" in refusal or refusal[:3] in ("500", "421")), refusal
+    assert login(router, "imap", "PLAIN", 300) is None
+
+
+def test_section_12_long_secrets_on_postfix(make, workspace):
+    """Postfix takes 12288 bytes of base64, as RFC 4954 says, and refuses more."""
+    dovecot = make.dovecot("auth1", "127.0.0.32", USERS, haproxy=False)
+    node = PostfixNode(workspace, "node1", "127.0.0.33", dovecot, "smtp:[127.0.0.1]:9")
+    try:
+        router = make.router([node.toml()], default="node1", listeners=listeners(("submission",)))
+        for mech in MECHS:
+            # what the router itself takes for the node, and what Dovecot's auth process takes
+            for size in (300, 4000, 5900):
+                assert login(router, "submission", mech, size) is None, (mech, size)
+            assert login(router, "submission", mech, 12000).startswith("500 5.5.6 ")
+    finally:
+        node.close()
+
+
+# ---- scripted nodes ----
+
+class Peer:
+    """One protocol's words on the node's side."""
+
+    def __init__(self, conn, protocol, offers, lines):
+        self.conn, self.protocol, self.lines = conn, protocol, lines
+        self.offers = offers
+        self.tag = ""
+
+    def line(self):
+        line = self.conn.line()
+        self.lines.append(line)
+        return line
+
+    def say(self, text):
+        self.conn.send(text + "\r\n")
+
+    def prompt(self, text=""):
+        self.say({"imap": "+ %s", "pop3": "+ %s", "submission": "334 %s",
+                  "managesieve": '"%s"'}[self.protocol] % text)
+        return self.string(self.line())
+
+    def string(self, text):
+        """A ManageSieve string may be a literal."""
+        if self.protocol != "managesieve":
+            return text
+        if text.endswith("+}"):
+            size = int(text[text.rindex("{") + 1:-2])
+            while len(self.conn.buffer) < size + 2:
+                self.conn.buffer += self.conn.read()
+            data, self.conn.buffer = self.conn.buffer[:size], self.conn.buffer[size + 2:]
+            return data.decode()
+        return text.strip('"')
+
+    def greet(self):
+        offers = self.offers
+        self.say({"imap": "* OK [CAPABILITY IMAP4rev1%s] hi" % "".join(
+                      " " + x for x in offers.split()),
+                  "pop3": "+OK hi", "submission": "220 hi",
+                  "managesieve": '"SASL" "%s"\r\nOK "hi"' % offers}[self.protocol])
+
+    def done(self, user, password):
+        good = password != "wrong"
+        self.conn.login = (user, password)
+        self.say({"imap": self.tag + (" OK in" if good else " NO out"),
+                  "pop3": "+OK in" if good else "-ERR out",
+                  "submission": "235 in" if good else "535 out",
+                  "managesieve": "OK" if good else "NO"}[self.protocol])
+        if good:
+            self.conn.read()
+
+    def login_literals(self, words):
+        """IMAP LOGIN; returns user and password."""
+        out, rest = [], words[2:]
+        while True:
+            size = int(rest[-1].strip("{+}"))
+            if not rest[-1].endswith("+}"):
+                self.say("+ go")
+            while len(self.conn.buffer) < size:
+                self.conn.buffer += self.conn.read()
+            out.append(self.conn.buffer[:size].decode())
+            self.conn.buffer = self.conn.buffer[size:]
+            rest = self.line().split(" ")
+            if len(out) == 2:
+                return out
+
+    def serve(self):
+        self.greet()
+        user = None
+        while True:
+            line = self.line()
+            words = line.split(" ")
+            if self.protocol == "imap":
+                self.tag = words[0]
+            verb = words[1 if self.protocol == "imap" else 0].upper()
+            if verb == "CAPA":
+                self.say("+OK\r\n%s\r\n." % self.offers)
+            elif verb == "EHLO":
+                self.say("250-node\r\n250 %s" % self.offers)
+            elif verb == "USER":
+                user = words[1]
+                self.say("+OK")
+            elif verb == "PASS":
+                return self.done(user, line[5:])
+            elif verb == "LOGIN":
+                return self.done(*self.login_literals(words))
+            elif verb in ("AUTH", "AUTHENTICATE"):
+                return self.auth(words[2 if self.protocol == "imap" else 1:])
+
+    def auth(self, words):
+        mech = words[0].strip('"')
+        self.conn.mech = mech
+        decode = lambda text: base64.b64decode(text).decode() # noqa: E731
+        if mech == "LOGIN":
+            assert len(words) == 1
+            user = decode(self.prompt("VXNlcm5hbWU6"))
+            return self.done(user, decode(self.prompt("UGFzc3dvcmQ6")))
+        text = self.string(words[1]) if len(words) > 1 else self.prompt()
+        message = decode(text)
+        if mech == "PLAIN":
+            return self.done(*message.split("\0")[1:])
+        return self.done(mech, message.split("Bearer ")[1].rstrip("\1"))
+
+
+class Nodes:
+    """A scripted node and a router for one protocol."""
+
+    def __init__(self, make, protocol, offers, name="node1"):
+        self.lines, self.conns, self.offers = [], [], offers
+
+        def serve(conn):
+            conn.login = conn.mech = None
+            self.conns.append(conn)
+            Peer(conn, protocol, self.offers, self.lines).serve()
+
+        self.node = make.node(name, serve)
+        self.router = make.router([protocol_toml(self.node, protocol)], default=name,
+                                  listeners=listeners((protocol,)))
+        self.protocol = protocol
+
+    def attempt(self, mech, user, secret):
+        client = connect(self.router, self.protocol, self.protocol, "implicit")
+        with contextlib.closing(client):
+            try:
+                client.login(mech, user, secret)
+            except Refused as e:
+                return str(e)
+        return None
+
+
+OFFERS = {"imap": "SASL-IR AUTH=PLAIN AUTH=XOAUTH2 AUTH=OAUTHBEARER",
+          "pop3": "SASL PLAIN XOAUTH2 OAUTHBEARER", "managesieve": "PLAIN XOAUTH2 OAUTHBEARER",
+          "submission": "AUTH PLAIN XOAUTH2 OAUTHBEARER"}
+COMMAND_BYTES = {"imap": 8000, "pop3": 255, "submission": 512, "managesieve": 1100}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_section_12_no_line_is_too_long(make, protocol):
+    """Secrets of 4,000 and 12,000 bytes arrive whole, and no command is longer than the protocol has it."""
+    nodes = Nodes(make, protocol, OFFERS[protocol])
+    for mech, size in itertools.product(("PLAIN", "XOAUTH2", "OAUTHBEARER"), (4000, 12000)):
+        user, secret = credential(mech, size)
+        assert nodes.attempt(mech, user, secret) is None, (mech, size)
+        assert nodes.conns[-1].login[1] == secret and nodes.conns[-1].mech == mech
+    commands = [x for x in nodes.lines if " " in x]
+    assert commands and max(map(len, commands)) + 2 <= COMMAND_BYTES[protocol]
+
+
+LOGIN_ONLY = {"imap": "AUTH=LOGIN AUTH=XOAUTH2", "pop3": "SASL LOGIN XOAUTH2",
+              "managesieve": "LOGIN XOAUTH2", "submission": "AUTH LOGIN XOAUTH2"}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_SES_70_nodes_with_LOGIN_and_XOAUTH2_only(make, protocol):
+    nodes = Nodes(make, protocol, LOGIN_ONLY[protocol])
+    for mech in ("PLAIN", "LOGIN"):
+        assert nodes.attempt(mech, ALICE, "secret-a") is None
+        assert nodes.conns[-1].login == (ALICE, "secret-a") and nodes.conns[-1].mech == "LOGIN"
+        assert nodes.attempt(mech, ALICE, "wrong")
+        assert nodes.conns[-1].login == (ALICE, "wrong")
+    assert nodes.attempt("XOAUTH2", ALICE, "t0ken") is None
+    assert nodes.conns[-1].login == ("XOAUTH2", "t0ken")
+    for _ in range(7): # more than open the breaker: it is the client's choice, not the node's fault
+        refusal = nodes.attempt("OAUTHBEARER", ALICE, "t0ken")
+        assert any(x in refusal for x in ("UNAVAILABLE", "SYS/TEMP", "421", "TRYLATER")), refusal
+    nodes.router.wait_line(lambda line: "msg=node_failed" in line and "node=node1" in line and
+                           "offers no mechanism" in line)
+    assert not [x for x in nodes.lines if "OAUTHBEARER" in x]
+    assert nodes.attempt("PLAIN", ALICE, "secret-a") is None
+
+
+@pytest.mark.parametrize("protocol,lists", (
+    ("imap", ("", "LITERAL+", "LITERAL- AUTH=GSSAPI")), ("pop3", ("USER", "USER\r\nSASL GSSAPI"))))
+def test_SES_70_nodes_with_commands_only(make, protocol, lists):
+    nodes = Nodes(make, protocol, "")
+    for nodes.offers in lists:
+        for secret in ("secret-a", 'p"\\ {3} \xe9', "p" * 5000):
+            assert nodes.attempt("PLAIN", ALICE, secret) is None
+            assert nodes.conns[-1].login == (ALICE, secret) and nodes.conns[-1].mech is None
+        assert nodes.attempt("LOGIN", ALICE, "wrong")
+        assert nodes.attempt("XOAUTH2", ALICE, "t0ken")
+
+
+@pytest.mark.parametrize("protocol,lists", (
+    ("imap", ("LOGINDISABLED", "LOGINDISABLED SASL-IR AUTH=GSSAPI")),
+    ("submission", ("AUTH CRAM-MD5", "AUTH=NTLM"))))
+def test_SES_70_nodes_that_offer_nothing(make, protocol, lists):
+    nodes = Nodes(make, protocol, "")
+    for nodes.offers in lists:
+        refusal = nodes.attempt("PLAIN", ALICE, "secret-a")
+        assert any(x in refusal for x in ("UNAVAILABLE", "421")), refusal
+    nodes.router.wait_line(lambda line: "offers no mechanism" in line)
+    assert {x["reason"] for x in nodes.router.wait_sessions(2)} == {"node_refused"}
+    assert not [x for x in nodes.lines if "AUTH" in x or "LOGIN" in x]
+
+
+def test_SES_70_a_dovecot_with_LOGIN_only(make, sink):
+    node = make.dovecot("node1", "127.0.0.34", USERS, protocols=PROTOCOLS, relay_port=sink.port,
+                        mechanisms="login")
+    router = make.router([node.toml()], default="node1", listeners=listeners())
+    for protocol, mech in itertools.product(PROTOCOLS, ("PLAIN", "LOGIN")):
+        client = connect(router, protocol, protocol, "implicit")
+        with pytest.raises(Refused):
+            client.login(mech, ALICE, "wrong")
+        client.login(mech, ALICE, "secret-a")
+        client.works()
+        client.quit()
+    with pytest.raises(Refused):
+        connect(router, "imap", "imap", "implicit").login("XOAUTH2", ALICE, jwt({"email": ALICE}))
+
+
+# ---- names in EHLO ----
+
+def test_SES_53_names_that_any_node_takes(make):
+    got = []
+
+    def serve(conn):
+        conn.send("220 hi\r\n")
+        while True:
+            line = conn.line()
+            got.append(line)
+            if line.startswith("EHLO"):
+                conn.send("250-node\r\n250-XCLIENT HELO PROTO\r\n250 AUTH PLAIN\r\n")
+            elif line.startswith("XCLIENT"):
+                conn.send("220 again\r\n")
+            else:
+                conn.send("235 in\r\n")
+                conn.read()
+                return
+
+    node = make.node("node1", serve)
+    router = make.router([protocol_toml(node, "submission", forwarding="xclient")],
+                         default="node1", listeners=listeners(("submission",)))
+    for said, passed in (("M\xdcLLER-PC", False), ("my_pc", False), ("192.0.2.7", False),
+                         ("a..b", False), ("client.test", True), ("[192.0.2.7]", True)):
+        del got[:]
+        with router.client("submission") as client:
+            client.line()
+            client.send(("EHLO %s\r\n" % said).encode())
+            while client.line()[3] == "-":
+                pass
+            client.send("AUTH PLAIN AGFsaWNlQGV4YW1wbGUuY29tAHB3\r\n")
+            client.expect("235 in")
+        name = said if passed else "router.test"
+        helo = " HELO=" + said if passed else ""
+        assert got[:3] == ["EHLO " + name, "XCLIENT%s PROTO=ESMTP" % helo, "EHLO " + name]
