@@ -24,6 +24,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!size)
 		return 0;
+#ifdef EACH_INPUT
+	EACH_INPUT(bytes);
+#endif
 	run(&whole, bytes, STREAM_WHOLE);
 	run(&cut, bytes, size % 3 ? data[size / 2] : 0);
 	must_be_same(&whole, &cut);
