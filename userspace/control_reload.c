@@ -448,12 +448,13 @@ static void on_checked(void *arg, const char *error)
 	if (atomic_load(&reload->backend->server->draining)) {
 		finish_with(waiting, 503, "shutting down");
 		discard(reload, next);
-		return;
+	} else {
+		if (error)
+			add_store_error(next, error);
+		if (!conclude(reload, waiting, next, error ? -EIO : 0))
+			return;
 	}
-	if (error)
-		add_store_error(next, error);
-	if (conclude(reload, waiting, next, error ? -EIO : 0))
-		run_waiting(reload);
+	run_waiting(reload);
 }
 
 /* Returns whether it is done with; else on_checked() or on_follows() goes on. */

@@ -500,8 +500,9 @@ def test_MAP_43_failed_write_changes_nothing(pair, workspace):
     if os.geteuid() == 0:
         os.chown(directory, 0, 0)
     router = make.router([node1, node2], mapping=mapping)
-    assert router.admin("PUT", "/mappings?identifier=alice&destination=node1")[:2] == (
-        500, {"error": "store write failed"})
+    status, body, _ = router.admin("PUT", "/mappings?identifier=alice&destination=node1")
+    assert (status, body["error"]) == (500, "store write failed")
+    assert "Permission denied" in body["store_error"]
     login(router, "alice")
     assert served(node2) == ["alice"]
     os.chmod(directory, 0o755)

@@ -225,9 +225,23 @@ source = "sql"
 ])
 def test_CFG_30_31_sql(check, sql, wanted):
     if wanted:
-        check.errors(SQL % sql, wanted)
+        assert "cret" not in check.errors(SQL % sql, wanted)
     else:
         check.ok(SQL % sql)
+
+
+@pytest.mark.parametrize("url,wanted", [
+    ("redis://:p%3Fw@h/1", None), ("redis+unix:///s?db=1&user=u", None),
+    ("redis://u:s3cret@h/1?protocol=3", "take no parameters"),
+    ("redis+unix:///s?password=s3cret&protocol=3", "expected redis://"),
+    ("redis://h:99999", "expected redis://")])
+def test_CFG_50_redis_urls(check, url, wanted):
+    text = MINIMAL.replace('source = "file"', 'source = "redis"').replace(
+        '[mapping.file]\npath = "accounts"', '[mapping.redis]\nurl = "%s"' % url)
+    if wanted:
+        assert "s3cret" not in check.errors(text, wanted)
+    else:
+        check.ok(text)
 
 
 @pytest.mark.parametrize("route,wanted", [

@@ -174,8 +174,10 @@ def test_MAP_90_a_failed_write_is_no_outage(pair, postgres):  # noqa: F811
     router = make.router(nodes, mapping=store.toml(ttl="0s").replace(
         "DELETE FROM account_nodes", "DELETE FROM no_such_table"))
     assert where(router, "alice") == "node2"
-    assert router.admin("PUT", "/mappings?identifier=nobody&destination=node2")[0] == 500
-    assert router.admin("DELETE", "/mappings?identifier=alice")[0] == 500
+    status, body, _ = router.admin("PUT", "/mappings?identifier=nobody&destination=node2")
+    assert status == 500 and 'violates check constraint' in body["store_error"]
+    done = router.ctl("map", "del", "alice")
+    assert done.returncode == 1 and 'relation "no_such_table" does not exist' in done.stderr
     stats = router.stats()
     assert (stats["store_state"], stats["store_errors"]) == ("up", 0)
     assert where(router, "alice") == "node2"
@@ -251,6 +253,7 @@ def test_MAP_92_unavailable_over_http(http):  # noqa: F811
             assert client.ask("/", "")["X-Node"] == "node1"
             client.send("GET / HTTP/1.1\r\nHost: x\r\n" + basic("bob") + "\r\n")
             refused(client, 503)
+        assert router.ctl("map", "get", "carol").stdout == "carol -> no node (error)\n"
         got = router.admin("GET", "/mappings?identifier=carol")[1]
         assert (got["source"], got["destination"], got["routed_to_default"]) == ("error", None, False)
         assert router.wait_sessions(1)[-1]["route"] == "unavailable"

@@ -30,6 +30,15 @@ static void on_mapping_get(void *arg, const struct mapping_admin_answer *answer)
 	free(pending);
 }
 
+/* In the store's words, which name tables and rights and quote no account. */
+static void write_failed(struct admin_conn *conn, const char *error)
+{
+	log_event(LOGL_WARN, "mapping_write", "error", error, NULL);
+	if (conn)
+		admin_send_json(conn, 500,
+			json_pack("{ss ss}", "error", "store write failed", "store_error", error));
+}
+
 static void answer_write(struct admin_pending *pending, struct admin_conn *conn,
 	const struct mapping_admin_answer *answer, json_t *success)
 {
@@ -57,8 +66,7 @@ static void answer_write(struct admin_pending *pending, struct admin_conn *conn,
 	default:
 		admin_log_op(
 			pending->backend, pending->client, pending->op, pending->account, "failed");
-		if (conn)
-			admin_error(conn, 500, "store write failed");
+		write_failed(conn, answer->error ? answer->error : "");
 	}
 	if (conn)
 		admin_wake(conn);

@@ -153,11 +153,11 @@ static int map_get(struct ctl *ctl, const char *account)
 {
 	json_t *body;
 	int code = ctl_call_for(ctl, "GET", "/mappings", account, NULL, &body);
+	const char *node = json_string_value(json_object_get(body, "destination"));
 
 	if (body)
 		printf("%s -> %s (%s%s)\n", json_string_value(json_object_get(body, "normalized")),
-			json_string_value(json_object_get(body, "destination")),
-			json_string_value(json_object_get(body, "source")),
+			node ? node : "no node", json_string_value(json_object_get(body, "source")),
 			json_is_true(json_object_get(body, "cached")) ? ", cached" : "");
 	json_decref(body);
 	return code;

@@ -86,7 +86,7 @@ int ctl_call(struct ctl *ctl, const char *method, const char *path, json_t **ret
 		const char *text = json_string_value(json_object_get(body, "error"));
 
 		if (!ctl->options.json && text)
-			ctl_complain(text, NULL);
+			ctl_complain(text, json_string_value(json_object_get(body, "store_error")));
 		code = EXIT_REFUSED;
 	}
 	if (!ctl->options.json &&

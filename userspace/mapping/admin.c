@@ -60,12 +60,17 @@ static void on_admin_write(struct query *query)
 		[STORE_READ_ONLY] = MAPPING_ADMIN_READ_ONLY,
 	};
 	struct mapping_admin_answer answer = { .result = results[query->request.result],
-		.expires_in_s = -1 };
+		.expires_in_s = -1,
+		.error = query->request.error };
 
 	if (query->request.op == STORE_UPSERT && query->request.result == STORE_DONE)
 		answer.result = MAPPING_ADMIN_OK;
-	/* Also after a failure: what the store holds now is not known (MAP-35). */
-	mapping_invalidate(query->mapping, view_str(query->account));
+	/* After a failure it is not known what the store holds (MAP-35); while it is away, where
+	 * the account was is better than a guess. */
+	if (answer.result == MAPPING_ADMIN_FAILED || answer.result == MAPPING_ADMIN_TIMEOUT)
+		cache_expire(query->mapping->cache, view_str(query->account), clock_mono_ms());
+	else
+		mapping_invalidate(query->mapping, view_str(query->account));
 	admin_answer(query, &answer);
 }
 

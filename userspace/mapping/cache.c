@@ -410,6 +410,20 @@ uint64_t cache_drop(struct cache *cache, struct view account)
 	return entry != NULL;
 }
 
+void cache_expire(struct cache *cache, struct view account, uint64_t now_ms)
+{
+	uint64_t hash = hash_view(account);
+	struct shard *shard = lock_shard(cache, hash);
+	struct entry *entry = *find(shard, account, (uint32_t)hash);
+
+	shard->epoch++;
+	if (entry && entry->kind == CACHE_POSITIVE && shard->stale_grace_ms)
+		entry->stale_until_ms = now_ms + shard->stale_grace_ms;
+	if (entry && entry->kind != CACHE_STALE)
+		expire(shard, entry, now_ms);
+	pthread_mutex_unlock(&shard->lock);
+}
+
 uint64_t cache_drop_all(struct cache *cache)
 {
 	uint64_t count = 0;

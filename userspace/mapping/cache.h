@@ -45,6 +45,9 @@ void cache_put(struct cache *cache, struct view account, uint64_t epoch, enum ca
 /* Return the number of entries dropped. */
 uint64_t cache_drop(struct cache *cache, struct view account);
 uint64_t cache_drop_all(struct cache *cache);
+/* A positive entry becomes stale, another goes; what a flight brings that began before is not
+ * stored. */
+void cache_expire(struct cache *cache, struct view account, uint64_t now_ms);
 /* Positive entries become stale, others go (MAP-104). */
 void cache_expire_all(struct cache *cache, uint64_t now_ms);
 

@@ -119,7 +119,7 @@ struct mapping_admin_answer {
 	/* list, MAPPING_ADMIN_OK: valid during the call */
 	const struct store_list *list;
 	bool writable;
-	const char *error; /* list, MAPPING_ADMIN_FAILED, for the log; valid during the call */
+	const char *error; /* of list, set, del with MAPPING_ADMIN_FAILED; valid during the call */
 };
 /* Called on the control thread, exactly once, maybe before the call returns. */
 typedef void mapping_admin_fn(void *arg, const struct mapping_admin_answer *answer);

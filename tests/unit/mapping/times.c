@@ -417,6 +417,36 @@ static void test_MAP_35_a_write_drops_the_entry_afterwards(void **state)
 	teardown();
 }
 
+/* Nobody knows what the store holds then: it is asked anew, and while it is away the account
+ * stays where it was. The failed write itself says nothing about lookups. */
+static void test_MAP_35_a_failed_write_leaves_the_fallback(void **state)
+{
+	static const enum store_result failures[] = { STORE_ERROR, STORE_TIMEOUT };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
+		setup(NEGATIVE);
+		admin_answers = 0;
+		expect("node2", MAPPING_MAPPED, true);
+		f.fake.result = failures[i];
+		assert_int_equal(mapping_admin_set(f.mapping, VIEW_LIT("alice"), VIEW_LIT("node1"),
+					 on_admin, NULL),
+			0);
+		run();
+		assert_int_equal(admin_answers, 1);
+		assert_int_equal(stats().store_state, MAPPING_STORE_UP);
+		assert_int_equal(f.lost, 0);
+		assert_int_equal(stats().stale_entries, 1);
+		expect("node2", MAPPING_STALE, true);
+		assert_int_equal(stats().store_state, MAPPING_STORE_DOWN);
+		pass(5000);
+		f.fake.result = STORE_FOUND;
+		f.fake.value = "node1";
+		expect("node1", MAPPING_MAPPED, true);
+		teardown();
+	}
+}
+
 /* MAP-106: what becomes of the channel says nothing about the store. */
 static void test_MAP_106_push_is_not_the_store(void **state)
 {
@@ -450,6 +480,7 @@ int main(void)
 		cmocka_unit_test(test_MAP_1_3_every_outcome_has_a_node),
 		cmocka_unit_test(test_MAP_30_one_query_at_a_time_per_account),
 		cmocka_unit_test(test_MAP_35_a_write_drops_the_entry_afterwards),
+		cmocka_unit_test(test_MAP_35_a_failed_write_leaves_the_fallback),
 		cmocka_unit_test(test_MAP_106_push_is_not_the_store),
 	};
 
