@@ -364,10 +364,11 @@ def test_section_2_wrong_pin_and_loop(http):
     router = http.router([node.toml().replace(node.pin, "00" * 32), loop], default="node1", extra=(
         '[listener.own]\nprotocol = "http"\nbind = ["127.0.0.1:%d"]\ntls = "plain"\n' % port))
     router.map({"bob": "node2"})
-    for who in ("alice", "bob"):
+    for count, who in enumerate(("alice", "bob"), 1):
         with http.client(router) as c:
             c.send(G + basic(who) + "\r\n")
             refused(c, 502)
+        router.wait_sessions(count)
     assert [line["reason"] for line in router.wait_sessions(2)] == ["tls_node", "loop"]
     nothing_reached_any(node)
 
