@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #define STATS_LINE_MS 60000
-#define PROBE_MS 2000
+#define PROBE_MS 1000
 #define LAST_ANSWERS_MS 1000
 
 struct control {

@@ -39,7 +39,7 @@ def test_MAP_52_100_behind_a_pooler(make, nodes, postgres, mode):  # noqa: F811
     pool = 1 if mode == "session" else 4
     try:
         router = make.router(nodes, mapping=store.toml(port=pooler.port, ttl="1s", pool=pool,
-                                                       timeout="3s"))
+                                                       timeout="1s"))
         wait_until(lambda: router.admin("GET", "/readyz")[0] == 200)
         crowd(router, accounts)
         crowd(router, accounts)
