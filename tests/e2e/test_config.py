@@ -281,7 +281,14 @@ def test_CFG_20_24_certificates(check):
     one = '[tls.certificate.a]\ncert = "a.pem"\nkey = "a.key"\n'
     two = '[tls.certificate.b]\ncert = "b.pem"\nkey = "b.key"\n'
     check.ok(MINIMAL + one)
-    check.errors(MINIMAL + one + two, "another certificate already serves a.test")
+    space.certificate("rsa", ["a.test"], key="rsa")
+    rsa = '[tls.certificate.rsa]\ncert = "rsa.pem"\nkey = "rsa.key"\n'
+    assert "has this name too" not in check.ok(MINIMAL + one + rsa).stderr
+    check.ok(MINIMAL + one + "default = true\n" + rsa + "default = true\n")
+    space.certificate("b", ["b.test", "a.test"], days=60)
+    done = check.ok(MINIMAL + one + two + rsa)
+    assert 'tls.certificate.b.cert: another certificate has this name too; "b" is served, ' \
+        'which lasts longer or is the first of equals: a.test\n' in done.stderr, done.stderr
     check.errors(MINIMAL + one.replace('"a.key"', '"b.key"'), "does not match")
     check.errors(MINIMAL + one.replace('"a.key"', '"nothing"'), "cannot read")
     check.errors(MINIMAL + one.replace('"a.pem"', '"a.key"'), "no PEM certificate")

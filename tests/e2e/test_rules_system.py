@@ -269,12 +269,67 @@ def test_CFG_23_one_default_one_owner(check):  # noqa: F811
     check.ok(MINIMAL + table("a", "default = true") + table("b"))
     check.errors(MINIMAL + table("a", "default = true") + table("b", "default = true"), "default")
     check.errors(MINIMAL + table("a", "default = true") + table("b", 'subjects = ["*"]'), "default")
-    check.errors(MINIMAL + table("a") + table("c"), "already serves a.test")
-    check.errors(MINIMAL + table("a") + table("b", 'subjects = ["x.test", "A.Test"]'),
-                 "already serves a.test")
-    check.errors(MINIMAL + table("a", 'subjects = ["*.C.test"]') + table("b"),
-                 "already serves *.c.test")
+    for more, name in ((table("a") + table("c"), "a.test"),
+                       (table("a") + table("b", 'subjects = ["x.test", "A.Test"]'), "a.test"),
+                       (table("a", 'subjects = ["*.C.test"]') + table("b"), "*.c.test")):
+        err = check.ok(MINIMAL + more).stderr
+        assert re.search(r'has this name too; "a" is served, .*: ' + re.escape(name), err), err
     check.ok(MINIMAL + table("a", 'subjects = ["c.test"]') + table("b")) # a wildcard is another name
+
+
+def presented_to(router, name, kind):
+    """What a client gets that can verify one kind of signatures alone."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2 # there the suite tells it
+    context.set_ciphers("ECDHE-%s-AES128-GCM-SHA256" % kind)
+    with context.wrap_socket(router.connect(), server_hostname=name) as tls:
+        return tls.getpeercert(True)
+
+
+def test_CFG_23_which_certificate_a_shared_name_gets(make, workspace):
+    router = make.router([make.node("node1")], start=False)
+    for name, names, days, key in (("short", ["a.test", "s.test"], 20, "ec"),
+                                   ("long", ["a.test", "*.a.test"], 90, "ec"),
+                                   ("rsa", ["a.test", "r.test"], 40, "rsa")):
+        workspace.certificate("c-" + name, names, days=days, key=key)
+    ders = {}
+    for name in ("short", "long", "rsa"):
+        with open("%s/c-%s.pem" % (workspace.path, name), encoding="ascii") as f:
+            ders[ssl.PEM_cert_to_DER_cert(f.read())] = name
+    old = '[tls.certificate.default]\ncert = "router.pem"\nkey = "router.key"\ndefault = true\n'
+
+    def tables(*which):
+        return "".join('[tls.certificate.%s]\ncert = "c-%s.pem"\nkey = "c-%s.key"\n%s' % (
+            (name.rstrip("!"),) * 3 + ("default = true\n" if "!" in name else "",))
+            for name in which)
+
+    def who(name, kind):
+        try:
+            return ders.get(presented_to(router, name, kind), "self-signed")
+        except ssl.SSLError:
+            return None
+
+    edit(router, old, tables("short", "long", "rsa"))
+    router.start()
+    for name, ec, rsa in (("a.test", "long", "rsa"), ("A.test", "long", "rsa"),
+                          ("s.test", "short", None), ("x.a.test", "long", None),
+                          ("r.test", None, "rsa"), ("other.test", "self-signed", None)):
+        assert (who(name, "ECDSA"), who(name, "RSA")) == (ec, rsa), name
+    assert presented(router, "a.test") in ders # TLS 1.3
+    # a reload: the default has what stands beside it, and the only pair is there for every name
+    for which, name, ec, rsa in ((("short!", "long", "rsa"), None, "long", "rsa"),
+                                 (("long!", "rsa!"), "other.test", "long", "rsa"),
+                                 (("long", "short"), "a.test", "long", None),
+                                 (("short",), None, "short", None)):
+        with open(router.config, encoding="utf-8") as f:
+            text = f.read()
+        start, end = text.index("[tls.certificate"), text.index("[mapping]")
+        workspace.write("homing.toml", text[:start] + tables(*which) + text[end:])
+        start = len(router.lines)
+        router.process.send_signal(signal.SIGHUP)
+        assert "ok=true" in router.wait_line(lambda line: "msg=reload ok=" in line, start=start)
+        assert (who(name, "ECDSA"), who(name, "RSA")) == (ec, rsa), which
 
 
 def test_CFG_24_dates_and_keys(check):  # noqa: F811
@@ -286,7 +341,11 @@ def test_CFG_24_dates_and_keys(check):  # noqa: F811
     table = '[tls.certificate.x]\ncert = "%s.pem"\nkey = "%s.key"\n'
     assert check.ok(MINIMAL + table % ("new", "new")).stderr == ""
     err = check.ok(MINIMAL + table % ("old", "old")).stderr
-    assert re.search("warning: tls.certificate.x.cert: .*expired", err) and "1 warning(s)" in err
+    date = time.strftime("%Y-%m-%d", time.gmtime(time.time() - 86400))
+    assert re.search("warning: tls.certificate.x.cert: .*expired on " + date, err)
+    space.certificate("soon", ["soon.test"], days=6)
+    err = check.ok(MINIMAL + table % ("soon", "soon")).stderr
+    assert re.search(r"warning: tls.certificate.x.cert: .*expires in [56] days, on \d{4}-", err)
     for pair in (("old", "new"), ("new", "old")):
         check.errors(MINIMAL + table % pair, "does not match")
 

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* A signature of 2048 bits takes 0.5 ms, of 3072 2.5 ms, of 4096 5 ms (docs/security.md). */
 #define CHEAP_RSA_BITS 2048
@@ -65,22 +66,27 @@ static EVP_PKEY *read_key(const char *path)
 	return key;
 }
 
-static bool readable(const char *path)
-{
-	FILE *file = fopen(path, "re");
+#define EXPIRES_SOON_DAYS 14
 
-	if (!file)
-		return false;
-	fclose(file);
-	return true;
-}
-
+/* CFG-24, OPS-15. */
 static void check_dates(const char *name, X509 *leaf, tls_finding_fn *report, void *arg)
 {
-	if (X509_cmp_current_time(X509_get0_notAfter(leaf)) < 0)
-		finding(report, arg, false, name, "cert", "the certificate has expired", NULL);
-	else if (X509_cmp_current_time(X509_get0_notBefore(leaf)) > 0)
+	const ASN1_TIME *end = X509_get0_notAfter(leaf);
+	int days = 0, seconds = 0;
+	char date[32] = "", text[64];
+	struct tm tm;
+
+	if (ASN1_TIME_to_tm(end, &tm) == 1)
+		strftime(date, sizeof(date), "%Y-%m-%d", &tm);
+	if (X509_cmp_current_time(end) < 0) {
+		finding(report, arg, false, name, "cert", "the certificate has expired on ", date);
+	} else if (X509_cmp_current_time(X509_get0_notBefore(leaf)) > 0) {
 		finding(report, arg, false, name, "cert", "the certificate is not valid yet", NULL);
+	} else if (ASN1_TIME_diff(&days, &seconds, NULL, end) == 1 && days < EXPIRES_SOON_DAYS) {
+		snprintf(text, sizeof(text), "the certificate expires in %d day%s, on ", days,
+			days == 1 ? "" : "s");
+		finding(report, arg, false, name, "cert", text, date);
+	}
 }
 
 /* A signature is made for every hello, before anything is known of who sent it. */
@@ -97,9 +103,16 @@ static void check_key_cost(const char *name, EVP_PKEY *key, tls_finding_fn *repo
 static int refuse(tls_finding_fn *report, void *arg, const struct tls_cert_params *params,
 	const char *field, const char *path, const char *what)
 {
-	bool can_read = readable(path);
+	FILE *file = fopen(path, "re");
+	char text[TLS_ERROR_SIZE];
 
-	finding(report, arg, true, params->name, field, can_read ? what : "cannot read ", path);
+	if (file) {
+		fclose(file);
+		finding(report, arg, true, params->name, field, what, path);
+	} else {
+		snprintf(text, sizeof(text), "cannot read \"%.140s\": %s", path, strerror(errno));
+		finding(report, arg, true, params->name, field, text, NULL);
+	}
 	ERR_clear_error();
 	return -EINVAL;
 }
@@ -199,6 +212,25 @@ char **tls_cert_names(const struct tls_cert_params *params, X509 *leaf)
 
 /* ---- the whole set ---- */
 
+bool tls_cert_is_rsa(X509 *leaf)
+{
+	const EVP_PKEY *key = X509_get0_pubkey(leaf);
+
+	return key && EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA;
+}
+
+static bool has_begun(X509 *leaf)
+{
+	return X509_cmp_current_time(X509_get0_notBefore(leaf)) < 0;
+}
+
+bool tls_cert_is_better(X509 *leaf, X509 *than)
+{
+	if (has_begun(leaf) != has_begun(than))
+		return has_begun(leaf);
+	return ASN1_TIME_compare(X509_get0_notAfter(leaf), X509_get0_notAfter(than)) > 0;
+}
+
 static bool subject_ok(const char *subject)
 {
 	struct view v = view_str(subject);
@@ -239,10 +271,58 @@ static bool is_default(const struct tls_cert_params *cert)
 struct taken {
 	char **names;
 	const char *cert;
+	X509 *leaf;
+	bool is_default;
 };
 
-static int check_subjects(const struct tls_cert_params *cert, const struct taken *earlier,
-	size_t earlier_count, char **names, tls_finding_fn *report, void *arg)
+static const char *shared_name(const struct taken *a, const struct taken *b)
+{
+	for (char **name = a->names; name && *name; name++) {
+		for (char **other = b->names; other && *other; other++) {
+			if (strcmp(*name, *other) == 0 && strcmp(*name, "*") != 0)
+				return *name;
+		}
+	}
+	return NULL;
+}
+
+static bool side_by_side(const struct taken *a, const struct taken *b)
+{
+	return tls_cert_is_rsa(a->leaf) != tls_cert_is_rsa(b->leaf) && shared_name(a, b);
+}
+
+/* CFG-23: of two certificates of one kind one is served; two of different kinds are one default. */
+static int check_shared(const struct tls_cert_params *cert, const struct taken *earlier,
+	size_t earlier_count, tls_finding_fn *report, void *arg)
+{
+	const struct taken *now = &earlier[earlier_count];
+	int r = 0;
+
+	for (size_t i = 0; i < earlier_count; i++) {
+		const char *name = earlier[i].leaf ? shared_name(now, &earlier[i]) : NULL;
+		char text[192];
+
+		if (!earlier[i].leaf || side_by_side(now, &earlier[i]))
+			continue;
+		if (now->is_default && earlier[i].is_default) {
+			finding(report, arg, true, cert->name, "default",
+				"another certificate is the default already", NULL);
+			r = -EINVAL;
+		}
+		if (!name)
+			continue;
+		snprintf(text, sizeof(text),
+			"another certificate has this name too; \"%.64s\" is served, which lasts "
+			"longer or is the first of equals: ",
+			tls_cert_is_better(now->leaf, earlier[i].leaf) ? now->cert
+								       : earlier[i].cert);
+		finding(report, arg, false, cert->name,
+			cert->subjects && *cert->subjects ? "subjects" : "cert", text, name);
+	}
+	return r;
+}
+
+static int check_subjects(const struct tls_cert_params *cert, tls_finding_fn *report, void *arg)
 {
 	int r = 0;
 
@@ -253,18 +333,6 @@ static int check_subjects(const struct tls_cert_params *cert, const struct taken
 			"not a hostname, \"*.\" + hostname or \"*\": ", *s);
 		r = -EINVAL;
 	}
-	for (char **name = names; name && *name; name++) {
-		for (size_t i = 0; i < earlier_count; i++) {
-			for (char **other = earlier[i].names; other && *other; other++) {
-				if (strcmp(*name, *other) != 0 || strcmp(*name, "*") == 0)
-					continue;
-				finding(report, arg, true, cert->name,
-					cert->subjects && *cert->subjects ? "subjects" : "cert",
-					"another certificate already serves ", *name);
-				r = -EINVAL;
-			}
-		}
-	}
 	return r;
 }
 
@@ -273,7 +341,6 @@ int tls_check(const struct tls_cert_params *certs, size_t cert_count,
 {
 	struct taken *taken = calloc(cert_count + 1, sizeof(*taken));
 	char tls12[512], tls13[256];
-	size_t defaults = 0;
 	int r = tls_suites_build(policy, tls12, tls13, report, arg);
 
 	if (!taken)
@@ -281,24 +348,22 @@ int tls_check(const struct tls_cert_params *certs, size_t cert_count,
 	if (tls_groups_check(policy->groups, "groups", report, arg) < 0)
 		r = -EINVAL;
 	for (size_t i = 0; i < cert_count; i++) {
-		X509 *leaf = NULL;
-
-		if (is_default(&certs[i]) && defaults++) {
-			finding(report, arg, true, certs[i].name, "default",
-				"another certificate is the default already", NULL);
+		taken[i] = (struct taken){ .cert = certs[i].name,
+			.is_default = is_default(&certs[i]) };
+		if (check_subjects(&certs[i], report, arg) < 0)
 			r = -EINVAL;
-		}
-		if (tls_cert_load(&certs[i], NULL, &leaf, report, arg) < 0) {
+		if (tls_cert_load(&certs[i], NULL, &taken[i].leaf, report, arg) < 0) {
 			r = -EINVAL;
 			continue;
 		}
-		taken[i] = (struct taken){ tls_cert_names(&certs[i], leaf), certs[i].name };
-		if (check_subjects(&certs[i], taken, i, taken[i].names, report, arg) < 0)
+		taken[i].names = tls_cert_names(&certs[i], taken[i].leaf);
+		if (check_shared(&certs[i], taken, i, report, arg) < 0)
 			r = -EINVAL;
-		X509_free(leaf);
 	}
-	for (size_t i = 0; i < cert_count; i++)
+	for (size_t i = 0; i < cert_count; i++) {
 		tls_names_free(taken[i].names);
+		X509_free(taken[i].leaf);
+	}
 	free(taken);
 	return r;
 }

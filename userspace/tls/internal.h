@@ -45,6 +45,11 @@ MUST_USE int tls_cert_load(const struct tls_cert_params *params, SSL_CTX *ctx, X
 /* Names the certificate serves, lower case, NULL-terminated, freed by tls_names_free(). */
 char **tls_cert_names(const struct tls_cert_params *params, X509 *leaf);
 void tls_names_free(char **names);
+/* Certificates that share a name: those of RSA and of other keys are served side by side, the client
+ * takes what it can verify; of two of one kind the one that lasts longer is served, the first of two
+ * that last as long. One that is not valid yet comes last. */
+bool tls_cert_is_rsa(X509 *leaf);
+bool tls_cert_is_better(X509 *leaf, X509 *than);
 
 /* What one call takes from the socket at most. What it leaves there, epoll tells again. */
 #define TLS_READ_BUDGET 65536
