@@ -5,12 +5,11 @@ second router on the same addresses says."""
 import contextlib
 import os
 import socket
-import subprocess
+import threading
 
 import pytest
 
 import harness
-from fixtures import own_network
 from harness import PATIENCE, Client, wait_until
 from test_config import MINIMAL, Checker, change
 
@@ -127,10 +126,42 @@ def test_section_13_cluster_fixture_without_ipv6(check):
     space.write("admin.token", harness.TOKEN)
     text = text.replace("/etc/proxy/tls/fullchain.pem", cert).replace(
         "/etc/proxy/tls/privkey.pem", key).replace("/etc/proxy/", space.path + "/")
-    done = check.ok(text, environment=harness.preloaded("noipv6"))
+    for path in (cert, key, space.path + "/admin.token"):
+        os.chmod(path, 0o644)
+    done = check.ok(text, environment=harness.preloaded("noipv6"), mode=0o644)
     assert done.stderr.count("is left out: this host has no IPv6") == 3, done.stderr
     nothing = change('"127.0.0.1:0"', '"[::]:5", "127.0.0.1:5"')
     check.ok(nothing, environment=harness.preloaded("noipv6"))
     nothing = nothing.replace('"[::]:5", "127.0.0.1:5"', '"[::]:5"') + (
         '[admin]\nbind = "127.0.0.1:5"\nbearer_token = "%s"\n' % harness.TOKEN)
     check.errors(nothing, "is left out", environment=harness.preloaded("noipv6"))
+
+
+def test_section_7_a_complete_name_and_an_underscore(make, workspace):
+    """The dot is for resolvers; neither SNI nor certificates have it."""
+    cert, key, _ = workspace.certificate("real", ["mail_1.test"])
+    seen = []
+    node = make.node("node1")
+    node.context.load_cert_chain(cert, key)
+    node.context.sni_callback = lambda sock, name, context: seen.append(name)
+    text = "\n".join(line for line in node.toml().splitlines() if "pinned" not in line and
+                     "tls_server_name" not in line)
+    text = text.replace('"127.0.0.1"', '"127.0.0.1"\ntls_server_name = "mail_1.test."')
+    router = make.router([text], default="node1", environment={"SSL_CERT_FILE": cert})
+    with router.client() as client:
+        client.line()
+        assert client.command("a LOGIN alice pw")[-1].startswith("a OK"), router.log()
+    assert seen == ["mail_1.test"]
+
+
+def test_section_7_host_in_brackets(make, network):
+    node = make.node("node1", tls="plain")
+    node.listener.close()
+    node.listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    port = node.listener.getsockname()[1]
+    threading.Thread(target=node._accept, daemon=True).start()
+    text = node.toml().replace(node.address, "[::1]").replace(str(node.port), str(port))
+    router = make.router([text], default="node1")
+    with router.client() as client:
+        client.line()
+        assert client.command("a LOGIN alice pw")[-1].startswith("a OK"), router.log()

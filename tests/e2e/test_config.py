@@ -34,8 +34,17 @@ class Checker:
         self.workspace = workspace
         workspace.write("accounts", "")
 
-    def run(self, text, option="--check-config", environment=None, name="homing.toml"):
-        path = self.workspace.write(name, text)
+    def complete(self, text):
+        """With what every file needs to be without a warning, behind the last line."""
+        if len(text) < 100000 and "[server]" not in text:
+            text += '\n[server]\nuser = "%s"\ngroup = "%s"\n' % (
+                self.workspace.user, self.workspace.group)
+        if len(text) < 100000 and "[capabilities" not in text:
+            text += "\n[capabilities.imap]\nallow_plain_auth_without_tls = true\n"
+        return text
+
+    def run(self, text, option="--check-config", environment=None, name="homing.toml", mode=0o600):
+        path = self.workspace.write(name, self.complete(text), mode)
         env = {k: v for k, v in os.environ.items() if not k.startswith("HOMING_ADMIN")}
         env.update(environment or {})
         return subprocess.run([os.path.join(harness.BUILD, "homingd"), option, path], text=True,
@@ -97,9 +106,11 @@ def test_section_13_cluster_fixture(check):
     text = text.replace("/etc/proxy/tls/fullchain.pem", space.path + "/fullchain.pem").replace(
         "/etc/proxy/tls/privkey.pem", space.path + "/fullchain.key").replace(
         "/etc/proxy/admin.token", space.path + "/admin.token")
-    check.ok(text)
-    printed = check.ok(text, option="--print-config").stdout
-    check.ok(printed, name="printed.toml")
+    for name in ("fullchain.pem", "fullchain.key", "admin.token"): # for its user, if there is one
+        os.chmod(os.path.join(space.path, name), 0o644)
+    check.ok(text, mode=0o644)
+    printed = check.ok(text, option="--print-config", mode=0o644).stdout
+    check.ok(printed, name="printed.toml", mode=0o644)
 
 
 def test_CFG_5_masked_secrets(check):
@@ -119,7 +130,7 @@ def test_CFG_9_relative_paths(check):
 
 def test_CFG_10_11_12_13_14_messages(check):
     err = check.errors(MINIMAL + '[server]\nhostnme = "x"\nthreads = "5"\nproxy_ttl = 0\n'
-                       'log_level = "inof"\n')
+                       'log_level = "inof"\nuser = "%s"\n' % check.workspace.user)
     lines = err.splitlines()
     line = MINIMAL.count("\n") + 2
     assert lines[0].endswith(
@@ -127,7 +138,7 @@ def test_CFG_10_11_12_13_14_messages(check):
         'nearest known key: "hostname"' % line)
     assert lines[1].endswith(":%d:11: error: server.threads: expected integer, found string"
                              % (line + 1))
-    assert "1 to 255" in lines[2] and 'nearest: "info"' in lines[3]
+    assert "1 to 255" in lines[2] and 'probably meant: "info"' in lines[3]
     assert lines[-1] == "4 error(s), 0 warning(s)"
     assert len(lines) == 5
 
@@ -341,3 +352,100 @@ def test_nesting_is_bounded(check):
     check.errors("a = " + "[" * 100000, "nested too deeply")
     check.errors("a = " + "{b = " * 100000, "nested too deeply")
     check.errors(".".join("a" * 100000) + " = 1", "too many parts")
+
+
+# ---- what an operator's slip is answered with (OPS-15) ----
+
+@pytest.mark.parametrize("old,new,wanted", [
+    ('tls = "plain"\n[listener', 'tls = "ssl"\n[listener', 'probably meant: "implicit"'),
+    ('tls = "plain"\n[listener', 'tls = "STARTTLS"\n[listener', 'probably meant: "starttls"'),
+    ('tls = "plain"\n[listener', 'tls = "off"\n[listener', 'probably meant: "plain"'),
+    ('tls = "plain"\n[listener', 'tls = "clear"\n[listener', 'probably meant: "plain"'),
+    ('tls = "plain"\n[listener', 'tls = "implict"\n[listener', 'probably meant: "implicit"'),
+    ('source = "file"', 'source = "postgresql"', 'probably meant: "sql"'),
+    ('protocol = "imap"', 'protocol = "sieve"', 'probably meant: "managesieve"'),
+    ('protocol = "imap"', 'protocol = "imaps"', 'probably meant: "imap"'),
+    ("[destination.node1]\n", '[destination.node1]\nforwarding = "off"\n',
+     'probably meant: "none"'),
+    ('[listener.imap]\n', '[listener.imap]\nproxy_protocol = "none"\n', 'probably meant: "off"'),
+    ('source = "file"', "source = file", 'is it a string? then quote it: "..."'),
+    ('source = "file"', 'source = "file"\npositive_ttl = 30m', "quote it"),
+    ('bind = ["127.0.0.1:0"]', "bind = [127.0.0.1:0]", "quote it"),
+    ('path = "accounts"', "path = /etc/accounts", "quote it"),
+])
+def test_OPS_15_wrong_values(check, old, new, wanted):
+    check.errors(change(old, new), wanted)
+
+
+def test_OPS_15_only_near_values_are_offered(check):
+    err = check.errors(change('tls = "plain"\n[listener', 'tls = "xyzzy"\n[listener'))
+    assert 'accepted are "implicit", "starttls", "plain"\n' in err and "meant" not in err
+    for value in ("1.5", "0x", "1_", "-", "+5x", "2020-13-01"): # not taken for strings
+        assert "quote" not in check.errors("x = %s\n" % value)
+
+
+def test_OPS_15_twice_and_ranges(check):
+    err = check.errors('[a]\nx = 1\n[b]\n[a]\n')
+    assert ":4:2: error: table is defined twice: first on line 1" in err, err
+    err = check.errors('[a]\nx = 1\n\nx = 2\n')
+    assert ":4:1: error: key is defined twice: first on line 2" in err, err
+    for line, wanted in (('backend_timeout = "1h"', "accepted are 100ms to 10m"),
+                         ('bridge_idle = "1ms"', "accepted are 1s to 3650d"),
+                         ('shutdown_grace = "3651d"', "accepted are 0ms to 3650d")):
+        check.errors(MINIMAL + "[server]\n" + line, wanted)
+    check.errors(MINIMAL + '[splice]\nbacklog_limit = "1B"\n', "accepted are 64KiB to 16MiB")
+
+
+def test_OPS_15_nobody_can_log_in(check):
+    refused = "[capabilities.imap]\nallow_plain_auth_without_tls = false\n"
+    assert "listener.imap.tls: nobody can log in here" in check.ok(MINIMAL + refused).stderr
+    assert "nobody" not in check.ok(MINIMAL).stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="as root alone")
+def test_OPS_15_users_and_what_they_can_read(check):
+    space = check.workspace
+    check.errors(MINIMAL + '[server]\nuser = "no-such"\n', 'server.user: no such user: "no-such"')
+    group = '[server]\nuser = "%s"\ngroup = "no-such"\n' % space.user
+    check.errors(MINIMAL + group, 'server.group: no such group: "no-such"')
+    admin = '[admin]\nbind = "127.0.0.1:0"\nbearer_token = "%s"\nsocket = "%s/s"\n' % (
+        harness.TOKEN, space.path)
+    check.errors(MINIMAL + admin + 'socket_group = "no-such"\n', "admin.socket_group: no such group")
+    space.certificate("a", ["a.test"])
+    text = MINIMAL + '[tls.certificate.a]\ncert = "a.pem"\nkey = "a.key"\n'
+    check.ok(text)
+    for path in ("a.key", "a.pem", "accounts"):
+        os.chown(os.path.join(space.path, path), 0, 0)
+        os.chmod(os.path.join(space.path, path), 0o600)
+        err = check.errors(text, '/%s" cannot be read by the user "%s", so that a reload will '
+                           'fail: Permission denied' % (path, space.user))
+        assert err.count("error:") == 1, err
+        space.own(os.path.join(space.path, path))
+    space.mkdir("deep")
+    space.certificate("deep/b", ["b.test"])
+    os.chown(os.path.join(space.path, "deep"), 0, 0)
+    os.chmod(os.path.join(space.path, "deep"), 0o700)
+    check.errors(text.replace("a.key", "deep/b.key").replace("a.pem", "deep/b.pem"),
+                 'deep/b.key" cannot be read by the user')
+
+
+def test_OPS_15_a_file_that_cannot_be_read_says_so(check):
+    check.workspace.certificate("a", ["a.test"])
+    for key, line in (("cert", 'cert = "no.pem"\nkey = "a.key"\n'),
+                      ("key", 'cert = "a.pem"\nkey = "no.key"\n')):
+        err = check.errors(MINIMAL + "[tls.certificate.a]\n" + line,
+                           'tls.certificate.a.%s: cannot read "' % key, "No such file")
+        assert err.count("error:") == 1, err
+    err = check.errors(change('path = "accounts"', 'path = "nothing"'), "No such file")
+    assert err.count("error:") == 1, err
+
+
+@pytest.mark.parametrize("host,name,good", [
+    ("mail_1", "mail_1", True), ("node1.example.com.", "node1.example.com.", True),
+    ("[::1]", "[::1]", True), ("::1", "::1", True), ("10.0.0.1", "10.0.0.1", True),
+    ("_imap._tcp.test", "a", True), ("[node1]", "a", False), ("[::1", "a", False),
+    ("a..b", "a", False), (".", "a", False), ("a b", "a", False), ("-a", "a", False),
+    ("a", "[::g]", False), ("a", "", False), ("a", "x.", True), ("a..", "a", False)])
+def test_section_7_hosts(check, host, name, good):
+    text = change('host = "127.0.0.1"', 'host = "%s"\ntls_server_name = "%s"' % (host, name))
+    check.ok(text) if good else check.errors(text, "not a hostname or IP address")

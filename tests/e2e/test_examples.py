@@ -31,6 +31,9 @@ def test_example_passes_the_check(workspace, path):
     text = re.sub(r'"/etc/\w+/admin.token"', '"%s/token"' % workspace.path, text)
     text = text.replace('"/etc/homing/accounts"', '"%s/accounts"' % workspace.path)
     assert "/etc/" not in text
+    user = 'user = "%s"' % workspace.user  # the default need not exist here
+    text = re.sub(r'^user = .*$', user, text, flags=re.M) if re.search(r"^user =", text, re.M) \
+        else text.replace("[server]\n", "[server]\n%s\n" % user)
     config = workspace.write("example.toml", text)
     done = subprocess.run([os.path.join(harness.BUILD, "homingd"), "--check-config", config],
                           capture_output=True, text=True, timeout=harness.PATIENCE)

@@ -244,6 +244,12 @@ static void check_listener(struct loader *loader, const struct config_listener *
 		config->capabilities[listener->protocol].allow_plain_auth_without_tls) /* 27 */
 		check_find(loader, false, path, "tls",
 			"passwords in clear on an address that is not loopback");
+	if (is_interactive(listener->protocol) && listener->tls == CONFIG_TLS_PLAIN &&
+		!config->capabilities[listener->protocol].allow_plain_auth_without_tls)
+		check_find(loader, false, path, "tls",
+			"nobody can log in here: set tls to implicit or starttls, or "
+			"capabilities.%s.allow_plain_auth_without_tls",
+			name);
 	if (is_http && listener->tls == CONFIG_TLS_PLAIN && binds_public(listener)) /* 29 */
 		check_find(loader, false, path, "tls",
 			"passwords in clear on an address that is not loopback");
@@ -375,9 +381,6 @@ static void check_destination(struct loader *loader, const struct config_destina
 		check_find(loader, true, path,
 			destination->tls_client_cert ? "tls_client_cert" : "tls_client_key",
 			"tls_client_cert and tls_client_key go together");
-	if (destination->tls_client_key && access(destination->tls_client_key, R_OK) < 0)
-		check_find(loader, true, path, "tls_client_key", "cannot read \"%s\": %s",
-			destination->tls_client_key, strerror(errno));
 	if (destination->tls_client_cert && access(destination->tls_client_cert, R_OK) < 0)
 		check_find(loader, true, path, "tls_client_cert", "cannot read \"%s\": %s",
 			destination->tls_client_cert, strerror(errno));
@@ -494,6 +497,7 @@ void config_check(struct loader *loader)
 	check_mapping(loader);
 	check_http(loader);
 	check_admin(loader);
+	check_host(loader);
 	if (config->private->secret_in_file || url_has_password(config->mapping.sql_url) ||
 		url_has_password(config->mapping.redis_url)) /* 26 */
 		check_mode(loader, "server", NULL, config->private->path);

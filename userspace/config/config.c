@@ -107,16 +107,17 @@ static void print_finding(void *arg, const struct config_finding *finding)
 	free(text);
 }
 
-static int load_and_report(const char *path, FILE *out, bool drop_token, struct config **ret_config)
+static int load_and_report(const char *path, FILE *out, bool to_check, struct config **ret_config)
 {
 	struct report report = { .out = out };
-	int r = config_load(path, print_finding, &report, ret_config);
+	int r = to_check ? config_load_to_check(path, print_finding, &report, ret_config)
+			 : config_load(path, print_finding, &report, ret_config);
 	char *token = getenv("HOMING_ADMIN_TOKEN");
 
 	/* CFG-11: a syntax error or an unreadable file stands alone; it has no key. */
 	if (report.errors || report.warnings)
 		fprintf(out, "%u error(s), %u warning(s)\n", report.errors, report.warnings);
-	if (drop_token && token) { /* SEC-23: also out of the environment block */
+	if (token) { /* SEC-23: also out of the environment block */
 		secret_wipe(token, strlen(token));
 		unsetenv("HOMING_ADMIN_TOKEN");
 	}
@@ -125,7 +126,7 @@ static int load_and_report(const char *path, FILE *out, bool drop_token, struct 
 
 int config_load_reporting(const char *path, FILE *out, struct config **ret_config)
 {
-	return load_and_report(path, out, true, ret_config);
+	return load_and_report(path, out, false, ret_config);
 }
 
 unsigned config_check_file(const char *path, FILE *out)

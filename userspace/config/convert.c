@@ -82,10 +82,28 @@ static int parse_quantity(struct view text, const struct unit *units, uint64_t *
 	return -EINVAL;
 }
 
+#define QUANTITY_TEXT_SIZE 32
+
+/* In the largest unit that leaves no fraction. Returns text. */
+static const char *quantity_text(
+	uint64_t value, const struct unit *units, char text[QUANTITY_TEXT_SIZE])
+{
+	const struct unit *unit = units;
+
+	for (; units->name && value; units++) {
+		if (value % units->factor == 0)
+			unit = units;
+	}
+	snprintf(text, QUANTITY_TEXT_SIZE, "%llu%s", (unsigned long long)(value / unit->factor),
+		unit->name);
+	return text;
+}
+
 static void convert_duration(const struct at *at, uint64_t *field)
 {
 	static const struct unit units[] = { { "ms", 1 }, { "s", 1000 }, { "m", 60000 },
 		{ "h", 3600000 }, { "d", 86400000 }, { NULL, 0 } };
+	char low[QUANTITY_TEXT_SIZE], high[QUANTITY_TEXT_SIZE];
 	uint64_t ms;
 	int r;
 
@@ -95,8 +113,9 @@ static void convert_duration(const struct at *at, uint64_t *field)
 	if (r == -EINVAL)
 		FIND(at, at->value, "not a duration: a decimal number and one of ms, s, m, h, d");
 	else if (r < 0 || ms < (uint64_t)at->row->min || ms > (uint64_t)at->row->max)
-		FIND(at, at->value, "duration is out of range: accepted are %lldms to %lldd",
-			(long long)at->row->min, (long long)(at->row->max / 86400000));
+		FIND(at, at->value, "duration is out of range: accepted are %s to %s",
+			quantity_text((uint64_t)at->row->min, units, low),
+			quantity_text((uint64_t)at->row->max, units, high));
 	else
 		*field = ms;
 }
@@ -105,6 +124,7 @@ static void convert_bytes(const struct at *at, uint64_t *field)
 {
 	static const struct unit units[] = { { "B", 1 }, { "KiB", 1 << 10 }, { "MiB", 1 << 20 },
 		{ "GiB", 1 << 30 }, { NULL, 0 } };
+	char low[QUANTITY_TEXT_SIZE], high[QUANTITY_TEXT_SIZE];
 	uint64_t bytes;
 	int r;
 
@@ -118,8 +138,9 @@ static void convert_bytes(const struct at *at, uint64_t *field)
 	if (r == -EINVAL)
 		FIND(at, at->value, "not a size: an integer and one of B, KiB, MiB, GiB");
 	else if (r < 0 || bytes < (uint64_t)at->row->min || bytes > (uint64_t)at->row->max)
-		FIND(at, at->value, "size is out of range: accepted are %lld to %lld bytes",
-			(long long)at->row->min, (long long)at->row->max);
+		FIND(at, at->value, "size is out of range: accepted are %s to %s",
+			quantity_text((uint64_t)at->row->min, units, low),
+			quantity_text((uint64_t)at->row->max, units, high));
 	else
 		*field = bytes;
 }
@@ -128,6 +149,7 @@ static void convert_bytes(const struct at *at, uint64_t *field)
 static int pick(const struct at *at, const struct toml_value *value, const char *const *values)
 {
 	const char *const *offered = **values ? values : values + 1;
+	const char *meant;
 	char list[256] = "";
 	size_t n = 0;
 
@@ -140,8 +162,12 @@ static int pick(const struct at *at, const struct toml_value *value, const char 
 	for (int i = 0; offered[i] && n < sizeof(list); i++)
 		n += (size_t)snprintf(
 			list + n, sizeof(list) - n, "%s\"%s\"", i ? ", " : "", offered[i]);
-	FIND(at, value, "unknown value; accepted are %s; nearest: \"%s\"", list,
-		schema_nearest(value->string, offered));
+	meant = schema_meant(value->string, offered);
+	if (meant)
+		FIND(at, value, "unknown value; accepted are %s; probably meant: \"%s\"", list,
+			meant);
+	else
+		FIND(at, value, "unknown value; accepted are %s", list);
 	return -1;
 }
 
@@ -166,10 +192,13 @@ static bool has_control(struct view v)
 	return false;
 }
 
-static bool hostname_ok(struct view v)
+/* For a resolver also with "_", which names of containers have, and the dot of a complete name. */
+static bool hostname_ok(struct view v, bool resolved)
 {
 	size_t label = 0;
 
+	if (resolved && v.len > 1 && v.data[v.len - 1] == '.')
+		v.len--;
 	if (!v.len || v.len > 253)
 		return false;
 	for (size_t i = 0; i <= v.len; i++) {
@@ -182,7 +211,7 @@ static bool hostname_ok(struct view v)
 			continue;
 		}
 		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-			    (c == '-' && label)))
+			    (resolved && c == '_') || (c == '-' && label)))
 			return false;
 		label++;
 	}
@@ -216,9 +245,9 @@ static const char *string_fault(const struct schema_row *row, struct view v)
 			return "text must not hold a quote or a backslash";
 		return NULL;
 	case KIND_HOSTNAME:
-		return hostname_ok(v) ? NULL : "not a hostname";
+		return hostname_ok(v, false) ? NULL : "not a hostname";
 	case KIND_HOST:
-		return hostname_ok(v) || addr_parse_ip(v, 0, &addr) == 0
+		return hostname_ok(v, true) || addr_parse_ip(v, 0, &addr) == 0
 			? NULL
 			: "not a hostname or IP address";
 	case KIND_NAME:
@@ -245,6 +274,20 @@ static const char *resolve_path(struct loader *loader, struct view v)
 	return path;
 }
 
+/* "[::1]", as it stands in a URL, is "::1". */
+static struct view without_brackets(struct view v)
+{
+	struct addr addr;
+
+	if (v.len > 2 && v.data[0] == '[' && v.data[v.len - 1] == ']') {
+		struct view inner = view_make(v.data + 1, v.len - 2);
+
+		if (memchr(inner.data, ':', inner.len) && addr_parse_ip(inner, 0, &addr) == 0)
+			return inner;
+	}
+	return v;
+}
+
 static void convert_string(const struct at *at, const char **field)
 {
 	struct view v = at->value->string;
@@ -252,6 +295,8 @@ static void convert_string(const struct at *at, const char **field)
 
 	if (!expect(at, at->value, TOML_STRING, "string"))
 		return;
+	if (at->row->kind == KIND_HOST)
+		v = without_brackets(v);
 	fault = string_fault(at->row, v);
 	if (fault) {
 		FIND(at, at->value, "%s", fault);

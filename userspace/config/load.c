@@ -585,11 +585,12 @@ static int config_new(const char *path, struct config **ret_config)
 	return -ENOMEM;
 }
 
-/* checked: as config_load(); else as config_load_unchecked(). */
-static int load(const char *path, const struct config *before, bool checked,
+enum load_how { LOAD_TO_SERVE, LOAD_TO_CHECK, LOAD_UNCHECKED };
+
+static int load(const char *path, const struct config *before, enum load_how how,
 	config_finding_fn *report, void *arg, struct config **ret_config)
 {
-	struct loader loader = { .before = before };
+	struct loader loader = { .before = before, .only_check = how == LOAD_TO_CHECK };
 	int r = config_new(path, &loader.config);
 
 	if (r < 0)
@@ -597,7 +598,7 @@ static int load(const char *path, const struct config *before, bool checked,
 	r = parse_file(&loader);
 	if (r == 0) {
 		load_document(&loader, &toml_root(loader.config->private->document)->table);
-		if (checked) {
+		if (how != LOAD_UNCHECKED) {
 			config_check(&loader);
 			config_digest_files(&loader);
 		} else {
@@ -617,19 +618,25 @@ static int load(const char *path, const struct config *before, bool checked,
 
 int config_load(const char *path, config_finding_fn *report, void *arg, struct config **ret_config)
 {
-	return load(path, NULL, true, report, arg, ret_config);
+	return load(path, NULL, LOAD_TO_SERVE, report, arg, ret_config);
+}
+
+int config_load_to_check(
+	const char *path, config_finding_fn *report, void *arg, struct config **ret_config)
+{
+	return load(path, NULL, LOAD_TO_CHECK, report, arg, ret_config);
 }
 
 int config_load_unchecked(
 	const char *path, config_finding_fn *report, void *arg, struct config **ret_config)
 {
-	return load(path, NULL, false, report, arg, ret_config);
+	return load(path, NULL, LOAD_UNCHECKED, report, arg, ret_config);
 }
 
 int config_load_again(const struct config *before, config_finding_fn *report, void *arg,
 	struct config **ret_config)
 {
-	return load(before->private->path, before, true, report, arg, ret_config);
+	return load(before->private->path, before, LOAD_TO_SERVE, report, arg, ret_config);
 }
 
 struct config *config_ref(struct config *config)

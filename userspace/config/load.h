@@ -61,6 +61,7 @@ struct config_private {
 struct loader {
 	struct config *config;
 	const struct config *before; /* what a reload replaces; NULL at start */
+	bool only_check; /* --check-config: what makes a later reload fail is an error */
 	struct finding *findings;
 	size_t finding_count, finding_cap;
 	unsigned errors, warnings;
@@ -76,6 +77,10 @@ void config_find(struct loader *loader, bool error, unsigned line, unsigned colu
 /* The same with another file (the mapping file). */
 void config_find_in(struct loader *loader, bool error, const char *file, unsigned line,
 	const char *keypath, const char *text);
+
+/* As config_load(), for --check-config. */
+MUST_USE int config_load_to_check(
+	const char *path, config_finding_fn *report, void *arg, struct config **ret_config);
 
 /* Converts one value into its place. Findings say what is wrong. */
 void config_convert(struct loader *loader, const struct schema_row *row,

@@ -91,6 +91,55 @@ const char *config_near(struct view word, const char *const *names)
 											: NULL;
 }
 
+static bool is_offered(const char *value, const char *const *values)
+{
+	for (; *values; values++) {
+		if (strcmp(value, *values) == 0)
+			return true;
+	}
+	return false;
+}
+
+const char *schema_meant(struct view word, const char *const *values)
+{
+	/* What Dovecot, Postfix, nginx, HAProxy and others call it. A word may stand for several: the
+	 * value set decides. */
+	static const struct {
+		const char *word, *meant;
+	} synonyms[] = { { "ssl", "implicit" }, { "tls", "implicit" }, { "ssl/tls", "implicit" },
+		{ "wrapper", "implicit" }, { "wrapped", "implicit" }, { "tls_wrapper", "implicit" },
+		{ "on", "implicit" }, { "yes", "implicit" }, { "true", "implicit" },
+		{ "imaps", "implicit" }, { "tlsv1.2", "1.2" }, { "tls1.2", "1.2" },
+		{ "tlsv1.3", "1.3" }, { "tls1.3", "1.3" }, { "none", "plain" }, { "off", "plain" },
+		{ "no", "plain" }, { "false", "plain" }, { "clear", "plain" },
+		{ "cleartext", "plain" }, { "plaintext", "plain" }, { "tcp", "plain" },
+		{ "start_tls", "starttls" }, { "stls", "starttls" }, { "upgrade", "starttls" },
+		{ "on", "required" }, { "yes", "required" }, { "true", "required" },
+		{ "always", "required" }, { "accept-proxy", "required" }, { "maybe", "optional" },
+		{ "none", "off" }, { "no", "off" }, { "false", "off" }, { "never", "off" },
+		{ "off", "none" }, { "no", "none" }, { "false", "none" }, { "haproxy", "proxy" },
+		{ "send-proxy", "proxy" }, { "send-proxy-v2", "proxy" },
+		{ "proxy_protocol", "proxy" }, { "proxyv2", "proxy" }, { "on", "proxy" },
+		{ "yes", "proxy" }, { "yes", "trust" }, { "on", "trust" }, { "imaps", "imap" },
+		{ "imap4", "imap" }, { "pop", "pop3" }, { "pop3s", "pop3" },
+		{ "sieve", "managesieve" }, { "smtps", "submission" },
+		{ "submissions", "submission" }, { "mail", "smtp" }, { "https", "http" },
+		{ "jmap", "http" }, { "dav", "http" }, { "websocket", "http" },
+		{ "postgres", "sql" }, { "postgresql", "sql" }, { "pgsql", "sql" },
+		{ "sqlite", "sql" }, { "sqlite3", "sql" }, { "valkey", "redis" },
+		{ "static", "file" }, { "passwd-file", "file" }, { "lower", "lowercase" },
+		{ "off", "none" }, { "warning", "warn" }, { "err", "error" }, { "crit", "error" },
+		{ "notice", "info" }, { "verbose", "debug" }, { "all", "trace" },
+		{ "hidden", "redacted" }, { "hash", "redacted" } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(synonyms); i++) {
+		if (view_eq_nocase(word, view_str(synonyms[i].word)) &&
+			is_offered(synonyms[i].meant, values))
+			return synonyms[i].meant;
+	}
+	return config_near(word, values);
+}
+
 const char *schema_nearest_key(const struct schema_table *table, struct view key)
 {
 	const char *best = NULL;

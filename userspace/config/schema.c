@@ -140,7 +140,7 @@ static const struct schema_row listener_rows[] = {
 #define AT(field) offsetof(struct config_destination, field)
 static const struct schema_row destination_rows[] = {
 	{ "host", KIND_HOST, AT(host), NULL, 0, 0, NULL, ROW_REQUIRED, "resolved at each dial" },
-	{ "tls_server_name", KIND_HOSTNAME, AT(tls_server_name), NULL, 0, 0, NULL, 0,
+	{ "tls_server_name", KIND_HOST, AT(tls_server_name), NULL, 0, 0, NULL, 0,
 		"SNI and verified name; unset = host" },
 	{ "proxy_protocol", KIND_BOOL, AT(proxy_protocol), "true", 0, 0, NULL, 0,
 		"mode when forwarding is unset: true = proxy, false = none" },

@@ -9,6 +9,7 @@
 #include "base/hash.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define FLAG_EXPLICIT BIT(0)
@@ -78,10 +79,21 @@ const struct toml_value *toml_root(const struct toml_document *document)
 bool toml_fail_at(struct toml_parser *parser, unsigned line, unsigned column, const char *text)
 {
 	if (parser->result == 0) {
-		parser->error = (struct toml_error){ line, column, text };
+		parser->error = (struct toml_error){ .line = line, .column = column };
+		snprintf(parser->error.text, sizeof(parser->error.text), "%s", text);
 		parser->result = -EINVAL;
 	}
 	return false;
+}
+
+static bool fail_twice(struct toml_parser *parser, const struct toml_entry *second,
+	const char *what, const struct toml_entry *first)
+{
+	char text[sizeof(parser->error.text)];
+
+	snprintf(text, sizeof(text), "%s is defined twice: first on line %u", what,
+		first->value->line ? first->value->line : first->line);
+	return toml_fail_at(parser, second->line, second->column, text);
 }
 
 bool toml_fail(struct toml_parser *parser, const char *text)
@@ -390,7 +402,7 @@ static struct toml_table *walk_dotted(
 static bool read_pair(struct toml_parser *parser, struct toml_table *table, unsigned depth)
 {
 	struct key key;
-	const struct toml_entry *last;
+	const struct toml_entry *last, *found;
 	struct toml_value *value;
 
 	if (!read_key(parser, &key))
@@ -405,8 +417,9 @@ static bool read_pair(struct toml_parser *parser, struct toml_table *table, unsi
 	if (!table)
 		return false;
 	last = &key.parts[key.count - 1];
-	if (toml_find(table, last->key))
-		return toml_fail_at(parser, last->line, last->column, "key is defined twice");
+	found = toml_find(table, last->key);
+	if (found)
+		return fail_twice(parser, last, "key", found);
 	value = table_add(parser, table, last, TOML_STRING);
 	return value && read_value(parser, value, depth + key.count);
 }
@@ -449,7 +462,7 @@ static struct toml_table *open_table(
 		if (!value)
 			return NULL;
 	} else if (value->type != TOML_TABLE || value->flags) {
-		toml_fail_at(parser, part->line, part->column, "table is defined twice");
+		fail_twice(parser, part, "table", found);
 		return NULL;
 	}
 	value->flags = FLAG_EXPLICIT;

@@ -61,7 +61,7 @@ struct toml_value {
 
 struct toml_error {
 	unsigned line, column; /* 1-based; columns count bytes */
-	const char *text;      /* static */
+	char text[96];
 };
 
 struct toml_document;

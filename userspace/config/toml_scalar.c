@@ -271,6 +271,32 @@ static struct view scalar_text(const struct toml_parser *parser)
 	return view_make(rest.data, n);
 }
 
+/* Begins as no value of TOML but a string does: a word, a path, an address, a duration. */
+static bool is_word(struct view text)
+{
+	static const struct view keywords[] = { VIEW_LIT("true"), VIEW_LIT("false"),
+		VIEW_LIT("inf"), VIEW_LIT("nan") };
+	char c = ascii_lower(text.data[0]);
+	size_t digits = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(keywords); i++) {
+		if (view_eq(text, keywords[i]))
+			return false;
+	}
+	while (digits < text.len && is_digit(text.data[digits]))
+		digits++;
+	if (digits &&
+		digits < text.len) { /* 30s, 10.0.0.1, 993/tcp; not 0x1f, 1e5, 1_000, a date */
+		c = ascii_lower(text.data[digits]);
+		if (c == '.')
+			return memchr(text.data + digits + 1, '.', text.len - digits - 1) ||
+				memchr(text.data, ':', text.len);
+		return (c >= 'a' && c <= 'z' && c != 'e' && c != 'x' && c != 'o' && c != 'b') ||
+			c == '/';
+	}
+	return (c >= 'a' && c <= 'z') || c == '/' || c == '*' || c == '.' || c == '~';
+}
+
 bool toml_read_scalar(struct toml_parser *parser, struct toml_value *value)
 {
 	struct view text = scalar_text(parser);
@@ -278,6 +304,8 @@ bool toml_read_scalar(struct toml_parser *parser, struct toml_value *value)
 
 	if (!text.len)
 		return toml_fail(parser, "expected a value");
+	if (is_word(text))
+		return toml_fail(parser, "invalid value: is it a string? then quote it: \"...\"");
 	if (text.len > SCALAR_MAX_BYTES)
 		return toml_fail(parser, "value is too long");
 	if (view_eq(text, VIEW_LIT("true")) || view_eq(text, VIEW_LIT("false"))) {

@@ -19,7 +19,7 @@ static void finding(tls_finding_fn *report, void *arg, bool error, const char *c
 {
 	struct tls_finding f = { .error = error, .cert = cert, .field = field };
 
-	snprintf(f.text, sizeof(f.text), "%s%.180s", text, detail ? detail : "");
+	snprintf(f.text, sizeof(f.text), "%.190s%.180s", text, detail ? detail : "");
 	if (report)
 		report(arg, &f);
 }

@@ -171,6 +171,14 @@ void tls_system_trust_digest(unsigned char ret_digest[TLS_SHA256_SIZE])
 	tls_sha256(view_make((const char *)&state, sizeof(state)), ret_digest);
 }
 
+/* Without the dot of a complete name, which neither SNI (RFC 6066 section 3) nor certificates have. */
+static char *dup_name(const char *name)
+{
+	size_t len = strlen(name);
+
+	return view_dup(view_make(name, len > 1 && name[len - 1] == '.' ? len - 1 : len));
+}
+
 int tls_client_new(const struct tls_client_params *params, struct tls_client **ret_client,
 	char error[TLS_ERROR_SIZE])
 {
@@ -183,7 +191,7 @@ int tls_client_new(const struct tls_client_params *params, struct tls_client **r
 	atomic_init(&client->references, 1);
 	pthread_mutex_init(&client->lock, NULL);
 	client->ctx = SSL_CTX_new(TLS_client_method());
-	client->server_name = params->server_name ? strdup(params->server_name) : NULL;
+	client->server_name = params->server_name ? dup_name(params->server_name) : NULL;
 	client->alpn = params->alpn ? strdup(params->alpn) : NULL;
 	client->pin_count = params->pin ? MAX(params->pin_count, 1u) : 0;
 	client->pins = calloc(client->pin_count + 1, TLS_SHA256_SIZE);

@@ -39,7 +39,7 @@ struct tls_finding {
 	bool error;
 	const char *cert;  /* name of the certificate, or NULL for policy findings */
 	const char *field; /* "cert" "key" "subjects" "default" "disable_cipher_suites" ... */
-	char text[TLS_ERROR_SIZE];
+	char text[384];
 };
 typedef void tls_finding_fn(void *arg, const struct tls_finding *finding);
 

@@ -171,7 +171,7 @@ static void test_CFG_56_restart_keys(void **state)
 	char *with, *moved;
 
 	(void)state;
-	check_edit("[server]", "[server]\nthreads = 3\nuser = \"x\"\ngroup = \"y\"", "",
+	check_edit("[server]", "[server]\nthreads = 3\nuser = \"daemon\"\ngroup = \"sys\"", "",
 		"server.group server.threads server.user");
 	check_edit("[server]", "[splice]\npin_path = \"/x\"\nmode = \"copy\"\n[server]",
 		"splice.mode", "splice.pin_path");
