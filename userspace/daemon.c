@@ -11,6 +11,7 @@
 #include "control.h"
 #include "listen.h"
 #include "net/sock.h"
+#include "port_owner.h"
 #include "privileges.h"
 
 #include <errno.h>
@@ -46,16 +47,15 @@ static int listen_admin(const struct config *config)
 static int bind_admin(struct server *server, int *ret_fd)
 {
 	const struct config_admin *admin = &server->snapshot->config->admin;
-	char text[ADDR_TEXT_SIZE];
+	char text[ADDR_TEXT_SIZE], why[PORT_OWNER_TEXT_SIZE];
 	int fd, r;
 
 	if (!admin->present)
 		return 0;
 	fd = listen_admin(server->snapshot->config);
 	if (fd < 0) {
-		fprintf(stderr, "homingd: admin: cannot bind %s: %s%s\n",
-			addr_format(&admin->bind, text), strerror(-fd),
-			sock_listen_hint(&admin->bind, fd));
+		fprintf(stderr, "homingd: admin: %s\n",
+			port_owner_explain(&admin->bind, fd, PORT_USE_DRAINS, why));
 		return fd;
 	}
 	r = sock_local(fd, &server->admin_addr);

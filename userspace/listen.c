@@ -4,6 +4,8 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "net/sock.h"
+#include "port_owner.h"
+#include "port_owner.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -117,14 +119,15 @@ static struct bound *find_kept(const struct server *server, const struct listen_
 	return NULL;
 }
 
-static void explain(const struct config_listener *listener, const struct addr *addr, int error,
-	struct build_error *ret_error)
+static void explain(const struct server *server, const struct config_listener *listener,
+	const struct addr *addr, int error, struct build_error *ret_error)
 {
-	char text[ADDR_TEXT_SIZE];
+	bool starting = !server->bound_count;
+	char text[PORT_OWNER_TEXT_SIZE];
 
 	config_named_path(ret_error->table, sizeof(ret_error->table), "listener", listener->name);
-	snprintf(ret_error->text, sizeof(ret_error->text), "cannot bind %s: %s%s",
-		addr_format(addr, text), strerror(-error), sock_listen_hint(addr, error));
+	port_owner_explain(addr, error, starting ? PORT_USE_SERVES : PORT_USE_UNKNOWN, text);
+	snprintf(ret_error->text, sizeof(ret_error->text), "%s", text);
 }
 
 static int plan_address(const struct server *server, struct snapshot *snapshot, size_t listener,
@@ -139,7 +142,7 @@ static int plan_address(const struct server *server, struct snapshot *snapshot, 
 	if (!item->bound) {
 		r = bound_new(server, addr, &item->bound);
 		if (r < 0) {
-			explain(settings, addr, r, error);
+			explain(server, settings, addr, r, error);
 			return r;
 		}
 		item->fresh = true;

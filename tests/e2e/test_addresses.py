@@ -4,7 +4,9 @@ second router on the same addresses says."""
 
 import contextlib
 import os
+import signal
 import socket
+import subprocess
 import threading
 
 import pytest
@@ -165,3 +167,40 @@ def test_section_7_host_in_brackets(make, network):
     with router.client() as client:
         client.line()
         assert client.command("a LOGIN alice pw")[-1].startswith("a OK"), router.log()
+
+
+def second(router):
+    """What another start with the same file says."""
+    done = subprocess.run([os.path.join(harness.BUILD, "homingd"), "--config", router.config],
+                          capture_output=True, text=True, timeout=PATIENCE, env=router.environment)
+    assert done.returncode == 1, done
+    return next(line for line in done.stderr.splitlines() if line.startswith("homingd: "))
+
+
+def test_OPS_17_a_second_router_with_the_same_configuration(make, network):
+    node = make.node("node1")
+    router = make.router([node], start=False, listeners={"imap": "implicit"},
+                         server='shutdown_grace = "60s"')
+    rebind(router, "127.0.0.1")
+    with open(router.config, encoding="utf-8") as f:
+        text = f.read()
+    start = text.index("[admin]")
+    text = text[:start] + text[start:].replace("127.0.0.1:0", "127.0.0.1:%d"
+                                               % harness.free_port(), 1)
+    router.workspace.write("homing.toml", text)
+    router.start()
+    pid = router.process.pid
+    line = second(router)
+    assert "listener.imap" in line and "serves there already" in line and "reload" in line, line
+    assert "(pid %d)" % pid in line or os.geteuid() != 0, line
+    with router.client() as client:
+        client.line()
+        assert client.command("a LOGIN alice pw")[-1].startswith("a OK")
+        router.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: not greets(router, "127.0.0.1"))
+        line = second(router)
+        assert "(pid %d) still drains" % pid in line and "kill %d" % pid in line, line
+    router.stop()
+    with socket.create_server(("127.0.0.1", router.ports["imap"])):
+        line = second(router)
+    assert "Address already in use by python" in line or "by pytest" in line, line

@@ -92,7 +92,9 @@ static const struct schema_row certificate_rows[] = {
 	{ "key", KIND_PATH, AT(key_path), NULL, 0, 0, NULL, ROW_REQUIRED,
 		"PEM private key, not encrypted" },
 	{ "subjects", KIND_STRINGS, AT(subjects), "[]", 0, 0, NULL, 0,
-		"names to serve; empty = DNS names of the leaf, or its CN when it has none" },
+		"names to serve; empty = DNS names of the leaf, or its CN when it has none. Of "
+		"certificates with the same name the one that lasts longer is served; those of RSA "
+		"and of other keys are served side by side" },
 	{ "default", KIND_BOOL, AT(is_default), "false", 0, 0, NULL, 0,
 		"used when nothing else matches" },
 	END,
