@@ -147,6 +147,7 @@ mail_max_userip_connections = 0
 first_valid_uid = 1
 haproxy_trusted_networks = {trusted}
 haproxy_timeout = 5s
+{extra}
 login_log_format_elements = user=<%u> rip=%r lip=%l mpid=%e %c
 passdb {{
   driver = oauth2
@@ -276,7 +277,7 @@ class DovecotNode:
     def __init__(self, workspace, name, address, users, haproxy=True, protocols=("imap",),
                  relay_port=25, ports=None, certificate=None, trusted="127.0.0.0/8",
                  masters=None,
-                 mechanisms="plain login oauthbearer xoauth2"):
+                 mechanisms="plain login oauthbearer xoauth2", extra=""):
         self.name, self.address, self.protocols = name, address, protocols
         self.dir = workspace.mkdir(name)
         for sub in ("run", "state", "mail"):
@@ -304,7 +305,7 @@ class DovecotNode:
             uid=workspace.uid, gid=workspace.gid, cert=self.cert, key=self.key,
             protocols=" ".join("sieve" if p == "managesieve" else p for p in protocols),
             relay_port=relay_port, services=services, trusted=trusted,
-            mechanisms=mechanisms))
+            mechanisms=mechanisms, extra=extra))
         self.log_path = os.path.join(self.dir, "dovecot.log")
         self.process = subprocess.Popen(["dovecot", "-F", "-c", conf], stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)

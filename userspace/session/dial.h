@@ -30,7 +30,6 @@ struct dial {
 	bool entered;   /* the breaker awaits a report */
 	bool connected; /* one connect succeeded in this attempt */
 	bool secured;   /* TLS to the node is up */
-	bool settled;   /* has waited before the credential, where that is needed */
 	unsigned retries_left;
 	uint64_t window_ends_ms;
 

@@ -56,7 +56,7 @@ static void close_leg(struct dial *dial)
 	dial->back = NULL;
 	buf_fini(&dial->in);
 	buf_fini(&dial->out);
-	dial->secured = dial->connected = dial->settled = false;
+	dial->secured = dial->connected = false;
 	dial->read_want = 0;
 }
 

@@ -91,32 +91,6 @@ static bool may_send_secret(const struct session *session)
 			session->destination->allow_plaintext_auth);
 }
 
-static void send_credential(struct session *session);
-
-static void on_settled(struct timer *timer)
-{
-	struct session *session = container_of(timer, struct dial, timer)->session;
-
-	send_credential(session);
-	if (session->login && session->login->dial)
-		dial_update_watch(session->login->dial);
-	session_update_watch(session);
-}
-
-/* Dovecot 2.3 overlooks a command that arrives within microseconds of its ManageSieve greeting on an
- * implicit TLS port: it has been decrypted by then, and no event tells. */
-static bool must_settle(struct session *session)
-{
-	struct dial *dial = session->login->dial;
-
-	if (dial->settled || session->settings->protocol != PROTOCOL_MANAGESIEVE ||
-		dial->leg->tls != CONFIG_TLS_IMPLICIT)
-		return false;
-	dial->settled = true;
-	loop_timer_set(session->pool->loop, &dial->timer, SETTLE_MS, on_settled);
-	return true;
-}
-
 static void send_credential(struct session *session)
 {
 	struct dial *dial = session->login->dial;
@@ -131,8 +105,6 @@ static void send_credential(struct session *session)
 				.cause = "no TLS to the node, and allow_plaintext_auth is off" });
 		return;
 	}
-	if (must_settle(session))
-		return;
 	session_phase_end(session, PHASE_DIAL);
 	session_set_state(session, S_REPLAY);
 	/* What the node has sent so far was sent before it saw the credential (SES-57). */
@@ -337,6 +309,34 @@ static void consume_input(struct session *session, struct dial *dial)
 	}
 }
 
+static void on_settled(struct timer *timer)
+{
+	struct dial *dial = container_of(timer, struct dial, timer);
+	struct session *session = dial->session;
+
+	consume_input(session, dial);
+	if (session->login && session->login->dial == dial)
+		dial_update_watch(dial);
+	session_update_watch(session);
+}
+
+/* Dovecot 2.3 overlooks a command on an implicit TLS port of ManageSieve that arrives within
+ * microseconds of the answer before it (the greeting, XCLIENT's, a challenge): it has been decrypted
+ * by then, and no event tells. So what a command may follow is not looked at before it has rested. */
+static bool must_settle(struct session *session)
+{
+	struct dial *dial = session->login->dial;
+	struct view in = buf_view(&dial->in);
+
+	if (session->settings->protocol != PROTOCOL_MANAGESIEVE ||
+		dial->leg->tls != CONFIG_TLS_IMPLICIT)
+		return false;
+	if (session->state == S_REPLAY && in.len && in.data[0] != '"' && in.data[0] != '{')
+		return false; /* the verdict */
+	loop_timer_set(session->pool->loop, &dial->timer, SETTLE_MS, on_settled);
+	return true;
+}
+
 static void on_turn(struct timer *timer)
 {
 	struct session *session = container_of(timer, struct dial, turn)->session;
@@ -371,7 +371,8 @@ void session_replay_input(struct session *session)
 			return;
 		}
 		spent += stream_read_cost(&dial->stream, n);
-		consume_input(session, dial);
+		if (!must_settle(session))
+			consume_input(session, dial);
 		/* An answer is rarely followed by another at once, and epoll would say so. */
 		if (n < READ_BYTES && talks(session, dial) && !stream_pending(&dial->stream))
 			break;
