@@ -340,6 +340,32 @@ def test_not_pinned_is_a_warning(make, workspace):
     assert last_session(router)["path_up"] == "sockmap"
 
 
+def test_SEC_10_what_somebody_else_put_there_is_not_used(make, workspace, pins):
+    """A link is not followed and a stranger's directory not taken, not even their modes change."""
+    victim = workspace.mkdir("victim")
+    os.chmod(victim, 0o755)
+    node = make.node("node1", tls="plain")
+    os.symlink(victim, pins)
+    router = plain_router(make, [node], pins)
+    assert any("msg=not_pinned" in line for line in router.lines)
+    assert os.stat(victim).st_mode & 0o777 == 0o755 and not os.listdir(victim)
+    router.close()
+    os.unlink(pins)
+    os.mkdir(pins, 0o755)
+    os.chown(pins, 65534, 65534)
+    router = plain_router(make, [node], pins)
+    assert any("msg=not_pinned" in line and "somebody else" in line for line in router.lines)
+    assert os.stat(pins).st_mode & 0o777 == 0o755 and not os.listdir(pins)
+    router.close()
+    os.chown(pins, 0, 0)
+    router = plain_router(make, [node], pins)
+    assert not any("msg=not_pinned" in line for line in router.lines)
+    assert os.stat(pins).st_mode & 0o777 == 0o700
+    assert not [name for name in os.listdir(pins + "/v1") if name.endswith("_new")]
+    with login(router):
+        assert rows(pins)
+
+
 def test_SEC_10_the_next_start_replaces_the_pins(make, pins):
     node = make.node("node1", tls="plain")
     first = plain_router(make, [node], pins)

@@ -9,11 +9,13 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -130,32 +132,99 @@ struct pin {
 	int fd;
 };
 
-static int make_dir(struct bpfctl *bpfctl, const char *path)
+static int pin_failed(struct bpfctl *bpfctl, const char *name, int error)
 {
-	if (mkdir(path, 0700) == 0)
-		return 0;
-	if (errno == EEXIST && chmod(path, 0700) == 0)
-		return 0;
-	snprintf(bpfctl->pin_error, sizeof(bpfctl->pin_error), "%.160s: %s", path, strerror(errno));
-	return -errno;
+	snprintf(
+		bpfctl->pin_error, sizeof(bpfctl->pin_error), "%.160s: %s", name, strerror(-error));
+	return error;
 }
 
-/* The directory that pin_path will be made in must be on a BPF file system. */
-static int check_mount(struct bpfctl *bpfctl, const char *path)
+/* A directory of this process's user that nobody else gets into. In a place where others may write too,
+ * somebody may have put a link or a directory of his own there before: neither is followed or used. */
+static int open_dir(struct bpfctl *bpfctl, int parent, const char *name, int *ret_fd)
 {
-	char parent[256];
+	CLEANUP(fd_closep) int fd = -1;
+	struct stat st;
+
+	if (mkdirat(parent, name, 0700) < 0 && errno != EEXIST)
+		return pin_failed(bpfctl, name, -errno);
+	fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return pin_failed(bpfctl, name, -errno);
+	if (st.st_uid != geteuid()) {
+		snprintf(bpfctl->pin_error, sizeof(bpfctl->pin_error),
+			"%.160s belongs to somebody else (uid %u)", name, (unsigned)st.st_uid);
+		return -EPERM;
+	}
+	if (fchmod(fd, 0700) < 0)
+		return pin_failed(bpfctl, name, -errno);
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+/* The directory that pin_path will be made in must be on a BPF file system. *ret_name: into path. */
+static int open_mount(struct bpfctl *bpfctl, char *path, const char **ret_name, int *ret_fd)
+{
+	CLEANUP(fd_closep) int fd = -1;
 	struct statfs fs;
 	char *slash;
 
-	snprintf(parent, sizeof(parent), "%s", path);
-	slash = strrchr(parent, '/');
-	if (slash && slash != parent)
+	for (size_t n = strlen(path); n > 1 && path[n - 1] == '/'; n--)
+		path[n - 1] = '\0';
+	slash = strrchr(path, '/');
+	if (slash)
 		*slash = '\0';
-	if (statfs(parent, &fs) == 0 && fs.f_type == BPF_FS_MAGIC)
-		return 0;
-	snprintf(bpfctl->pin_error, sizeof(bpfctl->pin_error),
-		"%.160s is not on a BPF file system (mount -t bpf bpf /sys/fs/bpf)", path);
-	return -EINVAL;
+	fd = open(!slash ? "." : *path ? path : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || fstatfs(fd, &fs) < 0 || fs.f_type != BPF_FS_MAGIC) {
+		snprintf(bpfctl->pin_error, sizeof(bpfctl->pin_error),
+			"%.160s is not on a BPF file system (mount -t bpf bpf /sys/fs/bpf)", path);
+		return -EINVAL;
+	}
+	*ret_name = slash ? slash + 1 : path;
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+/* Beside, then into the place of an earlier process's: whoever reads finds one or the other. (A BPF file
+ * system has no names with dots, and pins go by path: the directory's descriptor is named by one.) */
+static int pin_one(struct bpfctl *bpfctl, int dir, const struct pin *pin)
+{
+	char fresh[64], path[128];
+
+	snprintf(fresh, sizeof(fresh), "%s_new", pin->name);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir, fresh);
+	unlinkat(dir, fresh, 0); /* of a process that was killed here */
+	if (bpf_obj_pin(pin->fd, path) < 0)
+		return pin_failed(bpfctl, pin->name, -errno);
+	if (renameat(dir, fresh, dir, pin->name) < 0) {
+		int error = -errno;
+
+		unlinkat(dir, fresh, 0);
+		return pin_failed(bpfctl, pin->name, error);
+	}
+	return 0;
+}
+
+/* The version's directory, locked until it is closed: one process at a time changes its pins. */
+static int open_pins(struct bpfctl *bpfctl, const char *pin_path, int *ret_fd)
+{
+	CLEANUP(fd_closep) int mount = -1;
+	CLEANUP(fd_closep) int base = -1;
+	CLEANUP(fd_closep) int dir = -1;
+	char path[256], version[16];
+	const char *name;
+
+	if (snprintf(path, sizeof(path), "%s", pin_path) >= (int)sizeof(path))
+		return pin_failed(bpfctl, pin_path, -ENAMETOOLONG);
+	snprintf(version, sizeof(version), "v%d", HM_ABI);
+	if (open_mount(bpfctl, path, &name, &mount) < 0 ||
+		open_dir(bpfctl, mount, name, &base) < 0 ||
+		open_dir(bpfctl, base, version, &dir) < 0)
+		return -EINVAL;
+	if (flock(dir, LOCK_EX) < 0)
+		return pin_failed(bpfctl, pin_path, -errno);
+	*ret_fd = take_fd(&dir);
+	return 0;
 }
 
 static void pin_all(struct bpfctl *bpfctl, const char *path)
@@ -168,23 +237,13 @@ static void pin_all(struct bpfctl *bpfctl, const char *path)
 		{ HM_PIN_EVENTS, bpf_map__fd(bpfctl->skel->maps.hm_events) },
 		{ HM_PIN_VERDICT, bpf_program__fd(bpfctl->skel->progs.hm_splice) },
 	};
-	char dir[256], name[320];
+	CLEANUP(fd_closep) int dir = -1;
 
-	if (snprintf(dir, sizeof(dir), "%s/v%d", path, HM_ABI) >= (int)sizeof(dir)) {
-		snprintf(bpfctl->pin_error, sizeof(bpfctl->pin_error), "the path is too long");
-		return;
-	}
-	if (check_mount(bpfctl, path) < 0 || make_dir(bpfctl, path) < 0 ||
-		make_dir(bpfctl, dir) < 0)
+	if (open_pins(bpfctl, path, &dir) < 0)
 		return;
 	for (size_t i = 0; i < ARRAY_SIZE(pins); i++) {
-		snprintf(name, sizeof(name), "%s/%s", dir, pins[i].name);
-		unlink(name); /* of an earlier process */
-		if (bpf_obj_pin(pins[i].fd, name) < 0) {
-			snprintf(bpfctl->pin_error, sizeof(bpfctl->pin_error), "%.160s: %s", name,
-				strerror(errno));
+		if (pin_one(bpfctl, dir, &pins[i]) < 0)
 			return;
-		}
 	}
 	bpfctl->pinned = true;
 }
