@@ -232,8 +232,10 @@ def test_ADM_13_denied_requests(pair):
     for authorization in (b"", b"Authorization: Basic " + TOKEN.encode() + b"\r\n"):
         assert request(router, "GET", "/stats", b"Host: x\r\n" + authorization)[0] == 401
     # three failures of one address: all of the above counted (the threshold here is 3)
-    status, head, body = request(router, "GET", "/stats")
-    assert (status, body) == (429, b'{"error": "locked out"}\n')
+    status, head, body = request(router, "GET", "/stats",
+                                 b"Host: x\r\nAuthorization: Bearer not-the-token\r\n")
+    wait_s = int(re.search(r"Retry-After: (\d+)", head).group(1))
+    assert (status, body) == (429, b'{"error": "locked out", "retry_after_s": %d}\n' % wait_s)
     assert router.log().count("msg=admin_denied") == 3 # while locked nothing is counted
 
 
