@@ -18,7 +18,10 @@ BUILD ?= build-tsan
 SAN_FLAGS := -fsanitize=thread -fno-omit-frame-pointer
 else
 BUILD ?= build
-HARDEN := -D_FORTIFY_SOURCE=2
+HARDEN := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-clash-protection -ftrivial-auto-var-init=zero
+ifeq ($(shell uname -m),x86_64)
+HARDEN += -fcf-protection
+endif
 endif
 
 CFLAGS ?= -O2 -g
