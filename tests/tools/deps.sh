@@ -11,7 +11,7 @@ qemu-system-x86 busybox-static kmod xz-utils gnutls-bin libnss3-tools iproute2
 libpq-dev libhiredis-dev postgresql redis-server prometheus tmux nginx python3-aiohttp
 python3-websockets postfix dovecot-pop3d dovecot-managesieved dovecot-submissiond dovecot-lmtpd dovecot-sieve
 swaks libnet-ssleay-perl msmtp mpop fetchmail getmail6 offlineimap3 neomutt sieve-connect
-haproxy libnginx-mod-mail dovecot-pgsql perdition strace pgbouncer"
+haproxy libnginx-mod-mail dovecot-pgsql perdition strace fail2ban pgbouncer"
 
 missing=""
 for package in $packages; do
@@ -42,6 +42,10 @@ trap '[ -z "$made_guard" ] || rm -f "$guard"' EXIT
 apt-get update -qq
 # shellcheck disable=SC2086
 apt-get install -y -qq --no-install-recommends $missing >/dev/null
+# Its package enables the service where no service manager runs, too.
+case " $missing " in
+*" fail2ban "*) systemctl disable fail2ban.service >/dev/null 2>&1 || true ;;
+esac
 if [ -n "$made_guard" ] && [ -d /run/systemd/system ]; then
 	systemctl disable --now dovecot.service dovecot.socket >/dev/null 2>&1 || true
 	for service in haproxy perdition; do

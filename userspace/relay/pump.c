@@ -21,6 +21,8 @@
 
 /* How soon to ask again when no event tells. */
 #define RETRY_MS 2
+/* How much later than its client a node may end a session that both agreed to end. */
+#define QUIT_MS 100
 #define SHORT_BYTES 4096
 /* Short messages that are there already are put together up to this. */
 #define GATHER_BYTES (RELAY_CHUNK_BYTES / 2)
@@ -68,7 +70,8 @@ struct pump {
 	bool retry;         /* something is due that no event announces */
 	bool key_update;
 	bool has_rows;
-	int8_t first_eof; /* leg that ended first, or -1 */
+	int8_t first_eof;    /* leg that ended first, or -1 */
+	uint64_t quit_at_ms; /* until then the node may end what the client has hung up on; or 0 */
 };
 
 static struct loop *loop_of(const struct pump *pump)
@@ -369,6 +372,44 @@ static bool end_target(struct pump *pump, int d)
 	return true;
 }
 
+/* Whether a direction ended by itself, with everything that belongs to it. */
+static bool ended_whole(const struct direction *direction)
+{
+	return direction->state != DIRECTION_OPEN && !direction->truncated &&
+		!direction->pending.len;
+}
+
+/*
+ * Many clients hang up without close_notify when the node has ended the session (IMAP LOGOUT, POP3 and
+ * SMTP QUIT), and then nothing of theirs can be missing. Their FIN often overtakes the node's by a
+ * moment, so the node hears of it a little later, unless it ends by itself until then.
+ */
+static void judge_truncation(struct pump *pump, int d)
+{
+	struct direction *up = &pump->directions[RELAY_UP];
+
+	if (pump->broken || !up->truncated || up->state != DIRECTION_ENDING)
+		return;
+	if (ended_whole(&pump->directions[RELAY_DOWN])) {
+		up->truncated = false;
+		pump->quit_at_ms = 0;
+		pump->first_eof = RELAY_NODE;
+	} else if (d == RELAY_UP && pump->directions[RELAY_DOWN].state == DIRECTION_OPEN) {
+		pump->quit_at_ms = clock_mono_ms() + QUIT_MS;
+	}
+}
+
+/* The client has hung up and the node may be about to. Returns the milliseconds left for that. */
+static uint64_t waits_for_node(struct pump *pump)
+{
+	uint64_t now = clock_mono_ms();
+
+	if (!pump->quit_at_ms || pump->broken || now >= pump->quit_at_ms ||
+		pump->directions[RELAY_DOWN].state != DIRECTION_OPEN)
+		pump->quit_at_ms = 0;
+	return pump->quit_at_ms ? pump->quit_at_ms - now : 0;
+}
+
 /* The source has ended or broken: what was received is still delivered. */
 static bool source_ended(struct pump *pump, int d, ssize_t n)
 {
@@ -390,6 +431,7 @@ static bool source_ended(struct pump *pump, int d, ssize_t n)
 	direction->truncated = n == -ECONNABORTED;
 	direction->state = DIRECTION_ENDING;
 	direction->read_want = 0;
+	judge_truncation(pump, d);
 	return true;
 }
 
@@ -524,7 +566,8 @@ static void update_watches(struct pump *pump)
 		else if (direction->state == DIRECTION_OPEN && !direction->closing)
 			events[source_leg(d)] |= EPOLLRDHUP; /* starts the drain's clock */
 		if (direction->pending.len ||
-			(direction->state == DIRECTION_ENDING && !pump->retry))
+			(direction->state == DIRECTION_ENDING && !pump->retry &&
+				!(d == RELAY_UP && pump->quit_at_ms)))
 			events[target_leg(d)] |=
 				direction->write_want ? direction->write_want : EPOLLOUT;
 	}
@@ -553,6 +596,7 @@ static bool still_queued(struct pump *pump)
 static void run(struct pump *pump)
 {
 	bool again = false;
+	uint64_t wait_ms = 0;
 
 	pump->retry = false;
 	for (int leg = 0; leg < 2; leg++) {
@@ -566,7 +610,8 @@ static void run(struct pump *pump)
 			return;
 		if (direction->state == DIRECTION_ENDING) {
 			update_drain(pump, false);
-			if (!end_target(pump, d))
+			wait_ms = d == RELAY_UP ? waits_for_node(pump) : wait_ms;
+			if (!(d == RELAY_UP && wait_ms) && !end_target(pump, d))
 				return;
 		}
 	}
@@ -577,6 +622,10 @@ static void run(struct pump *pump)
 	}
 	if (again || pump->retry)
 		loop_timer_set(loop_of(pump), &pump->turn_timer, again ? 0 : RETRY_MS, on_turn);
+	else if (wait_ms)
+		loop_timer_set(loop_of(pump), &pump->turn_timer,
+			pump->directions[RELAY_DOWN].state == DIRECTION_OPEN ? wait_ms : 0,
+			on_turn);
 	update_watches(pump);
 }
 

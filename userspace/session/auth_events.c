@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The subscribers of failed logins, and the one place where a session's failure is counted. */
 #include "session/auth_events.h"
+#include "session/login_failed.h"
 #include "session/session.h"
 
 void auth_events_subscribe(struct auth_events *events, struct auth_subscriber *subscriber)
@@ -37,7 +38,25 @@ void auth_events_announce(struct auth_events *events, const struct auth_failure 
 	pthread_rwlock_unlock(&events->lock);
 }
 
-void session_auth_failed(struct session *session, enum session_auth result)
+/* The account of a login that could not be read is not known: what is there is an earlier one's. */
+static void log_failed(const struct session *session, enum session_auth result, bool temporary)
+{
+	char account[SESSION_ACCOUNT_TEXT_SIZE];
+	struct login_failed failed = {
+		.client = &session->client,
+		.protocol = session->settings->protocol,
+		.reason = temporary              ? "temporary"
+			: result == AUTH_REFUSED ? "refused"
+						 : "malformed",
+		.attempts = session->attempts + 1u,
+	};
+
+	if (result == AUTH_REFUSED)
+		failed.account = session_shown_account(session, account);
+	login_failed_log(&failed);
+}
+
+void session_auth_failed(struct session *session, enum session_auth result, bool temporary)
 {
 	struct server *server = session->pool->server;
 	struct auth_failure failure = { .client = &session->client,
@@ -49,4 +68,5 @@ void session_auth_failed(struct session *session, enum session_auth result)
 		atomic_fetch_add(&session->node->auth_failed, 1);
 	session_count_auth(session, result);
 	auth_events_announce(&server->auth_events, &failure);
+	log_failed(session, result, temporary);
 }

@@ -347,6 +347,22 @@ static bool take_coding_off(struct http_request *request, const struct http_head
 	return count == 1 && view_eq_nocase(coding->value, VIEW_LIT("chunked"));
 }
 
+/* OPS-22: the node refuses what the client presented. Without credentials a 401 only asks for them, and
+ * the schemes that take more than one step (Negotiate, NTLM, Digest) are answered so on the way. */
+static void note_refusal(struct session *session)
+{
+	size_t count;
+	const struct http_field *field =
+		http_head_field(session->login->http->request.head, "Authorization", &count);
+
+	if (!count ||
+		(!view_starts_nocase(field->value, VIEW_LIT("Basic ")) &&
+			!view_starts_nocase(field->value, VIEW_LIT("Bearer "))))
+		return;
+	session_auth_failed(session, AUTH_REFUSED, false);
+	session->attempts++;
+}
+
 static int got_final(struct session *session, const struct http_head *head)
 {
 	struct http *http = session->login->http;
@@ -365,6 +381,8 @@ static int got_final(struct session *session, const struct http_head *head)
 		return no_memory(session);
 	buf_consume(&http->leg->in, head->length);
 	count_answer(session, head->status);
+	if (head->status == 401)
+		note_refusal(session);
 	forget_request(session);
 	return may_hand_over(session, framing) ? hand_over(session, true) : 1;
 }

@@ -47,7 +47,7 @@ static void take_fallback(struct session *session)
 
 static void rejected(struct session *session)
 {
-	session_auth_failed(session, AUTH_MALFORMED);
+	session_auth_failed(session, AUTH_MALFORMED, false);
 	session->attempts++;
 	http_answer(session, route_of(session)->from == CONFIG_EXTRACT_AUTHORIZATION ? 401 : 400,
 		REASON_PROTOCOL_ERROR);

@@ -245,8 +245,9 @@ void session_restart_preauth(struct session *session);
 void session_retire_login(struct session *session);
 void session_set_state(struct session *session, enum session_state state);
 void session_count_auth(struct session *session, enum session_auth result);
-/* A failed login: counts it and announces it to the subscribers of auth_events.h. */
-void session_auth_failed(struct session *session, enum session_auth result);
+/* A failed login: counts it, announces it to the subscribers of auth_events.h and logs it. Called before
+ * the attempt is counted in session->attempts. temporary: the node may say yes to the same later. */
+void session_auth_failed(struct session *session, enum session_auth result, bool temporary);
 void session_phase_start(struct session *session);
 void session_phase_end(struct session *session, enum session_phase phase);
 /* Sends what is in out as far as possible. Returns 0 (all or blocked), -errno (session closed). */
@@ -324,5 +325,10 @@ void session_log(struct session *session); /* session_log.c: the one line */
 void session_fold(struct session *session);
 /* An account as logs show it: 2 characters, ***#, 8 hex digits of its SHA-256. */
 void session_redact(struct view account, char *ret, size_t ret_size);
+#define SESSION_ACCOUNT_TEXT_SIZE 64
+/* The session's account as logs show it: in full where the configuration says so, else redacted into
+ * text. NULL: there is none. */
+const char *session_shown_account(
+	const struct session *session, char text[SESSION_ACCOUNT_TEXT_SIZE]);
 
 #endif

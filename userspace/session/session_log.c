@@ -72,23 +72,19 @@ static void log_phases(struct log_line *line, const struct session *session)
 	log_int(line, "ms_total", (int64_t)(clock_mono_ms() - session->accepted_ms));
 }
 
-static void log_account(struct log_line *line, const struct session *session)
+const char *session_shown_account(
+	const struct session *session, char text[SESSION_ACCOUNT_TEXT_SIZE])
 {
-	char redacted[64];
-
-	if (!session->account) {
-		log_str(line, "account", NULL);
-	} else if (session->pool->snapshot->config->server.log_accounts_full) {
-		log_str(line, "account", session->account);
-	} else {
-		session_redact(view_str(session->account), redacted, sizeof(redacted));
-		log_str(line, "account", redacted);
-	}
+	if (!session->account || session->pool->snapshot->config->server.log_accounts_full)
+		return session->account;
+	session_redact(view_str(session->account), text, SESSION_ACCOUNT_TEXT_SIZE);
+	return text;
 }
 
 void session_log(struct session *session)
 {
 	char id[SESSION_ID_SIZE], client[ADDR_TEXT_SIZE], tls[80];
+	char account[SESSION_ACCOUNT_TEXT_SIZE];
 	struct log_line line;
 
 	if (session->relay)
@@ -104,7 +100,7 @@ void session_log(struct session *session)
 	snprintf(tls, sizeof(tls), "%s/%s", session->tls_version ? session->tls_version : "",
 		session->tls_cipher ? session->tls_cipher : "");
 	log_str(&line, "tls", session->tls_version ? tls : NULL);
-	log_account(&line, session);
+	log_str(&line, "account", session_shown_account(session, account));
 	log_str(&line, "mech",
 		session->mech >= 0 ? sasl_mech_name((enum sasl_mech)session->mech) : NULL);
 	log_int(&line, "attempts", session->attempts);

@@ -15,7 +15,7 @@ static void rejected(struct session *session)
 	int r;
 
 	session_wipe_credential(session);
-	session_auth_failed(session, AUTH_MALFORMED);
+	session_auth_failed(session, AUTH_MALFORMED, false);
 	r = session->login->front_ops->reply(
 		session->login->front, FRONT_REPLY_AUTH_FAILED, &session->login->out);
 	session_phase_start(session);

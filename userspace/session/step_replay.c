@@ -129,7 +129,7 @@ static void refused(struct session *session)
 	bool temporarily = dial->back_ops->refused_temporarily(dial->back);
 	int r;
 
-	session_auth_failed(session, AUTH_REFUSED);
+	session_auth_failed(session, AUTH_REFUSED, temporarily);
 	session_phase_end(session, PHASE_REPLAY);
 	session_wipe_credential(session);
 	if (session->destination->hide_auth_errors) {

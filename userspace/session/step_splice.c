@@ -43,7 +43,11 @@ static void on_relay_done(struct relay *relay, void *arg, enum relay_end end)
 	struct session *session = arg;
 
 	(void)relay;
-	session_close(session, reasons[end]);
+	/* OPS-22: both ended, the node first: the answer to LOGOUT or QUIT was the last word. */
+	if (end == RELAY_END_NODE_EOF && session->settings->protocol != PROTOCOL_HTTP)
+		session_close(session, REASON_CLIENT_QUIT);
+	else
+		session_close(session, reasons[end]);
 }
 
 static void count_in(struct session *session)

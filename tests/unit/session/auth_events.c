@@ -56,12 +56,12 @@ static void test_one_event_for_each_failure(void **state)
 
 	(void)state;
 	assert_int_equal(addr_parse_ip(VIEW_LIT("203.0.113.5"), 40000, &session.client), 0);
-	session_auth_failed(&session, AUTH_REFUSED); /* nobody listens */
+	session_auth_failed(&session, AUTH_REFUSED, false); /* nobody listens */
 	join_in(&server.auth_events, &one);
-	session_auth_failed(&session, AUTH_REFUSED);
+	session_auth_failed(&session, AUTH_REFUSED, false);
 	join_in(&server.auth_events, &two);
 	session.node = NULL; /* a malformed login has seen none */
-	session_auth_failed(&session, AUTH_MALFORMED);
+	session_auth_failed(&session, AUTH_MALFORMED, false);
 	assert_int_equal(atomic_load(&one.count), 2);
 	assert_int_equal(atomic_load(&two.count), 1);
 	assert_int_equal(two.result, AUTH_MALFORMED);
@@ -69,11 +69,11 @@ static void test_one_event_for_each_failure(void **state)
 	assert_true(addr_eq_ip(&two.client, &session.client));
 	assert_int_equal(addr_port(&two.client), 40000);
 	auth_events_unsubscribe(&server.auth_events, &one.subscriber);
-	session_auth_failed(&session, AUTH_MALFORMED);
+	session_auth_failed(&session, AUTH_MALFORMED, false);
 	assert_int_equal(atomic_load(&one.count), 2);
 	assert_int_equal(atomic_load(&two.count), 2);
 	auth_events_unsubscribe(&server.auth_events, &two.subscriber);
-	session_auth_failed(&session, AUTH_MALFORMED);
+	session_auth_failed(&session, AUTH_MALFORMED, false);
 	assert_int_equal(atomic_load(&two.count), 2);
 	assert_int_equal(atomic_load(&server.auth_failed), 5);
 	assert_int_equal(atomic_load(&node.auth_failed), 2);
