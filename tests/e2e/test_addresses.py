@@ -204,3 +204,24 @@ def test_OPS_17_a_second_router_with_the_same_configuration(make, network):
     with socket.create_server(("127.0.0.1", router.ports["imap"])):
         line = second(router)
     assert "Address already in use by python" in line or "by pytest" in line, line
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_CFG_26_the_admin_address_alike(make, network, both):
+    environment = {} if both else harness.preloaded("noipv6")
+    router = make.router([make.node("node1")], start=False, environment=environment)
+    with open(router.config, encoding="utf-8") as f:
+        text = f.read()
+    start = text.index("[admin]")
+    port = harness.free_port()
+    text = text[:start] + text[start:].replace("127.0.0.1:0", "[::]:%d" % port, 1)
+    router.workspace.write("homing.toml", text)
+    router.start()
+    for address in ("127.0.0.1", "::1"):
+        with contextlib.suppress(OSError):
+            with socket.create_connection((address, port), PATIENCE):
+                continue
+        assert not both and ":" in address, address
+    done = subprocess.run([os.path.join(harness.BUILD, "homingctl"), "--config", router.config,
+                           "stats"], capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done
