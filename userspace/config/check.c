@@ -105,6 +105,8 @@ void check_mode(struct loader *loader, const char *table, const char *key, const
 
 /* ---- tls ---- */
 
+static const char no_tls[] = "OpenSSL does not work here (no memory, or no random numbers)";
+
 static void on_tls_finding(void *arg, const struct tls_finding *finding)
 {
 	char path[KEYPATH_SIZE];
@@ -132,7 +134,8 @@ static void check_tls(struct loader *loader)
 	if (tls_check(config->certs, config->cert_count, &config->tls_policy, on_tls_finding,
 		    loader) < 0 &&
 		!loader->errors)
-		check_find(loader, true, "tls.protocols", NULL, "certificates cannot be checked");
+		check_find(loader, true, "tls.protocols", NULL,
+			"certificates cannot be checked: %s", no_tls);
 	for (size_t i = 0; i < config->listener_count; i++)
 		needed |= config->listeners[i].tls != CONFIG_TLS_PLAIN;
 	if (needed && !config->cert_count)
@@ -357,7 +360,8 @@ static void check_groups(
 
 	if (tls_groups_check(destination->tls_groups, "tls_groups", on_table_finding, &in) ==
 		-ENOMEM)
-		check_find(loader, true, path, "tls_groups", "groups cannot be checked");
+		check_find(
+			loader, true, path, "tls_groups", "groups cannot be checked: %s", no_tls);
 }
 
 static void check_destination(struct loader *loader, const struct config_destination *destination)
