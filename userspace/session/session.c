@@ -351,7 +351,7 @@ static bool may_read(const struct session *session)
 	case S_LOOKUP:
 	case S_DIAL:
 	case S_REPLAY:
-		return buf_room(&session->login->in);
+		return buf_room(&session->login->in) && !timer_armed(&session->login->turn);
 	case S_LINGER:
 		return true;
 	default:
@@ -417,7 +417,7 @@ int session_read_client(struct session *session)
 		if (n < (ssize_t)want && !stream_pending(&session->login->stream))
 			break;
 	}
-	if (spent >= STREAM_HEAVY_TURNS * TURN_READ_BYTES && session->state == S_DIALOGUE)
+	if (spent >= STREAM_HEAVY_TURNS * TURN_READ_BYTES)
 		session_dialogue_later(session, STREAM_HEAVY_PAUSE_MS);
 	if (!session->login->in.len)
 		buf_fini(&session->login->in); /* idle clients hold no buffer */
