@@ -1124,3 +1124,22 @@ def test_SEC_21_password_is_gone_from_memory(make, how):
         assert memory_holds(pid, b"SELECT node FROM account_nodes")  # the search does find things
         for needle in (password.encode(), encoded.encode()):
             assert memory_holds(pid, needle) == []
+
+
+def test_SEC_21_claims_of_a_token_are_gone_from_memory(make):
+    """Also what the JSON library copied of them, small and large."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root to read another process's memory")
+    claims = {"email": "alice@example.com", "note": "Unm1stakable-%d" % os.getpid(),
+              "long": "Unm1stakable-too-%d" % os.getpid() * 20}
+    router = make.router([make.node("node1", lambda conn: conn.close())],
+                         server="threads = 1")
+    token = harness.jwt(claims)
+    encoded = base64.b64encode(b"n,,\1auth=Bearer %s\1\1" % token.encode()).decode()
+    with router.client() as c:
+        c.line()
+        assert c.command("a AUTHENTICATE OAUTHBEARER " + encoded)[-1].startswith("a NO [UNAVAIL")
+        pid = router.process.pid
+        for needle in ("Unm1stakable-%d" % os.getpid(), "Unm1stakable-too-%d" % os.getpid(),
+                       token, encoded):
+            assert memory_holds(pid, needle.encode()) == []

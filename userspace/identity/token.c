@@ -3,9 +3,26 @@
  * of a token is wiped. */
 #include "identity/token.h"
 #include "base/base64.h"
+#include "base/secret.h"
 
 #include <errno.h>
 #include <jansson.h>
+#include <malloc.h>
+#include <stdlib.h>
+
+/* jansson copies every claim, and frees its buffers as they grow. The same for all threads and for what
+ * was allocated before, so when it is called does not matter. */
+static void free_wiped(void *data)
+{
+	secret_wipe(data, data ? malloc_usable_size(data) : 0);
+	free(data);
+}
+
+/* Before main(): jansson's functions must not change while another thread uses them. */
+__attribute__((constructor)) static void wipe_what_jansson_frees(void)
+{
+	json_set_alloc_funcs(malloc, free_wiped);
+}
 
 /* The part in front of the next dot; false if there is no dot. */
 static bool take_part(struct view *rest, struct view *ret_part)
