@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """config.md: --check-config and --print-config on files, finding by finding."""
 
+import contextlib
+import grp
 import os
+import pwd
 import re
 import subprocess
 import time
@@ -32,6 +35,11 @@ tls = "plain"
 class Checker:
     def __init__(self, workspace):
         self.workspace = workspace
+        with contextlib.suppress(KeyError):  # the default of server.user, where it is there
+            entry = pwd.getpwnam("homing")
+            workspace.user, workspace.group = entry.pw_name, grp.getgrgid(entry.pw_gid).gr_name
+            workspace.uid, workspace.gid = entry.pw_uid, entry.pw_gid
+            workspace.own(workspace.path)
         workspace.write("accounts", "")
 
     def complete(self, text):
