@@ -172,6 +172,7 @@ def test_MAP_21_22_23_master_logins(pair):
     with router.client() as client:
         client.line()
         assert client.command('a LOGIN "alice%Admin" pw')[-1].startswith("a OK")
+        wait_until(lambda: router.sessions(identifier="alice")["total"] == 1) # the last one ended
         assert router.sessions(identifier="alice")["sessions"][0]["account"] == "alice"
         assert router.sessions(identifier="alice%25Admin")["total"] == 0
         assert router.admin("POST", "/connections/kick?identifier=alice%25admin")[1] == {"kicked": 0}
@@ -213,6 +214,7 @@ def test_MAP_24_SES_33_the_authzid_names_the_account(pair):
         client.line()
         assert attempt(client, "a", "al ice", "admin", "pw").startswith("a NO")
         assert attempt(client, "b", "Alice", "admin", "pw").startswith("b OK")
+        wait_until(lambda: router.sessions(identifier="alice")["total"] == 1) # the last one ended
         sessions = router.sessions(identifier="alice")["sessions"]
         assert [s["node"] for s in sessions] == ["node2"]
         router.admin("POST", "/connections/kick?identifier=alice")

@@ -27,7 +27,8 @@ CLIENT, CLIENT6 = "203.0.113.7", "2001:db8::7"
 ACCOUNTS = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi")
 USERS = {name + "@example.com": "pw" for name in ACCOUNTS}
 
-# The router alone sees it. As update-ca-certificates does it, an authority is added to the system's.
+# The router alone sees it. As update-ca-certificates does it, an authority is added to the system's;
+# the user that the file names is there, as a package would have made it.
 OWN_ETC = """
 mount -t tmpfs -o mode=755 tmpfs {dir}
 cp -a /etc/. {dir}
@@ -36,6 +37,8 @@ cp {cert} {dir}/proxy/tls/fullchain.pem
 cp {key} {dir}/proxy/tls/privkey.pem
 cp {token} {dir}/proxy/admin.token
 cat {trusted} >> {dir}/ssl/certs/ca-certificates.crt
+grep -q ^homing: {dir}/passwd || echo homing:x:64990:64990::/nonexistent:/usr/sbin/nologin >> {dir}/passwd
+grep -q ^homing: {dir}/group || echo homing:x:64990: >> {dir}/group
 mount --move {dir} /etc
 exec "$@"
 """

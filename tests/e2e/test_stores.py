@@ -170,6 +170,7 @@ def test_MAP_16_identifiers_are_data(pair, store):
             import base64
             client.send(base64.b64encode(b"\0" + user.encode() + b"\0pw") + b"\r\n")
             assert client.line().startswith("a OK"), user
+    router.wait_sessions(5)
     assert router.stats()["store_errors"] == 0
     store.put("alice", "node2")
     assert where(router, "alice") == "node2"
