@@ -52,7 +52,7 @@ MODS_admin := admin session config route relay bpfctl node mapping store identit
 MODS_ctl := ctl config route proto store identity tls net loop base
 MODS_top := $(MODS_admin)
 
-LIBS := -lpq -lhiredis -lbpf -lelf -lz -lssl -lcrypto -lsqlite3 -lcares -ljansson -lnl-route-3 -lnl-3 -lpcre2-8 -lm
+LIBS := -lpq -lhiredis -lbpf -lelf -lz -lssl -lcrypto -lsqlite3 -lcares -ljansson -lnl-route-3 -lnl-3 -lpcre2-8 -lseccomp -lm
 NL_CFLAGS := -I/usr/include/libnl3 -I/usr/include/postgresql
 ALL_CFLAGS += $(NL_CFLAGS)
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Start order: configuration, what this build can serve, certificates and contexts, sockets, then
- * the drop of privileges, then threads (SEC-1..SEC-3). Whatever fails before the last step leaves
- * nothing bound and exits 1 with a text that names the culprit.
+ * the drop of privileges, the filter of system calls, then threads (SEC-1..SEC-3). Whatever fails
+ * before the last step leaves nothing bound and exits 1 with a text that names the culprit.
  */
 #include "daemon.h"
 #include "base/fd.h"
@@ -13,6 +13,7 @@
 #include "net/sock.h"
 #include "port_owner.h"
 #include "privileges.h"
+#include "syscalls.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -246,6 +247,15 @@ static int give_sockets(
 	return r;
 }
 
+/* Before the first thread, which all later ones come from. The kernel's tables are loaded. */
+static void restrict_syscalls(const struct config *config)
+{
+	int r = config->server.seccomp ? syscalls_restrict() : 0;
+
+	if (r < 0)
+		log_event(LOGL_WARN, "no_seccomp", "reason", strerror(-r), NULL);
+}
+
 static int serve(struct server *server, char *error, size_t error_size)
 {
 	const struct config *config = server->snapshot->config;
@@ -263,6 +273,7 @@ static int serve(struct server *server, char *error, size_t error_size)
 		listen_discard(&params.plan);
 		return r;
 	}
+	restrict_syscalls(config);
 	return control_run(&params, error, error_size);
 }
 

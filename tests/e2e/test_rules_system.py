@@ -634,7 +634,8 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 def deny(call, error):
     """A start under which one system call fails."""
-    numbers = {"x86_64": {"bpf": 321, "getrandom": 318}, "aarch64": {"bpf": 280, "getrandom": 278}}
+    numbers = {"x86_64": {"bpf": 321, "getrandom": 318, "seccomp": 317},
+               "aarch64": {"bpf": 280, "getrandom": 278, "seccomp": 277}}
     return [sys.executable, "-c", DENY, str(numbers[platform.machine()][call]), str(error)]
 
 

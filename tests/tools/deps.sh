@@ -5,7 +5,7 @@ set -eu
 
 packages="gcc make clang clang-format llvm libclang-rt-14-dev libc6-dev pkg-config git ca-certificates
 bpftool libbpf-dev libxdp-dev libssl-dev openssl libsqlite3-dev sqlite3 libc-ares-dev libjansson-dev
-libnl-3-dev libnl-route-3-dev libpcre2-dev libcmocka-dev python3 python3-pytest curl dovecot-imapd
+libnl-3-dev libnl-route-3-dev libpcre2-dev libseccomp-dev libcmocka-dev python3 python3-pytest curl dovecot-imapd
 isync golang-github-burntsushi-toml-dev procps passwd libelf-dev zlib1g-dev util-linux
 qemu-system-x86 busybox-static kmod xz-utils gnutls-bin libnss3-tools iproute2
 libpq-dev libhiredis-dev postgresql redis-server prometheus tmux nginx python3-aiohttp

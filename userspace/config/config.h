@@ -69,6 +69,7 @@ struct config_server {
 	enum log_level log_level; /* HOMING_LOG has been applied */
 	bool log_accounts_full;
 	const char *user, *group; /* group NULL = primary group of user */
+	bool seccomp;
 };
 
 struct config_listener {

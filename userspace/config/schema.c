@@ -81,6 +81,9 @@ static const struct schema_row server_rows[] = {
 		"identity taken when started as uid 0" },
 	{ "group", KIND_STRING, AT(group), NULL, 1, 64, NULL, ROW_RESTART,
 		"group taken when started as uid 0; unset = primary group of user" },
+	{ "seccomp", KIND_BOOL, AT(seccomp), "true", 0, 0, NULL, ROW_RESTART,
+		"after the start only the system calls that the router needs "
+		"([security.md](security.md))" },
 	END,
 };
 #undef AT
