@@ -11,6 +11,7 @@
 #include "control_backend.h"
 #include "control_reload.h"
 #include "control_store.h"
+#include "watchdog.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -35,6 +36,7 @@ struct control {
 	struct admin_backend backend;
 	struct admin_server *admin, *admin_local;
 	struct control_reload *reload;
+	struct watchdog *watchdog;
 };
 
 /* Until the store has answered once, so that readiness does not wait for a login (MAP-34); and while it
@@ -236,6 +238,23 @@ static int start_workers(struct control *control, struct listen_plan *plan)
 	return 0;
 }
 
+/* The last step: until here a thread may take its time. */
+static int start_watchdog(struct control *control)
+{
+	struct server *server = control->server;
+	int r = watchdog_new(
+		server, server->snapshot->config->server.stuck_exit_ms, &control->watchdog);
+
+	watchdog_add(control->watchdog, "control", &control->loop);
+	for (unsigned i = 0; r == 0 && i < control->workers_started; i++) {
+		char name[WATCHDOG_NAME_SIZE];
+
+		snprintf(name, sizeof(name), "worker%u", i);
+		watchdog_add(control->watchdog, name, &control->workers[i].loop);
+	}
+	return r < 0 ? r : watchdog_start(control->watchdog);
+}
+
 static int start(
 	struct control *control, struct control_params *params, char *error, size_t error_size)
 {
@@ -254,6 +273,8 @@ static int start(
 		r = start_workers(control, &params->plan);
 	if (r == 0)
 		r = control_reload_new(&control->backend_state, &control->reload);
+	if (r == 0)
+		r = start_watchdog(control);
 	control->backend_state.starting = false;
 	return r;
 }
@@ -276,6 +297,7 @@ static void stop(struct control *control)
 		worker_kill(&control->workers[i]);
 	for (unsigned i = 0; i < control->workers_started; i++)
 		worker_join(&control->workers[i]);
+	watchdog_free(control->watchdog);
 	mailbox_run(&control->loop.mailbox); /* their last answers */
 	control_reload_free(control->reload);
 	admin_server_free(control->admin);

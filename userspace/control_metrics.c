@@ -152,6 +152,9 @@ static void put_node_errors(struct out *out, const struct server *server)
 				node->name, node_step_name((enum node_step)step),
 				load(&node->errors[step]));
 	}
+	head(out, "homing_stuck_total", "counter",
+		"Times that a thread did not return to its loop for 3 seconds.");
+	put(out, "homing_stuck_total %llu\n", load(&server->metrics.stuck));
 	head(out, "homing_shortage_total", "counter",
 		"Connections to nodes that the router had no port, descriptor or memory for.");
 	for (int i = 0; i < SHORTAGES; i++)

@@ -187,6 +187,14 @@ static bool write_line(const char *text, size_t len)
 	}
 }
 
+void log_end_unlocked(struct log_line *line)
+{
+	if (!line->wanted)
+		return;
+	line->text[line->len++] = '\n';
+	(void)!write_line(line->text, line->len);
+}
+
 void log_end(struct log_line *line)
 {
 	char note[64];

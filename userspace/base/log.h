@@ -34,6 +34,8 @@ void log_start(struct log_line *line, enum log_level level, const char *msg);
 void log_view(struct log_line *line, const char *key, struct view value);
 void log_str(struct log_line *line, const char *key, const char *value);
 void log_int(struct log_line *line, const char *key, int64_t value);
+/* Writes without the lock that orders lines: for who must not wait for a thread that may hold it. */
+void log_end_unlocked(struct log_line *line);
 void log_end(struct log_line *line);
 
 /* A whole line: key, value pairs of strings, ended by NULL. */

@@ -65,6 +65,7 @@ struct config_server {
 	int64_t backend_connect_retries;
 	int64_t host_down_threshold, host_down_min_clients;
 	uint64_t host_down_cooldown_ms;
+	uint64_t stuck_exit_ms;
 	int64_t proxy_ttl;
 	enum log_level log_level; /* HOMING_LOG has been applied */
 	bool log_accounts_full;

@@ -71,6 +71,9 @@ static const struct schema_row server_rows[] = {
 		"distinct client addresses a streak of client-attributed failures must span" },
 	{ "host_down_cooldown", KIND_DURATION, AT(host_down_cooldown_ms), "\"30s\"", 0, LONGEST,
 		NULL, 0, "time a node stays down before one probe" },
+	{ "stuck_exit", KIND_DURATION, AT(stuck_exit_ms), "\"30s\"", 0, LONGEST, NULL, ROW_RESTART,
+		"a thread that does not return to its loop for so long ends the process, whose "
+		"supervisor starts it again; 0 = never" },
 	{ "proxy_ttl", KIND_INT, AT(proxy_ttl), "7", 1, 255, NULL, 0,
 		"hop budget given to sessions that arrive without one" },
 	{ "log_level", KIND_ENUM, AT(log_level), "\"info\"", 0, 0, levels, 0,

@@ -206,6 +206,15 @@ static int wait_ms(const struct loop *loop, int max_wait_ms)
 							       : max_wait_ms;
 }
 
+/* Only this thread writes it. */
+static void set_working(struct loop *loop, bool working)
+{
+	uint64_t pulse = atomic_load_explicit(&loop->pulse, memory_order_relaxed);
+
+	if ((pulse & 1) != working)
+		atomic_store_explicit(&loop->pulse, pulse + 1, memory_order_relaxed);
+}
+
 int loop_run_once(struct loop *loop, int max_wait_ms)
 {
 	struct epoll_event events[BATCH_EVENTS];
@@ -217,6 +226,7 @@ int loop_run_once(struct loop *loop, int max_wait_ms)
 	n = epoll_wait(loop->epoll_fd, events, BATCH_EVENTS, wait_ms(loop, max_wait_ms));
 	if (n < 0 && errno != EINTR)
 		return -errno;
+	set_working(loop, true);
 	now_ms = clock_mono_ms();
 	loop->turn = now_ms == loop->now_ms ? loop->turn + 1 : 0;
 	loop->now_ms = now_ms;
@@ -232,6 +242,8 @@ int loop_run_once(struct loop *loop, int max_wait_ms)
 	while ((timer = timer_heap_take_due(&loop->timers, batch, &timer_run)))
 		timer_run(timer);
 	run_deferred(loop);
+	loop_work_on(loop, 0);
+	set_working(loop, false);
 	return 0;
 }
 

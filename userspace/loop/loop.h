@@ -13,6 +13,8 @@
 #include "loop/post.h"
 #include "loop/timer.h"
 
+#include <stdatomic.h>
+
 #include <stdbool.h>
 #include <sys/epoll.h>
 
@@ -52,7 +54,17 @@ struct loop {
 	struct mailbox mailbox;
 	struct loop_watch mailbox_watch;
 	struct loop_deferred *deferred;
+	/* For other threads to look at: odd while it works on a batch, another number each time that
+	 * begins or ends; and what it works on, as loop_work_on() was told. */
+	atomic_uint_fast64_t pulse, subject;
 };
+
+/* Notes what the caller works on until the end of the batch: a number of its own meaning, or 0. Any thread
+ * may read it from loop->subject; one plain store. */
+static inline void loop_work_on(struct loop *loop, uint64_t subject)
+{
+	atomic_store_explicit(&loop->subject, subject, memory_order_relaxed);
+}
 
 MUST_USE int loop_init(struct loop *loop);
 /* Drops pending messages and deferred calls without running them. */

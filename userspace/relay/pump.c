@@ -676,7 +676,7 @@ static void on_leg(struct loop_watch *watch, uint32_t epoll_events, struct pump 
 {
 	struct direction *from = &pump->directions[leg == RELAY_CLIENT ? RELAY_UP : RELAY_DOWN];
 
-	(void)watch;
+	loop_work_on(watch->loop, pump->session);
 	if (epoll_events == EPOLLIN && just_flows(pump)) {
 		bool again = false;
 

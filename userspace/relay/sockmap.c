@@ -790,6 +790,7 @@ static void on_leg(struct sockmap *sm, int leg, uint32_t epoll_events)
 {
 	bool gone = epoll_events & (EPOLLHUP | EPOLLERR);
 
+	loop_work_on(sm->relay.engine->loop, sm->session);
 	if (!is_armed(&sm->halves[0]) && (gone || (epoll_events & EPOLLRDHUP))) {
 		delegate(sm);
 		return;

@@ -84,6 +84,7 @@ static void on_leg(struct loop_watch *watch, uint32_t epoll_events)
 	struct http_leg *leg = container_of(watch, struct http_leg, watch);
 	struct session *session = leg->session;
 
+	loop_work_on(session->pool->loop, session->number);
 	leg->dry = false;
 	if (session->login->http->leg == leg) {
 		session_http_run(session);

@@ -69,6 +69,7 @@ enum session_shortage {
 const char *session_shortage_name(enum session_shortage shortage);
 
 struct session_metrics {
+	atomic_uint_fast64_t stuck; /* times that a thread did not come back to its loop */
 	atomic_uint_fast64_t shortages[SHORTAGES];
 	atomic_uint_fast64_t ended[SESSION_REASON_COUNT];
 	atomic_uint_fast64_t auth[PROTOCOLS][AUTHS];

@@ -65,10 +65,14 @@ const char *session_reason_name(enum session_reason reason)
 
 void session_format_id(const struct session *session, char ret_id[SESSION_ID_SIZE])
 {
-	const unsigned char *instance = session->pool->server->instance;
+	session_format_number(session->pool->server->instance, session->number, ret_id);
+}
 
+void session_format_number(
+	const unsigned char *instance, uint64_t number, char ret_id[SESSION_ID_SIZE])
+{
 	snprintf(ret_id, SESSION_ID_SIZE, "H%02x%02x-%llx", instance[0], instance[1],
-		(unsigned long long)session->number);
+		(unsigned long long)number);
 }
 
 /* ---- slots ---- */
@@ -463,6 +467,7 @@ static void on_client_event(struct loop_watch *watch, uint32_t epoll_events)
 {
 	struct session *session = container_of(watch, struct login, watch)->session;
 
+	loop_work_on(session->pool->loop, session->number);
 	if (session->state == S_PROXY) {
 		session_run(session);
 		return;

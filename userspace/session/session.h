@@ -178,6 +178,9 @@ const char *session_state_name(enum session_state state);
 const char *session_reason_name(enum session_reason reason);
 /* "H" + 4 hex digits of the instance + "-" + hex number. */
 void session_format_id(const struct session *session, char ret_id[SESSION_ID_SIZE]);
+/* The same where only its number is known; instance: the server's. */
+void session_format_number(
+	const unsigned char *instance, uint64_t number, char ret_id[SESSION_ID_SIZE]);
 
 /* ---- the sessions of one worker ---- */
 

@@ -305,6 +305,7 @@ static void on_node_event(struct loop_watch *watch, uint32_t epoll_events)
 	struct session *session = dial->session;
 	int r;
 
+	loop_work_on(session->pool->loop, session->number);
 	/* Errors show up in the calls below. */
 	switch (dial->phase) {
 	case DIAL_CONNECT:
