@@ -227,7 +227,7 @@ static void put_pairs(struct log_line *line, va_list args)
 
 void log_event(enum log_level level, const char *msg, ...)
 {
-	struct log_line line;
+	struct log_line line UNINITIALIZED;
 	va_list args;
 
 	log_start(&line, level, msg);
@@ -261,7 +261,7 @@ static bool limit_pass(const char *msg, const char *topic, uint64_t *ret_suppres
 
 void log_event_limited(enum log_level level, const char *msg, const char *topic, ...)
 {
-	struct log_line line;
+	struct log_line line UNINITIALIZED;
 	uint64_t suppressed;
 	va_list args;
 

@@ -217,7 +217,7 @@ static void set_working(struct loop *loop, bool working)
 
 int loop_run_once(struct loop *loop, int max_wait_ms)
 {
-	struct epoll_event events[BATCH_EVENTS];
+	struct epoll_event events[BATCH_EVENTS] UNINITIALIZED;
 	uint64_t batch, now_ms;
 	struct timer *timer;
 	timer_fn *timer_run;

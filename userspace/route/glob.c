@@ -263,7 +263,7 @@ struct states {
 static bool follow(const struct glob *glob, struct states *states, uint32_t *seen, uint32_t step,
 	uint16_t first)
 {
-	uint16_t todo[MAX_STATES];
+	uint16_t todo[MAX_STATES] UNINITIALIZED;
 	size_t count = 0;
 
 	todo[count++] = first;
@@ -304,8 +304,8 @@ static bool takes(const struct state *state, unsigned char c)
 
 bool glob_match(const struct glob *glob, struct view text)
 {
-	struct states a, b, *now = &a, *next = &b;
-	uint32_t seen[MAX_STATES];
+	struct states a UNINITIALIZED, b UNINITIALIZED, *now = &a, *next = &b;
+	uint32_t seen[MAX_STATES] UNINITIALIZED;
 
 	memset(seen, 0, glob->count * sizeof(seen[0]));
 	a.count = 0;

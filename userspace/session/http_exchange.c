@@ -90,7 +90,7 @@ void http_exchange_account(struct session *session)
 {
 	struct http_request *request = &session->login->http->request;
 	char id[SESSION_ID_SIZE];
-	struct log_line line;
+	struct log_line line UNINITIALIZED;
 
 	if (!request->started_ms)
 		return;

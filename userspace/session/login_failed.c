@@ -54,7 +54,7 @@ void login_failed_log(const struct login_failed *failed)
 {
 	char client[ADDR_TEXT_SIZE];
 	uint32_t suppressed;
-	struct log_line line;
+	struct log_line line UNINITIALIZED;
 
 	if (!log_wants(LOGL_WARN) || !may_log(failed->client, &suppressed))
 		return;

@@ -85,7 +85,7 @@ void session_log(struct session *session)
 {
 	char id[SESSION_ID_SIZE], client[ADDR_TEXT_SIZE], tls[80];
 	char account[SESSION_ACCOUNT_TEXT_SIZE];
-	struct log_line line;
+	struct log_line line UNINITIALIZED;
 
 	if (session->relay)
 		session_fold(session);

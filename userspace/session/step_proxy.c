@@ -126,7 +126,7 @@ void session_proxy_progress(struct session *session)
 {
 	while (session->state == S_PROXY) {
 		struct view held = buf_view(&session->login->in);
-		char seen[PROXYHDR_LONGEST_BYTES + 1];
+		char seen[PROXYHDR_LONGEST_BYTES + 1] UNINITIALIZED;
 		ssize_t n = recv(session->login->stream.fd, seen + held.len,
 			sizeof(seen) - held.len, MSG_PEEK | MSG_DONTWAIT);
 

@@ -421,7 +421,7 @@ static bool take_replies(struct redis_link *link)
 static void on_link(struct loop_watch *watch, uint32_t events)
 {
 	struct redis_link *link = container_of(watch, struct redis_link, watch);
-	char data[16384];
+	char data[16384] UNINITIALIZED;
 	size_t spent = 0;
 	ssize_t n = -EAGAIN;
 
