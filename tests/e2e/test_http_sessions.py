@@ -446,7 +446,7 @@ def test_SEC_21_authorization_is_gone_from_memory(http, tls):
         wire = Wire(conn.read)
         while True:
             wire.body(wire.head())
-            answer(conn, b"ok")
+            answer(conn, b"it is " + password.encode(), fields="Set-Cookie: %s\r\n" % password)
     router = http.router([http.node("node1", serve, tls=tls)], tls=tls, server="threads = 1")
     password = "Unm1stakable-%d" % os.getpid()
     field = basic("alice", password)

@@ -1143,3 +1143,57 @@ def test_SEC_21_claims_of_a_token_are_gone_from_memory(make):
         for needle in ("Unm1stakable-%d" % os.getpid(), "Unm1stakable-too-%d" % os.getpid(),
                        token, encoded):
             assert memory_holds(pid, needle.encode()) == []
+
+
+@pytest.mark.parametrize("answer", ["OK", "NO"])
+def test_SEC_21_what_a_node_repeats_is_gone_from_memory(make, answer):
+    """The password in the node's last line, in one of before, and in one with a literal."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root to read another process's memory")
+    password = "Unm1stakable-%s-%d" % (answer, os.getpid())
+
+    def serve(conn):
+        conn.send("* OK [CAPABILITY IMAP4rev1 SASL-IR] scripted\r\n")
+        tag = conn.line().split(" ")[0]
+        conn.send("* X {%d}\r\n%s too\r\n* OK so it is %s\r\n" % (len(password), password, password))
+        conn.send("%s %s it is %s\r\n" % (tag, answer, password))
+        conn.read()
+
+    router = make.router([make.node("node1", serve)], server="threads = 1")
+    with router.client() as c:
+        c.line()
+        assert c.command("a LOGIN alice " + password)[-1].startswith("a " + answer)
+        pid = router.process.pid
+        assert memory_holds(pid, b"SELECT node FROM account_nodes") # the search does find things
+        assert memory_holds(pid, password.encode()) == []
+
+
+@pytest.mark.parametrize("mode, tls", [("copy", "implicit"), ("auto", "implicit"),
+                                       ("auto", "plain"), ("copy", "plain")])
+def test_SEC_21_a_message_is_gone_from_memory(make, mode, tls):
+    """Both ways through the relay, and what waited for the reader: gone with the session."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root to read another process's memory")
+    up, down = ("Unm1stakable-%s-%d" % (way, os.getpid()) for way in ("up", "down"))
+    size = 8 << 20
+
+    def serve(conn):
+        if node_login(conn) is None:
+            return
+        assert conn.line() == (up + " ") * 2000
+        conn.send((down + " ") * (size // (len(down) + 1)) + "\r\n")
+        conn.read()
+
+    router = make.router([make.node("node1", serve, tls=tls)], listeners={"imap": tls},
+                         server="threads = 1", extra="[capabilities.imap]\n"
+                         "allow_plain_auth_without_tls = true\n[splice]\nmode = \"%s\"\n" % mode)
+    with router.client(tls=tls == "implicit") as c:
+        c.line()
+        assert c.command("a LOGIN alice pw")[-1].startswith("a OK")
+        c.send((up + " ") * 2000 + "\r\n")
+        assert len(c.line()) > size // 2
+    router.wait_sessions(1)
+    pid = router.process.pid
+    assert memory_holds(pid, b"SELECT node FROM account_nodes") # the search does find things
+    for needle in (up, down):
+        assert memory_holds(pid, needle.encode()) == []

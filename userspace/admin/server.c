@@ -6,6 +6,7 @@
 #include "admin/internal.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/secret.h"
 #include "net/sock.h"
 
 #include <errno.h>
@@ -250,7 +251,7 @@ static bool run_send(struct admin_conn *conn)
  * does not wait for it. */
 static bool run_linger(struct admin_conn *conn)
 {
-	char scratch[4096];
+	char scratch[4096] UNINITIALIZED; /* perhaps another token */
 	ssize_t n = stream_read(&conn->stream, scratch, sizeof(scratch));
 
 	if (n == -EAGAIN) {
@@ -260,6 +261,7 @@ static bool run_linger(struct admin_conn *conn)
 	if (n > 0) {
 		conn->spent += stream_read_cost(&conn->stream, n);
 		conn->dropped += (size_t)n;
+		secret_wipe(scratch, (size_t)n);
 	}
 	if (n <= 0 || conn->dropped > LINGER_BYTES || conn->spent > LINGER_BYTES) {
 		conn_close(conn);

@@ -36,7 +36,7 @@ int back_base_create(size_t size, const struct back_params *params, struct back 
 		base->forward.local_ip = base->local_ip;
 		base->forward.session_id = base->session_id;
 	}
-	buf_init(&base->held, HELD_BYTES, false);
+	buf_init(&base->held, HELD_BYTES, true); /* nodes may repeat what they were sent */
 	buf_init(&base->credential, 0, true);
 	buf_init(&base->password, 0, true);
 	*ret_back = (struct back *)base;

@@ -63,7 +63,7 @@ static int imap_back_create(const struct back_params *params, struct back **ret_
 		return r;
 	snprintf((*ret_back)->client_tag, sizeof((*ret_back)->client_tag), "%s",
 		params->client_tag ? params->client_tag : "");
-	buf_init(&(*ret_back)->first, PROTO_NODE_LINE_BYTES + 2, false);
+	buf_init(&(*ret_back)->first, PROTO_NODE_LINE_BYTES + 2, true);
 	return 0;
 }
 

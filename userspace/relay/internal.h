@@ -36,7 +36,20 @@ struct relay {
 	bool registered;
 };
 
+/* What goes through it is somebody's mail. The most that has been in it since it was wiped is known, and
+ * that much is wiped when a session ends and once a second: a record costs a comparison. */
 extern _Thread_local char relay_scratch[RELAY_SCRATCH_BYTES];
+extern _Thread_local size_t relay_scratch_used;
+
+static inline void relay_scratch_note(size_t used)
+{
+	if (used > relay_scratch_used)
+		relay_scratch_used = used;
+}
+
+void relay_scratch_wipe(void);
+/* Frees what waited for a slow reader, wiped as a whole: not in each of its writes. */
+void relay_drop_pending(struct buf *pending);
 
 /* doublings: of one direction, 0 at the start. */
 static inline size_t relay_chunk(uint8_t doublings)

@@ -168,10 +168,11 @@ static void close_legs(struct pump *pump)
 {
 	remove_rows(pump);
 	relay_unregister(&pump->relay);
+	relay_scratch_wipe();
 	for (int i = 0; i < 2; i++) {
 		loop_watch_forget(&pump->watches[i]);
 		stream_close(&pump->legs[i]);
-		buf_fini(&pump->directions[i].pending);
+		relay_drop_pending(&pump->directions[i].pending);
 	}
 	loop_timer_del(loop_of(pump), &pump->limit_timer);
 	loop_timer_del(loop_of(pump), &pump->turn_timer);
@@ -300,7 +301,7 @@ static bool leg_broken(struct pump *pump, enum relay_leg leg, ssize_t error)
 		pump->end = error_of(leg, error);
 	}
 	to->state = DIRECTION_DONE;
-	buf_fini(&to->pending);
+	relay_drop_pending(&to->pending);
 	if (from->state == DIRECTION_OPEN) {
 		from->state = DIRECTION_ENDING;
 		from->truncated = true;
@@ -341,7 +342,7 @@ static bool flush_pending(struct pump *pump, int d)
 		update_drain(pump, true);
 	buf_consume(&direction->pending, (size_t)n);
 	if (!direction->pending.len)
-		buf_fini(&direction->pending);
+		relay_drop_pending(&direction->pending);
 	return true;
 }
 
@@ -495,6 +496,7 @@ static size_t gather(struct pump *pump, int d, size_t have, ssize_t *ret_end, si
 			break;
 		}
 		have += (size_t)n;
+		relay_scratch_note(have);
 		*spent += stream_read_cost(source, n);
 		more = true;
 	}
@@ -526,6 +528,7 @@ static bool move(struct pump *pump, int d, bool *ret_again)
 			break;
 		if (n <= 0)
 			return source_ended(pump, d, n);
+		relay_scratch_note((size_t)n);
 		spent += stream_read_cost(source, n);
 		if (n < SHORT_BYTES)
 			n = (ssize_t)gather(pump, d, (size_t)n, &end, &spent);
@@ -793,7 +796,7 @@ static void take_early(struct pump *pump, struct buf early[2])
 		if (pump->one_way && leg == RELAY_CLIENT)
 			buf_clear(&direction->pending);
 		if (!direction->pending.len)
-			buf_fini(&direction->pending);
+			relay_drop_pending(&direction->pending);
 	}
 }
 

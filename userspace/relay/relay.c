@@ -2,6 +2,7 @@
 /* Dispatch to a session's data path, the names of the paths, and the engine of a loop. */
 #include "relay/internal.h"
 #include "base/list.h"
+#include "base/secret.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -12,6 +13,19 @@
 #define ROWS_AT_ONCE 512
 
 _Thread_local char relay_scratch[RELAY_SCRATCH_BYTES];
+_Thread_local size_t relay_scratch_used;
+
+void relay_scratch_wipe(void)
+{
+	secret_wipe(relay_scratch, relay_scratch_used);
+	relay_scratch_used = 0;
+}
+
+void relay_drop_pending(struct buf *pending)
+{
+	pending->secret = true;
+	buf_fini(pending);
+}
 
 const char *relay_path_name(enum relay_path path)
 {
@@ -81,6 +95,7 @@ static void on_scan(struct timer *timer)
 
 	(void)r;
 	engine->scans++;
+	relay_scratch_wipe(); /* for threads whose sessions live long */
 	for (uint32_t i = 0; i < engine->slot_count; i++) {
 		struct relay *relay = engine->slots[i].relay;
 

@@ -187,10 +187,11 @@ static void close_legs(struct sockmap *sm)
 {
 	disarm(sm);
 	relay_unregister(&sm->relay);
+	relay_scratch_wipe();
 	for (int i = 0; i < 2; i++) {
 		loop_watch_forget(&sm->watches[i]);
 		fd_closep(&sm->fds[i]);
-		buf_fini(&sm->halves[i].pending);
+		relay_drop_pending(&sm->halves[i].pending);
 	}
 	loop_timer_del(loop_of(sm), &sm->timer);
 }
@@ -390,7 +391,7 @@ static bool flush_pending(struct sockmap *sm, int d)
 	buf_consume(&half->pending, (size_t)n);
 	if (half->pending.len)
 		return false;
-	buf_fini(&half->pending);
+	relay_drop_pending(&half->pending);
 	return true;
 }
 
@@ -419,6 +420,7 @@ static ssize_t copy(struct sockmap *sm, int d, bool *ret_end)
 			leg_broken(sm, from_of(d), n);
 			return -1;
 		}
+		relay_scratch_note((size_t)n);
 		written = write_some(sm, d, relay_scratch, (size_t)n);
 		if (written < 0) {
 			leg_broken(sm, !from_of(d), written);
@@ -1074,7 +1076,7 @@ int relay_sockmap_start(const struct relay_params *params, struct stream legs[2]
 		half->pending.limit = 0;
 		early[leg] = (struct buf){ 0 };
 		if (!half->pending.len)
-			buf_fini(&half->pending);
+			relay_drop_pending(&half->pending);
 	}
 	*ret_relay = &sm->relay;
 	run(sm); /* usually there is nothing to flush, and the kernel has it from here */

@@ -144,7 +144,7 @@ int http_leg_adopt(struct session *session)
 	leg->stream = dial->stream;
 	dial->stream = (struct stream){ 0 };
 	/* One byte too many is seen, not waited for. */
-	buf_init(&leg->in, MAX(in_bytes, (size_t)IN_BYTES) + 1, false);
+	buf_init(&leg->in, MAX(in_bytes, (size_t)IN_BYTES) + 1, true); /* cookies */
 	buf_init(&leg->out, 0, true); /* a head, and what HTTP_HIGH_BYTES lets through */
 	session->login->http->leg = leg;
 	return 0;

@@ -5,6 +5,7 @@
  * sends, because closing a socket with unread input resets it and the line could be lost.
  * An established session is drained by the relay.
  */
+#include "base/secret.h"
 #include "session/session.h"
 
 #include <errno.h>
@@ -33,7 +34,7 @@ void session_step_drain(struct session *session)
 
 void session_linger_read(struct session *session)
 {
-	char scratch[4096];
+	char scratch[4096] UNINITIALIZED; /* may be told a password that came too late */
 	ssize_t n;
 
 	for (size_t dropped = 0; dropped < LINGER_BYTES;
@@ -46,6 +47,7 @@ void session_linger_read(struct session *session)
 		}
 		if (n <= 0)
 			break;
+		secret_wipe(scratch, (size_t)n);
 	}
 	session_close(session, session->reason);
 }
