@@ -5,6 +5,7 @@ words, a write that fails is no outage."""
 import os
 import signal
 import subprocess
+import re
 import threading
 import time
 
@@ -90,7 +91,8 @@ def test_CFG_50_a_store_that_says_nothing_holds_up_nobody(pair):
         assert router.admin("GET", "/healthz")[0] == 200
         assert not got and time.monotonic() - begin < 2
         thread.join()
-        assert got[0][0] == 400 and "within lookup_timeout" in got[0][1]
+        # the question's time or the connection's, whichever is noticed first
+        assert got[0][0] == 400 and re.search("within lookup_timeout|no answer in time", got[0][1])
         assert served(node2) == ["alice"]
         proxy.blackhole = False
         proxy.cut()
