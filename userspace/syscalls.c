@@ -2,9 +2,9 @@
 /*
  * The list of what is allowed, each with its reason. It is generous with calls that work on what
  * the process has anyway (another TLS or database library may want them tomorrow), strict with
- * those that start programs, look into processes, reach the kernel's code or make other kinds of sockets.
- * Several rows of one call are alternatives. A name that this libseccomp or this architecture does
- * not know is left out.
+ * those that start programs, look into processes, reach the kernel's code or make other kinds of
+ * sockets. Several rows of one call are alternatives. A name that this libseccomp or this
+ * architecture does not know is left out.
  *
  * Builds with sanitizers have no filter: at the end LeakSanitizer makes a process that is not a
  * thread and traces its parent, and the others map and trace what no router needs.
