@@ -4,7 +4,9 @@ of answers, errors and log lines."""
 
 import hashlib
 import json
+import os
 import re
+import socket
 import sqlite3
 import ssl
 import threading
@@ -405,6 +407,43 @@ def test_ADM_26_changing_calls_are_logged(pair):
     got = harness.parse_logfmt(router.wait_line(lambda text: "msg=admin " in text, start=start))
     assert (got["op"], got["account"], got["outcome"]) == ("map_set", account, "failed")
     assert "alice@x" not in router.log().lower()
+
+
+def test_OPS_22_audit_lines_hold_what_was_changed(pair):
+    """Old and new node, seconds, counts; on the host's own socket the user."""
+    make, nodes = pair
+    router = make.router(nodes, start=False)
+    path = os.path.join(router.workspace.path, "admin.sock")
+    with open(router.config, encoding="utf-8") as f:
+        text = f.read()
+    router.workspace.write("homing.toml", text.replace("[admin]\n", '[admin]\nsocket = "%s"\n' % path))
+    router.start()
+    wait_until(lambda: router.admin("GET", "/readyz")[0] == 200)
+
+    def audit(method, target):
+        start = len(router.lines)
+        assert router.admin(method, target)[0] == 200
+        got = harness.parse_logfmt(router.wait_line(lambda text: "msg=admin " in text, start=start))
+        assert "uid" not in got
+        return got
+
+    first = audit("PUT", "/mappings?identifier=alice&destination=node2")
+    assert (first["node"], first["was"]) == ("node2", "-")
+    second = audit("PUT", "/mappings?identifier=alice&destination=node1")
+    assert (second["node"], second["was"]) == ("node1", "node2")
+    gone = audit("DELETE", "/mappings?identifier=alice")
+    assert (gone["op"], gone["node"], gone["was"]) == ("map_del", "-", "node1")
+    assert audit("POST", "/connections/delay?identifier=alice&seconds=1")["seconds"] == "1"
+    assert audit("POST", "/connections/kick?identifier=alice")["sessions"] == "0"
+    assert audit("POST", "/destinations/reset?destination=node2")["node"] == "node2"
+    start = len(router.lines)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(harness.PATIENCE)
+        sock.connect(path)
+        sock.sendall(b"POST /cache/invalidate HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        assert sock.recv(4096).startswith(b"HTTP/1.1 200 ")
+    got = harness.parse_logfmt(router.wait_line(lambda text: "msg=admin " in text, start=start))
+    assert (got["client"], got["uid"]) == ("local", str(os.geteuid())) and "entries" in got
 
 
 def test_ADM_26_a_write_that_is_refused_is_logged(pair):

@@ -22,15 +22,38 @@ void admin_send_json(struct admin_conn *conn, int status, json_t *object)
 	free(text);
 }
 
-void admin_log_op(const struct admin_backend *backend, const char *client, const char *op,
-	const char *account, const char *outcome)
+void admin_log_op(const struct admin_backend *backend, const struct admin_caller *caller,
+	const char *op, const char *account, const char *outcome, ...)
 {
 	char shown[400] = "-";
+	struct log_line line;
+	const char *key, *value;
+	va_list args;
 
 	if (account && *account)
 		backend->log_account(backend->arg, view_str(account), shown, sizeof(shown));
-	log_event(LOGL_INFO, "admin", "op", op, "client", client, "account", shown, "outcome",
-		outcome, NULL);
+	log_start(&line, LOGL_INFO, "admin");
+	log_str(&line, "op", op);
+	log_str(&line, "client", caller->client);
+	if (caller->is_local)
+		log_int(&line, "uid", caller->uid);
+	log_str(&line, "account", shown);
+	va_start(args, outcome);
+	while ((key = va_arg(args, const char *))) {
+		value = va_arg(args, const char *);
+		log_str(&line, key, *value ? value : "-");
+	}
+	va_end(args);
+	log_str(&line, "outcome", outcome);
+	log_end(&line);
+}
+
+struct admin_caller admin_caller(const struct admin_conn *conn)
+{
+	struct admin_caller caller = { .is_local = admin_is_local(conn->server), .uid = conn->uid };
+
+	admin_client(conn, caller.client);
+	return caller;
 }
 
 const char *admin_client(const struct admin_conn *conn, char text[ADDR_TEXT_SIZE])
@@ -53,7 +76,7 @@ void admin_wait_for(struct admin_request *request, struct admin_pending *pending
 {
 	pending->conn = request->conn;
 	pending->backend = request->backend;
-	admin_client(request->conn, pending->client);
+	pending->caller = admin_caller(request->conn);
 	request->conn->pending = pending;
 }
 
@@ -264,7 +287,7 @@ void admin_answer_destinations(struct admin_request *request)
 void admin_answer_reset(struct admin_request *request)
 {
 	struct admin_param *destination = &request->params[0];
-	char client[ADDR_TEXT_SIZE];
+	struct admin_caller caller = admin_caller(request->conn);
 
 	if (!destination->given) {
 		admin_error(request->conn, 400, "destination required");
@@ -275,6 +298,7 @@ void admin_answer_reset(struct admin_request *request)
 		admin_error(request->conn, 404, "unknown destination");
 		return;
 	}
-	admin_log_op(request->backend, admin_client(request->conn, client), "reset", NULL, "done");
+	admin_log_op(
+		request->backend, &caller, "reset", NULL, "done", "node", destination->value, NULL);
 	admin_send_json(request->conn, 200, json_pack("{ss}", "reset", destination->value));
 }

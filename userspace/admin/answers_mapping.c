@@ -39,6 +39,12 @@ static void write_failed(struct admin_conn *conn, const char *error)
 			json_pack("{ss ss}", "error", "store write failed", "store_error", error));
 }
 
+static void log_write(const struct admin_pending *pending, const char *outcome)
+{
+	admin_log_op(pending->backend, &pending->caller, pending->op, pending->account, outcome,
+		"node", pending->destination, "was", pending->was, NULL);
+}
+
 static void answer_write(struct admin_pending *pending, struct admin_conn *conn,
 	const struct mapping_admin_answer *answer, json_t *success)
 {
@@ -46,26 +52,22 @@ static void answer_write(struct admin_pending *pending, struct admin_conn *conn,
 	case MAPPING_ADMIN_OK:
 	case MAPPING_ADMIN_REMOVED:
 	case MAPPING_ADMIN_NOT_REMOVED:
-		admin_log_op(
-			pending->backend, pending->client, pending->op, pending->account, "done");
+		log_write(pending, "done");
 		if (conn)
 			admin_send_json(conn, 200, json_incref(success));
 		break;
 	case MAPPING_ADMIN_READ_ONLY:
-		admin_log_op(pending->backend, pending->client, pending->op, pending->account,
-			"read_only");
+		log_write(pending, "read_only");
 		if (conn)
 			admin_error(conn, 501, "mapping store is read-only");
 		break;
 	case MAPPING_ADMIN_TIMEOUT:
-		admin_log_op(pending->backend, pending->client, pending->op, pending->account,
-			"timeout");
+		log_write(pending, "timeout");
 		if (conn)
 			admin_error(conn, 504, "store timeout");
 		break;
 	default:
-		admin_log_op(
-			pending->backend, pending->client, pending->op, pending->account, "failed");
+		log_write(pending, "failed");
 		write_failed(conn, answer->error ? answer->error : "");
 	}
 	if (conn)
@@ -92,6 +94,43 @@ static void on_mapping_del(void *arg, const struct mapping_admin_answer *answer)
 	free(pending);
 }
 
+static void start_write(struct admin_pending *pending)
+{
+	struct mapping *mapping = pending->backend->mapping;
+	struct view account = view_str(pending->account);
+	int r = *pending->destination
+		? mapping_admin_set(
+			  mapping, account, view_str(pending->destination), on_mapping_set, pending)
+		: mapping_admin_del(mapping, account, on_mapping_del, pending);
+
+	if (r < 0)
+		admin_out_of_memory(pending);
+}
+
+static void on_node_before(void *arg, const struct mapping_admin_answer *answer)
+{
+	struct admin_pending *pending = arg;
+
+	if (answer->source == MAPPING_SOURCE_CACHE || answer->source == MAPPING_SOURCE_STORE)
+		snprintf(pending->was, sizeof(pending->was), "%s",
+			answer->routed_to_default ? "" : answer->destination);
+	start_write(pending);
+}
+
+/* The log says what stood there before, if the store can tell now (OPS-22). */
+static void look_and_write(struct admin_pending *pending)
+{
+	struct mapping *mapping = pending->backend->mapping;
+	struct mapping_stats stats;
+
+	mapping_stats(mapping, &stats);
+	if (stats.store_state != MAPPING_STORE_UP)
+		start_write(pending);
+	else if (mapping_admin_get(mapping, view_str(pending->account), on_node_before, pending) <
+		0)
+		admin_out_of_memory(pending);
+}
+
 static void put_mapping(struct admin_request *request, struct mapping *mapping)
 {
 	struct admin_param *destination = &request->params[1];
@@ -116,9 +155,7 @@ static void put_mapping(struct admin_request *request, struct mapping *mapping)
 	pending->op = "map_set";
 	snprintf(pending->destination, sizeof(pending->destination), "%.64s", destination->value);
 	admin_wait_for(request, pending);
-	if (mapping_admin_set(mapping, view_str(pending->account), view_str(pending->destination),
-		    on_mapping_set, pending) < 0)
-		admin_out_of_memory(pending);
+	look_and_write(pending);
 }
 
 void admin_answer_mappings(struct admin_request *request)
@@ -139,26 +176,27 @@ void admin_answer_mappings(struct admin_request *request)
 		return;
 	pending->op = "map_del";
 	admin_wait_for(request, pending);
-	if (request->method == METHOD_GET ? mapping_admin_get(mapping, view_str(pending->account),
-						    on_mapping_get, pending) < 0
-					  : mapping_admin_del(mapping, view_str(pending->account),
-						    on_mapping_del, pending) < 0)
+	if (request->method != METHOD_GET)
+		look_and_write(pending);
+	else if (mapping_admin_get(mapping, view_str(pending->account), on_mapping_get, pending) <
+		0)
 		admin_out_of_memory(pending);
 }
 
 void admin_answer_mappings_reload(struct admin_request *request)
 {
-	char error[STORE_ERROR_BYTES] = "", client[ADDR_TEXT_SIZE];
+	struct admin_caller caller = admin_caller(request->conn);
+	char error[STORE_ERROR_BYTES] = "";
 	int r = request->backend->store_reload(request->backend->arg, error);
 
-	admin_client(request->conn, client);
 	if (r == -ENOTSUP) {
 		admin_send_json(request->conn, 200,
 			json_pack("{sb ss}", "reloaded", 0, "note",
 				"the store is read on every lookup"));
 		return;
 	}
-	admin_log_op(request->backend, client, "map_reload", NULL, r < 0 ? "failed" : "done");
+	admin_log_op(
+		request->backend, &caller, "map_reload", NULL, r < 0 ? "failed" : "done", NULL);
 	if (r < 0) { /* MAP-44: file and line */
 		log_event(LOGL_ERROR, "mapping_file", "error", error, NULL);
 		admin_send_json(request->conn, 500,
@@ -172,7 +210,8 @@ void admin_answer_mappings_reload(struct admin_request *request)
 void admin_answer_invalidate(struct admin_request *request)
 {
 	struct admin_param *identifier = &request->params[0];
-	char account[ADMIN_ACCOUNT_BYTES] = "", client[ADDR_TEXT_SIZE];
+	struct admin_caller caller = admin_caller(request->conn);
+	char account[ADMIN_ACCOUNT_BYTES] = "", dropped[24];
 	uint64_t count;
 
 	if (!identifier->given) {
@@ -184,7 +223,8 @@ void admin_answer_invalidate(struct admin_request *request)
 	} else {
 		count = mapping_invalidate(request->backend->mapping, view_str(account));
 	}
-	admin_log_op(request->backend, admin_client(request->conn, client), "invalidate", account,
-		"done");
+	snprintf(dropped, sizeof(dropped), "%llu", (unsigned long long)count);
+	admin_log_op(
+		request->backend, &caller, "invalidate", account, "done", "entries", dropped, NULL);
 	admin_send_json(request->conn, 200, json_pack("{sI}", "invalidated", (json_int_t)count));
 }

@@ -10,8 +10,8 @@ static void on_reloaded(void *arg, int status, json_t *answer)
 	struct admin_pending *pending = arg;
 	struct admin_conn *conn = admin_take_conn(pending);
 
-	admin_log_op(pending->backend, pending->client, pending->op, NULL,
-		status == 200 ? "done" : "failed");
+	admin_log_op(pending->backend, &pending->caller, pending->op, NULL,
+		status == 200 ? "done" : "failed", NULL);
 	if (conn && answer)
 		admin_send_json(conn, status, json_incref(answer));
 	else if (conn)

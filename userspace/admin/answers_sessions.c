@@ -73,8 +73,12 @@ static void on_kicked(void *arg, json_t *answer)
 {
 	struct admin_pending *pending = arg;
 
-	admin_log_op(pending->backend, pending->client, "kick", pending->account,
-		answer ? "done" : "failed");
+	char count[24];
+
+	snprintf(count, sizeof(count), "%lld",
+		(long long)json_integer_value(json_object_get(answer, "kicked")));
+	admin_log_op(pending->backend, &pending->caller, "kick", pending->account,
+		answer ? "done" : "failed", "sessions", count, NULL);
 	on_sessions(arg, answer);
 }
 
@@ -103,7 +107,7 @@ void admin_answer_delay(struct admin_request *request)
 {
 	const struct admin_param *given = &request->params[1];
 	struct admin_pending *pending;
-	char client[ADDR_TEXT_SIZE];
+	struct admin_caller caller = admin_caller(request->conn);
 	int seconds, r;
 
 	if (!request->params[0].given || !given->given) {
@@ -119,8 +123,8 @@ void admin_answer_delay(struct admin_request *request)
 	if (!pending)
 		return;
 	r = request->backend->delay(request->backend->arg, pending->account, (unsigned)seconds);
-	admin_log_op(request->backend, admin_client(request->conn, client), "delay",
-		pending->account, r < 0 ? "failed" : "done");
+	admin_log_op(request->backend, &caller, "delay", pending->account,
+		r < 0 ? "failed" : "done", "seconds", given->value, NULL);
 	if (r == -ENOSPC)
 		admin_error(request->conn, 503, "too many delays");
 	else if (r < 0)

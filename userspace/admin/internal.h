@@ -22,6 +22,7 @@ struct admin_conn {
 	struct timer timer;
 	struct timer turn; /* goes on in the next batch, though no event tells */
 	struct addr peer;
+	uid_t uid; /* of the peer, on the host's own socket */
 	enum admin_state state;
 	struct buf in, out; /* in holds the token: secret */
 	struct http_head head;

@@ -26,6 +26,13 @@ struct admin_request {
 	struct admin_param params[ADMIN_PARAMS_MAX]; /* in the order of the route's row */
 };
 
+/* Who made a call, for the log: an address, or "local" and the user of the socket's peer. */
+struct admin_caller {
+	char client[ADDR_TEXT_SIZE];
+	bool is_local;
+	uid_t uid;
+};
+
 /* An answer that comes later. The connection may be gone by then: conn is NULL. */
 struct admin_pending {
 	struct admin_conn *conn;
@@ -33,14 +40,17 @@ struct admin_pending {
 	const char *op;
 	char identifier[ADMIN_VALUE_BYTES + 1], account[ADMIN_ACCOUNT_BYTES],
 		destination[MAPPING_NAME_BYTES + 1];
-	char client[ADDR_TEXT_SIZE];
+	char was[MAPPING_NAME_BYTES + 1]; /* the node before a write; "" unknown or none */
+	struct admin_caller caller;
 };
 
 /* Sends an object (taken over) as the answer. */
 void admin_send_json(struct admin_conn *conn, int status, json_t *object);
-/* The log line of a changing call (ADM-26). account: NULL if it is about none. */
-void admin_log_op(const struct admin_backend *backend, const char *client, const char *op,
-	const char *account, const char *outcome);
+/* The log line of a changing call (ADM-26, OPS-22). account: NULL if it is about none. Then keys and values
+ * of what was changed, strings, up to a NULL key; an empty value is shown as "-". */
+void admin_log_op(const struct admin_backend *backend, const struct admin_caller *caller,
+	const char *op, const char *account, const char *outcome, ...);
+struct admin_caller admin_caller(const struct admin_conn *conn);
 const char *admin_client(const struct admin_conn *conn, char text[ADDR_TEXT_SIZE]);
 /* ADM-22: reads parameter 0. Answers 400 with `missing` or "invalid identifier" and returns NULL
  * when it is missing or bad. */

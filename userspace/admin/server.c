@@ -369,7 +369,7 @@ static unsigned count_address(struct admin_server *server, const struct addr *pe
 	return count;
 }
 
-static void open_conn(struct admin_server *server, int fd, const struct addr *peer)
+static void open_conn(struct admin_server *server, int fd, const struct addr *peer, uid_t uid)
 {
 	struct admin_conn *conn;
 
@@ -385,6 +385,7 @@ static void open_conn(struct admin_server *server, int fd, const struct addr *pe
 	}
 	conn->server = server;
 	conn->peer = *peer;
+	conn->uid = uid;
 	stream_init_plain(&conn->stream, fd);
 	buf_init(&conn->in, HEAD_BYTES + BODY_BYTES + 1, true);
 	list_add_tail(&server->conns, &conn->link);
@@ -410,12 +411,11 @@ static void on_resume(struct timer *timer)
 
 /* ADM-9a: root and the service user, and with a group of its own whoever the kernel let through;
  * -EACCES: somebody else, closed. */
-static int accept_local(const struct admin_server *server)
+static int accept_local(const struct admin_server *server, uid_t *ret_uid)
 {
-	uid_t uid;
-	int fd = sock_accept_unix(server->listen_fd, &uid);
+	int fd = sock_accept_unix(server->listen_fd, ret_uid);
 
-	if (fd < 0 || uid == 0 || uid == geteuid() || server->params.for_group)
+	if (fd < 0 || *ret_uid == 0 || *ret_uid == geteuid() || server->params.for_group)
 		return fd;
 	close(fd);
 	log_event_limited(LOGL_WARN, "admin_denied", "socket", "client", "local", NULL);
@@ -426,10 +426,11 @@ static void on_connection(struct loop_watch *watch, uint32_t epoll_events)
 {
 	struct admin_server *server = container_of(watch, struct admin_server, watch);
 	struct addr peer = { 0 };
+	uid_t uid = 0;
 
 	(void)epoll_events;
 	for (int i = 0; i < MAX_CONNS; i++) {
-		int fd = admin_is_local(server) ? accept_local(server)
+		int fd = admin_is_local(server) ? accept_local(server, &uid)
 						: sock_accept(server->listen_fd, &peer);
 
 		if (fd == -EAGAIN)
@@ -443,7 +444,7 @@ static void on_connection(struct loop_watch *watch, uint32_t epoll_events)
 			return;
 		}
 		if (fd >= 0)
-			open_conn(server, fd, &peer);
+			open_conn(server, fd, &peer, uid);
 	}
 }
 

@@ -69,7 +69,8 @@ MUST_USE int front_base_count(struct front *front, struct buf *out, int r);
  * like best first, so it does not count as failed (SES-16). */
 MUST_USE int front_base_unsupported(struct front *front, struct buf *out, const char *text);
 /* What came of one command's input, r: counts what was answered, and ends at FRONT_COMMANDS (more by
- * the failed attempts, which have their own limit) as at the limit of attempts. Returns r or what the end comes to. */
+ * the failed attempts, which have their own limit) as at the limit of attempts. Returns r or what the
+ * end comes to. */
 MUST_USE int front_base_command(struct front *front, struct buf *out, int r);
 /* The attempt has failed: forgets it, answers it, counts it. */
 MUST_USE int front_base_fail(struct front *front, struct buf *out, const char *text);
