@@ -33,7 +33,7 @@ def rebind(router, *addresses):
 
 def greets(router, address):
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with contextlib.suppress(OSError), socket.socket(family) as sock:
+    with contextlib.suppress(OSError, EOFError), socket.socket(family) as sock:
         sock.settimeout(PATIENCE)
         sock.connect((address, router.ports["imap"]))
         with Client(router.tls_context().wrap_socket(sock, server_hostname="localhost")) as client:

@@ -70,7 +70,8 @@ struct pump {
 	bool retry;         /* something is due that no event announces */
 	bool key_update;
 	bool has_rows;
-	int8_t first_eof;    /* leg that ended first, or -1 */
+	int8_t first_eof; /* leg that ended first, or -1 */
+	bool quit;        /* the client's end without close_notify came when the node had ended */
 	uint64_t quit_at_ms; /* until then the node may end what the client has hung up on; or 0 */
 };
 
@@ -202,7 +203,8 @@ static enum relay_end clean_end(const struct pump *pump)
 		return pump->end;
 	if (pump->key_update)
 		return RELAY_END_KEY_UPDATE;
-	if (pump->directions[RELAY_UP].truncated || pump->directions[RELAY_DOWN].truncated)
+	if ((pump->directions[RELAY_UP].truncated && !pump->quit) ||
+		pump->directions[RELAY_DOWN].truncated)
 		return RELAY_END_TRUNCATED;
 	return pump->first_eof == RELAY_NODE ? RELAY_END_NODE_EOF : RELAY_END_CLIENT_EOF;
 }
@@ -382,8 +384,9 @@ static bool ended_whole(const struct direction *direction)
 
 /*
  * Many clients hang up without close_notify when the node has ended the session (IMAP LOGOUT, POP3 and
- * SMTP QUIT), and then nothing of theirs can be missing. Their FIN often overtakes the node's by a
- * moment, so the node hears of it a little later, unless it ends by itself until then.
+ * SMTP QUIT), and then nothing of theirs can be missing to it. Their FIN often overtakes the node's by a
+ * moment, so the node hears of it a little later, unless it ends by itself until then. How a session is
+ * said to have ended depends on it alone: a node that still reads never sees a clean end (SES-84).
  */
 static void judge_truncation(struct pump *pump, int d)
 {
@@ -392,7 +395,7 @@ static void judge_truncation(struct pump *pump, int d)
 	if (pump->broken || !up->truncated || up->state != DIRECTION_ENDING)
 		return;
 	if (ended_whole(&pump->directions[RELAY_DOWN])) {
-		up->truncated = false;
+		pump->quit = true;
 		pump->quit_at_ms = 0;
 		pump->first_eof = RELAY_NODE;
 	} else if (d == RELAY_UP && pump->directions[RELAY_DOWN].state == DIRECTION_OPEN) {
