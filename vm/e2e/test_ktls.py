@@ -80,7 +80,7 @@ def test_imap_session(make, client_version, node_version):
         assert client.eof() == b""
         client.sock.unwrap()
     session = the_session(router, "ktls")
-    assert session["reason"] == "node_eof" and session["bytes_up"] == str(up + len("z LOGOUT\r\n"))
+    assert session["reason"] == "client_quit" and session["bytes_up"] == str(up + len("z LOGOUT\r\n"))
     paths = router.stats()["paths"]
     assert paths["ktls"]["active"] == 0 and paths["ktls"]["bytes"] > up
 
