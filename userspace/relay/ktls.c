@@ -50,6 +50,7 @@ struct ktls {
 	uint8_t version, cipher, overhead;
 	uint8_t quiet_records, quiet_messages; /* of the peer's, since the last byte of data */
 	bool alert_sent, shut, ended, expired;
+	bool fin_seen;   /* a FIN was reported once */
 	bool update_due; /* the peer asked us to change keys: before the next data record */
 };
 
@@ -330,8 +331,17 @@ static ssize_t ktls_read(struct stream *stream, void *data, size_t len)
 			return -EPROTO;
 		if (type == RECORD_DATA) /* an empty record */
 			continue;
-		if (type < 0)
-			return n > 0 ? n : -ECONNABORTED; /* FIN without close_notify */
+		if (type < 0 && n > 0)
+			return n;
+		/* FIN without close_notify. Linux 6.1.192 may report it while the last record is still
+		 * to be parsed, so it is believed when it is seen again in another turn. */
+		if (type < 0 && ktls->fin_seen)
+			return -ECONNABORTED;
+		if (type < 0) {
+			ktls->fin_seen = true;
+			stream->want = EPOLLIN;
+			return -EAGAIN;
+		}
 		stream->work += type == RECORD_HANDSHAKE ? MESSAGE_COST : 0;
 		r = on_record(stream, ktls, type, data, (size_t)n);
 		if (r < 0)
