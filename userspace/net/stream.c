@@ -58,6 +58,7 @@ static const struct stream_ops plain_ops = {
 	.read = plain_read,
 	.write = plain_write,
 	.shutdown = plain_shutdown,
+	.cut = plain_shutdown,
 	.pending = plain_pending,
 	.close = plain_close,
 };
@@ -91,6 +92,11 @@ ssize_t stream_write(struct stream *stream, const void *data, size_t len)
 int stream_shutdown(struct stream *stream)
 {
 	return stream->ops->shutdown(stream);
+}
+
+int stream_cut(struct stream *stream)
+{
+	return stream->ops->cut(stream);
 }
 
 bool stream_pending(const struct stream *stream)

@@ -27,6 +27,8 @@ struct stream_ops {
 	ssize_t (*write)(struct stream *stream, const void *data, size_t len);
 	/* Ends our direction: close_notify (TLS) and then shutdown(SHUT_WR). 0, -EAGAIN, -errno. */
 	int (*shutdown)(struct stream *stream);
+	/* shutdown(SHUT_WR) behind all that was written, without close_notify. 0, -EAGAIN, -errno. */
+	int (*cut)(struct stream *stream);
 	/* True if a read may return bytes although the socket is not readable. */
 	bool (*pending)(const struct stream *stream);
 	/* Frees the layer's own state (not fd). */
@@ -77,6 +79,9 @@ static inline size_t stream_read_cost(const struct stream *stream, ssize_t n)
 MUST_USE ssize_t stream_write(struct stream *stream, const void *data, size_t len);
 /* May be called again after -EAGAIN; after success it returns 0. */
 MUST_USE int stream_shutdown(struct stream *stream);
+/* Ends our direction of what is not whole: everything written still arrives, then the peer of a TLS
+ * stream sees a truncation (FIN without close_notify, RFC 8446 section 6.1). Results as above. */
+MUST_USE int stream_cut(struct stream *stream);
 bool stream_pending(const struct stream *stream);
 
 #endif

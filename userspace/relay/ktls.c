@@ -50,7 +50,6 @@ struct ktls {
 	uint8_t version, cipher, overhead;
 	uint8_t quiet_records, quiet_messages; /* of the peer's, since the last byte of data */
 	bool alert_sent, shut, ended, expired;
-	bool fin_seen;   /* a FIN was reported once */
 	bool update_due; /* the peer asked us to change keys: before the next data record */
 };
 
@@ -333,15 +332,8 @@ static ssize_t ktls_read(struct stream *stream, void *data, size_t len)
 			continue;
 		if (type < 0 && n > 0)
 			return n;
-		/* FIN without close_notify. Linux 6.1.192 may report it while the last record is still
-		 * to be parsed, so it is believed when it is seen again in another turn. */
-		if (type < 0 && ktls->fin_seen)
+		if (type < 0) /* FIN without close_notify */
 			return -ECONNABORTED;
-		if (type < 0) {
-			ktls->fin_seen = true;
-			stream->want = EPOLLIN;
-			return -EAGAIN;
-		}
 		stream->work += type == RECORD_HANDSHAKE ? MESSAGE_COST : 0;
 		r = on_record(stream, ktls, type, data, (size_t)n);
 		if (r < 0)
@@ -413,7 +405,22 @@ static bool all_pushed(const struct stream *stream, const struct ktls *ktls)
 	return written - ktls->base_written >= expected;
 }
 
-/* close_notify, then FIN. want = 0 with -EAGAIN: nothing tells when, ask again soon. */
+/* FIN, when TCP has it all. want = 0 with -EAGAIN: nothing tells when, ask again soon. */
+static int ktls_cut(struct stream *stream)
+{
+	struct ktls *ktls = stream->layer;
+
+	if (ktls->shut)
+		return 0;
+	if (!all_pushed(stream, ktls)) {
+		stream->want = 0;
+		return -EAGAIN;
+	}
+	ktls->shut = true;
+	return shutdown(stream->fd, SHUT_WR) < 0 && errno != ENOTCONN ? -errno : 0;
+}
+
+/* close_notify, then FIN. */
 static int ktls_shutdown(struct stream *stream)
 {
 	static const unsigned char close_notify[] = { 1, ALERT_CLOSE_NOTIFY };
@@ -434,12 +441,7 @@ static int ktls_shutdown(struct stream *stream)
 		ktls->alert_sent = true;
 		ktls->payload += sizeof(close_notify);
 	}
-	if (!all_pushed(stream, ktls)) {
-		stream->want = 0;
-		return -EAGAIN;
-	}
-	ktls->shut = true;
-	return shutdown(stream->fd, SHUT_WR) < 0 && errno != ENOTCONN ? -errno : 0;
+	return ktls_cut(stream);
 }
 
 static bool ktls_pending(const struct stream *stream)
@@ -463,6 +465,7 @@ static const struct stream_ops ktls_ops = {
 	.read = ktls_read,
 	.write = ktls_write,
 	.shutdown = ktls_shutdown,
+	.cut = ktls_cut,
 	.pending = ktls_pending,
 	.close = ktls_close,
 };

@@ -357,15 +357,11 @@ static bool end_target(struct pump *pump, int d)
 
 	if (direction->pending.len)
 		return true;
-	if (direction->truncated) {
-		r = shutdown(target->fd, SHUT_WR) < 0 ? -errno : 0; /* FIN, no close_notify */
-	} else {
-		r = stream_shutdown(target);
-		if (r == -EAGAIN) {
-			direction->write_want = target->want;
-			pump->retry |= !target->want;
-			return true;
-		}
+	r = direction->truncated ? stream_cut(target) : stream_shutdown(target);
+	if (r == -EAGAIN) {
+		direction->write_want = target->want;
+		pump->retry |= !target->want;
+		return true;
 	}
 	direction->write_want = 0;
 	direction->state = DIRECTION_DONE;

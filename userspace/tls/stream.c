@@ -183,6 +183,15 @@ static int layer_shutdown(struct stream *stream)
 	return 0;
 }
 
+/* A write has returned its count only when the socket had the whole record. */
+static int layer_cut(struct stream *stream)
+{
+	struct tls_layer *layer = stream->layer;
+
+	layer->shut = true;
+	return shutdown(stream->fd, SHUT_WR) < 0 && errno != ENOTCONN ? -errno : 0;
+}
+
 static bool layer_pending(const struct stream *stream)
 {
 	const struct tls_layer *layer = stream->layer;
@@ -210,6 +219,7 @@ static const struct stream_ops tls_ops = {
 	.read = layer_read,
 	.write = layer_write,
 	.shutdown = layer_shutdown,
+	.cut = layer_cut,
 	.pending = layer_pending,
 	.close = layer_close,
 };
