@@ -5,6 +5,7 @@
  * The admin listener answers until the end (ADM-9).
  */
 #include "control.h"
+#include "admin/drains.h"
 #include "admin/server.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -183,10 +184,11 @@ static int start_admin(struct control *control, int admin_fd, int local_fd)
 		.backend = &control->backend,
 		.for_group = settings->socket_group,
 	};
-	int r = 0;
+	int r;
 
 	control_backend_fill(&control->backend, &control->backend_state);
-	if (admin_fd >= 0)
+	r = admin_drains_new(&control->loop, &control->backend, &control->backend.drains);
+	if (r == 0 && admin_fd >= 0)
 		r = admin_server_new(&params, &control->admin);
 	params.listen_fd = local_fd;
 	params.tls = NULL;
@@ -307,6 +309,7 @@ static void stop(struct control *control)
 	loop_timer_del(&control->loop, &control->grace_timer);
 	mapping_free(control->server->mapping);
 	control->server->mapping = NULL;
+	admin_drains_free(control->backend.drains); /* the mapping's last answers may be steps */
 	holds_free(control->server->holds);
 	control->server->holds = NULL;
 	for (unsigned i = 0; i < control->workers_started; i++)

@@ -22,35 +22,56 @@ void admin_send_json(struct admin_conn *conn, int status, json_t *object)
 	free(text);
 }
 
-void admin_log_op(const struct admin_backend *backend, const struct admin_caller *caller,
-	const char *op, const char *account, const char *outcome, ...)
+static void log_op(enum log_level level, const struct admin_backend *backend,
+	const struct admin_caller *caller, const char *op, const char *account, const char *outcome,
+	va_list args)
 {
 	char shown[400] = "-";
 	struct log_line line;
 	const char *key, *value;
-	va_list args;
 
 	if (account && *account)
 		backend->log_account(backend->arg, view_str(account), shown, sizeof(shown));
-	log_start(&line, LOGL_INFO, "admin");
+	log_start(&line, level, "admin");
 	log_str(&line, "op", op);
 	log_str(&line, "client", caller->client);
 	if (caller->is_local)
 		log_int(&line, "uid", caller->uid);
 	log_str(&line, "account", shown);
-	va_start(args, outcome);
 	while ((key = va_arg(args, const char *))) {
 		value = va_arg(args, const char *);
 		log_str(&line, key, *value ? value : "-");
 	}
-	va_end(args);
 	log_str(&line, "outcome", outcome);
 	log_end(&line);
 }
 
+void admin_log_op(const struct admin_backend *backend, const struct admin_caller *caller,
+	const char *op, const char *account, const char *outcome, ...)
+{
+	va_list args;
+
+	va_start(args, outcome);
+	log_op(LOGL_INFO, backend, caller, op, account, outcome, args);
+	va_end(args);
+}
+
+void admin_log_op_at(enum log_level level, const struct admin_backend *backend,
+	const struct admin_caller *caller, const char *op, const char *account, const char *outcome,
+	...)
+{
+	va_list args;
+
+	va_start(args, outcome);
+	log_op(level, backend, caller, op, account, outcome, args);
+	va_end(args);
+}
+
 struct admin_caller admin_caller(const struct admin_conn *conn)
 {
-	struct admin_caller caller = { .is_local = admin_is_local(conn->server), .uid = conn->uid };
+	struct admin_caller caller = {
+		.peer = conn->peer, .is_local = admin_is_local(conn->server), .uid = conn->uid
+	};
 
 	admin_client(conn, caller.client);
 	return caller;

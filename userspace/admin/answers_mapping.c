@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Assignments of accounts to nodes, and the cache before them (admin.md sections 5.5 and 5.6). */
-#include "admin/request.h"
-#include "base/log.h"
+#include "admin/drains.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -41,6 +40,8 @@ static void write_failed(struct admin_conn *conn, const char *error)
 
 static void log_write(const struct admin_pending *pending, const char *outcome)
 {
+	if (admin_drain_write(pending->backend->drains, pending, strcmp(outcome, "done") == 0))
+		return;
 	admin_log_op(pending->backend, &pending->caller, pending->op, pending->account, outcome,
 		"node", pending->destination, "was", pending->was, NULL);
 }
@@ -152,6 +153,10 @@ static void put_mapping(struct admin_request *request, struct mapping *mapping)
 		admin_error(request->conn, 400, "unknown destination");
 		return;
 	}
+	if (!admin_take_drain(request, 2, pending->drain)) {
+		free(pending);
+		return;
+	}
 	pending->op = "map_set";
 	snprintf(pending->destination, sizeof(pending->destination), "%.64s", destination->value);
 	admin_wait_for(request, pending);
@@ -167,7 +172,7 @@ void admin_answer_mappings(struct admin_request *request)
 		put_mapping(request, mapping);
 		return;
 	}
-	if (request->params[1].given) {
+	if (request->params[1].given || request->params[2].given) {
 		admin_error(request->conn, 400, "unknown parameter");
 		return;
 	}
@@ -211,9 +216,11 @@ void admin_answer_invalidate(struct admin_request *request)
 {
 	struct admin_param *identifier = &request->params[0];
 	struct admin_caller caller = admin_caller(request->conn);
-	char account[ADMIN_ACCOUNT_BYTES] = "", dropped[24];
+	char account[ADMIN_ACCOUNT_BYTES] = "", dropped[24], drain[ADMIN_DRAIN_ID_BYTES + 1];
 	uint64_t count;
 
+	if (!admin_take_drain(request, 1, drain))
+		return;
 	if (!identifier->given) {
 		count = mapping_invalidate_all(request->backend->mapping);
 	} else if (request->backend->account(request->backend->arg,
@@ -224,7 +231,10 @@ void admin_answer_invalidate(struct admin_request *request)
 		count = mapping_invalidate(request->backend->mapping, view_str(account));
 	}
 	snprintf(dropped, sizeof(dropped), "%llu", (unsigned long long)count);
-	admin_log_op(
-		request->backend, &caller, "invalidate", account, "done", "entries", dropped, NULL);
+	/* It assigns nothing: a drain may drop what is cached of any account without a line at info. */
+	if (!admin_drain_has(request->backend->drains, &caller, drain, account))
+		admin_log_op_at(*drain && identifier->given ? LOGL_DEBUG : LOGL_INFO,
+			request->backend, &caller, "invalidate", account, "done", "entries",
+			dropped, NULL);
 	admin_send_json(request->conn, 200, json_pack("{sI}", "invalidated", (json_int_t)count));
 }

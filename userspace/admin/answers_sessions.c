@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The list of sessions, their end, their delay (admin.md sections 5.3 and 5.6). Workers own them, so
  * the answer comes later. */
-#include "admin/request.h"
+#include "admin/drains.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -72,13 +72,13 @@ void admin_answer_sessions(struct admin_request *request)
 static void on_kicked(void *arg, json_t *answer)
 {
 	struct admin_pending *pending = arg;
-
+	json_int_t kicked = json_integer_value(json_object_get(answer, "kicked"));
 	char count[24];
 
-	snprintf(count, sizeof(count), "%lld",
-		(long long)json_integer_value(json_object_get(answer, "kicked")));
-	admin_log_op(pending->backend, &pending->caller, "kick", pending->account,
-		answer ? "done" : "failed", "sessions", count, NULL);
+	snprintf(count, sizeof(count), "%lld", (long long)kicked);
+	if (!answer || !admin_drain_kick(pending->backend->drains, pending, (uint64_t)kicked))
+		admin_log_op(pending->backend, &pending->caller, "kick", pending->account,
+			answer ? "done" : "failed", "sessions", count, NULL);
 	on_sessions(arg, answer);
 }
 
@@ -88,6 +88,10 @@ void admin_answer_kick(struct admin_request *request)
 
 	if (!pending)
 		return;
+	if (!admin_take_drain(request, 1, pending->drain)) {
+		free(pending);
+		return;
+	}
 	admin_wait_for(request, pending);
 	if (request->backend->kick(request->backend->arg, pending->account, on_kicked, pending) < 0)
 		admin_out_of_memory(pending);
@@ -122,15 +126,20 @@ void admin_answer_delay(struct admin_request *request)
 	pending = admin_take_identifier(request, "");
 	if (!pending)
 		return;
+	if (!admin_take_drain(request, 2, pending->drain)) {
+		free(pending);
+		return;
+	}
 	r = request->backend->delay(request->backend->arg, pending->account, (unsigned)seconds);
-	admin_log_op(request->backend, &caller, "delay", pending->account,
-		r < 0 ? "failed" : "done", "seconds", given->value, NULL);
+	if (r == 0) {
+		admin_drain_delayed(request, pending, (unsigned)seconds);
+		return;
+	}
+	admin_log_op(request->backend, &caller, "delay", pending->account, "failed", "seconds",
+		given->value, NULL);
 	if (r == -ENOSPC)
 		admin_error(request->conn, 503, "too many delays");
-	else if (r < 0)
-		admin_error(request->conn, 500, "out of memory");
 	else
-		admin_send_json(request->conn, 200,
-			json_pack("{ss si}", "identifier", pending->account, "seconds", seconds));
+		admin_error(request->conn, 500, "out of memory");
 	free(pending);
 }

@@ -29,6 +29,7 @@ struct admin_backend {
 	int (*account)(void *arg, struct view text, char ret[321]);
 
 	struct mapping *mapping;
+	struct admin_drains *drains;
 	/* Whether the store is a file (reload) and how to reload it: as store_ops.reload. */
 	int (*store_reload)(void *arg, char error[STORE_ERROR_BYTES]);
 

@@ -6,8 +6,10 @@
 
 #include "admin/backend.h"
 #include "admin/internal.h"
+#include "base/log.h"
 
 #define ADMIN_PARAMS_MAX 3
+#define ADMIN_DRAIN_ID_BYTES 32 /* hex */
 #define ADMIN_VALUE_BYTES 1024
 #define ADMIN_ACCOUNT_BYTES 321
 
@@ -29,6 +31,7 @@ struct admin_request {
 /* Who made a call, for the log: an address, or "local" and the user of the socket's peer. */
 struct admin_caller {
 	char client[ADDR_TEXT_SIZE];
+	struct addr peer; /* not if it is local */
 	bool is_local;
 	uid_t uid;
 };
@@ -40,7 +43,9 @@ struct admin_pending {
 	const char *op;
 	char identifier[ADMIN_VALUE_BYTES + 1], account[ADMIN_ACCOUNT_BYTES],
 		destination[MAPPING_NAME_BYTES + 1];
-	char was[MAPPING_NAME_BYTES + 1]; /* the node before a write; "" unknown or none */
+	char was[MAPPING_NAME_BYTES + 1];     /* the node before a write; "" unknown or none */
+	unsigned seconds;                     /* of a delay */
+	char drain[ADMIN_DRAIN_ID_BYTES + 1]; /* that this is a step of; "": none */
 	struct admin_caller caller;
 };
 
@@ -50,6 +55,10 @@ void admin_send_json(struct admin_conn *conn, int status, json_t *object);
  * of what was changed, strings, up to a NULL key; an empty value is shown as "-". */
 void admin_log_op(const struct admin_backend *backend, const struct admin_caller *caller,
 	const char *op, const char *account, const char *outcome, ...);
+/* The same at another level than info. */
+void admin_log_op_at(enum log_level level, const struct admin_backend *backend,
+	const struct admin_caller *caller, const char *op, const char *account, const char *outcome,
+	...);
 struct admin_caller admin_caller(const struct admin_conn *conn);
 const char *admin_client(const struct admin_conn *conn, char text[ADDR_TEXT_SIZE]);
 /* ADM-22: reads parameter 0. Answers 400 with `missing` or "invalid identifier" and returns NULL
@@ -80,5 +89,16 @@ void admin_answer_invalidate(struct admin_request *request);
 void admin_answer_sessions(struct admin_request *request);
 void admin_answer_kick(struct admin_request *request);
 void admin_answer_delay(struct admin_request *request);
+void admin_answer_drains(struct admin_request *request);
+
+/* answers_drain.c: a change as a step of an announced drain (drains.h). */
+
+/* Takes the parameter that names the drain ("" if it is not given). Answers 404 and returns false if
+ * this caller has none of that id: nothing is changed under a claim that does not hold. */
+MUST_USE bool admin_take_drain(
+	struct admin_request *request, unsigned param, char ret_id[ADMIN_DRAIN_ID_BYTES + 1]);
+/* The hold, or with 0 its end, has been set. Logs and answers, perhaps later; pending is taken. */
+void admin_drain_delayed(
+	struct admin_request *request, struct admin_pending *pending, unsigned seconds);
 
 #endif

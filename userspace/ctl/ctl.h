@@ -134,9 +134,10 @@ int ctl_call_for(struct ctl *ctl, const char *method, const char *path, const ch
 /* The steps that move an account, in their order (mapping.md section 11). */
 enum ctl_move_step { MOVE_HOLD, MOVE_WRITE, MOVE_DROP, MOVE_KICK, MOVE_RELEASE };
 #define CTL_HOLD_DEFAULT "10"
-/* The request of a step: a path, freed by the caller, and the method. NULL without memory. */
+/* The request of a step: a path, freed by the caller, and the method. NULL without memory. drain: the
+ * announced drain that it belongs to, or "". */
 char *ctl_move_path(enum ctl_move_step step, const char *account, const char *node,
-	const char *hold, const char **ret_method);
+	const char *hold, const char *drain, const char **ret_method);
 
 int ctl_cmd_stats(struct ctl *ctl, char **args);
 int ctl_cmd_probe(struct ctl *ctl, char **args);

@@ -107,6 +107,8 @@ static int move_all(struct drain *drain, size_t *ret_left)
 		bool end = pass == PASSES || drain->broken || drain_stop;
 
 		code = drain_list(drain, &accounts);
+		if (code == EXIT_OK && !pass)
+			drain_announce(drain, accounts.count);
 		*ret_left = accounts.count;
 		drop_failed(drain, &accounts);
 		end |= !accounts.count;
@@ -163,6 +165,7 @@ static int run(struct drain *drain)
 	code = move_all(drain, &left);
 	if (code == EXIT_OK)
 		code = drain_sweep(drain, &sessions);
+	drain_announce_end(drain);
 	if (drain->ctl->options.json)
 		report_json(drain, left, sessions);
 	else
@@ -182,6 +185,7 @@ int ctl_cmd_drain(struct ctl *ctl, char **args)
 	if (!args[0] || args[1])
 		return EXIT_USAGE;
 	pthread_mutex_init(&drain.lock, NULL);
+	pthread_mutex_init(&drain.ids_lock, NULL);
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 	code = take_options(&drain);
@@ -199,6 +203,7 @@ int ctl_cmd_drain(struct ctl *ctl, char **args)
 		free(drain.failures[i].account);
 	free(drain.failures);
 	drain_names_free(&drain.targets);
+	pthread_mutex_destroy(&drain.ids_lock);
 	pthread_mutex_destroy(&drain.lock);
 	return code;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Private to ctl/: what homingctl drain is made of: asking the routers (drain_ask.c), moving many
- * accounts at a time (drain_run.c), and the command around them (drain.c). */
+/* Private to ctl/: what homingctl drain is made of: asking the routers (drain_ask.c), telling
+ * them (drain_announce.c), moving many accounts at a time (drain_run.c), and the command around them
+ * (drain.c). */
 #ifndef CTL_DRAIN_H
 #define CTL_DRAIN_H
 
@@ -20,6 +21,8 @@ void drain_names_sort(struct drain_names *names);                          /* ea
 bool drain_names_has(const struct drain_names *names, const char *name);   /* sorted ones */
 void drain_names_free(struct drain_names *names);
 
+#define DRAIN_ID_BYTES 32
+
 struct drain_failure {
 	char *account;
 	char error[CTL_ERROR_BYTES];
@@ -31,6 +34,11 @@ struct drain {
 	unsigned rate; /* accounts per second */
 	struct drain_names targets;
 	unsigned turn; /* of the next target */
+
+	/* What each router knows the drain by, "" if it does not: drain_announce.c. */
+	pthread_mutex_t ids_lock;
+	char ids[CTL_ROUTERS_MAX][DRAIN_ID_BYTES + 1];
+	size_t announced; /* accounts */
 
 	/* One pass; lock guards all of it while workers run. */
 	pthread_mutex_t lock;
@@ -58,13 +66,24 @@ int drain_list(struct drain *drain, struct drain_names *ret_names);
  * interrupted. Then counts what is left of sessions on it, after a while at most. */
 int drain_sweep(struct drain *drain, size_t *ret_sessions);
 
+/* ---- drain_announce.c ---- */
+
+/* Tells the routers what is to be drained, so that they need not log each step of each account. One that
+ * takes no announcements is drained all the same. */
+void drain_announce(struct drain *drain, size_t accounts);
+void drain_announce_end(struct drain *drain);
+/* A step on one router, as of the drain that was announced to it; once more if it has forgotten that, as
+ * after a restart. Any thread. As ctl_ask(). */
+int drain_ask(struct drain *drain, unsigned target, enum ctl_move_step step, const char *account,
+	const char *node, char error[CTL_ERROR_BYTES]);
+
 /* ---- drain_run.c ---- */
 
 /* Moves accounts until all are done, drain_stop, or too many failures in a row. Adds to moved and
  * failures. Prints progress. Returns 0 or -errno (no thread). */
 MUST_USE int drain_run(struct drain *drain, const struct drain_names *accounts);
 /* A step on all routers, tried again up to `attempts` times each. Any thread. */
-int drain_step(const struct drain *drain, enum ctl_move_step step, const char *account,
-	const char *node, unsigned attempts, char error[CTL_ERROR_BYTES]);
+int drain_step(struct drain *drain, enum ctl_move_step step, const char *account, const char *node,
+	unsigned attempts, char error[CTL_ERROR_BYTES]);
 
 #endif

@@ -28,39 +28,29 @@ static uint64_t now_us(void)
 	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-int drain_step(const struct drain *drain, enum ctl_move_step step, const char *account,
-	const char *node, unsigned attempts, char error[CTL_ERROR_BYTES])
+int drain_step(struct drain *drain, enum ctl_move_step step, const char *account, const char *node,
+	unsigned attempts, char error[CTL_ERROR_BYTES])
 {
 	unsigned count = step == MOVE_WRITE ? 1 : drain->ctl->target_count;
-	const char *method;
-	char *path = ctl_move_path(step, account, node, drain->hold, &method);
 	int result = EXIT_OK;
 
-	if (!path) {
-		snprintf(error, CTL_ERROR_BYTES, "out of memory");
-		return EXIT_REFUSED;
-	}
 	for (unsigned i = 0; i < count && (result == EXIT_OK || step == MOVE_RELEASE); i++) {
 		int code = EXIT_REFUSED;
 
 		for (unsigned n = 0; n < attempts && code != EXIT_OK; n++) {
-			json_t *body;
-
 			if (n)
 				poll(NULL, 0, PAUSE_MS);
-			code = ctl_ask(&drain->ctl->targets[i], method, path, &body, error);
-			json_decref(body);
+			code = drain_ask(drain, i, step, account, node, error);
 		}
 		if (code != EXIT_OK)
 			result = code;
 	}
-	free(path);
 	return result;
 }
 
 /* The order of `move`. Returns EXIT_OK, or another with what is wrong. */
-static int move_account(const struct drain *drain, const char *account, const char *node,
-	char error[CTL_ERROR_BYTES])
+static int move_account(
+	struct drain *drain, const char *account, const char *node, char error[CTL_ERROR_BYTES])
 {
 	char text[CTL_ERROR_BYTES];
 	int code = drain_step(drain, MOVE_HOLD, account, node, 2, error), released;

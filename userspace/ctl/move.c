@@ -7,13 +7,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static char *make_path(const char *base, const char *account, const char *name, const char *value)
+static char *make_path(const char *base, const char *account, const char *name, const char *value,
+	const char *drain)
 {
 	char *a = ctl_encode(account), *v = value ? ctl_encode(value) : NULL, *path = NULL;
 
 	if (!a || (value && !v) ||
-		asprintf(&path, "%s?identifier=%s%s%s%s%s", base, a, v ? "&" : "", v ? name : "",
-			v ? "=" : "", v ? v : "") < 0)
+		asprintf(&path, "%s?identifier=%s%s%s%s%s%s%s", base, a, v ? "&" : "",
+			v ? name : "", v ? "=" : "", v ? v : "", *drain ? "&drain=" : "",
+			drain) < 0)
 		path = NULL;
 	free(v);
 	free(a);
@@ -21,27 +23,28 @@ static char *make_path(const char *base, const char *account, const char *name, 
 }
 
 char *ctl_move_path(enum ctl_move_step step, const char *account, const char *node,
-	const char *hold, const char **ret_method)
+	const char *hold, const char *drain, const char **ret_method)
 {
 	*ret_method = step == MOVE_WRITE ? "PUT" : "POST";
 	switch (step) {
 	case MOVE_HOLD:
-		return make_path("/connections/delay", account, "seconds", hold);
+		return make_path("/connections/delay", account, "seconds", hold, drain);
 	case MOVE_WRITE:
-		return make_path("/mappings", account, "destination", node);
+		return make_path("/mappings", account, "destination", node, drain);
 	case MOVE_DROP:
-		return make_path("/cache/invalidate", account, NULL, NULL);
+		return make_path("/cache/invalidate", account, NULL, NULL, drain);
 	case MOVE_KICK:
-		return make_path("/connections/kick", account, NULL, NULL);
+		return make_path("/connections/kick", account, NULL, NULL, drain);
 	default:
-		return make_path("/connections/delay", account, "seconds", "0");
+		return make_path("/connections/delay", account, "seconds", "0", drain);
 	}
 }
 
 static int move_step(struct ctl *ctl, enum ctl_move_step step, char **args)
 {
 	const char *hold = ctl->options.texts[CTL_HOLD], *method;
-	char *path = ctl_move_path(step, args[0], args[1], hold ? hold : CTL_HOLD_DEFAULT, &method);
+	char *path =
+		ctl_move_path(step, args[0], args[1], hold ? hold : CTL_HOLD_DEFAULT, "", &method);
 	json_t *body = NULL;
 	int code;
 

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What the routers are told of a drain: that it begins, with how many accounts, and that it ends. Each
+ * gives an id for it, which the steps carry. */
+#include "ctl/drain.h"
+
+#include <stdlib.h>
+
+/* Under ids_lock, or before and after the workers. No id: this router logs every step. */
+static void announce(struct drain *drain, unsigned target)
+{
+	char *node = ctl_encode(drain->node), *path = NULL, error[CTL_ERROR_BYTES];
+	json_t *body = NULL;
+	const char *id = NULL;
+
+	if (node &&
+		asprintf(&path, "/drains?destination=%s&accounts=%zu", node, drain->announced) < 0)
+		path = NULL;
+	if (path && ctl_ask(&drain->ctl->targets[target], "POST", path, &body, error) == EXIT_OK)
+		id = json_string_value(json_object_get(body, "drain"));
+	if (id &&
+		(strlen(id) != DRAIN_ID_BYTES || strspn(id, "0123456789abcdef") != DRAIN_ID_BYTES))
+		id = NULL;
+	snprintf(drain->ids[target], sizeof(drain->ids[target]), "%s", id ? id : "");
+	json_decref(body);
+	free(path);
+	free(node);
+}
+
+void drain_announce(struct drain *drain, size_t accounts)
+{
+	drain->announced = accounts;
+	for (unsigned i = 0; i < drain->ctl->target_count; i++)
+		announce(drain, i);
+}
+
+void drain_announce_end(struct drain *drain)
+{
+	for (unsigned i = 0; i < drain->ctl->target_count; i++) {
+		char path[64], error[CTL_ERROR_BYTES];
+		json_t *body;
+
+		if (!*drain->ids[i])
+			continue;
+		snprintf(path, sizeof(path), "/drains?drain=%s", drain->ids[i]);
+		(void)ctl_ask(&drain->ctl->targets[i], "DELETE", path, &body, error);
+		json_decref(body);
+	}
+}
+
+/* Another worker may have been first. */
+static void announce_again(struct drain *drain, unsigned target, const char *forgotten)
+{
+	pthread_mutex_lock(&drain->ids_lock);
+	if (strcmp(drain->ids[target], forgotten) == 0)
+		announce(drain, target);
+	pthread_mutex_unlock(&drain->ids_lock);
+}
+
+int drain_ask(struct drain *drain, unsigned target, enum ctl_move_step step, const char *account,
+	const char *node, char error[CTL_ERROR_BYTES])
+{
+	int code = EXIT_REFUSED;
+
+	for (bool again = true, tried = false; again; tried = true) {
+		char id[DRAIN_ID_BYTES + 1], *path;
+		const char *method;
+		json_t *body = NULL;
+
+		pthread_mutex_lock(&drain->ids_lock);
+		memcpy(id, drain->ids[target], sizeof(id));
+		pthread_mutex_unlock(&drain->ids_lock);
+		path = ctl_move_path(step, account, node, drain->hold, id, &method);
+		snprintf(error, CTL_ERROR_BYTES, "out of memory");
+		code = path ? ctl_ask(&drain->ctl->targets[target], method, path, &body, error)
+			    : EXIT_REFUSED;
+		json_decref(body);
+		free(path);
+		again = !tried && *id && code == EXIT_REFUSED &&
+			strcmp(error, "unknown drain") == 0;
+		if (again)
+			announce_again(drain, target, id);
+	}
+	return code;
+}
