@@ -21,12 +21,12 @@ $(STORE_BENCH): $(BUILD)/bench/%: tests/bench/%.c $(call mod_libs,$(MODS_mapping
 	$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< $(call link_libs,$(MODS_mapping))
 
 # The cache, and stores beside their own benchmark programs.
-bench-stores: all $(STORE_BENCH)
+bench-stores: all $(STORE_BENCH) ## benchmark: the cache and the stores
 	@$(BUILD)/bench/cache
 	@/usr/bin/python3 tests/bench/stores.py
 
 # Homing beside other routers; a complete run writes docs/benchmarks.md. ONLY="logins ping": these parts.
-bench: deps all $(BENCH_PROGRAMS)
+bench: deps all $(BENCH_PROGRAMS) ## benchmark: beside other routers
 	@HOMING_BUILD=$(abspath $(BUILD)) /usr/bin/python3 tests/bench/bench.py $(ONLY)
 .PHONY: bench bench-stores
 
@@ -34,11 +34,11 @@ bench: deps all $(BENCH_PROGRAMS)
 $(BUILD)/bench/hello: tests/bench/hello.c $(call mod_libs,$(MODS_config))
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< $(call link_libs,$(MODS_config))
-bench-hello: $(BUILD)/bench/hello
+bench-hello: $(BUILD)/bench/hello ## benchmark: what a ClientHello costs
 	@$<
 .PHONY: bench-hello
 
 # CPU per HTTP request beside nginx and HAProxy; needs them and wrk.
-bench-http: all
+bench-http: all ## benchmark: HTTP requests beside nginx and HAProxy
 	@HOMING_BUILD=$(abspath $(BUILD)) /usr/bin/python3 tests/bench/http_requests.py
 .PHONY: bench-http

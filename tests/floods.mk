@@ -8,9 +8,9 @@ $(FLOOD_TESTS): $(BUILD)/tests/floods/%: tests/floods/%.c $(call mod_libs,$(MODS
 		$(ALL_LDFLAGS) -o $@ $< $(call link_libs,$(MODS_tls))
 
 .PHONY: flood-tests flood-table
-flood-tests: $(FLOOD_TESTS)
+flood-tests: $(FLOOD_TESTS) ## builds the attackers
 
 # Each kind of flood for 6 s; HOMING_BUILD=DIR: another build of the router.
-flood-table: flood-tests
+flood-table: flood-tests ## what each kind of flood costs
 	@FLOODS=$(abspath $(BUILD))/tests/floods HOMING_BUILD=$${HOMING_BUILD:-$(abspath $(BUILD))} \
 		/usr/bin/python3 tests/floods/table.py

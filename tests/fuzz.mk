@@ -14,7 +14,7 @@ FUZZ_FLAGS := -std=gnu11 -D_GNU_SOURCE -DHOMING_VERSION='"$(VERSION)"' -g -O1 -I
 $(FUZZ_DIR)/obj/%.o: userspace/%.c
 	@mkdir -p $(@D)
 	$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link,address,undefined \
-		-fno-sanitize-recover=undefined -MMD -MP -c $< -o $@
+		-fno-sanitize-recover=undefined $(CPPFLAGS) -MMD -MP -c $< -o $@
 
 $(FUZZ_DIR)/libfuzzed.a: $(FUZZ_OBJ)
 	rm -f $@
@@ -27,10 +27,10 @@ $(FUZZ_DIR)/fuzz_$(1): tests/fuzz/$(1)/fuzz_$(1).c $(FUZZ_DIR)/libfuzzed.a
 endef
 $(foreach n,$(FUZZ_NAMES),$(eval $(call fuzz_rule,$(n))))
 
-fuzz-build: $(FUZZ_BIN)
-fuzz: fuzz-build
+fuzz-build: $(FUZZ_BIN) ## builds the fuzz targets
+fuzz: fuzz-build ## FUZZ_SECONDS (60) of each fuzz target
 	/usr/bin/python3 tests/tools/run-fuzz.py $(FUZZ_SECONDS) $(FUZZ_BIN)
-fuzz-long:
+fuzz-long: ## an hour of each
 	$(MAKE) fuzz FUZZ_SECONDS=3600
 
 -include $(shell test -d $(FUZZ_DIR) && find $(FUZZ_DIR) -name '*.d')

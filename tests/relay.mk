@@ -8,7 +8,7 @@ $(RELAY_TESTS): $(BUILD)/tests/relay/%: tests/relay/%.c $(call mod_libs,$(MODS_r
 		$(ALL_LDFLAGS) -o $@ $< $(call link_libs,$(MODS_relay)) -lcmocka
 
 .PHONY: relay-tests
-relay-tests: $(RELAY_TESTS)
+relay-tests: $(RELAY_TESTS) ## builds the programs that attack the relay
 
 # The watchdog's test replaces two calls to bring a stall about.
 $(BUILD)/tests/unit/relay/stall: ALL_LDFLAGS += -Wl,--wrap=recv -Wl,--wrap=bpfctl_source_add

@@ -7,4 +7,4 @@ $(STORE_TESTS): $(BUILD)/tests/stores/%: tests/stores/%.c $(call mod_libs,$(MODS
 	$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< $(call link_libs,$(MODS_mapping))
 
 .PHONY: store-tests
-store-tests: $(STORE_TESTS)
+store-tests: $(STORE_TESTS) ## builds the programs that load the stores

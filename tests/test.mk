@@ -5,10 +5,15 @@ JOBS ?= $(shell nproc)
 TSAN_TESTS := $(addprefix build-tsan/tests/unit/,mapping/mapping mapping/reload loop/loop \
 	session/auth_events)
 
-deps:
-	@tests/tools/deps.sh
+.PHONY: build-deps demo-deps
+deps: ## installs the Debian packages that are missing, of build and tests
+	@tests/tools/deps.sh tests
+build-deps: ## only those of the build
+	@tests/tools/deps.sh build
+demo-deps: ## only those of the demo
+	@tests/tools/deps.sh demo
 
-test: deps
+test: deps ## all tests
 	@echo "building (optimised, sanitizers, ThreadSanitizer, fuzzers)"
 	@$(MAKE) -s --no-print-directory -j$(JOBS) all build/tests/toml-decoder build/tests/schema-doc \
 		$(addprefix build/bench/,lightnode load cache lookups) relay-tests store-tests flood-tests build/tests/unit/relay/relay build/tests/unit/relay/stall
@@ -18,6 +23,6 @@ test: deps
 	@$(MAKE) -s --no-print-directory -j$(JOBS) fuzz-build
 	@MAKE="$(MAKE)" /usr/bin/python3 tests/tools/run-tests.py
 
-demo: deps
+demo: demo-deps ## the main job, live
 	@$(MAKE) -s --no-print-directory -j$(JOBS) all
 	@/usr/bin/python3 tests/demo/demo.py

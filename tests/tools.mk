@@ -7,21 +7,21 @@ $(BUILD)/tests/toml-decoder $(BUILD)/tests/schema-doc: $(BUILD)/tests/%: tests/t
 	$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< $(call link_libs,$(MODS_config))
 
 .PHONY: toml-test docs docs-check
-toml-test: $(BUILD)/tests/toml-decoder
+toml-test: $(BUILD)/tests/toml-decoder ## the TOML collection's cases
 	/usr/bin/python3 tests/tools/toml-test.py $<
 
-docs: $(BUILD)/tests/schema-doc
+docs: $(BUILD)/tests/schema-doc ## writes docs/config.md
 	@mkdir -p docs
 	$< > docs/config.md
-docs-check: $(BUILD)/tests/schema-doc
+docs-check: $(BUILD)/tests/schema-doc ## is it current?
 	$< | diff -u docs/config.md -
 
 # make rule-coverage GROUPS="SES MAP": rules that no test names.
 .PHONY: rule-coverage
-rule-coverage:
+rule-coverage: ## rules that no test names (GROUPS="SES MAP")
 	@/usr/bin/python3 tests/tools/rule-coverage.py $(GROUPS)
 
 # Mail clients from the npm registry; needs node and npm.
 .PHONY: test-clients
-test-clients: all
+test-clients: all ## mail clients of the npm registry; needs node and npm
 	@HOMING_BUILD=$(abspath $(BUILD)) /usr/bin/python3 tests/clients/run.py

@@ -2,18 +2,18 @@
 # Tests in virtual machines, on the kernels of vm/kernels.txt.
 
 .PHONY: vm-build vm-test vm-shell vm-bench
-vm-build: all relay-tests $(BENCH_PROGRAMS) $(BUILD)/tests/unit/relay/relay $(BUILD)/tests/unit/relay/stall
+vm-build: all relay-tests $(BENCH_PROGRAMS) $(BUILD)/tests/unit/relay/relay $(BUILD)/tests/unit/relay/stall ## builds what runs in virtual machines
 
-vm-test: vm-build
+vm-test: vm-build ## the kernels of vm/kernels.txt
 	/usr/bin/python3 vm/run.py
 
 KERNEL ?= bookworm-6.1
-vm-shell: vm-build
+vm-shell: vm-build ## a shell in one (KERNEL=)
 	/usr/bin/python3 vm/run.py --kernel $(KERNEL) --shell
 
 # The guest's clock counts instructions: figures that repeat, whatever else the machine does.
 # QUICK=1: Homing only, one round. BASELINE=write: these figures are the baseline from now on.
 BASELINE ?= check
-vm-bench: vm-build
+vm-bench: vm-build ## instructions and memory with kernel TLS
 	@/usr/bin/python3 vm/bench.py --kernel $(KERNEL) --cc $(CC) --clang $(CLANG) \
 		--baseline $(BASELINE) $(if $(QUICK),--quick)
