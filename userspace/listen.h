@@ -22,7 +22,7 @@ struct listen_plan {
 		struct bound *bound;
 		struct listener *listener; /* borrowed from the snapshot */
 		bool fresh;
-	} * items;
+	} *items;
 	size_t count;
 	struct bound **bounds, **dropped; /* room for what the switch needs */
 	struct listener **owners;

@@ -39,15 +39,9 @@
 #define CONDITIONS_MAX 3
 #define NAMES_SIZE 640
 /* An int argument has 32 bits to the kernel too, whatever the upper half of the register holds. */
-#define INT_IS(arg, mask, value)                                     \
-	{                                                            \
-		arg, SCMP_CMP_MASKED_EQ, (mask)&0xffffffffu, (value) \
-	}
+#define INT_IS(arg, mask, value) { arg, SCMP_CMP_MASKED_EQ, (mask) & 0xffffffffu, (value) }
 #define IS(arg, value) INT_IS(arg, 0xffffffffu, value)
-#define IS_NULL(arg)                   \
-	{                              \
-		arg, SCMP_CMP_EQ, 0, 0 \
-	}
+#define IS_NULL(arg) { arg, SCMP_CMP_EQ, 0, 0 }
 #define TYPE_IS(type) INT_IS(1, ~(unsigned)(SOCK_CLOEXEC | SOCK_NONBLOCK), type)
 #define OWN_PROCESS(arg) IS(arg, OWN_PID)
 #define OWN_PID 0xfffffffeu /* stands for the number that getpid() gives */
@@ -62,22 +56,10 @@ struct row {
 	const char *reason;
 };
 
-#define ALWAYS(names, reason)               \
-	{                                   \
-		names, { { 0 } }, 0, reason \
-	}
-#define WHEN1(name, a, reason)         \
-	{                              \
-		name, { a }, 1, reason \
-	}
-#define WHEN2(name, a, b, reason)         \
-	{                                 \
-		name, { a, b }, 2, reason \
-	}
-#define WHEN3(name, a, b, c, reason)         \
-	{                                    \
-		name, { a, b, c }, 3, reason \
-	}
+#define ALWAYS(names, reason) { names, { { 0 } }, 0, reason }
+#define WHEN1(name, a, reason) { name, { a }, 1, reason }
+#define WHEN2(name, a, b, reason) { name, { a, b }, 2, reason }
+#define WHEN3(name, a, b, c, reason) { name, { a, b, c }, 3, reason }
 
 /* clang-format off */
 static const struct row rows[] = {

@@ -24,7 +24,7 @@
 
 #define BIT(n) (1u << (n))
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
 /* Each argument is evaluated once; they must have the same type. */
 #define COMPARE_UNIQUE(a, op, b, x, y) \
 	({                             \

@@ -34,10 +34,7 @@ struct auth_events {
 	atomic_uint count;            /* spares those without subscribers the lock */
 };
 
-#define AUTH_EVENTS_INIT                           \
-	{                                          \
-		.lock = PTHREAD_RWLOCK_INITIALIZER \
-	}
+#define AUTH_EVENTS_INIT { .lock = PTHREAD_RWLOCK_INITIALIZER }
 
 /* Any thread. The subscriber is the caller's; it hears of what fails from now on. */
 void auth_events_subscribe(struct auth_events *events, struct auth_subscriber *subscriber);

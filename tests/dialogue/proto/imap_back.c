@@ -322,10 +322,7 @@ struct exchange {
 #define LOGIN_AT_ONCE "a LOGIN {3+}\r\nbob {2+}\r\npw\r\n"
 #define BY_LOGIN_COMMAND PROTO_MORE, "a LOGIN {3}\r\n"
 #define BY_SASL_LOGIN PROTO_MORE, "a AUTHENTICATE LOGIN\r\n"
-#define OK_IN                                    \
-	{                                        \
-		"a OK in\r\n", BACK_ACCEPTED, "" \
-	}
+#define OK_IN { "a OK in\r\n", BACK_ACCEPTED, "" }
 
 static const struct exchange exchanges[] = {
 	{ "PLAIN listed", "IMAP4rev1 SASL-IR AUTH=LOGIN AUTH=plain", SASL_PLAIN, PROTO_MORE, CRED,

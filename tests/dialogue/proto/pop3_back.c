@@ -10,16 +10,10 @@
 	"XCLIENT ADDR=192.0.2.1 PORT=4000 DESTADDR=2001:db8::9 DESTPORT=4190 " \
 	"SESSION=H1234-1 TTL=6 CLIENT-TRANSPORT=TLS\r\n"
 #define CAPA "+OK\r\nTOP\r\nUSER\r\nSASL PLAIN LOGIN OAUTHBEARER XOAUTH2\r\n.\r\n"
-#define LISTED(node, capa)                          \
-	{ NODE, node, PROTO_MORE, "CAPA\r\n", "" }, \
-	{                                           \
-		NODE, capa, BACK_READY, "", ""      \
-	}
+#define LISTED(node, capa) \
+	{ NODE, node, PROTO_MORE, "CAPA\r\n", "" }, { NODE, capa, BACK_READY, "", "" }
 #define READY(node) LISTED(node, CAPA)
-#define SENT                                     \
-	{                                        \
-		REPLAY, "", PROTO_MORE, AUTH, "" \
-	}
+#define SENT { REPLAY, "", PROTO_MORE, AUTH, "" }
 
 static const struct script scripts[] = {
 	{ "accepted", false, false, SASL_PLAIN,

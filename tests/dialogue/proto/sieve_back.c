@@ -13,9 +13,7 @@
 
 #define OFFERS(mechs, ...)                                                       \
 	{ NODE, "\"SASL\" \"" mechs "\"\r\nOK \"hi\"\r\n", BACK_READY, "", "" }, \
-	{                                                                        \
-		REPLAY, "", __VA_ARGS__, ""                                      \
-	}
+		{ REPLAY, "", __VA_ARGS__, "" }
 #define BY_LOGIN "AUTHENTICATE \"LOGIN\"\r\n"
 
 static const struct script scripts[] = {

@@ -8,22 +8,13 @@
 #define EHLO "EHLO h\r\n"
 #define CAPS "250-node\r\n250-8BITMIME\r\n250 AUTH PLAIN OAUTHBEARER XOAUTH2\r\n"
 #define AUTH "AUTH PLAIN AGJvYgBwdw==\r\n"
-#define READY                                  \
-	{ NODE, HELLO, PROTO_MORE, EHLO, "" }, \
-	{                                      \
-		NODE, CAPS, BACK_READY, "", "" \
-	}
+#define READY { NODE, HELLO, PROTO_MORE, EHLO, "" }, { NODE, CAPS, BACK_READY, "", "" }
 #define OFFERS(line, ...)                                                 \
 	{ NODE, HELLO, PROTO_MORE, EHLO, "" },                            \
 		{ NODE, "250-node\r\n" line "\r\n", BACK_READY, "", "" }, \
-	{                                                                 \
-		REPLAY, "", __VA_ARGS__, ""                               \
-	}
+		{ REPLAY, "", __VA_ARGS__, "" }
 #define BY_LOGIN PROTO_MORE, "AUTH LOGIN\r\n"
-#define SENT                                     \
-	{                                        \
-		REPLAY, "", PROTO_MORE, AUTH, "" \
-	}
+#define SENT { REPLAY, "", PROTO_MORE, AUTH, "" }
 
 static const struct script scripts[] = {
 	{ "accepted", false, false, SASL_PLAIN,

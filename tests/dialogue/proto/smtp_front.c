@@ -15,10 +15,7 @@ struct script {
 	unsigned attempts, privacy;
 };
 
-#define IN(text)                          \
-	{                                 \
-		"" text, sizeof(text) - 1 \
-	}
+#define IN(text) { "" text, sizeof(text) - 1 }
 static const struct script scripts[] = {
 	{ "5.4 EHLO", IN("EHLO c.example\r\n"), HELLO("203.0.113.5") MECHS, RAW },
 	{ "5.4 EHLO of an IPv6 client", IN("EHLO c\r\n"), HELLO("IPv6:2001:db8::1") MECHS,

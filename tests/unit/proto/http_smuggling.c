@@ -205,10 +205,7 @@ static const struct stream_case requests[] = {
 };
 
 #define OK "HTTP/1.1 200 OK\r\n"
-#define BAD(...)                        \
-	{                               \
-		__VA_ARGS__, 502, "", 0 \
-	}
+#define BAD(...) { __VA_ARGS__, 502, "", 0 }
 
 static const struct stream_case responses[] = {
 	{ "counted, then another", OK CL(2) "\r\nab" OK CL(0) "\r\n", 0,

@@ -24,10 +24,7 @@ struct message_case {
 	int result;
 	const char *login, *token;
 };
-#define TEXT(s)                  \
-	{                        \
-		s, sizeof(s) - 1 \
-	}
+#define TEXT(s) { s, sizeof(s) - 1 }
 #define B SASL_OAUTHBEARER
 #define X SASL_XOAUTH2
 

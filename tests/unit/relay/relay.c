@@ -455,10 +455,7 @@ static int sockmap_end(void **state)
 	return 0;
 }
 
-#define ON(path, fn)                                    \
-	{                                               \
-#fn " [" path "]", fn, NULL, NULL, NULL \
-	}
+#define ON(path, fn) { #fn " [" path "]", fn, NULL, NULL, NULL }
 
 int main(void)
 {
