@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-# Targets: all deps test demo install layers format format-check fuzz bench clean.
-#   make SAN=1 ...   with AddressSanitizer and UndefinedBehaviorSanitizer (own build directory)
-#   make TSAN=1 ...  with ThreadSanitizer
-#   make BUILD=dir   builds elsewhere
 
 PREFIX ?= /usr/local
 DESTDIR ?=
 CC = gcc
 CLANG ?= clang
+# Versions judge lines differently: this one is in all releases of Debian that are supported.
+CLANG_FORMAT ?= clang-format-19
 VERSION := 0.1.0
 
 ifeq ($(SAN),1)
@@ -25,10 +23,12 @@ endif
 endif
 
 CFLAGS ?= -O2 -g
+# Where it was built is in no object: two builds in two directories are equal.
+NO_PATHS := -ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(BUILD)=build
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Werror
-ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DHOMING_VERSION='"$(VERSION)"' $(WARN) $(CFLAGS) $(HARDEN) \
-	-fPIE -fstack-protector-strong -fno-common -pthread $(SAN_FLAGS) -Iuserspace -Iinclude \
-	-I$(BUILD)/gen
+ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DHOMING_VERSION='"$(VERSION)"' $(WARN) $(CPPFLAGS) $(CFLAGS) \
+	$(HARDEN) $(NO_PATHS) -fPIE -fstack-protector-strong -fno-common -pthread $(SAN_FLAGS) \
+	-Iuserspace -Iinclude -I$(BUILD)/gen
 ALL_LDFLAGS = $(LDFLAGS) -pie -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(SAN_FLAGS)
 
 # Modules, each a directory of userspace/ and a static library. MODS_x: what x may use, itself
@@ -66,11 +66,13 @@ BPF_OBJ := $(BPF_SRC:bpf/%.bpf.c=$(BUILD)/bpf/%.bpf.o)
 BPF_SKEL := $(BPF_SRC:bpf/%.bpf.c=$(BUILD)/gen/%.skel.h)
 
 .PHONY: all deps test demo install layers format format-check fuzz fuzz-build fuzz-long bench \
-	unit clean help
-all: $(BUILD)/homingd $(BUILD)/homingctl $(BPF_OBJ)
+	unit-build uninstall clean help
+all: $(BUILD)/homingd $(BUILD)/homingctl $(BPF_OBJ) ## builds the programs (default)
 
-help:
-	@sed -n '2,5s/^# \{0,1\}//p' Makefile
+help: ## this list
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1\t\2/p' $(filter Makefile %.mk,$(MAKEFILE_LIST)) | expand -t 16
+	@echo "With SAN=1: AddressSanitizer and UndefinedBehaviorSanitizer, in build-san; TSAN=1: ThreadSanitizer, in"
+	@echo "build-tsan; BUILD=DIR: elsewhere. CFLAGS, CPPFLAGS, LDFLAGS, CC, CLANG, PREFIX and DESTDIR count."
 
 $(BUILD)/obj/%.o: userspace/%.c | $(BPF_SKEL)
 	@mkdir -p $(@D)
@@ -95,16 +97,15 @@ $(BUILD)/homingctl: $(CTL_OBJ) $(call mod_libs,$(MODS_top))
 	$(CC) $(ALL_LDFLAGS) -o $@ $(CTL_OBJ) $(call link_libs,$(MODS_top))
 
 # ---- BPF ----
-$(BUILD)/gen/vmlinux.h:
+# Of -g the types are kept (BTF, which loading needs). Debian has asm/ in a directory of the machine.
+$(BUILD)/bpf/%.bpf.o: bpf/%.bpf.c
 	@mkdir -p $(@D)
-	bpftool btf dump file /sys/kernel/btf/vmlinux format c > $@.tmp
-	mv $@.tmp $@
-
-$(BUILD)/bpf/%.bpf.o: bpf/%.bpf.c $(BUILD)/gen/vmlinux.h
-	@mkdir -p $(@D)
-	$(CLANG) -target bpf -O2 -g -Wall -Werror -Iinclude -I$(BUILD)/gen -MMD -MP -c $< -o $@
+	$(CLANG) -target bpf -O2 -g -Wall -Werror $(NO_PATHS) -Iinclude \
+		-idirafter /usr/include/$(shell $(CC) -print-multiarch) -MMD -MP -c $< -o $@
+	llvm-strip -g $@
 
 $(BUILD)/gen/%.skel.h: $(BUILD)/bpf/%.bpf.o
+	@mkdir -p $(@D)
 	bpftool gen skeleton $< name $* > $@.tmp
 	mv $@.tmp $@
 
@@ -120,20 +121,20 @@ $(UNIT_BIN): $(BUILD)/tests/%: tests/%.c $$(call mod_libs,$$(MODS_$$(call unit_m
 	$(CC) $(ALL_CFLAGS) -Wno-missing-field-initializers -Itests -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< \
 		$(call link_libs,$(MODS_$(call unit_module,$@))) -lcmocka
 
-unit-build: $(UNIT_BIN)
+unit-build: $(UNIT_BIN) ## builds unit and dialogue tests (of one build: SAN=1)
 
 include $(wildcard tests/*.mk)
 
-layers:
+layers: ## who includes whom, as MODS_x allows
 	@python3 tests/tools/layers.py $(foreach m,$(MODULES) ctl,'$(m)=$(MODS_$(m))')
 
 FORMAT_SRC = $(shell git ls-files '*.c' '*.h')
-format:
-	clang-format -i $(FORMAT_SRC)
-format-check:
-	clang-format --dry-run --Werror $(FORMAT_SRC)
+format: ## formats the C sources
+	$(CLANG_FORMAT) -i $(FORMAT_SRC)
+format-check: ## are they?
+	$(CLANG_FORMAT) --dry-run --Werror $(FORMAT_SRC)
 
-install: all
+install: all ## into $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(BUILD)/homingd $(DESTDIR)$(PREFIX)/sbin/homingd
 	install -m 755 $(BUILD)/homingctl $(DESTDIR)$(PREFIX)/bin/homingctl
@@ -143,7 +144,12 @@ install: all
 	$(BUILD)/homingctl --completion \
 		> $(DESTDIR)$(PREFIX)/share/bash-completion/completions/homingctl
 
-clean:
+# What install made, and no directory.
+uninstall: ## removes what install put there
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,sbin/homingd bin/homingctl share/man/man8/homingctl.8 \
+		share/bash-completion/completions/homingctl)
+
+clean: ## removes all that was built
 	rm -rf build build-san build-tsan build-fuzz
 
 -include $(shell test -d $(BUILD) && find $(BUILD) -type f -name '*.d' -not -path '*/packages/*' -not -path '*/clients/*' -not -path '*/vm/*')

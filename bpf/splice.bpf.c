@@ -10,7 +10,7 @@
  * starts again only when user space has written every byte passed to it and says so; until then
  * everything is passed, so the order of bytes holds.
  */
-#include "vmlinux.h"
+#include "kernel_types.h"
 
 #include <bpf/bpf_helpers.h>
 

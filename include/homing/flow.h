@@ -7,14 +7,11 @@
  * Nothing is written from both sides, so nothing is lost to a race.
  *
  * The layout is part of the pinned interface: a change means a new HM_ABI.
- * In BPF programs vmlinux.h comes first.
  */
 #ifndef HOMING_FLOW_H
 #define HOMING_FLOW_H
 
-#ifndef __VMLINUX_H__
 #include <linux/types.h>
-#endif
 
 #define HM_ABI 1
 #define HM_PROTOCOL_BYTES 16

@@ -129,6 +129,7 @@ def main():
     single("layers", [make, "--no-print-directory", "layers"])
     single("format", [make, "--no-print-directory", "format-check"])
     single("docs/config.md is current", [make, "--no-print-directory", "docs-check"])
+    closing_line("Makefile", [PYTHON, "tests/tools/make-check.py"])
     closing_line("toml-test", [make, "--no-print-directory", "toml-test"])
     cmocka("build-san", programs_below("build-san"))
     cmocka("build-tsan", programs_below("build-tsan"))

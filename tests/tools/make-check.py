@@ -1,0 +1,108 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Checks the Makefile: `make help` names every target; what a user sets counts; and a build in another
+directory, without network and without the BTF of this machine's kernel, gives the same bytes."""
+
+import filecmp
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, HERE)
+import chroot  # noqa: E402
+
+MAKE = os.environ.get("MAKE", "make").split()[0]
+ENVIRONMENT = dict({k: v for k, v in os.environ.items() if not k.startswith("MAKE")}, CCACHE_DISABLE="1")
+JOBS = "-j%d" % len(os.sched_getaffinity(0))
+BTF = "/sys/kernel/btf"
+
+
+def make(*arguments, directory=ROOT):
+    done = subprocess.run([MAKE, "--no-print-directory", *arguments], cwd=directory, env=ENVIRONMENT,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, check=False)
+    if done.returncode:
+        raise SystemExit("make %s:\n%s" % (" ".join(arguments), done.stdout[-4000:]))
+    return done.stdout
+
+
+def unnamed():
+    """Targets that help does not name."""
+    named = set(re.findall(r"^([a-z-]+) ", make("help"), re.M))
+    targets = set()
+    for path in [ROOT + "/Makefile"] + glob.glob(ROOT + "/tests/*.mk"):
+        with open(path, encoding="utf-8") as f:
+            for line in re.findall(r"^\.PHONY: (.*)", f.read().replace("\\\n", " "), re.M):
+                targets |= set(line.split())
+    return sorted(targets - named)
+
+
+def ignored():
+    """Flags of the user that reach no compiler."""
+    text = make("-n", "BUILD=/nowhere", "CFLAGS=-O1", "CPPFLAGS=-DHOMING_ONE", "LDFLAGS=-Wl,-O1", "all")
+    compiled = [line for line in text.splitlines() if " -c userspace/" in line]
+    linked = [line for line in text.splitlines() if " -o /nowhere/homingd " in line]
+    return [flag for flag, lines in (("-O1", compiled), ("-DHOMING_ONE", compiled), ("-Wl,-O1", linked))
+            if not lines or any(flag not in line.split() for line in lines)]
+
+
+def copy_tree(directory):
+    """What is under version control, as it is here now."""
+    names = subprocess.run(["git", "-c", "safe.directory=*", "ls-files", "-z"], cwd=ROOT, check=True,
+                           capture_output=True, text=True).stdout.split("\0")
+    for name in filter(None, names):
+        if os.path.isfile(os.path.join(ROOT, name)):
+            os.makedirs(os.path.dirname(os.path.join(directory, name)), exist_ok=True)
+            shutil.copy(os.path.join(ROOT, name), os.path.join(directory, name))
+
+
+def build_apart(directory):
+    """A build with no network but loopback, and with no BTF to be seen."""
+    chroot.checked(chroot.libc.unshare(chroot.CLONE_NEWNET))
+    if os.path.isdir(BTF):
+        chroot.mount("tmpfs", BTF, "tmpfs")
+        assert not os.listdir(BTF)
+    make("-s", JOBS, "all", directory=directory)
+    return 0
+
+
+def different():
+    """Outputs that differ from those of this directory."""
+    make("-s", JOBS, "all")
+    with tempfile.TemporaryDirectory(prefix="homing-elsewhere-") as parent:
+        directory = os.path.join(parent, "a longer name than usual".replace(" ", "-"))
+        copy_tree(directory)
+        if chroot.in_namespaces(lambda: build_apart(directory)):
+            raise SystemExit("no build without network and BTF")
+        outputs = ["build/homingd", "build/homingctl"] + [
+            os.path.relpath(p, ROOT) for p in glob.glob(ROOT + "/build/bpf/*.o")]
+        found = [o for o in outputs if not filecmp.cmp(
+            os.path.join(ROOT, o), os.path.join(directory, o), shallow=False)]
+        for output in outputs:
+            with open(os.path.join(directory, output), "rb") as f:
+                if parent.encode() in f.read():
+                    found.append(output + " holds the path of its build")
+        return found
+
+
+def main():
+    failed = 0
+    for title, check in (("make help names every target", unnamed),
+                         ("CFLAGS, CPPFLAGS and LDFLAGS count", ignored),
+                         ("equal bytes from two directories, without network and BTF", different)):
+        fault = check()
+        failed += bool(fault)
+        print("%-6s %s%s" % ("FAILED" if fault else "ok", title, fault and ": " + ", ".join(fault) or ""),
+              flush=True)
+    print("%d passed, %d failed, 0 skipped" % (3 - failed, failed))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
