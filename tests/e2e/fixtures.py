@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 import harness
+import mailnodes
 
 CLONE_NEWNET = 0x40000000
 HANG_SECONDS = 240
@@ -19,6 +20,14 @@ def workspace():
     space = harness.Workspace("homing-test-")
     yield space
     space.close()
+
+
+@pytest.fixture
+def sink():
+    """Where submission nodes leave their mail."""
+    mails = mailnodes.MailSink()
+    yield mails
+    mails.close()
 
 
 @pytest.fixture

@@ -11,19 +11,13 @@ import subprocess
 
 import pytest
 
+from fixtures import sink  # noqa: F401
 from harness import wait_until
 from http_nodes import Wire, answer, basic, http  # noqa: F401
-from mailnodes import PROTOCOLS, MailSink
+from mailnodes import PROTOCOLS
 
 USERS = {"alice@example.com": "secret-a"}
 FILTER = os.path.join(os.path.dirname(__file__), "../../packaging/fail2ban/filter.d/homing.conf")
-
-
-@pytest.fixture
-def sink():
-    sink = MailSink()
-    yield sink
-    sink.close()
 
 
 @pytest.fixture

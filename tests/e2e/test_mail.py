@@ -13,8 +13,9 @@ import pytest
 
 import harness
 import mailnodes
+from fixtures import sink  # noqa: F401
 from harness import jwt, wait_until
-from mailnodes import MECHS, PROTOCOLS, MailSink, PostfixNode, Refused, connect
+from mailnodes import MECHS, PROTOCOLS, PostfixNode, Refused, connect
 
 USERS = {"alice@example.com": "secret-a", "bob@example.com": "secret-b"}
 PLAIN_ALLOWED = "".join("[capabilities.%s]\nallow_plain_auth_without_tls = true\n" % p
@@ -29,13 +30,6 @@ def secret_of(user, mech, right=True):
     if mech in ("PLAIN", "LOGIN"):
         return USERS[user] if right else "wrong"
     return jwt({"email": user}, harness.OAUTH_KEY if right else b"another key, not the node's one")
-
-
-@pytest.fixture
-def sink():
-    sink = MailSink()
-    yield sink
-    sink.close()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 
 import contextlib
 import socket
+import ssl
 import threading
 import time
 
@@ -230,6 +231,21 @@ def head_of(path, fields, size=60000):
     return ("POST %s HTTP/1.1\r\nHost: x\r\n%sX: " % (path, fields)).encode() + b"y" * size + b"\r\n\r\n"
 
 
+def memory_within(router, states, release=lambda: None, count=COUNT, bound_kib=256):
+    """So many clients enter each state, on top of those before. Asserts SES-3's bound; returns the stages."""
+    grown = {}
+    with contextlib.ExitStack() as stack:
+        for name, enter in states.items():
+            before = settled(router.process.pid)
+            for i in range(count):
+                stack.callback(enter(i).close)
+            grown[name] = (settled(router.process.pid) - before) // count
+        stages = [x["stage"] for x in router.sessions(limit=10000)["sessions"]]
+        release()
+    assert all(kib < bound_kib for kib in grown.values()), grown
+    return stages
+
+
 @pytest.mark.skipif("-san" in harness.BUILD, reason="measures the program, not the sanitizer")
 def test_SES_3_memory_before_login_in_every_state(http, make):
     """256 KiB a connection, TLS included: the worst that each state lets a client leave behind."""
@@ -304,15 +320,118 @@ def test_SES_3_memory_before_login_in_every_state(http, make):
         "dial": web(head_of("/body", chunked), chunks + b"1\r\nx\r\n" * 9 + PIPELINED),
         "exchange": web(head_of("/node3", "Content-Length: 50000000\r\n"), b"z" * (1 << 20)),
     }
-    grown = {}
-    with contextlib.ExitStack() as stack:
-        for name, enter in states.items():
-            before = settled(router.process.pid)
-            for i in range(COUNT):
-                stack.callback(enter(i).close)
-            grown[name] = (settled(router.process.pid) - before) // COUNT
-        stages = [x["stage"] for x in router.sessions(limit=10000)["sessions"]]
-        stop.set()
-    assert all(kib < 256 for kib in grown.values()), grown
+    stages = memory_within(router, states, stop.set)
     assert stages.count("hold") == 2 * COUNT and stages.count("dial") == 2 * COUNT, stages
     assert stages.count("replay") == COUNT and len(stages) == len(states) * COUNT
+
+def handshake_begun(sock):
+    """A hello that is answered, and then the longest record but its end."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    sock.sendall(outgoing.read())
+    assert sock.recv(5)[:3] == b"\x16\x03\x03" # its flight is out
+    sock.sendall(b"\x17\x03\x03\x41\x00" + b"y" * 16600)
+
+
+@pytest.mark.skipif("-san" in harness.BUILD, reason="measures the program, not the sanitizer")
+def test_SES_3_memory_before_login_in_lookup_starttls_and_proxy(http):
+    """The same where the store, the client's TLS or the PROXY header does not come to an end."""
+    proxied = 'preauth_timeout = "10m"\nproxy_protocol = "required"\nproxy_trusted = ["127.0.0.0/8"]\n'
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as hangs: # takes connections and never answers
+        mail = "".join('[listener.%s]\nprotocol = "imap"\nbind = ["127.0.0.1:0"]\ntls = "%s"\n%s\n' % row
+                       for row in (("imap", "implicit", 'preauth_timeout = "10m"\n'),
+                                   ("imapt", "starttls", 'preauth_timeout = "10m"\n'),
+                                   ("imapp", "implicit", proxied), ("imappt", "starttls", proxied)))
+        node = http.node("node1")
+        router = http.router([node.toml() + IMAP_TOO % node.port], default="node1", routes=BODY + ALL,
+                             tls="implicit", listener='preauth_timeout = "10m"\n', server="threads = 1",
+                             extra=mail, mapping='[mapping]\nsource = "redis"\nlookup_timeout = "5m"\n'
+                             '[mapping.redis]\nurl = "redis://127.0.0.1:%d"\n' % hangs.getsockname()[1])
+
+        def source(i):
+            return "127.0.0.%d" % (i % 50 + 2)
+
+        def mail_lookup(i):
+            c = router.client(source=source(i))
+            c.line()
+            c.send("a LOGIN u%d {8000+}\r\n%s\r\n" % (i, "p" * 8000))
+            fill(c, b"b NOOP\r\n" * 9000)
+            return c
+
+        def web_lookup(i):
+            c = http.client(router, source(i))
+            fill(c, head_of("/body", "Transfer-Encoding: chunked\r\n"))
+            fill(c, b"".join(b"1\r\n%c\r\n" % byte for byte in b"u=w%d&" % i) +
+                 b"1\r\nx\r\n" * 65533 + PIPELINED)
+            return c
+
+        def starttls(i, port="imapt"):
+            c = Client(router.connect(port, source(i)))
+            if port == "imapt":
+                c.line()
+            fill(c, b"a ID (" + b"y" * 65000 + b"\r\n" + b"b NOOP\r\n" * 60)
+            while not c.line().startswith("b "):
+                pass
+            for _ in range(59):
+                c.line()
+            assert c.command("c STARTTLS")[-1].startswith("c OK")
+            return c
+
+        def starttls_hello(i):
+            c = starttls(i)
+            c.send(b"\x16\x03\x01\x40\x00\x01\x00\x3f\xfc\x03\x03" + b"y" * 16000)
+            return c
+
+        def starttls_flight(i):
+            c = starttls(i)
+            handshake_begun(c.sock)
+            return c
+
+        def tls_flight(i):
+            c = Client(router.connect("imap", source(i)))
+            handshake_begun(c.sock)
+            return c
+
+        def proxy(port):
+            def enter(i):
+                c = Client(router.connect(port, source(i)))
+                c.send(b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x03\xf0" + b"y" * 1007) # 1024 bytes but one
+                return c
+            return enter
+        states = {"proxy": proxy("imapp"), "proxy starttls": proxy("imappt"), "tls flight": tls_flight,
+                  "starttls flight": starttls_flight, "starttls hello": starttls_hello,
+                  "starttls": starttls, "mail lookup": mail_lookup, "web lookup": web_lookup}
+        stages = memory_within(router, states)
+    assert stages.count("lookup") == 2 * COUNT and stages.count("dialogue") == 6 * COUNT, stages
+
+
+@pytest.mark.skipif("-san" in harness.BUILD, reason="measures the program, not the sanitizer")
+def test_SES_3_memory_with_idle_node_legs(http):
+    """An HTTP connection that keeps eight TLS legs and has a body held up on a ninth. It is not before login:
+    a leg is kept only when its node has answered a request. So SES-3's 256 KiB are not its bound; it has
+    one all the same: measured are 375 KiB, of which an idle leg is 18 to 25."""
+    stop = threading.Event()
+    names = ["node%d" % i for i in range(1, 10)]
+    nodes = [http.node(name, tls="implicit") for name in names[:8]]
+    nodes.append(http.node("node9", lambda conn: stop.wait(PATIENCE), tls="implicit"))
+    routes = "".join('[[http.route]]\nmatch = "/%s"\ndestination = "%s"\n' % (name, name) for name in names)
+    router = http.router(nodes, default="node1", routes=routes + ALL, tls="implicit",
+                         listener='preauth_timeout = "10m"\n',
+                         http='relay_idle = "10m"\nkeepalive_timeout = "10m"',
+                         server='threads = 1\nbackend_timeout = "5m"')
+
+    def enter(i):
+        c = http.client(router, "127.0.0.%d" % (i % 50 + 2))
+        for name in names[:8]:
+            assert c.ask("/" + name)["X-Node"] == name
+        fill(c, head_of("/node9", "Content-Length: 50000000\r\n"))
+        fill(c, b"z" * (1 << 20))
+        return c
+    for _ in range(2): # what the first connections cost once
+        enter(0).close()
+    memory_within(router, {"legs": enter}, stop.set, count=8, bound_kib=512)
+    assert all(len(node.connections) >= 8 for node in nodes)
