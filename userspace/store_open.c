@@ -86,6 +86,16 @@ static void warn(void *arg, const char *text)
 	log_event(LOGL_WARN, "push", "text", text, NULL);
 }
 
+static struct store_net_params net_params(
+	const struct config *config, unsigned pool_size, store_push_fn *push, void *push_arg)
+{
+	return (struct store_net_params){ .pool_size = pool_size,
+		.timeout_ms = config->mapping.lookup_timeout_ms,
+		.push = push,
+		.push_arg = push_arg,
+		.warn = warn };
+}
+
 static int open_pg(struct config *config, store_push_fn *push, void *push_arg,
 	struct store **ret_store, char error[STORE_ERROR_BYTES])
 {
@@ -95,11 +105,7 @@ static int open_pg(struct config *config, store_push_fn *push, void *push_arg,
 		.upsert_query = config->mapping.sql_upsert_query,
 		.delete_query = config->mapping.sql_delete_query,
 		.list_query = config->mapping.sql_list_query,
-		.pool_size = (unsigned)config->mapping.sql_pool_size,
-		.timeout_ms = config->mapping.lookup_timeout_ms,
-		.push = push,
-		.push_arg = push_arg,
-		.warn = warn,
+		.net = net_params(config, (unsigned)config->mapping.sql_pool_size, push, push_arg),
 	};
 
 	return store_pg_new(&params, ret_store, error);
@@ -111,11 +117,8 @@ static int open_redis(struct config *config, store_push_fn *push, void *push_arg
 	struct store_redis_params params = {
 		.url = config->mapping.redis_url,
 		.key_prefix = config->mapping.redis_key_prefix,
-		.pool_size = (unsigned)config->mapping.redis_pool_size,
-		.timeout_ms = config->mapping.lookup_timeout_ms,
-		.push = push,
-		.push_arg = push_arg,
-		.warn = warn,
+		.net = net_params(
+			config, (unsigned)config->mapping.redis_pool_size, push, push_arg),
 	};
 
 	return store_redis_new(&params, ret_store, error);

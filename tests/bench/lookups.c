@@ -53,10 +53,10 @@ static int open_store(const char *url, unsigned pool, struct store **ret_store)
 {
 	struct store_pg_params pg = { .url = url,
 		.query = "SELECT node FROM account_nodes WHERE identifier = $1",
-		.pool_size = pool,
-		.timeout_ms = 5000 };
+		.net.pool_size = pool,
+		.net.timeout_ms = 5000 };
 	struct store_redis_params redis = {
-		.url = url, .key_prefix = "route:", .pool_size = pool, .timeout_ms = 5000
+		.url = url, .key_prefix = "route:", .net.pool_size = pool, .net.timeout_ms = 5000
 	};
 	char error[STORE_ERROR_BYTES];
 

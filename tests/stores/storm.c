@@ -28,11 +28,12 @@ static int open_store(const char *url, unsigned pool, uint64_t timeout_ms, struc
 {
 	struct store_pg_params pg = { .url = url,
 		.query = "SELECT node FROM account_nodes WHERE identifier = $1",
-		.pool_size = pool,
-		.timeout_ms = timeout_ms };
-	struct store_redis_params redis = {
-		.url = url, .key_prefix = "route:", .pool_size = pool, .timeout_ms = timeout_ms
-	};
+		.net.pool_size = pool,
+		.net.timeout_ms = timeout_ms };
+	struct store_redis_params redis = { .url = url,
+		.key_prefix = "route:",
+		.net.pool_size = pool,
+		.net.timeout_ms = timeout_ms };
 	char error[STORE_ERROR_BYTES];
 
 	return strncmp(url, "redis", 5) == 0 ? store_redis_new(&redis, ret_store, error)

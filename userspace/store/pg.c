@@ -524,8 +524,8 @@ int store_pg_new(const struct store_pg_params *params, struct store **ret_store,
 		return r;
 	}
 	pg_listen_init(store, params);
-	r = store_pool_init(&store->pool, &driver, store, &store->thread.loop, params->pool_size,
-		params->timeout_ms);
+	r = store_pool_init(&store->pool, &driver, store, &store->thread.loop,
+		params->net.pool_size, params->net.timeout_ms);
 	if (r == 0) {
 		store_push_start(&store->push);
 		r = store_thread_run(&store->thread, "postgresql", finish, store);

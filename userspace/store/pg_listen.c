@@ -130,15 +130,9 @@ static const struct store_push_driver push_driver = {
 
 void pg_listen_init(struct store_pg *store, const struct store_pg_params *params)
 {
-	store->push = (struct store_push){ .driver = &push_driver,
-		.loop = &store->thread.loop,
-		.fn = params->push,
-		.arg = params->push_arg,
-		.open_ms = params->timeout_ms,
-		.pool = &store->pool,
-		.warn = params->warn,
-		.unproved = "PostgreSQL accepts LISTEN, but a notification of our own does not "
-			    "come back "
-			    "(a pooler in transaction mode?): no push, entries live as long as "
-			    "positive_ttl and negative_ttl say" };
+	store_push_init(&store->push, &push_driver, &store->thread.loop, &store->pool, &params->net,
+		"PostgreSQL accepts LISTEN, but a notification of our own does not "
+		"come back "
+		"(a pooler in transaction mode?): no push, entries live as long as "
+		"positive_ttl and negative_ttl say");
 }

@@ -48,6 +48,20 @@ static void on_timer(struct timer *timer)
 	}
 }
 
+void store_push_init(struct store_push *push, const struct store_push_driver *driver,
+	struct loop *loop, struct store_pool *pool, const struct store_net_params *params,
+	const char *unproved)
+{
+	*push = (struct store_push){ .driver = driver,
+		.loop = loop,
+		.fn = params->push,
+		.arg = params->push_arg,
+		.open_ms = params->timeout_ms,
+		.pool = pool,
+		.warn = params->warn,
+		.unproved = unproved };
+}
+
 void store_push_start(struct store_push *push)
 {
 	if (push->fn)

@@ -458,8 +458,8 @@ int store_redis_new(const struct store_redis_params *params, struct store **ret_
 	if (!store)
 		return -ENOMEM;
 	store->store.ops = &redis_ops;
-	store->warn = params->warn;
-	store->warn_arg = params->push_arg;
+	store->warn = params->net.warn;
+	store->warn_arg = params->net.push_arg;
 	r = redis_url_parse(params->url, &store->url, error);
 	if (r == 0)
 		r = store_thread_init(&store->thread);
@@ -468,19 +468,13 @@ int store_redis_new(const struct store_redis_params *params, struct store **ret_
 		return r;
 	}
 	r = set_up(store, params, error);
-	store->push = (struct store_push){ .driver = &push_driver,
-		.loop = &store->thread.loop,
-		.fn = params->push,
-		.arg = params->push_arg,
-		.open_ms = params->timeout_ms,
-		.pool = &store->pool,
-		.warn = params->warn,
-		.unproved = "Redis accepts the subscription, but a change of our own is not told: "
-			    "no push, "
-			    "entries live as long as positive_ttl and negative_ttl say" };
+	store_push_init(&store->push, &push_driver, &store->thread.loop, &store->pool, &params->net,
+		"Redis accepts the subscription, but a change of our own is not told: "
+		"no push, "
+		"entries live as long as positive_ttl and negative_ttl say");
 	if (r == 0)
 		r = store_pool_init(&store->pool, &driver, store, &store->thread.loop,
-			params->pool_size, params->timeout_ms);
+			params->net.pool_size, params->net.timeout_ms);
 	if (r == 0) {
 		store_push_start(&store->push);
 		r = store_thread_run(&store->thread, "redis", finish, store);

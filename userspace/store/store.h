@@ -168,17 +168,23 @@ struct store_sqlite_params {
  * (MAP-34); only bad parameters or no memory fail here. */
 MUST_USE int store_sqlite_new(const struct store_sqlite_params *params, struct store **ret_store,
 	char error[STORE_ERROR_BYTES]);
+
+/* What the stores on a network share. */
+struct store_net_params {
+	unsigned pool_size;
+	uint64_t timeout_ms; /* = lookup_timeout */
+	store_push_fn *push; /* NULL: no push channel is opened */
+	void *push_arg;
+	/* Push that cannot work (MAP-102), for the log, with push_arg; may be NULL. */
+	void (*warn)(void *arg, const char *text);
+};
+
 struct store_pg_params {
 	const char *url; /* NULL: libpq's environment and defaults (MAP-50) */
 	const char *query;
 	const char *upsert_query, *delete_query; /* both or neither, else the store is read-only */
 	const char *list_query;                  /* as for SQLite */
-	unsigned pool_size;
-	uint64_t timeout_ms; /* = lookup_timeout */
-	store_push_fn *push; /* NULL: no LISTEN */
-	void *push_arg;
-	/* Push that cannot work, for the log, with push_arg; may be NULL. */
-	void (*warn)(void *arg, const char *text);
+	struct store_net_params net;
 };
 
 /* Starts the store's thread. A server that cannot be reached now is tried again when it is
@@ -198,12 +204,7 @@ MUST_USE int store_pg_create(const char *url, const char *role, char error[STORE
 struct store_redis_params {
 	const char *url; /* redis:// rediss:// redis+unix:// (MAP-70) */
 	const char *key_prefix;
-	unsigned pool_size;
-	uint64_t timeout_ms;
-	store_push_fn *push;
-	void *push_arg;
-	/* A server that cannot tell (MAP-102: notify-keyspace-events), for the log; may be NULL. */
-	void (*warn)(void *arg, const char *text);
+	struct store_net_params net;
 };
 
 /* As store_pg_new(). -EINVAL: the url. */
