@@ -126,7 +126,14 @@ class Redis:
              self.space.path, "--unixsocket", self.space.path + "/socket", "--unixsocketperm", "777",
              "--save", "", *self.args], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             preexec_fn=as_service_user())
-        wait_until(lambda: os.path.exists(self.space.path + "/socket"))
+        wait_until(self.accepts)
+
+    def accepts(self):
+        """The path is there a moment before anybody listens on it."""
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(self.space.path + "/socket")
+            return True
+        return False
 
     def cli(self, *args):
         return subprocess.run(["redis-cli", "-s", self.space.path + "/socket", *self.cli_args, *args],
