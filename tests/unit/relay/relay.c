@@ -296,16 +296,16 @@ static void test_idle(void **state)
 	struct fixture f;
 
 	(void)state;
-	setup(&f, "", "", false, 100);
-	for (int i = 0; i < 10; i++) { /* a byte now and then keeps it */
+	setup(&f, "", "", false, 1000); /* a busy machine may lose some hundred of them */
+	for (int i = 0; i < 8; i++) {   /* a byte now and then keeps it */
 		assert_int_equal(send(f.client, "x", 1, MSG_NOSIGNAL), 1);
-		for (uint64_t until = clock_mono_ms() + 30; clock_mono_ms() < until;)
+		for (uint64_t until = clock_mono_ms() + 150; clock_mono_ms() < until;)
 			assert_int_equal(loop_run_once(&f.loop, 5), 0);
 	}
 	assert_false(f.done);
 	run_until_done(&f);
 	assert_int_equal(f.end, RELAY_END_IDLE);
-	assert_true(clock_mono_ms() - start >= 300);
+	assert_true(clock_mono_ms() - start >= 2000);
 	teardown(&f);
 }
 
