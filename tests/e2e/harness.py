@@ -27,6 +27,8 @@ import threading
 import time
 import urllib.parse
 
+import release
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("HOMING_BUILD", os.path.join(ROOT, "build")))
 TOKEN = "e2e-admin-token-0123456789abcdefghij"
@@ -34,6 +36,9 @@ LIST_QUERY = ("SELECT identifier FROM account_nodes WHERE node = $1 AND identifi
               "ORDER BY identifier LIMIT $3")
 # Sanitizers make everything slower; deadlines of the tests are generous anyway.
 PATIENCE = 30.0
+# What Python 3.13 wants of an authority (RFC 5280 section 4.2.1.3).
+AUTHORITY = ["-addext", "basicConstraints=critical,CA:TRUE",
+             "-addext", "keyUsage=critical,keyCertSign,cRLSign"]
 
 
 def wait_until(what, timeout=PATIENCE, interval=0.02):
@@ -102,13 +107,13 @@ class Workspace:
         subprocess.run(["openssl", "req", "-new", *algorithm, "-nodes", "-keyout", keyfile, "-out",
                         request, "-subj", "/CN=" + names[0], "-addext",
                         "subjectAltName=" + ",".join("DNS:" + n for n in names),
-                        *(["-addext", "basicConstraints=critical,CA:TRUE"] if authority else [])],
+                        *(AUTHORITY if authority else [])],
                        check=True, capture_output=True)
         signer = ["-signkey", keyfile]
         if issuer:
             signer = ["-CA", issuer[0], "-CAkey", issuer[1], "-CAcreateserial"]
-        subprocess.run(["openssl", "x509", "-req", "-in", request, *signer, "-days",
-                        str(days), "-copy_extensions", "copy", "-out", cert],
+        subprocess.run(["openssl", "x509", "-req", "-in", request, *signer,
+                        *release.validity(days), "-copy_extensions", "copy", "-out", cert],
                        check=True, capture_output=True)
         for path in (cert, keyfile):
             os.chmod(path, 0o600)
@@ -122,115 +127,6 @@ class Workspace:
 
 
 # ---- Dovecot ----
-
-DOVECOT_CONF = """
-base_dir = {dir}/run
-state_dir = {dir}/state
-protocols = {protocols}
-listen = {address}
-log_path = {dir}/dovecot.log
-info_log_path = {dir}/dovecot.log
-default_internal_user = {user}
-default_internal_group = {group}
-default_login_user = {user}
-ssl = yes
-ssl_cert = <{cert}
-ssl_key = <{key}
-ssl_min_protocol = TLSv1.2
-disable_plaintext_auth = no
-auth_failure_delay = 0
-auth_mechanisms = {mechanisms}
-auth_verbose = yes
-{masters}
-mail_location = maildir:{dir}/mail/%u
-mail_max_userip_connections = 0
-first_valid_uid = 1
-haproxy_trusted_networks = {trusted}
-haproxy_timeout = 5s
-{extra}
-login_log_format_elements = user=<%u> rip=%r lip=%l mpid=%e %c
-passdb {{
-  driver = oauth2
-  mechanisms = oauthbearer xoauth2
-  args = {dir}/oauth2.conf
-}}
-passdb {{
-  driver = passwd-file
-  mechanisms = plain login
-  args = scheme=PLAIN username_format=%u {dir}/users
-}}
-userdb {{
-  driver = static
-  args = uid={uid} gid={gid} home={dir}/mail/%u allow_all_users=yes
-}}
-# many users and wrong passwords from few addresses: no growing delay
-service anvil {{
-  chroot =
-  unix_listener anvil-auth-penalty {{
-    mode = 0
-  }}
-}}
-service auth {{
-  unix_listener auth-client {{
-    mode = 0666
-  }}
-}}
-{services}
-submission_relay_host = 127.0.0.1
-submission_relay_port = {relay_port}
-submission_max_mail_size = 1 G
-protocol !submission {{
-  mail_plugins =
-}}
-service stats {{
-  unix_listener stats-reader {{
-    mode = 0600
-  }}
-}}
-"""
-
-
-DOVECOT_MASTERS = """
-auth_master_user_separator = %
-passdb {{
-  driver = passwd-file
-  master = yes
-  pass = yes
-  args = scheme=PLAIN username_format=%u {dir}/masters
-}}
-"""
-
-DOVECOT_SERVICE = """
-service {login}-login {{
-  chroot =
-  service_count = 0
-  client_limit = 2000
-  process_min_avail = {ready}
-  inet_listener {listener} {{
-    port = {plain_port}
-    ssl = no
-    haproxy = {haproxy}
-  }}
-  inet_listener {listener}s {{
-    port = {tls_port}
-    ssl = yes
-    haproxy = {haproxy}
-  }}
-}}
-service {login} {{
-  process_limit = 500
-}}
-"""
-
-# LMTP has no login, and Debian's sieve_dir must not be looked for.
-DOVECOT_LMTP = """
-service lmtp {{
-  inet_listener lmtp {{
-    port = {port}
-    haproxy = {haproxy}
-  }}
-}}
-"""
 
 # The protocol in the router's configuration -> Dovecot's names for it and its listener.
 DOVECOT_NAMES = {"imap": ("imap", "imap"), "pop3": ("pop3", "pop3"),
@@ -285,13 +181,13 @@ class DovecotNode:
             workspace.own(os.path.join(self.dir, sub))
         self.cert, self.key, self.pin = certificate or workspace.certificate(name, [name + ".test"])
         self.ports = ports or {p: (free_port(address), free_port(address)) for p in protocols}
-        services = "".join(DOVECOT_SERVICE.format(
+        proxied = "yes" if haproxy else "no"
+        services = "".join(release.dovecot_service(
             login=DOVECOT_NAMES[p][0], listener=DOVECOT_NAMES[p][1], plain_port=self.ports[p][0],
             tls_port=self.ports[p][1], ready=1 if p == "imap" else 0,
-            haproxy="yes" if haproxy else "no") for p in protocols if p != "lmtp")
+            haproxy=proxied) for p in protocols if p != "lmtp")
         if "lmtp" in protocols:
-            services += DOVECOT_LMTP.format(port=self.ports["lmtp"][0],
-                                            haproxy="yes" if haproxy else "no")
+            services += release.LMTP.format(port=self.ports["lmtp"][0], haproxy=proxied)
         self.plain_port, self.tls_port = self.ports[protocols[0]]
         self._write_oauth(workspace)
         workspace.write(name + "/users",
@@ -299,13 +195,11 @@ class DovecotNode:
         if masters:
             workspace.write(name + "/masters",
                             "".join("%s:{PLAIN}%s\n" % pair for pair in masters.items()))
-        conf = workspace.write(name + "/dovecot.conf", DOVECOT_CONF.format(
-            masters=DOVECOT_MASTERS.format(dir=self.dir) if masters else "",
-            dir=self.dir, address=address, user=workspace.user, group=workspace.group,
-            uid=workspace.uid, gid=workspace.gid, cert=self.cert, key=self.key,
-            protocols=" ".join("sieve" if p == "managesieve" else p for p in protocols),
-            relay_port=relay_port, services=services, trusted=trusted,
-            mechanisms=mechanisms, extra=extra))
+        conf = workspace.write(name + "/dovecot.conf", release.dovecot_conf(
+            services, masters, dir=self.dir, address=address, user=workspace.user,
+            group=workspace.group, uid=workspace.uid, gid=workspace.gid, cert=self.cert,
+            key=self.key, protocols=" ".join("sieve" if p == "managesieve" else p for p in protocols),
+            relay_port=relay_port, trusted=trusted, mechanisms=mechanisms, extra=extra))
         self.log_path = os.path.join(self.dir, "dovecot.log")
         self.process = subprocess.Popen(["dovecot", "-F", "-c", conf], stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -335,8 +229,7 @@ class DovecotNode:
 
     def logins(self, protocol="imap"):
         """(user, client address) of each successful login, oldest first."""
-        return re.findall(r"%s-login: (?:Info: )?Login: user=<([^>]*)>,? rip=([^,\s]+)"
-                          % DOVECOT_NAMES[protocol][0], self.log())
+        return release.dovecot_logins(self.log(), DOVECOT_NAMES[protocol][0])
 
     def toml(self, tls="implicit", forwarding="proxy", extra=""):
         """tls: of all legs, or a table by protocol."""

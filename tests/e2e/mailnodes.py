@@ -132,6 +132,7 @@ lmtp_host_lookup = native
 smtpd_client_connection_count_limit = 0
 smtpd_client_connection_rate_limit = 0
 default_process_limit = 200
+smtpd_forbid_unauth_pipelining = no
 """
 
 POSTFIX_MASTER = """

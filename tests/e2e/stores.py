@@ -107,7 +107,7 @@ class Pgbouncer:
         return False
 
     def close(self):
-        self.process.terminate()
+        self.process.kill() # since 1.23 it waits for its clients when it is asked to end
         self.process.wait()
         self.space.close()
 

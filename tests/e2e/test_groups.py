@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 import harness
+import release
 from test_config import MINIMAL, check  # noqa: F401
 
 CHEAP = ["X25519", "P-256"]
@@ -36,11 +37,15 @@ def offered(router, groups, *options):
 
 def test_LIB_5_listeners_offer_what_is_cheap(make):
     router = make.router([make.node("node1")])
+    assert library_has("X25519MLKEM768") == (release.openssl() >= (3, 5))
     assert offered(router, CHEAP + COSTLY) == CHEAP
     assert offered(router, ["P-384", "X448"], "-tls1_2") == []
     assert takes(router.ports["imap"], "P-256", "-tls1_2")
     if library_has("X25519MLKEM768"):
         assert takes(router.ports["imap"], "X25519MLKEM768")
+        shown = subprocess.run(["openssl", "s_client", "-connect", "127.0.0.1:%d" % router.ports["imap"]],
+                               stdin=subprocess.DEVNULL, capture_output=True, timeout=harness.PATIENCE)
+        assert b"Negotiated TLS1.3 group: X25519MLKEM768" in shown.stdout # of two that know more
     # one that is not offered first, one that is behind it: asked for again, and served
     assert takes(router.ports["imap"], "P-521:X25519")
 

@@ -16,6 +16,7 @@ import time
 import pytest
 
 import harness
+import release
 from harness import PATIENCE, rss_kib, wait_until
 from http_nodes import HttpMake, Wire, answer, basic
 
@@ -596,7 +597,7 @@ def test_section_8_client_libraries_on_two_nodes(http_, tls):
     async def one(who, node):
         auth = {"Authorization": "Basic " + base64.b64encode(b"%s:pw" % who.encode()).decode()}
         async with websockets.connect("%s://%s/ws" % ("wss" if context else "ws", base),
-                                      extra_headers=auth, ssl=context) as ws:
+                                      ssl=context, **release.websocket_headers(auth)) as ws:
             assert await ws.recv() == node
             for size in (1, 125, 126, 65536, 500000):
                 await ws.send(b"x" * size)

@@ -13,7 +13,9 @@ import sys
 
 PLACES = ["/usr/share/gocode/src/github.com/BurntSushi/toml/internal/toml-test/tests",
           "/usr/share/gocode/src/github.com/BurntSushi/toml-test/tests"]
-TOML_1_1 = {"valid/string/escape-esc"}
+# What version 1.0 of the language does not have, as the collection's version.go lists it.
+TOML_1_1 = {"valid/string/escape-esc", "valid/string/hex-escape", "invalid/string/bad-hex-esc",
+            "valid/datetime/no-seconds", "valid/inline-table/newline", "valid/key/unicode"}
 
 
 def when(text):
