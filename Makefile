@@ -152,4 +152,6 @@ uninstall: ## removes what install put there
 clean: ## removes all that was built
 	rm -rf build build-san build-tsan build-fuzz
 
--include $(shell test -d $(BUILD) && find $(BUILD) -type f -name '*.d' -not -path '*/packages/*' -not -path '*/clients/*' -not -path '*/vm/*')
+# Other directories below it hold what is downloaded and whole systems.
+-include $(shell test -d $(BUILD) && find $(BUILD) \( -name packages -o -name clients -o -name vm -o -name releases \) \
+	-prune -o -type f -name '*.d' -print)

@@ -142,6 +142,14 @@ static void on_socket_state(void *arg, ares_socket_t fd, int readable, int writa
 	list_add_tail(&resolver->sockets, &socket->link);
 }
 
+/* Names are kept here, and not for longer by a cache of the library's own (since c-ares 1.31). */
+#ifdef ARES_OPT_QUERY_CACHE
+#define NO_CACHE ARES_OPT_QUERY_CACHE
+#else
+#define NO_CACHE 0
+#endif
+#define OPTIONS (ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB | NO_CACHE)
+
 int resolver_new(struct loop *loop, struct resolver **ret_resolver)
 {
 	struct resolver *resolver = calloc(1, sizeof(*resolver));
@@ -161,9 +169,7 @@ int resolver_new(struct loop *loop, struct resolver **ret_resolver)
 	for (size_t i = 0; i < BUCKETS; i++)
 		list_init(&resolver->buckets[i]);
 	if (ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS ||
-		ares_init_options(&resolver->channel, &options,
-			ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB) !=
-			ARES_SUCCESS) {
+		ares_init_options(&resolver->channel, &options, OPTIONS) != ARES_SUCCESS) {
 		free(resolver);
 		return -EIO;
 	}
