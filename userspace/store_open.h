@@ -6,7 +6,7 @@
 #include "config/config.h"
 #include "store/store.h"
 
-/* Returns 0 or -errno with error = text for the operator. changed: see store_changed_fn. */
+/* Returns 0 or -errno with error = text for the operator. push: see store_push_fn; NULL: none. */
 MUST_USE int store_open(struct config *config, store_push_fn *push, void *push_arg,
 	struct store **ret_store, char *error, size_t error_size);
 

@@ -13,9 +13,6 @@
 
 struct worker;
 
-/* Posted to the control loop when a draining worker has no session left, and again never. */
-typedef void worker_empty_fn(struct worker *worker, void *arg);
-
 struct worker_socket {
 	struct list_node link; /* worker->sockets */
 	struct loop_watch watch;

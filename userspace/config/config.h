@@ -34,7 +34,8 @@ enum config_forwarding {
 	CONFIG_FORWARDING_XCLIENT,
 	CONFIG_FORWARDING_NONE
 };
-/* Same order as proto's enum sasl_mech, which config/ may not include. */
+/* The names of proto/'s enum sasl_mech; step_dialogue.c maps one to the other, so that this header needs
+ * none of proto/. */
 enum config_sasl {
 	CONFIG_SASL_PLAIN,
 	CONFIG_SASL_LOGIN,

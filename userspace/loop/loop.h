@@ -4,7 +4,7 @@
  * event for a watch that was removed in the same batch finds another generation and is dropped,
  * so a watch may be removed and its owner freed at any point, except by its own callback, which
  * uses loop_defer() when frames above still need the owner.
- * Everything here belongs to the loop's thread, but loop_post() (post.h), which any thread calls.
+ * Everything here belongs to the loop's thread, but its mailbox (post.h), which any thread may send to.
  */
 #ifndef LOOP_LOOP_H
 #define LOOP_LOOP_H

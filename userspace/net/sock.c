@@ -164,14 +164,6 @@ void sock_abort_on_close(int fd)
 	(void)!setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 }
 
-bool sock_peer_gone(int fd)
-{
-	char byte;
-	ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-
-	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
-}
-
 /* ---- unix sockets ---- */
 
 static int unix_address(const char *path, struct sockaddr_un *ret_addr)

@@ -53,7 +53,5 @@ MUST_USE int sock_unread(int fd);
 MUST_USE int sock_unsent(int fd);
 /* Makes the next close() send RST (SO_LINGER 0). */
 void sock_abort_on_close(int fd);
-/* True if the peer has closed or reset: looks without consuming. */
-bool sock_peer_gone(int fd);
 
 #endif

@@ -26,10 +26,9 @@ struct dial {
 	const struct config_leg *leg;
 	struct tls_client *tls; /* borrowed from the snapshot; NULL on a plain leg */
 	enum dial_phase phase;
-	bool probe;     /* this session is the breaker's probe: report once */
-	bool entered;   /* the breaker awaits a report */
-	bool connected; /* one connect succeeded in this attempt */
-	bool secured;   /* TLS to the node is up */
+	bool probe;   /* this session is the breaker's probe: report once */
+	bool entered; /* the breaker awaits a report */
+	bool secured; /* TLS to the node is up */
 	unsigned retries_left;
 	uint64_t window_ends_ms;
 

@@ -26,11 +26,10 @@
 #define TURN_READ_BYTES 32768 /* of one client, as stream_read_cost() counts */
 
 static const struct {
-	const char *name;
 	uint32_t next;
 	enum session_limit limit;
 } states[] = {
-#define X(name, next, limit) [S_##name] = { #name, next, limit },
+#define X(name, next, limit) [S_##name] = { next, limit },
 	SESSION_STATES(X)
 #undef X
 };
@@ -40,11 +39,6 @@ static const char *const reasons[] = {
 	SESSION_REASONS(X)
 #undef X
 };
-
-const char *session_state_name(enum session_state state)
-{
-	return states[state].name;
-}
 
 const char *session_route_name(enum session_route route)
 {

@@ -106,9 +106,10 @@ struct login {
 	struct timer deadline;
 	struct timer turn; /* the dialogue goes on in the next batch, though no event tells */
 	uint64_t preauth_at_ms, phase_started_ms, input_ms; /* input_ms: the client's last bytes */
-	uint32_t write_want; /* likewise for a blocked write; 0 = EPOLLOUT */
-	uint32_t read_want;  /* epoll events a blocked read waits for (TLS may want to write) */
-	struct buf in, out;  /* secret */
+	/* epoll events that a blocked read and a blocked write wait for: with TLS a read may have to wait
+	 * until it can write, and the other way round; write_want 0: EPOLLOUT */
+	uint32_t read_want, write_want;
+	struct buf in, out; /* secret */
 	const struct front_ops *front_ops;
 	struct front *front;
 	bool client_eof; /* the client's direction has ended; its last input is still answered */
@@ -151,7 +152,7 @@ struct session {
 	/* For the log line. */
 	uint64_t accepted_ms;
 	uint64_t folded[2];                   /* relay bytes already in the counters */
-	uint64_t carried[2];                  /* bytes of HTTP exchanges, likewise */
+	uint64_t carried[2];                  /* bytes of HTTP exchanges, in the counters */
 	uint32_t requests;                    /* HTTP */
 	const char *tls_version, *tls_cipher; /* static strings */
 	int32_t phase_ms[PHASES];             /* -1: not reached */
@@ -174,7 +175,6 @@ enum session_route {
 };
 const char *session_route_name(enum session_route route);
 
-const char *session_state_name(enum session_state state);
 const char *session_reason_name(enum session_reason reason);
 /* "H" + 4 hex digits of the instance + "-" + hex number. */
 void session_format_id(const struct session *session, char ret_id[SESSION_ID_SIZE]);

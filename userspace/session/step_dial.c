@@ -56,7 +56,7 @@ static void close_leg(struct dial *dial)
 	dial->back = NULL;
 	buf_fini(&dial->in);
 	buf_fini(&dial->out);
-	dial->secured = dial->connected = false;
+	dial->secured = false;
 	dial->read_want = 0;
 }
 
@@ -286,7 +286,6 @@ static void connected(struct session *session)
 	size_t len;
 
 	loop_timer_del(session->pool->loop, &dial->timer);
-	dial->connected = true;
 	dial->phase = DIAL_PREAMBLE;
 	if (dial->leg->forwarding == CONFIG_FORWARDING_PROXY) {
 		len = proxyhdr_write(
