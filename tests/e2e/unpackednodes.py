@@ -236,11 +236,12 @@ sasl_sasldb_path: {dir}/data/sasldb2
 tls_server_cert: {cert}
 tls_server_key: {key}
 tls_session_timeout: 0
+allowstarttls: on
 """
 
 
 class CyrusNode(UnpackedNode):
-    """Cyrus IMAP 3.6 with a password database of SASL."""
+    """Cyrus IMAP 3.6 or 3.10 with a password database of SASL."""
 
     PROTOCOLS = ("imap", "pop3", "managesieve")
     PACKAGES = ("cyrus-imapd", "cyrus-pop3d", "sasl2-bin", "libsasl2-modules",
@@ -305,8 +306,10 @@ mkdir -p /run/courier/authdaemon
 chown -R courier /run/courier
 makeuserdb
 authdaemond start
+scripts=/usr/sbin # Debian 12
+[ -x $scripts/imapd ] || scripts=/usr/lib/courier
 for server in imapd imapd-ssl pop3d pop3d-ssl; do
-  /usr/sbin/$server start
+  $scripts/$server start
 done
 sleep infinity &
 wait
@@ -314,7 +317,7 @@ wait
 
 
 class CourierNode(UnpackedNode):
-    """Courier IMAP 5.0 and POP3 with passwords in userdb."""
+    """Courier IMAP and POP3 with passwords in userdb."""
 
     PROTOCOLS = ("imap", "pop3")
     PACKAGES = ("courier-imap", "courier-pop", "courier-authdaemon", "courier-authlib-userdb")
