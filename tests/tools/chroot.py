@@ -5,6 +5,7 @@ are in namespaces of their own: when the process that began it ends, however it 
 import ctypes
 import fcntl
 import os
+import platform
 import signal
 import socket
 import struct
@@ -13,9 +14,10 @@ import time
 
 CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x20000000, 0x40000000
 MS_BIND, MS_REC, MS_PRIVATE, MS_NOSUID, MS_NODEV = 4096, 16384, 1 << 18, 2, 4
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, MNT_DETACH = 1, 2
+PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
-DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "net/tun")
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -91,6 +93,10 @@ def first_process(work):
             os._exit(os.waitstatus_to_exitcode(status) & 255)
 
 
+def unmount(target):
+    checked(libc.umount2(target.encode(), MNT_DETACH))
+
+
 def mount_system(root):
     """What programs expect of a running system. BPF objects that are pinned there are seen there alone."""
     mount(root, root, None, MS_BIND) # programs that change how mounts spread want a mount as their root
@@ -99,7 +105,8 @@ def mount_system(root):
     if os.path.isdir("/sys/fs/bpf"):
         mount("bpf", root + "/sys/fs/bpf", "bpf")
     mount("tmpfs", root + "/dev", "tmpfs", MS_NOSUID, "mode=755")
-    for name in DEVICES + (("kvm",) if os.path.exists("/dev/kvm") else ()):
+    os.mkdir(root + "/dev/net")
+    for name in filter(lambda n: os.path.exists("/dev/" + n), DEVICES):
         open(root + "/dev/" + name, "wb").close()
         checked(libc.mount(b"/dev/" + name.encode(), (root + "/dev/" + name).encode(), None,
                            ctypes.c_ulong(MS_BIND), None))
@@ -119,15 +126,23 @@ def loopback_up():
         fcntl.ioctl(s, SIOCSIFFLAGS, struct.pack("16sh", b"lo", flags | IFF_UP))
 
 
+def become_root(root):
+    """Not chroot(2): who enters this mount namespace (nsenter -m) has to come out there, too."""
+    os.chdir(root)
+    checked(libc.syscall(PIVOT_ROOT[platform.machine()], b".", b"."))
+    checked(libc.umount2(b".", MNT_DETACH))
+
+
 def run(root, command, log, directory="/root", environment=None, network=True, timeout=3600):
     """A shell command in the system; returns its exit code and output. Without network there is nothing
     but a loopback interface."""
     def enter():
         os.setsid()
+        checked(libc.unshare(CLONE_NEWNS))
         if not network:
             checked(libc.unshare(CLONE_NEWNET))
             loopback_up()
-        os.chroot(root)
+        become_root(root)
         os.chdir(directory)
 
     with open(log, "ab+") as f:

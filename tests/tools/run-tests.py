@@ -86,6 +86,7 @@ def programs_below(build):
 # Tests of memory and of many at once: nothing else runs beside them.
 ALONE = ("test_paths.py", "test_must_hold.py", "test_floods.py")
 SHARDS = 3
+FUZZ_SECONDS = 30 # of each target; make fuzz alone takes a minute, make fuzz-long an hour
 
 
 def pytest(name, build, select="", jobs=SHARDS):
@@ -124,45 +125,99 @@ def pytest_run(name, build, title, what, select):
     return failed_tests
 
 
-def main():
-    make = os.environ.get("MAKE", "make")
-    single("layers", [make, "--no-print-directory", "layers"])
-    single("format", [make, "--no-print-directory", "format-check"])
-    single("docs/config.md is current", [make, "--no-print-directory", "docs-check"])
+PLAIN, SANITIZED, THREADS = "build", "build-san", "build-tsan"
+# Not with sanitizers: what freed memory still holds can be judged in the optimised build alone (the
+# quarantine keeps also what OpenSSL has freed), and what takes long.
+OPTIMISED_ONLY = ("SEC_21", "200_moves", "mailclients", "100_mb", "SES_92", "examples", "floods")
+
+
+def static(make):
+    single("layers", [*make, "layers"])
+    single("format", [*make, "format-check"])
+    single("docs/config.md is current", [*make, "docs-check"])
     closing_line("Makefile", [PYTHON, "tests/tools/make-check.py"])
-    closing_line("toml-test", [make, "--no-print-directory", "toml-test"])
-    cmocka("build-san", programs_below("build-san"))
-    cmocka("build-tsan", programs_below("build-tsan"))
-    # What freed memory still holds can be judged in the optimised build alone: the sanitizer's
-    # quarantine keeps also what OpenSSL has freed.
-    pytest("sanitizers", "build-san",
-           "not SEC_21 and not 200_moves and not mailclients and not 100_mb and not SES_92 and not examples "
-           "and not floods")
-    pytest("ThreadSanitizer", "build-tsan",
+
+def unit(make, build):
+    closing_line("toml-test", [*make, "toml-test"])
+    cmocka(build, programs_below(build))
+
+
+def sanitizers():
+    pytest("sanitizers", SANITIZED, " and ".join("not " + name for name in OPTIMISED_ONLY))
+
+
+def threads():
+    cmocka(THREADS, programs_below(THREADS))
+    pytest("ThreadSanitizer", THREADS,
            "(150 or MAP or ADM or drain or SES_86 or SES_51 or 100_mib or random or reload or CFG_5 "
            "or matrix_of or HTTP_6 or HTTP_9) and not gib and not 200_moves and not must_hold "
            "and not floods")
-    pytest("optimised", "build",
-           "paths or dovecot or 150 or SEC_ or config or stores or must_hold or proxy or mailclients "
-           "or 100_mb or SES_92 or examples or moves or nginx or HTTP_31 or seed or floods")
-    for build, path, sessions in (("build", "sockmap", 20000), ("build", "copy", 3000),
-                                  ("build-san", "sockmap", 2000), ("build-san", "copy", 1000)):
+
+
+def torture(builds):
+    for build, path, sessions in ((PLAIN, "sockmap", 20000), (PLAIN, "copy", 3000),
+                                  (SANITIZED, "sockmap", 2000), (SANITIZED, "copy", 1000)):
+        if build not in builds:
+            continue
         code, output = run("%d random sessions on %s, %s" % (sessions, path, build),
                            ["%s/tests/relay/torture" % build, path, str(sessions)])
         count(int(code == 0), int(code != 0))
         print("       " + output.strip().splitlines()[-1] if output.strip() else "")
+
+
+def vm():
     output = closing_line("virtual machines", [PYTHON, "vm/run.py"], timeout=1800)
     print("\n".join("       " + line for line in output.splitlines()
                     if re.match(r"(ok|FAILED|skipped) ", line)))
-    output = closing_line("fuzz", [make, "--no-print-directory", "fuzz"], timeout=1200)
+
+
+def fuzz(make):
+    output = closing_line("fuzz", [*make, "fuzz", "FUZZ_SECONDS=%d" % FUZZ_SECONDS], timeout=1200)
     print("\n".join("       " + line for line in output.splitlines() if " fuzz " in line))
-    code, output = run("benchmark, one short round", [make, "--no-print-directory", "bench"], timeout=900,
+
+
+def bench(make):
+    code, output = run("benchmark, one short round", [*make, "bench"], timeout=900,
                        environment={"BENCH_QUICK": "1"})
     count(int(code == 0), int(code != 0))
     print("\n".join("       " + line for line in output.splitlines() if "  " in line))
+
+
+def demo():
     single("demo", [PYTHON, "tests/demo/demo.py"], environment={"DEMO_ONCE": "1"})
     single("demo fails without the PROXY header", [PYTHON, "tests/demo/demo.py"],
            expect_failure=True, environment={"DEMO_ONCE": "1", "DEMO_PROXY": "off"})
+
+
+def releases():
+    """The other release from nothing: its tests and its demo, whose table is that of this one."""
+    output = closing_line("minimal systems of the releases", [PYTHON, "tests/tools/releases.py", "--other"],
+                          timeout=1500)
+    print("\n".join("       " + line for line in output.splitlines()[:-1]))
+
+
+def main():
+    make = [os.environ.get("MAKE", "make"), "--no-print-directory"]
+    wanted = os.environ.get("TEST_PARTS", "").split()
+    full = not wanted or "sanitizers" in wanted
+    parts = {
+        "static": lambda: static(make),
+        "unit": lambda: unit(make, SANITIZED if full else PLAIN),
+        "sanitizers": sanitizers,
+        "threads": threads,
+        # The rest of them run in the optimised build, too: that of the other release.
+        "e2e": lambda: pytest("optimised", PLAIN, " or ".join(OPTIMISED_ONLY) if full else ""),
+        "torture": lambda: torture((PLAIN, SANITIZED) if full else (PLAIN,)),
+        "vm": vm, "fuzz": lambda: fuzz(make), "bench": lambda: bench(make), "demo": demo,
+        "releases": releases,
+    }
+    unknown = sorted(set(wanted) - set(parts))
+    if unknown:
+        print("TEST_PARTS: no %s; there are %s" % (" ".join(unknown), " ".join(parts)), file=sys.stderr)
+        return 2
+    for name, part in parts.items():
+        if not wanted or name in wanted:
+            part()
     print("%d passed, %d failed, %d skipped" % (passed, failed, skipped))
     return 1 if failed or not passed else 0
 
