@@ -16,10 +16,9 @@ docs: $(BUILD)/tests/schema-doc ## writes docs/config.md
 docs-check: $(BUILD)/tests/schema-doc ## is it current?
 	$< | diff -u docs/config.md -
 
-# make rule-coverage GROUPS="SES MAP": rules that no test names.
-.PHONY: rule-coverage
-rule-coverage: ## rules that no test names (GROUPS="SES MAP")
-	@/usr/bin/python3 tests/tools/rule-coverage.py $(GROUPS)
+.PHONY: rules-check
+rules-check: ## do code, tests and pages name rules that exist (docs/rules/)?
+	@/usr/bin/python3 tests/tools/rules-check.py
 
 # Mail clients from the npm registry; needs node and npm.
 .PHONY: test-clients

@@ -75,7 +75,7 @@ def test_ADM_14_lockout(pair):
     assert body == {"error": "locked out", "retry_after_s": int(response.headers["Retry-After"])}
     assert router.admin("GET", "/healthz", source="127.0.3.3")[0] == 200
     assert router.admin("GET", "/stats", source="127.0.3.4")[0] == 200
-    # OPS-23: the right token on this host is never locked out, and ends it
+    # ADM-14: the right token on this host is never locked out, and ends it
     assert router.admin("GET", "/stats", source="127.0.3.3")[0] == 200
     assert router.admin("GET", "/stats", token="wrong", source="127.0.3.3")[0] == 401
 

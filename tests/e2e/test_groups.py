@@ -35,7 +35,7 @@ def offered(router, groups, *options):
     return taken[0]
 
 
-def test_LIB_5_listeners_offer_what_is_cheap(make):
+def test_CFG_25a_listeners_offer_what_is_cheap(make):
     router = make.router([make.node("node1")])
     assert library_has("X25519MLKEM768") == (release.openssl() >= (3, 5))
     assert offered(router, CHEAP + COSTLY) == CHEAP
@@ -50,7 +50,7 @@ def test_LIB_5_listeners_offer_what_is_cheap(make):
     assert takes(router.ports["imap"], "P-521:X25519")
 
 
-def test_LIB_5_more_by_configuration_and_reload(make):
+def test_CFG_25a_more_by_configuration_and_reload(make):
     router = make.router([make.node("node1")])
     with open(router.config, encoding="utf-8") as f:
         before = f.read()
@@ -66,7 +66,7 @@ def test_LIB_5_more_by_configuration_and_reload(make):
     assert offered(router, CHEAP + ["P-384", "X448"]) == CHEAP
 
 
-def test_LIB_5_a_certificate_of_another_curve(workspace, make):
+def test_CFG_25a_a_certificate_of_another_curve(workspace, make):
     """Its curve has to be among the client's groups, not among the listener's."""
     router = make.router([make.node("node1")], start=False)
     workspace.certificate("router", ["router.test"], key=[
@@ -76,7 +76,7 @@ def test_LIB_5_a_certificate_of_another_curve(workspace, make):
     assert takes(router.ports["imap"], "X25519:P-384", "-tls1_3")
 
 
-def test_LIB_5_findings(check): # noqa: F811
+def test_CFG_25a_findings(check): # noqa: F811
     policy = lambda text: MINIMAL + "[tls.protocols]\ngroups = %s\n" % text # noqa: E731
     node = lambda text: MINIMAL.replace( # noqa: E731
         "allow_plaintext_auth = true\n", "allow_plaintext_auth = true\ntls_groups = %s\n" % text)
@@ -102,7 +102,7 @@ def test_SEC_a_costly_key_is_warned_of(check, bits, warned): # noqa: F811
 @pytest.mark.parametrize("curve,groups,reached", [
     ("secp384r1", None, True), ("secp521r1", None, False), ("secp521r1", '["P-521"]', True),
     ("secp384r1", '["X25519"]', False)])
-def test_LIB_5_towards_nodes(make, curve, groups, reached):
+def test_CFG_25a_towards_nodes(make, curve, groups, reached):
     node = make.node("node1")
     node.context.set_ecdh_curve(curve)
     extra = "tls_groups = %s" % groups if groups else ""
@@ -113,7 +113,7 @@ def test_LIB_5_towards_nodes(make, curve, groups, reached):
         assert answer.startswith("a OK " if reached else "a NO [UNAVAILABLE] ")
 
 
-def test_LIB_5_a_reload_changes_the_legs(make):
+def test_CFG_25a_a_reload_changes_the_legs(make):
     """The TLS sessions of a leg are kept over a reload, but not under other groups."""
     node = make.node("node1")
     node.context.set_ecdh_curve("secp521r1")

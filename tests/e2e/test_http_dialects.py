@@ -24,7 +24,7 @@ def old(client, target="/", fields="", method="GET", body=""):
 
 # ---- 1.0 ----
 
-def test_HTTP_13_old_requests_are_served(two, http):
+def test_HTTP_22_old_requests_are_served(two, http):
     router, nodes = two
     with http.client(router) as c: # the second is not looked at: there is no other request in 1.0
         head, body = old(c, "/a", "Host: y\r\nConnection: keep-alive\r\nKeep-Alive: 5\r\n" +
@@ -42,7 +42,7 @@ def test_HTTP_13_old_requests_are_served(two, http):
     assert nodes[1].heads() == ["GET /a HTTP/1.1"]
 
 
-def test_HTTP_13_old_requests_with_a_coding_are_refused(two, http):
+def test_HTTP_22_old_requests_with_a_coding_are_refused(two, http):
     router, nodes = two
     for fields in ("Transfer-Encoding: chunked\r\n", "Transfer-Encoding: identity\r\n",
                    "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "Host: x\r\n"):
@@ -166,7 +166,7 @@ def test_nginx_in_front_with_its_default_version(http, workspace):
 
 # ---- spellings ----
 
-def test_HTTP_70_forwarded_fields_in_other_spellings(http):
+def test_HTTP_23_70_forwarded_fields_in_other_spellings(http):
     """Nodes that hand fields on as variables read X_Forwarded_For as X-Forwarded-For."""
     node = http.node("node1", forwarded=True)
     for forwarded in ("off", "trust"):

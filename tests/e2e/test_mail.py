@@ -297,7 +297,7 @@ def test_SES_35_to_41_identity_from_tokens(make, dovecots):
             assert line["account"] == "-", line
 
 
-def test_SES_39_jwt_alone_logs_in(make, dovecots):
+def test_SES_35_jwt_alone_logs_in(make, dovecots):
     """Without a name, the token's address chooses the node, and the node accepts the token."""
     router = make.router([d.toml() for d in dovecots], default="node1", listeners=listeners())
     router.map({"bob@example.com": "node2"})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a router that serves may still ask of the kernel (docs/security.md)."""
+"""What a router that serves may still ask of the kernel (SEC-8, docs/security.md)."""
 
 import errno
 import os

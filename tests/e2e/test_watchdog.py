@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A thread that does not return to its loop. A preloaded recv() makes it busy."""
+"""SEC-9: a thread that does not return to its loop. A preloaded recv() makes it busy."""
 
 import signal
 import time

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Checks the Makefile: `make help` names every target; what a user sets counts; and a build in another
+"""Checks the Makefile (OPS-4): `make help` names every target; what a user sets counts; and a build in another
 directory, without network and without the BTF of this machine's kernel, gives the same bytes."""
 
 import filecmp

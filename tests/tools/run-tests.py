@@ -133,6 +133,7 @@ OPTIMISED_ONLY = ("SEC_21", "200_moves", "mailclients", "100_mb", "SES_92", "exa
 
 def static(make):
     single("layers", [*make, "layers"])
+    single("rules", [*make, "rules-check"])
     single("format", [*make, "format-check"])
     single("docs/config.md is current", [*make, "docs-check"])
     closing_line("Makefile", [PYTHON, "tests/tools/make-check.py"])

@@ -18,7 +18,7 @@
 #include "session/dial.h"
 
 #define HTTP_TURN_BYTES (256 * 1024) /* moved before others get their turn */
-#define HTTP_HEAD_TURN_BYTES 32768   /* likewise, before an exchange */
+#define HTTP_HEAD_TURN_BYTES 32768   /* the same before an exchange */
 #define HTTP_HIGH_BYTES 65536        /* more is not read while so much waits to be sent */
 
 /* A connection to a node, in use or idle. */
