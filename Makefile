@@ -89,12 +89,13 @@ $(foreach m,$(MODULES),$(eval $(call module_rule,$(m))))
 TOP_SRC := $(wildcard userspace/*.c)
 TOP_OBJ := $(TOP_SRC:userspace/%.c=$(BUILD)/obj/%.o)
 CTL_OBJ := $(call mod_obj,ctl)
+CTL_MODS := $(filter-out ctl,$(MODS_ctl))
 
 $(BUILD)/homingd: $(TOP_OBJ) $(call mod_libs,$(MODS_top))
 	$(CC) $(ALL_LDFLAGS) -o $@ $(TOP_OBJ) $(call link_libs,$(MODS_top))
 
-$(BUILD)/homingctl: $(CTL_OBJ) $(call mod_libs,$(MODS_top))
-	$(CC) $(ALL_LDFLAGS) -o $@ $(CTL_OBJ) $(call link_libs,$(MODS_top))
+$(BUILD)/homingctl: $(CTL_OBJ) $(call mod_libs,$(CTL_MODS))
+	$(CC) $(ALL_LDFLAGS) -o $@ $(CTL_OBJ) $(call link_libs,$(CTL_MODS))
 
 # ---- BPF ----
 # Of -g the types are kept (BTF, which loading needs). Debian has asm/ in a directory of the machine.

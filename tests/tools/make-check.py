@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Checks the Makefile (OPS-4): `make help` names every target; what a user sets counts; and a build in another
-directory, without network and without the BTF of this machine's kernel, gives the same bytes."""
+"""Checks the Makefile (OPS-4): `make help` names every target; what a user sets counts; a build in
+another directory, without network and without the BTF of this machine's kernel, gives the same bytes; and
+what is installed can be taken away. As root."""
 
 import filecmp
 import glob
@@ -91,16 +92,36 @@ def different():
         return found
 
 
+def left_behind():
+    """What make uninstall leaves of make install, or does not take away of its own alone."""
+    with tempfile.TemporaryDirectory(prefix="homing-install-") as place:
+        other = place + "/opt/x/sbin/other"
+        os.makedirs(os.path.dirname(other))
+        open(other, "wb").close()
+        make("-s", "install", "DESTDIR=" + place, "PREFIX=/opt/x")
+        installed = [n for _, _, names in os.walk(place) for n in names]
+        make("-s", "uninstall", "DESTDIR=" + place, "PREFIX=/opt/x")
+        left = [n for _, _, names in os.walk(place) for n in names]
+        if not {"homingd", "homingctl", "homingctl.8"} <= set(installed):
+            return ["nothing was installed"]
+        return [n for n in left if n != "other"] if os.path.exists(other) else ["it took another's file"]
+
+
 def main():
+    if os.geteuid() != 0:
+        print("make-check: only root can hide the network and the kernel's BTF", file=sys.stderr)
+        return 2
+    checks = (("make help names every target", unnamed),
+              ("CFLAGS, CPPFLAGS and LDFLAGS count", ignored),
+              ("equal bytes from two directories, without network and BTF", different),
+              ("make uninstall takes away what make install made", left_behind))
     failed = 0
-    for title, check in (("make help names every target", unnamed),
-                         ("CFLAGS, CPPFLAGS and LDFLAGS count", ignored),
-                         ("equal bytes from two directories, without network and BTF", different)):
+    for title, check in checks:
         fault = check()
         failed += bool(fault)
         print("%-6s %s%s" % ("FAILED" if fault else "ok", title, fault and ": " + ", ".join(fault) or ""),
               flush=True)
-    print("%d passed, %d failed, 0 skipped" % (3 - failed, failed))
+    print("%d passed, %d failed, 0 skipped" % (len(checks) - failed, failed))
     return 1 if failed else 0
 
 

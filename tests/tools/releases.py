@@ -362,6 +362,8 @@ def main():
     names = options.releases or list(RELEASES)
     if options.other:
         names = [r for r in RELEASES if r != kernels.own_codename()]
+    print("releases: commit %s; what is not committed is not in it" % kernels.output(
+        "git", "-c", "safe.directory=*", "-C", ROOT, "rev-parse", "--short", "HEAD").strip())
     total = [0, 0, 0]
     try:
         for release in names:
