@@ -42,31 +42,50 @@ struct bpfctl {
 
 /* ---- load ---- */
 
-/* What loading needs and this process lacks (capabilities(7)): a text to append. */
-static const char *missing_capabilities(void)
+/* What loading needs and this process lacks (capabilities(7)), as a text to append; empty if nothing. */
+static void missing_capabilities(char text[128])
 {
+	static const struct {
+		unsigned bit;
+		const char *name;
+	} needed[] = {
+		{ CAP_BPF, "CAP_BPF" },
+		{ CAP_PERFMON,
+			"CAP_PERFMON" }, /* the program reads members of the kernel's own types */
+		{ CAP_NET_ADMIN, "CAP_NET_ADMIN" },
+	};
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[2] = { { 0 }, { 0 } };
+	const char *missing[ARRAY_SIZE(needed)];
 	uint64_t have;
-	bool bpf, net;
+	size_t n = 0;
 
+	text[0] = '\0';
 	if (syscall(SYS_capget, &header, data) < 0)
-		return "";
+		return;
 	have = data[0].effective | (uint64_t)data[1].effective << 32;
-	bpf = have & (1ull << CAP_BPF | 1ull << CAP_SYS_ADMIN);
-	net = have & (1ull << CAP_NET_ADMIN | 1ull << CAP_SYS_ADMIN);
-	if (bpf && net)
-		return " (CAP_BPF and CAP_NET_ADMIN are there: a container, or locked down?)";
-	if (bpf)
-		return " (the capability CAP_NET_ADMIN is missing)";
-	return net ? " (the capability CAP_BPF is missing)"
-		   : " (the capabilities CAP_BPF and CAP_NET_ADMIN are missing)";
+	for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {
+		if (!(have & (1ull << needed[i].bit | 1ull << CAP_SYS_ADMIN)))
+			missing[n++] = needed[i].name;
+	}
+	if (n)
+		snprintf(text, 128, " (missing: the capabilit%s %s%s%s%s%s)", n == 1 ? "y" : "ies",
+			missing[0], n == 3 ? ", " : "", n == 3 ? missing[1] : "",
+			n > 1 ? " and " : "", n > 1 ? missing[n - 1] : "");
 }
 
+/* Without CAP_PERFMON the kernel's word is EINVAL. */
 static int fail(char error[BPFCTL_ERROR_SIZE], const char *what, int r)
 {
+	bool refused = r == -EPERM || r == -EACCES;
+	char missing[128] = "";
+
+	if (refused || r == -EINVAL)
+		missing_capabilities(missing);
 	snprintf(error, BPFCTL_ERROR_SIZE, "%s: %s%s", what, strerror(-r),
-		r == -EPERM || r == -EACCES ? missing_capabilities() : "");
+		missing[0]        ? missing
+			: refused ? " (no capability is missing: a container, or locked down?)"
+				  : "");
 	return r;
 }
 
