@@ -60,7 +60,7 @@ def unpacked(packages):
             names = missing(packages)
         # Another set on another machine, or after an upgrade, is another directory.
         versions = apt("apt-cache", "show", "--no-all-versions", *names) if names else ""
-        directory += "-" + hashlib.sha256("\n".join(
+        directory += "-merged-" + hashlib.sha256("\n".join(
             line for line in versions.splitlines()
             if line.startswith("Filename: ")).encode()).hexdigest()[:16]
         if os.path.exists(directory):
@@ -75,6 +75,10 @@ def unpacked(packages):
             download(names, made + "/debs")
         for deb in sorted(os.listdir(made + "/debs")):
             apt("dpkg-deb", "-x", os.path.join(made, "debs", deb), made)
+        for name in ("bin", "lib", "lib64", "sbin"): # what only an installation finds below /usr
+            if os.path.isdir(os.path.join(made, name)):
+                shutil.copytree(os.path.join(made, name), os.path.join(made, "usr", name), symlinks=True,
+                                dirs_exist_ok=True)
         shutil.rmtree(made + "/debs")
         os.rename(made, directory)
         return directory
