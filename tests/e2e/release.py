@@ -25,8 +25,8 @@ def openssl():
 
 # ---- Dovecot's configuration ----
 
-DOVECOT_2_3 = """
-base_dir = {dir}/run
+# Pieces that both versions have.
+PLACE = """base_dir = {dir}/run
 state_dir = {dir}/state
 protocols = {protocols}
 listen = {address}
@@ -36,21 +36,33 @@ default_internal_user = {user}
 default_internal_group = {group}
 default_login_user = {user}
 ssl = yes
-ssl_cert = <{cert}
-ssl_key = <{key}
-ssl_min_protocol = TLSv1.2
-disable_plaintext_auth = no
-auth_failure_delay = 0
+"""
+
+AUTH = """auth_failure_delay = 0
 auth_mechanisms = {mechanisms}
 auth_verbose = yes
 {masters}
-mail_location = maildir:{dir}/mail/%u
-mail_max_userip_connections = 0
+"""
+
+LIMITS = """mail_max_userip_connections = 0
 first_valid_uid = 1
 haproxy_trusted_networks = {trusted}
 haproxy_timeout = 5s
 {extra}
-login_log_format_elements = user=<%u> rip=%r lip=%l mpid=%e %c
+"""
+
+RELAY = """submission_relay_host = 127.0.0.1
+submission_relay_port = {relay_port}
+submission_max_mail_size = 1 G
+"""
+
+DOVECOT_2_3 = """
+""" + PLACE + """ssl_cert = <{cert}
+ssl_key = <{key}
+ssl_min_protocol = TLSv1.2
+disable_plaintext_auth = no
+""" + AUTH + """mail_location = maildir:{dir}/mail/%u
+""" + LIMITS + """login_log_format_elements = user=<%u> rip=%r lip=%l mpid=%e %c
 passdb {{
   driver = oauth2
   mechanisms = oauthbearer xoauth2
@@ -65,10 +77,7 @@ userdb {{
   driver = static
   args = uid={uid} gid={gid} home={dir}/mail/%u allow_all_users=yes
 }}
-submission_relay_host = 127.0.0.1
-submission_relay_port = {relay_port}
-submission_max_mail_size = 1 G
-protocol !submission {{
+""" + RELAY + """protocol !submission {{
   mail_plugins =
 }}
 """
@@ -85,32 +94,13 @@ passdb {{
 DOVECOT_2_4 = """
 dovecot_config_version = 2.4.1
 dovecot_storage_version = 2.4.1
-base_dir = {dir}/run
-state_dir = {dir}/state
-protocols = {protocols}
-listen = {address}
-log_path = {dir}/dovecot.log
-info_log_path = {dir}/dovecot.log
-default_internal_user = {user}
-default_internal_group = {group}
-default_login_user = {user}
-ssl = yes
-ssl_server_cert_file = {cert}
+""" + PLACE + """ssl_server_cert_file = {cert}
 ssl_server_key_file = {key}
 ssl_min_protocol = TLSv1.2
 auth_allow_cleartext = yes
-auth_failure_delay = 0
-auth_mechanisms = {mechanisms}
-auth_verbose = yes
-{masters}
-mail_driver = maildir
+""" + AUTH + """mail_driver = maildir
 mail_path = {dir}/mail/%{{user}}
-mail_max_userip_connections = 0
-first_valid_uid = 1
-haproxy_trusted_networks = {trusted}
-haproxy_timeout = 5s
-{extra}
-login_log_format_elements = user=<%{{user}}> rip=%{{remote_ip}} lip=%{{local_ip}} mpid=%{{mail_pid}} %{{secured}}
+""" + LIMITS + """login_log_format_elements = user=<%{{user}}> rip=%{{remote_ip}} lip=%{{local_ip}} mpid=%{{mail_pid}} %{{secured}}
 oauth2 {{
   introspection_mode = local
   username_attribute = email
@@ -138,10 +128,7 @@ userdb static {{
   }}
   userdb_static_allow_all_users = yes
 }}
-submission_relay_host = 127.0.0.1
-submission_relay_port = {relay_port}
-submission_max_mail_size = 1 G
-"""
+""" + RELAY
 
 MASTERS_2_4 = """auth_master_user_separator = %
 passdb masters {{
