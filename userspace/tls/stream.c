@@ -160,6 +160,15 @@ static ssize_t layer_write(struct stream *stream, const void *data, size_t len)
 	return r == STREAM_EOF ? -EPIPE : r;
 }
 
+/* A write has returned its count only when the socket had the whole record. */
+static int layer_cut(struct stream *stream)
+{
+	struct tls_layer *layer = stream->layer;
+
+	layer->shut = true;
+	return shutdown(stream->fd, SHUT_WR) < 0 && errno != ENOTCONN ? -errno : 0;
+}
+
 static int layer_shutdown(struct stream *stream)
 {
 	struct tls_layer *layer = stream->layer;
@@ -177,19 +186,7 @@ static int layer_shutdown(struct stream *stream)
 				return r;
 		}
 	}
-	layer->shut = true;
-	if (shutdown(stream->fd, SHUT_WR) < 0 && errno != ENOTCONN)
-		return -errno;
-	return 0;
-}
-
-/* A write has returned its count only when the socket had the whole record. */
-static int layer_cut(struct stream *stream)
-{
-	struct tls_layer *layer = stream->layer;
-
-	layer->shut = true;
-	return shutdown(stream->fd, SHUT_WR) < 0 && errno != ENOTCONN ? -errno : 0;
+	return layer_cut(stream);
 }
 
 static bool layer_pending(const struct stream *stream)
