@@ -47,8 +47,12 @@ static inline void relay_scratch_note(size_t used)
 		relay_scratch_used = used;
 }
 
+/* Wipes the scratch buffer, and what relay_drop_pending() kept. */
 void relay_scratch_wipe(void);
-/* Frees what waited for a slow reader, wiped as a whole: not in each of its writes. */
+/* What the target did not take waits in `pending`. -ENOMEM, or -ENOBUFS above the queue's limit. */
+MUST_USE int relay_keep_pending(struct buf *pending, const char *data, size_t len);
+/* Gives up the memory of what waited: it becomes the thread's, for the next one who waits, or is wiped
+ * and freed. Not in each of its writes. */
 void relay_drop_pending(struct buf *pending);
 
 /* doublings: of one direction, 0 at the start. */

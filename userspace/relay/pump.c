@@ -169,12 +169,12 @@ static void close_legs(struct pump *pump)
 {
 	remove_rows(pump);
 	relay_unregister(&pump->relay);
-	relay_scratch_wipe();
 	for (int i = 0; i < 2; i++) {
 		loop_watch_forget(&pump->watches[i]);
 		stream_close(&pump->legs[i]);
 		relay_drop_pending(&pump->directions[i].pending);
 	}
+	relay_scratch_wipe();
 	loop_timer_del(loop_of(pump), &pump->limit_timer);
 	loop_timer_del(loop_of(pump), &pump->turn_timer);
 }
@@ -439,7 +439,7 @@ static bool keep_rest(struct pump *pump, int d, const char *data, size_t len)
 {
 	if (!len)
 		return true;
-	if (buf_append(&pump->directions[d].pending, data, len) == 0)
+	if (relay_keep_pending(&pump->directions[d].pending, data, len) == 0)
 		return true;
 	finish(pump, error_of(target_leg(d), -ENOMEM));
 	return false;

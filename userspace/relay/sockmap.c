@@ -187,12 +187,12 @@ static void close_legs(struct sockmap *sm)
 {
 	disarm(sm);
 	relay_unregister(&sm->relay);
-	relay_scratch_wipe();
 	for (int i = 0; i < 2; i++) {
 		loop_watch_forget(&sm->watches[i]);
 		fd_closep(&sm->fds[i]);
 		relay_drop_pending(&sm->halves[i].pending);
 	}
+	relay_scratch_wipe();
 	loop_timer_del(loop_of(sm), &sm->timer);
 }
 
@@ -429,8 +429,8 @@ static ssize_t copy(struct sockmap *sm, int d, bool *ret_end)
 		moved += (size_t)n;
 		relay_chunk_adapt(&half->chunk, (size_t)n, (size_t)written);
 		if (written < n &&
-			buf_append(&half->pending, relay_scratch + written, (size_t)(n - written)) <
-				0) {
+			relay_keep_pending(&half->pending, relay_scratch + written,
+				(size_t)(n - written)) < 0) {
 			finish(sm, error_of(!from_of(d), -ENOMEM));
 			return -1;
 		}
