@@ -112,7 +112,7 @@ struct admin_conn *admin_take_conn(struct admin_pending *pending)
 
 void admin_wake(struct admin_conn *conn)
 {
-	if (conn->watch.loop && loop_watch_set(&conn->watch, EPOLLOUT) < 0)
+	if (conn->leg.watch.loop && leg_watch(&conn->leg, EPOLLOUT) < 0)
 		log_event(LOGL_ERROR, "admin_conn_lost", NULL);
 }
 

@@ -4,9 +4,8 @@
 #define ADMIN_INTERNAL_H
 
 #include "admin/server.h"
-#include "base/buf.h"
 #include "base/list.h"
-#include "net/stream.h"
+#include "net/leg.h"
 #include "proto/http_head.h"
 
 enum admin_state { ADMIN_TLS, ADMIN_HEAD, ADMIN_BODY, ADMIN_WAIT, ADMIN_SEND, ADMIN_LINGER };
@@ -16,20 +15,17 @@ struct admin_pending;
 struct admin_conn {
 	struct list_node link;
 	struct admin_server *server;
-	struct stream stream;
+	struct leg leg;         /* in holds the token */
 	struct tls_server *tls; /* reference: the handshake looks into it */
-	struct loop_watch watch;
 	struct timer timer;
 	struct timer turn; /* goes on in the next batch, though no event tells */
 	struct addr peer;
 	uid_t uid; /* of the peer, on the host's own socket */
 	enum admin_state state;
-	struct buf in, out; /* in holds the token: secret */
 	struct http_head head;
 	uint64_t body_left;
-	uint64_t dropped; /* bytes behind the request */
-	size_t spent;     /* in this turn, as stream_read_cost() counts */
-	uint32_t read_want;
+	uint64_t dropped;              /* bytes behind the request */
+	size_t spent;                  /* in this turn, as stream_read_cost() counts */
 	bool is_head;                  /* HEAD: no body in the answer */
 	struct admin_pending *pending; /* an answer that the mapping owes; forgets us when we go */
 };

@@ -6,7 +6,6 @@
 #include "admin/internal.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/secret.h"
 #include "net/sock.h"
 
 #include <errno.h>
@@ -19,6 +18,7 @@
 #define HEAD_BYTES 16384
 #define MAX_FIELDS 64
 #define BODY_BYTES 65536
+#define READ_BYTES 4096
 #define INPUT_MS 10000
 #define SEND_MS 30000
 #define LINGER_MS 2000
@@ -39,11 +39,8 @@ static void conn_close(struct admin_conn *conn)
 	admin_forget_pending(conn);
 	loop_timer_del(conn->server->params.loop, &conn->timer);
 	loop_timer_del(conn->server->params.loop, &conn->turn);
-	loop_watch_del(&conn->watch);
-	stream_close(&conn->stream);
+	leg_close(&conn->leg);
 	tls_server_unref(conn->tls);
-	buf_fini(&conn->in);
-	buf_fini(&conn->out);
 	list_del(&conn->link);
 	conn->server->conn_count--;
 	free(conn);
@@ -79,15 +76,15 @@ void admin_respond_as(
 	size_t len = body ? strlen(body) : 0;
 	int r;
 
-	buf_fini(&conn->in); /* wipes the token */
-	r = buf_printf(&conn->out,
+	buf_fini(&conn->leg.in); /* wipes the token */
+	r = buf_printf(&conn->leg.out,
 		"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
 		"Cache-Control: no-store\r\nConnection: close\r\n%s\r\n",
 		status, http_reason(status), type, len, extra);
 	if (r == 0 && !conn->is_head)
-		r = buf_append(&conn->out, body, len);
+		r = buf_append(&conn->leg.out, body, len);
 	if (r < 0)
-		buf_clear(&conn->out);
+		buf_clear(&conn->leg.out);
 	set_state(conn, ADMIN_SEND);
 }
 
@@ -134,7 +131,7 @@ static void refuse_head(struct admin_conn *conn, int status)
 
 static bool run_tls(struct admin_conn *conn)
 {
-	int r = tls_stream_handshake(&conn->stream);
+	int r = tls_stream_handshake(&conn->leg.stream);
 
 	if (r == -EAGAIN)
 		return false;
@@ -142,8 +139,8 @@ static bool run_tls(struct admin_conn *conn)
 		conn_close(conn);
 		return false;
 	}
-	conn->stream.want = 0;
-	tls_stream_read_ahead(&conn->stream, true);
+	conn->leg.stream.want = 0;
+	tls_stream_read_ahead(&conn->leg.stream, true);
 	set_state(conn, ADMIN_HEAD);
 	return true;
 }
@@ -151,23 +148,14 @@ static bool run_tls(struct admin_conn *conn)
 /* Returns bytes, 0 when none now, or -1 when the connection is gone. */
 static ssize_t read_some(struct admin_conn *conn)
 {
-	size_t want = MIN(buf_room(&conn->in), (size_t)4096);
-	ssize_t n;
+	ssize_t n = leg_read(&conn->leg, &conn->leg.in, READ_BYTES, &conn->spent);
 
-	if (!want || buf_reserve(&conn->in, want) < 0) {
-		conn_close(conn);
-		return -1;
-	}
-	n = stream_read(&conn->stream, buf_tail(&conn->in), want);
-	conn->read_want = n == -EAGAIN ? conn->stream.want : 0;
 	if (n == -EAGAIN)
 		return 0;
 	if (n <= 0) {
 		conn_close(conn);
 		return -1;
 	}
-	buf_commit(&conn->in, (size_t)n);
-	conn->spent += stream_read_cost(&conn->stream, n);
 	return n;
 }
 
@@ -194,7 +182,7 @@ static bool run_head(struct admin_conn *conn)
 
 	if (n <= 0)
 		return false;
-	r = http_head_parse(&conn->head, buf_view(&conn->in), &head_limits);
+	r = http_head_parse(&conn->head, buf_view(&conn->leg.in), &head_limits);
 	if (r == HTTP_HEAD_DONE)
 		head_done(conn);
 	else if (r != HTTP_HEAD_MORE)
@@ -205,11 +193,11 @@ static bool run_head(struct admin_conn *conn)
 /* The body is read and ignored, but the head's views point into the same buffer: it stays. */
 static bool run_body(struct admin_conn *conn)
 {
-	if (conn->in.len - conn->head.length < conn->body_left)
+	if (conn->leg.in.len - conn->head.length < conn->body_left)
 		return read_some(conn) > 0;
 	/* Reallocation has moved the head: it is parsed again, once. */
 	memset(&conn->head, 0, sizeof(conn->head));
-	if (http_head_parse(&conn->head, buf_view(&conn->in), &head_limits) != HTTP_HEAD_DONE) {
+	if (http_head_parse(&conn->head, buf_view(&conn->leg.in), &head_limits) != HTTP_HEAD_DONE) {
 		conn_close(conn);
 		return false;
 	}
@@ -220,49 +208,33 @@ static bool run_body(struct admin_conn *conn)
 
 static bool run_send(struct admin_conn *conn)
 {
-	ssize_t n;
-	int r;
+	int r = leg_flush(&conn->leg);
 
-	while (conn->out.len) {
-		struct view v = buf_view(&conn->out);
-
-		n = stream_write(&conn->stream, v.data, v.len);
-		if (n == -EAGAIN)
-			return false;
-		if (n < 0) {
-			conn_close(conn);
-			return false;
-		}
-		buf_consume(&conn->out, (size_t)n);
-	}
-	r = stream_shutdown(&conn->stream);
+	if (r == 0 && conn->leg.out.len)
+		return false;
+	if (r == 0)
+		r = leg_shutdown(&conn->leg);
 	if (r == -EAGAIN)
 		return false;
 	if (r < 0) {
 		conn_close(conn);
 		return false;
 	}
-	conn->read_want = 0;
+	conn->leg.read_want = 0;
 	set_state(conn, ADMIN_LINGER);
 	return true;
 }
 
-/* Unread input at close would reset the connection and could lose the answer. Who does not stop sending
- * does not wait for it. */
+/* Unread input at close would reset the connection and could lose the answer. Who does not stop
+ * sending does not wait for it. */
 static bool run_linger(struct admin_conn *conn)
 {
-	char scratch[4096] UNINITIALIZED; /* perhaps another token */
-	ssize_t n = stream_read(&conn->stream, scratch, sizeof(scratch));
+	ssize_t n = leg_drop(&conn->leg, &conn->spent);
 
-	if (n == -EAGAIN) {
-		conn->read_want = conn->stream.want;
+	if (n == -EAGAIN)
 		return false;
-	}
-	if (n > 0) {
-		conn->spent += stream_read_cost(&conn->stream, n);
+	if (n > 0)
 		conn->dropped += (size_t)n;
-		secret_wipe(scratch, (size_t)n);
-	}
 	if (n <= 0 || conn->dropped > LINGER_BYTES || conn->spent > LINGER_BYTES) {
 		conn_close(conn);
 		return false;
@@ -294,20 +266,18 @@ static void update_watch(struct admin_conn *conn)
 
 	switch (conn->state) {
 	case ADMIN_TLS:
-		events = conn->stream.want;
+		events = conn->leg.stream.want;
 		break;
 	case ADMIN_SEND:
-		events = conn->stream.want ? conn->stream.want : EPOLLOUT;
+		events = leg_events(&conn->leg, false, true);
 		break;
 	case ADMIN_WAIT:
 		events = EPOLLRDHUP; /* a client that left */
 		break;
 	default:
-		events = conn->read_want ? conn->read_want : EPOLLIN;
-		if (timer_armed(&conn->turn))
-			events = 0;
+		events = leg_events(&conn->leg, !timer_armed(&conn->turn), false);
 	}
-	if (loop_watch_set(&conn->watch, events) < 0)
+	if (leg_watch(&conn->leg, events) < 0)
 		conn_close(conn);
 }
 
@@ -333,10 +303,7 @@ static void conn_run(struct admin_conn *conn)
 	for (unsigned steps = 0; run_once(conn); steps++) {
 		if (steps == TURN_STEPS || conn->spent >= TURN_READ_BYTES) {
 			loop_timer_set(server->params.loop, &conn->turn,
-				conn->spent >= STREAM_HEAVY_TURNS * TURN_READ_BYTES
-					? STREAM_HEAVY_PAUSE_MS
-					: 0,
-				on_turn);
+				leg_pause_ms(conn->spent, TURN_READ_BYTES), on_turn);
 			break;
 		}
 	}
@@ -346,7 +313,7 @@ static void conn_run(struct admin_conn *conn)
 
 static void on_conn(struct loop_watch *watch, uint32_t epoll_events)
 {
-	struct admin_conn *conn = container_of(watch, struct admin_conn, watch);
+	struct admin_conn *conn = container_of(watch, struct admin_conn, leg.watch);
 
 	if (conn->state == ADMIN_WAIT && epoll_events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 		conn_close(conn);
@@ -386,18 +353,21 @@ static void open_conn(struct admin_server *server, int fd, const struct addr *pe
 	conn->server = server;
 	conn->peer = *peer;
 	conn->uid = uid;
-	stream_init_plain(&conn->stream, fd);
-	buf_init(&conn->in, HEAD_BYTES + BODY_BYTES + 1, true);
+	leg_init(&conn->leg, HEAD_BYTES + BODY_BYTES + 1, 0);
 	list_add_tail(&server->conns, &conn->link);
 	server->conn_count++;
 	if (!admin_is_local(server))
 		conn->tls = tls_server_ref(server->params.tls);
-	if (loop_watch_add(server->params.loop, &conn->watch, fd, EPOLLIN, on_conn) < 0 ||
-		(conn->tls && tls_stream_accept(&conn->stream, conn->tls, &admin_alpn) < 0)) {
+	if (leg_open(&conn->leg, server->params.loop, fd, EPOLLIN, on_conn) < 0) {
+		close(fd);
 		conn_close(conn);
 		return;
 	}
-	conn->stream.want = EPOLLIN;
+	if (conn->tls && tls_stream_accept(&conn->leg.stream, conn->tls, &admin_alpn) < 0) {
+		conn_close(conn);
+		return;
+	}
+	conn->leg.stream.want = EPOLLIN;
 	set_state(conn, admin_is_local(server) ? ADMIN_HEAD : ADMIN_TLS);
 }
 
