@@ -65,7 +65,7 @@ BPF_SRC := $(wildcard bpf/*.bpf.c)
 BPF_OBJ := $(BPF_SRC:bpf/%.bpf.c=$(BUILD)/bpf/%.bpf.o)
 BPF_SKEL := $(BPF_SRC:bpf/%.bpf.c=$(BUILD)/gen/%.skel.h)
 
-.PHONY: all deps test demo install layers format format-check fuzz fuzz-build fuzz-long bench \
+.PHONY: all deps test demo install dist layers format format-check fuzz fuzz-build fuzz-long bench \
 	unit-build uninstall clean help
 all: $(BUILD)/homingd $(BUILD)/homingctl $(BPF_OBJ) ## builds the programs (default)
 
@@ -149,6 +149,16 @@ install: all ## into $(DESTDIR)$(PREFIX)
 uninstall: ## removes what install put there
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,sbin/homingd bin/homingctl share/man/man8/homingctl.8 \
 		share/bash-completion/completions/homingctl)
+
+# The same bytes of the same commit, wherever they are made.
+DIST = $(BUILD)/homing-$(VERSION).tar.gz
+dist: ## the source of the last commit as a tarball, $(BUILD)/homing-VERSION.tar.gz
+	@mkdir -p $(BUILD)
+	git -c safe.directory='*' archive --prefix=homing-$(VERSION)/ -o $(DIST).tar HEAD
+	gzip -9nc $(DIST).tar > $(DIST).new
+	rm $(DIST).tar
+	mv $(DIST).new $(DIST)
+	@echo $(DIST)
 
 clean: ## removes all that was built
 	rm -rf build build-san build-tsan build-fuzz

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Checks the Makefile (OPS-4): `make help` names every target; what a user sets counts; a build in
-another directory, without network and without the BTF of this machine's kernel, gives the same bytes; and
-what is installed can be taken away. As root."""
+another directory, without network and without the BTF of this machine's kernel, gives the same bytes; a
+tarball of the source is whole; and what is installed can be taken away. As root."""
 
 import filecmp
 import glob
@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -107,6 +108,23 @@ def left_behind():
         return [n for n in left if n != "other"] if os.path.exists(other) else ["it took another's file"]
 
 
+def wrong_in_dist():
+    """What `make dist` lacks of the last commit, or makes otherwise the second time."""
+    with tempfile.TemporaryDirectory(prefix="homing-dist-") as place:
+        contents = []
+        for name in ("one", "two"):
+            made = make("dist", "BUILD=%s/%s" % (place, name)).split()[-1]
+            with open(made, "rb") as f:
+                contents.append(f.read())
+        with tarfile.open(made) as archive:
+            held = {m.name.partition("/")[2] for m in archive.getmembers() if m.isfile()}
+    committed = set(filter(None, subprocess.run(
+        ["git", "-c", "safe.directory=*", "ls-tree", "-rz", "--name-only", "HEAD"], cwd=ROOT, check=True,
+        capture_output=True, text=True).stdout.split("\0")))
+    found = sorted(committed ^ held)
+    return found if contents[0] == contents[1] else found + ["two of one commit differ"]
+
+
 def main():
     if os.geteuid() != 0:
         print("make-check: only root can hide the network and the kernel's BTF", file=sys.stderr)
@@ -114,6 +132,7 @@ def main():
     checks = (("make help names every target", unnamed),
               ("CFLAGS, CPPFLAGS and LDFLAGS count", ignored),
               ("equal bytes from two directories, without network and BTF", different),
+              ("make dist holds the last commit, in the same bytes each time", wrong_in_dist),
               ("make uninstall takes away what make install made", left_behind))
     failed = 0
     for title, check in checks:
