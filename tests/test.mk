@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-# deps, test, demo.
+# deps, check, test, test-all, demo.
 
 JOBS ?= $(shell nproc)
 TSAN_TESTS := $(addprefix build-tsan/tests/unit/,mapping/mapping mapping/reload loop/loop \
 	session/auth_events)
 
-.PHONY: build-deps demo-deps releases
+.PHONY: build-deps demo-deps check test-build test-rest test-all releases
 deps: ## installs the Debian packages that are missing, of build and tests
 	@tests/tools/deps.sh tests
 build-deps: ## only those of the build
@@ -13,24 +13,34 @@ build-deps: ## only those of the build
 demo-deps: ## only those of the demo
 	@tests/tools/deps.sh demo
 
-# TEST_PARTS: some of the parts in tests/tools/run-tests.py; without sanitizers, only the plain build.
-export TEST_PARTS
-PLAIN_TESTS := all build/tests/toml-decoder build/tests/schema-doc relay-tests store-tests flood-tests \
-	$(addprefix build/bench/,lightnode load cache lookups) \
-	$(addprefix build/tests/unit/relay/,relay stall)
-test: deps ## all tests
-ifneq ($(if $(TEST_PARTS),$(filter sanitizers,$(TEST_PARTS)),yes),)
-	@echo "building (optimised, sanitizers, ThreadSanitizer, fuzzers)"
-	@$(MAKE) -s --no-print-directory -j$(JOBS) $(PLAIN_TESTS)
-	@$(MAKE) -s --no-print-directory -j$(JOBS) SAN=1 all unit-build relay-tests store-tests \
-		$(addprefix build-san/bench/,lightnode load)
-	@$(MAKE) -s --no-print-directory -j$(JOBS) TSAN=1 all store-tests $(TSAN_TESTS)
-	@$(MAKE) -s --no-print-directory -j$(JOBS) fuzz-build
+# What the tests of a flavour run; each flavour is built once.
+ifeq ($(SAN),1)
+TEST_BUILD = all unit-build relay-tests store-tests $(addprefix $(BUILD)/bench/,lightnode load)
+else ifeq ($(TSAN),1)
+TEST_BUILD = all store-tests $(TSAN_TESTS)
 else
-	@echo "building (optimised)"
-	@$(MAKE) -s --no-print-directory -j$(JOBS) $(PLAIN_TESTS) unit-build
+TEST_BUILD = all unit-build relay-tests store-tests flood-tests \
+	$(BUILD)/tests/toml-decoder $(BUILD)/tests/schema-doc \
+	$(addprefix $(BUILD)/bench/,lightnode load cache lookups)
 endif
-	@MAKE="$(MAKE)" /usr/bin/python3 tests/tools/run-tests.py
+test-build: $(TEST_BUILD) ## builds what the tests run (of one build: SAN=1, TSAN=1)
+
+# TEST_PARTS: some of the parts in tests/tools/run-tests.py.
+export TEST_PARTS JOBS
+run_tests = MAKE="$(MAKE)" /usr/bin/python3 tests/tools/run-tests.py
+check: deps ## after each change, two minutes: static checks, unit tests, a smoke test
+	@$(run_tests) check
+test: deps ## the tests, at most 15 minutes on two cores
+	@$(run_tests) test
+test-rest: deps ## what test-all runs after test
+	@$(run_tests) rest
+
+# Both count together: the last line is of all that ran.
+test-all: ## all tests, what CI runs: test, then test-rest
+	@tally=$$(mktemp -u); failed=0; \
+	TEST_TALLY=$$tally TEST_PARTS= $(MAKE) --no-print-directory test || failed=1; \
+	TEST_TALLY=$$tally TEST_PARTS= $(MAKE) --no-print-directory test-rest || failed=1; \
+	rm -f $$tally; exit $$failed
 
 demo: demo-deps ## the main job, live
 	@$(MAKE) -s --no-print-directory -j$(JOBS) all

@@ -28,8 +28,20 @@ REPEATABLE = ["-icount", "shift=0,sleep=off", "-smp", "1", "-rtc", "base=2026-01
 SAME_ADDRESSES = " nokaslr norandmaps randomize_kstack_offset=off"
 
 
-def qemu(directory, initrd, options, shell=False):
+# What guest-tests.sh can be told to run.
+PARTS = ("relay", "e2e")
+
+
+def parts_of(row, options):
+    """Those that are wanted and have not been run on this kernel."""
+    done = [part for name, _, part in (text.partition(":") for text in options.done) if name == row["name"]]
+    return [part for part in options.parts if part not in done]
+
+
+def qemu(row, directory, initrd, options, shell=False):
     append = "console=ttyS0 quiet panic=-1 mitigations=off" + (" homing.shell" if shell else "")
+    parts = parts_of(row, options)
+    append += " homing.parts=" + ",".join(parts) if len(parts) < len(PARTS) else ""
     if options.icount:
         accel = ["-accel", "tcg,thread=single", *REPEATABLE, "-seed", str(options.seed)]
         append += SAME_ADDRESSES
@@ -102,7 +114,7 @@ def boot(row, directory, initrd, options):
     """What the guest printed."""
     log = os.path.join(kernels.CACHE, row["name"] + ".log")
     with open(log, "wb") as f:
-        process = subprocess.Popen(qemu(directory, initrd, options), stdin=subprocess.DEVNULL,
+        process = subprocess.Popen(qemu(row, directory, initrd, options), stdin=subprocess.DEVNULL,
                                    stdout=f, stderr=subprocess.STDOUT)
         try:
             process.wait(options.timeout)
@@ -116,6 +128,9 @@ def boot(row, directory, initrd, options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kernel", action="append", help="only this one")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="only these")
+    parser.add_argument("--done", action="append", default=[], metavar="KERNEL:PART",
+                        help="not this part on this kernel")
     parser.add_argument("--script", default=os.path.join(kernels.HERE, "guest-tests.sh"))
     parser.add_argument("--shell", action="store_true", help="a shell after the script")
     parser.add_argument("--icount", action="store_true", help="the guest's clock counts instructions")
@@ -135,7 +150,7 @@ def main():
             directory = kernels.kernel(rows[0])
             initrd = root + ".initrd"
             image.build(directory, initrd, root, "/dev/null")
-            code = subprocess.run(qemu(directory, initrd, options, True), check=False).returncode
+            code = subprocess.run(qemu(rows[0], directory, initrd, options, True), check=False).returncode
             os.unlink(initrd)
             return code
         with concurrent.futures.ThreadPoolExecutor(1 if options.icount else 2) as pool:

@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks the Makefile (OPS-4): `make help` names every target; what a user sets counts; a build in
 another directory, without network and without the BTF of this machine's kernel, gives the same bytes; a
-tarball of the source is whole; and what is installed can be taken away. As root."""
+tarball of the source is whole; and what is installed can be taken away. And that make test and what follows
+it in make test-all run every part of the tests, none twice (OPS-6). As root."""
 
 import filecmp
 import glob
+import importlib.util
 import os
 import re
 import shutil
@@ -18,6 +20,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, HERE)
 import chroot  # noqa: E402
+import releases  # noqa: E402
 
 MAKE = os.environ.get("MAKE", "make").split()[0]
 ENVIRONMENT = dict({k: v for k, v in os.environ.items() if not k.startswith("MAKE")}, CCACHE_DISABLE="1")
@@ -125,6 +128,23 @@ def wrong_in_dist():
     return found if contents[0] == contents[1] else found + ["two of one commit differ"]
 
 
+def run_tests():
+    """tests/tools/run-tests.py as a module."""
+    spec = importlib.util.spec_from_file_location("run_tests", os.path.join(HERE, "run-tests.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def misplaced():
+    """Parts of the tests that make test-all does not run once, or that make releases does not run."""
+    module = run_tests()
+    parts = set(module.parts_of([MAKE], [])) - {"smoke"} # of make check; its files are in e2e
+    once = module.SETS["test"].split() + module.SETS["rest"].split()
+    there = set(releases.ALL_PARTS.split()) | {"releases", "vm-relay"} # vm has all of its parts there
+    return sorted({p for p in once if once.count(p) > 1} | (parts ^ set(once)) | (parts ^ there))
+
+
 def main():
     if os.geteuid() != 0:
         print("make-check: only root can hide the network and the kernel's BTF", file=sys.stderr)
@@ -133,6 +153,7 @@ def main():
               ("CFLAGS, CPPFLAGS and LDFLAGS count", ignored),
               ("equal bytes from two directories, without network and BTF", different),
               ("make dist holds the last commit, in the same bytes each time", wrong_in_dist),
+              ("make test-all runs every part once", misplaced),
               ("make uninstall takes away what make install made", left_behind))
     failed = 0
     for title, check in checks:

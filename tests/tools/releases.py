@@ -25,9 +25,9 @@ import kernels  # noqa: E402
 RELEASES = {"bookworm": "Debian 12", "trixie": "Debian 13"}
 CACHE = os.environ.get("HOMING_RELEASES_CACHE", os.path.join(ROOT, "build", "releases"))
 BASE_DAYS = 14 # after that a cached base is made anew
-# What the other release has to show within `make test`; see run-tests.py.
+# What the other release has to show within `make test-all`; see run-tests.py.
 PARTS = "unit e2e"
-ALL_PARTS = "static unit sanitizers threads e2e torture vm fuzz bench demo"
+ALL_PARTS = "static unit e2e sanitizers threads makefile torture fuzz vm bench demo"
 
 
 class Failed(Exception):
@@ -312,7 +312,7 @@ def write_table(release, output):
 
 
 def own_demo():
-    """Runs it on this machine itself, as `make test` has built it; returns this release's name."""
+    """Runs it on this machine itself, as it is built here; returns this release's name."""
     release = kernels.own_codename()
     done = subprocess.run(["/usr/bin/python3", os.path.join(ROOT, "tests/demo/demo.py")], check=False,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -349,7 +349,7 @@ def missing():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("releases", nargs="*", help="default: " + " ".join(RELEASES))
-    parser.add_argument("--other", action="store_true", help="as `make test` does it: the other release's "
+    parser.add_argument("--other", action="store_true", help="as `make test-all` does it: the other release's "
                         "unit and end-to-end tests, and its demo beside this one's")
     parser.add_argument("--only-demo", action="store_true", help="not `make test`")
     parser.add_argument("--parts", default="", help="of `make test`; default: " + ALL_PARTS)

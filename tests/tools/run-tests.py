@@ -1,9 +1,18 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that `make test` runs, in order, with one closing line that counts what really ran."""
+"""What `make check`, `make test` and `make test-all` run (OPS-6): parts, each of steps. At the end a table of
+the slowest steps and one closing line that counts what really ran.
+
+    run-tests.py check    the loop of a developer: static checks, unit and dialogue tests, a smoke test
+    run-tests.py test     the optimised build: unit, dialogue, end to end; the relay on one other kernel
+    run-tests.py rest     what `make test-all` runs after `make test`, and nothing of that again
+
+TEST_PARTS in the environment chooses parts, of all. With TEST_TALLY, a file, runs one after the other
+count together: each adds what it counted, and the last line and the table are of all of them."""
 
 import concurrent.futures
 import glob
+import json
 import os
 import re
 import subprocess
@@ -12,7 +21,41 @@ import threading
 import time
 
 PYTHON = "/usr/bin/python3"
+PLAIN, SANITIZED, THREADS = "build", "build-san", "build-tsan"
+CORES = len(os.sched_getaffinity(0))
+
+SETS = {
+    "check": "static unit smoke",
+    "test": "static unit e2e vm-relay",
+    "rest": "sanitizers threads makefile torture fuzz vm bench demo releases",
+}
+
+# End-to-end tests that go before the others, the slowest first, so that none of them is alone at the
+# end; of the others the largest file goes first.
+SLOW = ("test_stores", "test_reload", "test_mail", "test_sessions", "test_http_wire", "test_drain",
+        "test_admin_mapping", "test_rules_mapping", "test_cyrus_courier")
+# Tests of memory and of many at once: nothing else runs beside them.
+ALONE = ("test_paths.py", "test_must_hold.py", "test_floods.py")
+# How many at once. They wait most of the time: three of them kept two cores half busy.
+SHARDS = CORES + 2
+SMOKE = ("test_config.py", "test_seed.py", "test_metrics.py") # of make check
+FUZZ_SECONDS = 20 # of each target; make fuzz alone takes a minute, make fuzz-long an hour
+VM_RELAY = "bookworm-6.1" # whose relay tests `make test` runs: the oldest kernel, and a required one
+
+# Not with sanitizers: what freed memory still holds can be judged in the optimised build alone (the
+# quarantine keeps also what OpenSSL has freed), and what takes long.
+OPTIMISED_ONLY = ("SEC_21", "200_moves", "mailclients", "100_mb", "SES_92", "examples", "floods")
+SELECT = {
+    PLAIN: "",
+    SANITIZED: " and ".join("not " + name for name in OPTIMISED_ONLY),
+    THREADS: "(150 or MAP or ADM or drain or SES_86 or SES_51 or 100_mib or random or reload or CFG_5 "
+             "or matrix_of or HTTP_6 or HTTP_9) and not gib and not 200_moves and not must_hold "
+             "and not floods",
+}
+TITLES = {PLAIN: "optimised", SANITIZED: "sanitizers", THREADS: "ThreadSanitizer"}
+
 passed = failed = skipped = 0
+steps = [] # [seconds, name]
 lock = threading.Lock()
 
 
@@ -35,8 +78,8 @@ def run(name, command, timeout=900, environment=None, fine=(0,)):
         code, output = -1, (e.stdout or b"").decode(errors="replace") + "\nTIMED OUT\n"
     with lock:
         if code != 5:
-            print("%-6s %s (%.0f s)" % ("ok" if code in fine else "FAILED", name,
-                                        time.monotonic() - start), flush=True)
+            steps.append([time.monotonic() - start, name])
+            print("%-6s %s (%.0f s)" % ("ok" if code in fine else "FAILED", name, steps[-1][0]), flush=True)
         if code not in fine:
             print(output[-12000:], flush=True)
     return code, output
@@ -45,11 +88,8 @@ def run(name, command, timeout=900, environment=None, fine=(0,)):
 def single(name, command, expect_failure=False, **kwargs):
     """A step that is one test."""
     if expect_failure:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, timeout=900,
-                              env=dict(os.environ, **kwargs.get("environment", {})))
-        print("%-6s %s" % ("ok" if done.returncode else "FAILED", name), flush=True)
-        count(int(done.returncode != 0), int(done.returncode == 0))
+        code, _ = run(name, command, fine=range(1, 256), **kwargs)
+        count(int(code > 0), int(code <= 0))
         return
     code, _ = run(name, command, **kwargs)
     count(int(code == 0), int(code != 0))
@@ -83,35 +123,40 @@ def programs_below(build):
     return sorted(p for p in found if os.access(p, os.X_OK) and not p.endswith(".d"))
 
 
-# Tests of memory and of many at once: nothing else runs beside them.
-ALONE = ("test_paths.py", "test_must_hold.py", "test_floods.py")
-SHARDS = 3
-FUZZ_SECONDS = 30 # of each target; make fuzz alone takes a minute, make fuzz-long an hour
+# ---- end to end ----
+
+def slow_first(path):
+    """A key to sort by."""
+    name = os.path.basename(path)
+    places = [i for i, slow in enumerate(SLOW) if name.startswith(slow)]
+    return (places[0] if places else len(SLOW), -os.path.getsize(path))
 
 
-def pytest(name, build, select="", jobs=SHARDS):
-    """The end-to-end tests of one build, a process for each file, some at a time: most of their time is
+def pytest(builds):
+    """The end-to-end tests of some builds, a process for each file, some at a time: most of their time is
     spent waiting. What must be alone comes last. A test that failed in company is run once more by itself
     and named, so that a deadline missed on a busy machine is told from a fault."""
-    files = sorted(glob.glob("tests/e2e/test_*.py"), key=os.path.getsize, reverse=True)
-    together = [f for f in files if os.path.basename(f) not in ALONE]
+    files = sorted(glob.glob("tests/e2e/test_*.py"), key=slow_first)
+    alone = [f for f in files if os.path.basename(f) in ALONE]
+    jobs = [(build, f) for f in files if f not in alone for build in builds]
     again = []
-    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        for bad in pool.map(lambda f: pytest_run(name, build, f, [f], select), together):
-            again += bad
-    for file in files:
-        if os.path.basename(file) in ALONE:
-            again += pytest_run(name, build, file, [file], select)
-    for test in again:
+    with concurrent.futures.ThreadPoolExecutor(SHARDS) as pool:
+        for (build, _), bad in zip(jobs, pool.map(lambda job: pytest_run(*job), jobs)):
+            again += [(build, test) for test in bad]
+    for build in builds:
+        for file in alone:
+            again += [(build, test) for test in pytest_run(build, file)]
+    for build, test in again:
         print("       once more, alone: " + test, flush=True)
-        count(0, len(pytest_run(name, build, test, [test], "")))
+        count(0, len(pytest_run(build, test, "")))
 
 
-def pytest_run(name, build, title, what, select):
+def pytest_run(build, what, select=None):
     """Counts what passed and was skipped; returns the names of tests that failed."""
+    select = SELECT[build] if select is None else select
     environment = {"HOMING_BUILD": os.path.abspath(build), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rsfE", "--tb=short", *what]
-    code, output = run("%s: %s" % (name, os.path.basename(title)),
+    command = [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rsfE", "--tb=short", what]
+    code, output = run("%s: %s" % (TITLES[build], os.path.basename(what)),
                        command + (["-k", select] if select else []), timeout=1500,
                        environment=environment, fine=(0, 5))
     numbers = {word: int(n) for n, word in re.findall(
@@ -121,14 +166,34 @@ def pytest_run(name, build, title, what, select):
     count(numbers.get("passed", 0), 0, numbers.get("skipped", 0))
     failed_tests = sorted(set(re.findall(r"^(?:FAILED|ERROR) (\S+?)(?: - .*)?$", output, re.M)))
     if code not in (0, 5) and not failed_tests:
-        failed_tests = list(what) # it did not come to an end
+        failed_tests = [what] # it did not come to an end
     return failed_tests
 
 
-PLAIN, SANITIZED, THREADS = "build", "build-san", "build-tsan"
-# Not with sanitizers: what freed memory still holds can be judged in the optimised build alone (the
-# quarantine keeps also what OpenSSL has freed), and what takes long.
-OPTIMISED_ONLY = ("SEC_21", "200_moves", "mailclients", "100_mb", "SES_92", "examples", "floods")
+def smoke():
+    jobs = ["tests/e2e/" + name for name in SMOKE]
+    with concurrent.futures.ThreadPoolExecutor(SHARDS) as pool:
+        for bad in pool.map(lambda file: pytest_run(PLAIN, file), jobs):
+            count(0, len(bad))
+
+
+# ---- the other parts ----
+
+def build_flavours(make, wanted):
+    """Each flavour once, before what needs it. Returns whether all of it could be built."""
+    jobs = "-j%s" % os.environ.get("JOBS", CORES)
+    for title, parts, what in (
+            ("optimised", {"static", "unit", "smoke", "e2e", "makefile", "torture", "vm", "vm-relay",
+                           "bench", "demo"}, ["test-build"]),
+            ("sanitizers", {"sanitizers"}, ["SAN=1", "test-build"]),
+            ("ThreadSanitizer", {"threads"}, ["TSAN=1", "test-build"]),
+            ("fuzzers", {"fuzz"}, ["fuzz-build"])):
+        if parts & set(wanted):
+            code, _ = run("building (%s)" % title, [*make, "-s", jobs, *what], timeout=1800)
+            if code:
+                count(0, 1)
+                return False
+    return True
 
 
 def static(make):
@@ -136,23 +201,11 @@ def static(make):
     single("rules", [*make, "rules-check"])
     single("format", [*make, "format-check"])
     single("docs/config.md is current", [*make, "docs-check"])
-    closing_line("Makefile", [PYTHON, "tests/tools/make-check.py"])
 
-def unit(make, build):
+
+def unit(make):
     closing_line("toml-test", [*make, "toml-test"])
-    cmocka(build, programs_below(build))
-
-
-def sanitizers():
-    pytest("sanitizers", SANITIZED, " and ".join("not " + name for name in OPTIMISED_ONLY))
-
-
-def threads():
-    cmocka(THREADS, programs_below(THREADS))
-    pytest("ThreadSanitizer", THREADS,
-           "(150 or MAP or ADM or drain or SES_86 or SES_51 or 100_mib or random or reload or CFG_5 "
-           "or matrix_of or HTTP_6 or HTTP_9) and not gib and not 200_moves and not must_hold "
-           "and not floods")
+    cmocka(PLAIN, programs_below(PLAIN))
 
 
 def torture(builds):
@@ -166,8 +219,8 @@ def torture(builds):
         print("       " + output.strip().splitlines()[-1] if output.strip() else "")
 
 
-def vm():
-    output = closing_line("virtual machines", [PYTHON, "vm/run.py"], timeout=1800)
+def vm(*arguments):
+    output = closing_line("virtual machines", [PYTHON, "vm/run.py", *arguments], timeout=1800)
     print("\n".join("       " + line for line in output.splitlines()
                     if re.match(r"(ok|FAILED|skipped) ", line)))
 
@@ -197,30 +250,88 @@ def releases():
     print("\n".join("       " + line for line in output.splitlines()[:-1]))
 
 
-def main():
-    make = [os.environ.get("MAKE", "make"), "--no-print-directory"]
-    wanted = os.environ.get("TEST_PARTS", "").split()
-    full = not wanted or "sanitizers" in wanted
-    parts = {
+def parts_of(make, wanted):
+    """What can be chosen, in order. End-to-end tests of all builds that are wanted share one queue."""
+    builds = [build for part, build in (("e2e", PLAIN), ("sanitizers", SANITIZED), ("threads", THREADS))
+              if part in wanted]
+
+    def end_to_end(build, programs):
+        cmocka(build, programs)
+        if build == builds[-1]:
+            pytest(builds)
+    return {
         "static": lambda: static(make),
-        "unit": lambda: unit(make, SANITIZED if full else PLAIN),
-        "sanitizers": sanitizers,
-        "threads": threads,
-        # The rest of them run in the optimised build, too: that of the other release.
-        "e2e": lambda: pytest("optimised", PLAIN, " or ".join(OPTIMISED_ONLY) if full else ""),
-        "torture": lambda: torture((PLAIN, SANITIZED) if full else (PLAIN,)),
-        "vm": vm, "fuzz": lambda: fuzz(make), "bench": lambda: bench(make), "demo": demo,
+        "unit": lambda: unit(make),
+        "smoke": smoke,
+        "e2e": lambda: end_to_end(PLAIN, []),
+        "vm-relay": lambda: vm("--kernel", VM_RELAY, "--parts", "relay"),
+        "sanitizers": lambda: end_to_end(SANITIZED, programs_below(SANITIZED)),
+        "threads": lambda: end_to_end(THREADS, programs_below(THREADS)),
+        "makefile": lambda: closing_line("Makefile", [PYTHON, "tests/tools/make-check.py"]),
+        "torture": lambda: torture((PLAIN, SANITIZED) if "sanitizers" in wanted else (PLAIN,)),
+        "fuzz": lambda: fuzz(make),
+        "vm": lambda: vm(*(("--done", VM_RELAY + ":relay") if vm_relay_ran(wanted) else ())),
+        "bench": lambda: bench(make),
+        "demo": demo,
         "releases": releases,
     }
+
+
+def vm_relay_ran(wanted):
+    return "vm-relay" in wanted or any("vm-relay" in run["parts"] for run in tally())
+
+
+# ---- several runs, one count ----
+
+def tally():
+    """What earlier runs have counted."""
+    path = os.environ.get("TEST_TALLY")
+    if not path or not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8") as f:
+        return [json.loads(line) for line in f]
+
+
+def finish(which, wanted):
+    """Prints the table and the closing line; returns the exit code."""
+    runs = tally() + [{"parts": wanted, "counts": [passed, failed, skipped], "steps": steps,
+                     "seconds": time.monotonic() - started}]
+    if os.environ.get("TEST_TALLY"):
+        with open(os.environ["TEST_TALLY"], "a", encoding="utf-8") as f:
+            f.write(json.dumps(runs[-1]) + "\n")
+    print("the slowest steps; %.0f s in all" % sum(run["seconds"] for run in runs))
+    for seconds, name in sorted((step for run in runs for step in run["steps"]), reverse=True)[:25]:
+        if seconds >= 1:
+            print("%6.0f s  %s" % (seconds, name))
+    total = [sum(run["counts"][i] for run in runs) for i in range(3)]
+    more = which == "test" and os.environ.get("TEST_TALLY")
+    print("%s%d passed, %d failed, %d skipped" % ("so far: " if more else "", *total), flush=True)
+    return 1 if total[1] or not total[0] else 0
+
+
+started = time.monotonic()
+
+
+def main():
+    which = sys.argv[1] if len(sys.argv) == 2 and sys.argv[1] in SETS else "test"
+    make = [os.environ.get("MAKE", "make"), "--no-print-directory"]
+    chosen = os.environ.get("TEST_PARTS", "").split()
+    wanted = chosen or SETS[which].split()
+    parts = parts_of(make, wanted)
     unknown = sorted(set(wanted) - set(parts))
     if unknown:
         print("TEST_PARTS: no %s; there are %s" % (" ".join(unknown), " ".join(parts)), file=sys.stderr)
         return 2
-    for name, part in parts.items():
-        if not wanted or name in wanted:
-            part()
-    print("%d passed, %d failed, %d skipped" % (passed, failed, skipped))
-    return 1 if failed or not passed else 0
+    if which == "rest" and os.environ.get("TEST_TALLY") and not tally():
+        print("FAILED make test did not come to its end")
+        count(0, 1)
+    if build_flavours(make, wanted):
+        for name, part in parts.items():
+            if name in wanted:
+                start = time.monotonic()
+                part()
+                print("------ %s: %.0f s" % (name, time.monotonic() - start), flush=True)
+    return finish(which, wanted)
 
 
 if __name__ == "__main__":
