@@ -132,8 +132,8 @@ def test_ADM_4_an_answer_that_nobody_takes(pair, network):
     wait_until(lambda: counts.append(router.fds()) or len(set(counts[-15:])) == 1 < len(counts) - 14)
     base = counts[-1] # the last request's connection is gone
     with tls(router) as sock:
-        sock.sendall(b"GET /metrics HTTP/1.1\r\n" + AUTH + b"\r\n")
         start = time.monotonic()
+        sock.sendall(b"GET /metrics HTTP/1.1\r\n" + AUTH + b"\r\n")
         wait_until(lambda: router.fds() > base)
         wait_until(lambda: router.fds() == base)
         assert 2.5 < time.monotonic() - start < 20

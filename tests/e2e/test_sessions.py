@@ -244,9 +244,9 @@ def test_section_3_input_too_long(make):
 def test_section_3_preauth_timeout(make):
     router = make.router([make.node("node1")],
                          listeners={"imap": ("implicit", 'preauth_timeout = "1s"')})
+    start = time.monotonic()
     with router.client() as c:
         c.line()
-        start = time.monotonic()
         assert c.eof() == b"* BYE Timed out.\r\n"
         assert 0.8 < time.monotonic() - start < 10
     assert last_session(router)["reason"] == "preauth_timeout"
