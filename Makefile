@@ -65,7 +65,7 @@ BPF_SRC := $(wildcard bpf/*.bpf.c)
 BPF_OBJ := $(BPF_SRC:bpf/%.bpf.c=$(BUILD)/bpf/%.bpf.o)
 BPF_SKEL := $(BPF_SRC:bpf/%.bpf.c=$(BUILD)/gen/%.skel.h)
 
-.PHONY: all deps test demo install dist layers format format-check fuzz fuzz-build fuzz-long bench \
+.PHONY: all deps test demo install dist layers circles figures format format-check fuzz fuzz-build fuzz-long bench \
 	unit-build uninstall clean help
 all: $(BUILD)/homingd $(BUILD)/homingctl $(BPF_OBJ) ## builds the programs (default)
 
@@ -126,8 +126,13 @@ unit-build: $(UNIT_BIN) ## builds unit and dialogue tests (of one build: SAN=1)
 
 include $(wildcard tests/*.mk)
 
-layers: ## who includes whom, as MODS_x allows
-	@python3 tests/tools/layers.py $(foreach m,$(MODULES) ctl,'$(m)=$(MODS_$(m))')
+LAYERS = python3 tests/tools/layers.py --build $(BUILD)
+layers: all ## who includes whom, as MODS_x allows; circles between files
+	@$(LAYERS) $(foreach m,$(MODULES) ctl top,'$(m)=$(MODS_$(m))')
+circles: all ## takes what is no circle any more out of tests/tools/circles.txt
+	@$(LAYERS) --shrink
+figures: all ## lengths of files and functions, circles
+	@python3 tests/tools/figures.py --build $(BUILD)
 
 FORMAT_SRC = $(shell git ls-files '*.c' '*.h')
 format: ## formats the C sources
