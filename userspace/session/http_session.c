@@ -23,6 +23,11 @@ bool session_http_drives(const struct session *session)
 		session->state <= S_EXCHANGE;
 }
 
+static const struct session_state_row *row_of(const struct session *session)
+{
+	return &session_states[session->state];
+}
+
 static const struct config_http *settings_of(const struct session *session)
 {
 	return &session->snapshot->config->http;
@@ -141,35 +146,10 @@ void session_http_failed(struct session *session, enum session_reason reason)
 	http_answer(session, status_of(reason), reason);
 }
 
-void session_http_kick(struct session *session)
+void session_http_close_after(struct session *session, enum session_reason reason)
 {
-	if (session->state == S_IDLE)
-		session_close(session, REASON_KICKED);
-	else
-		session_http_failed(session, REASON_KICKED);
-}
-
-void session_http_shutdown(struct session *session)
-{
-	struct http *http = session->login->http;
-
-	switch (session->state) {
-	case S_LOOKUP:
-	case S_DIAL:
-	case S_EXCHANGE: /* HTTP-93 */
-		http->closing = true;
-		http->close_reason = REASON_SHUTDOWN;
-		break;
-	case S_FIRST_HEAD:
-	case S_IDLE:
-		if (!session->login->in.len) {
-			session_close(session, REASON_SHUTDOWN);
-			break;
-		}
-		/* fall through */
-	default:
-		session_http_failed(session, REASON_SHUTDOWN);
-	}
+	session->login->http->closing = true;
+	session->login->http->close_reason = reason;
 }
 
 /* ---- time limits ---- */
@@ -245,7 +225,7 @@ static void on_grace_over(struct timer *timer)
 {
 	struct session *session = container_of(timer, struct http, wait)->session;
 
-	if (session->state == S_LOOKUP || session->state == S_DIAL)
+	if (row_of(session)->client_end == CLIENT_END_GRACE)
 		session_close(session, REASON_CLIENT_EOF);
 }
 
@@ -262,13 +242,12 @@ static ssize_t client_ended(struct session *session)
 	struct http *http = session->login->http;
 
 	http->client_eof = true;
-	switch (session->state) {
-	case S_LOOKUP:
-	case S_DIAL:
+	switch (row_of(session)->client_end) {
+	case CLIENT_END_GRACE:
 		if (!timer_armed(&http->wait))
 			start_grace(session);
 		return 0;
-	case S_EXCHANGE:
+	case CLIENT_END_SERVES:
 		if (http_body_is_done(&http->request.up) && !http->request.streaming)
 			return 0;
 		/* fall through */
@@ -281,7 +260,7 @@ static ssize_t client_ended(struct session *session)
 /* Until the node is reached the client is only watched for its end. */
 static bool is_watched_only(const struct session *session)
 {
-	return session->state == S_HOLD || session->state == S_LOOKUP || session->state == S_DIAL;
+	return row_of(session)->watch == WATCH_AHEAD;
 }
 
 /* What may be read into a buffer now. What nobody asks for yet is not taken in. */
@@ -429,7 +408,7 @@ void session_http_run(struct session *session)
 /* The end of the client, behind input for which there is no room. */
 static void client_left(struct session *session)
 {
-	if (session->state == S_LOOKUP || session->state == S_DIAL) {
+	if (row_of(session)->client_end == CLIENT_END_GRACE) {
 		session->login->http->client_left = true;
 		start_grace(session);
 		session_update_watch(session);

@@ -8,8 +8,8 @@
  * exchange of its own (http.h).
  *
  * Each step is a file step_*.c; session_set_state() is the only place where a session's state
- * changes, and the table below is the only place that says which changes are legal and what
- * bounds the time in a state. Other threads name a session by its handle, never by a pointer.
+ * changes, and the table in states.h is the only place that says which changes are legal and what
+ * a state means. Other threads name a session by its handle, never by a pointer.
  * A session's memory is freed at the end of the loop's batch, so a frame above may still look at
  * session->state to see that it is over.
  */
@@ -26,63 +26,7 @@
 #include "proto/proto.h"
 #include "relay/relay.h"
 #include "session/server.h"
-
-/* What limits the time in a state. */
-enum session_limit {
-	LIMIT_NONE,       /* the state has its own timers, or ends by itself */
-	LIMIT_PREAUTH,    /* preauth_timeout, from accept or the last refusal */
-	LIMIT_HOLD,       /* the end of the account's delay */
-	LIMIT_LOOKUP,     /* the mapping answers within lookup_timeout; this is the safety net */
-	LIMIT_WINDOW,     /* backend_timeout */
-	LIMIT_DRAIN,      /* 60 s in all (SPLICE: without progress) */
-	LIMIT_LINGER,     /* 3 s */
-	LIMIT_KEEPALIVE,  /* http.keepalive_timeout */
-	LIMIT_RELAY_IDLE, /* http.relay_idle without progress */
-	LIMIT_FIRST_HEAD, /* LIMIT_PREAUTH, and http.head_timeout */
-	LIMIT_HEAD,       /* LIMIT_RELAY_IDLE, and http.head_timeout in all */
-};
-
-/* What a complete request head, or a body that is being looked at, may lead to. */
-#define REQUEST_STATES                                                                 \
-	BIT(S_EXTRACT) | BIT(S_HOLD) | BIT(S_LOOKUP) | BIT(S_DIAL) | BIT(S_EXCHANGE) | \
-		BIT(S_FLUSH) | BIT(S_CLOSED)
-
-/* What a connection may start with, once its addresses are known. */
-#define FIRST_STATES (BIT(S_DIALOGUE) | BIT(S_FIRST_HEAD) | BIT(S_DIAL) | BIT(S_CLOSED))
-
-/*        name         may go to                                             limit */
-#define SESSION_STATES(X)                                                                       \
-	X(ACCEPT, BIT(S_PROXY) | FIRST_STATES | BIT(S_TLS), LIMIT_NONE)                         \
-	X(PROXY, FIRST_STATES | BIT(S_TLS), LIMIT_PREAUTH)                                      \
-	X(TLS, FIRST_STATES, LIMIT_PREAUTH)                                                     \
-	X(DIALOGUE,                                                                             \
-		BIT(S_STARTTLS) | BIT(S_HOLD) | BIT(S_LOOKUP) | BIT(S_DIAL) | BIT(S_FLUSH) |    \
-			BIT(S_CLOSED),                                                          \
-		LIMIT_PREAUTH)                                                                  \
-	X(STARTTLS, BIT(S_TLS) | BIT(S_CLOSED), LIMIT_PREAUTH)                                  \
-	X(FIRST_HEAD, REQUEST_STATES, LIMIT_FIRST_HEAD)                                         \
-	X(IDLE, BIT(S_HEAD) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_KEEPALIVE)                    \
-	X(HEAD, REQUEST_STATES, LIMIT_HEAD)                                                     \
-	X(EXTRACT, REQUEST_STATES, LIMIT_RELAY_IDLE)                                            \
-	X(HOLD, BIT(S_HOLD) | BIT(S_LOOKUP) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_HOLD)         \
-	X(LOOKUP, BIT(S_DIAL) | BIT(S_EXCHANGE) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_LOOKUP)   \
-	X(DIAL, BIT(S_REPLAY) | BIT(S_SPLICE) | BIT(S_EXCHANGE) | BIT(S_FLUSH) | BIT(S_CLOSED), \
-		LIMIT_WINDOW)                                                                   \
-	X(REPLAY, BIT(S_DIALOGUE) | BIT(S_SPLICE) | BIT(S_FLUSH) | BIT(S_CLOSED), LIMIT_WINDOW) \
-	X(EXCHANGE, BIT(S_IDLE) | BIT(S_DIAL) | BIT(S_SPLICE) | BIT(S_FLUSH) | BIT(S_CLOSED),   \
-		LIMIT_RELAY_IDLE)                                                               \
-	X(SPLICE, BIT(S_ESTABLISHED) | BIT(S_CLOSED), LIMIT_DRAIN)                              \
-	X(ESTABLISHED, BIT(S_CLOSED), LIMIT_NONE)                                               \
-	X(FLUSH, BIT(S_LINGER) | BIT(S_CLOSED), LIMIT_DRAIN)                                    \
-	X(LINGER, BIT(S_CLOSED), LIMIT_LINGER)                                                  \
-	X(CLOSED, 0, LIMIT_NONE)
-
-enum session_state {
-#define X(name, next, limit) S_##name,
-	SESSION_STATES(X)
-#undef X
-		SESSION_STATE_COUNT
-};
+#include "session/states.h"
 
 struct dial;
 struct http;
@@ -220,9 +164,6 @@ struct session *session_find(struct session_pool *pool, uint64_t handle);
  * is looked up when it is first asked for. Before the splice. */
 const struct addr *session_local(struct session *session);
 
-/* Makes a session of an accepted socket; the caller keeps fd on failure. Returns 0 or -errno. */
-MUST_USE int session_open(struct session_pool *pool, struct listener *listener, int fd,
-	const struct addr *peer, struct session **ret_session);
 /* Takes over fd. Counts and closes it when the listener is full. */
 void session_accept(
 	struct session_pool *pool, struct listener *listener, int fd, const struct addr *peer);
@@ -239,10 +180,25 @@ unsigned session_pool_kick(struct session_pool *pool, const char *account);
 /* The pool of the calling thread (one per worker); NULL when it has none. */
 struct session_pool *session_pool_current(void);
 
-/* ---- between the steps (session.c) ---- */
+/* ---- slots (session_slots.c) ---- */
+
+void session_slots_init(struct session_pool *pool);
+void session_slots_fini(struct session_pool *pool);
+/* In no state yet. Returns 0 or -ENOMEM. */
+MUST_USE int session_new(struct session_pool *pool, struct session **ret_session);
+/* Its handle finds nothing from now on; its memory goes at the end of the loop's batch. */
+void session_forget(struct session *session);
+
+/* ---- between the steps (session.c, session_client.c) ---- */
+
+/* Above it no further command is answered until it is sent. */
+#define SESSION_OUT_HIGH_BYTES 16384
 
 /* A refused attempt gives a fresh preauth_timeout. */
 void session_restart_preauth(struct session *session);
+
+/* The state's limit from now on. */
+void session_restart_limit(struct session *session);
 
 /* The relay has the legs: what the login needed goes at the end of the loop's batch. */
 void session_retire_login(struct session *session);
@@ -253,6 +209,13 @@ void session_count_auth(struct session *session, enum session_auth result);
 void session_auth_failed(struct session *session, enum session_auth result, bool temporary);
 void session_phase_start(struct session *session);
 void session_phase_end(struct session *session, enum session_phase phase);
+/* It owes the client its last line at most. */
+static inline bool session_is_ending(const struct session *session)
+{
+	return session_states[session->state].client_end == CLIENT_END_OVER;
+}
+/* Watches the accepted socket; the caller keeps fd on failure. Returns 0 or -errno. */
+MUST_USE int session_client_open(struct session *session, int fd);
 /* Sends what is in out as far as possible. Returns 0 (all or blocked), -errno (session closed). */
 MUST_USE int session_flush(struct session *session);
 void session_update_watch(struct session *session);
@@ -314,8 +277,8 @@ void session_http_reach(struct session *session, const char *destination);
 void session_http_connected(struct session *session); /* the dial's leg is up */
 /* The node was not reached, or there is no reason to go on: 502, 503 or 504, or a cut answer. */
 void session_http_failed(struct session *session, enum session_reason reason);
-void session_http_kick(struct session *session);
-void session_http_shutdown(struct session *session);
+/* The request under way is the last one. */
+void session_http_close_after(struct session *session, enum session_reason reason);
 /* Closes the node legs and frees what requests hold. */
 void session_http_end(struct session *session);
 void session_http_free(struct login *login);

@@ -6,32 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char *stage_of(const struct session *session)
-{
-	switch (session->state) {
-	case S_FIRST_HEAD:
-	case S_HEAD:
-	case S_EXTRACT:
-	case S_EXCHANGE:
-		return "http";
-	case S_IDLE:
-		return "http_idle";
-	case S_HOLD:
-		return "hold";
-	case S_LOOKUP:
-		return "lookup";
-	case S_DIAL:
-		return "dial";
-	case S_REPLAY:
-	case S_SPLICE:
-		return "replay";
-	case S_ESTABLISHED:
-		return "established";
-	default:
-		return "dialogue";
-	}
-}
-
 static bool matches(const struct session *session, const struct session_filter *filter)
 {
 	if (filter->account &&
@@ -48,7 +22,7 @@ static void fill(struct session *session, struct session_row *row)
 		.number = session->number,
 		.accepted_ms = session->accepted_ms,
 		.protocol = protocol_name(session->settings->protocol),
-		.stage = stage_of(session),
+		.stage = session_states[session->state].stage,
 		.age_ms = now - session->accepted_ms,
 	};
 	session_format_id(session, row->id);

@@ -5,6 +5,7 @@
  * TLS, the dialogue or, on listeners without one, the node.
  */
 #include "session/session.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <unistd.h>
@@ -28,6 +29,34 @@ void session_accepted(struct session *session)
 		session_step_dialogue(session);
 }
 
+/* The caller keeps fd on failure. */
+static int open_session(struct session_pool *pool, struct listener *listener, int fd,
+	const struct addr *peer, struct session **ret_session)
+{
+	struct session *session;
+	int r = session_new(pool, &session);
+
+	if (r < 0)
+		return r;
+	session->snapshot = snapshot_ref(pool->snapshot);
+	session->listener = listener;
+	session->settings = snapshot_listener(session->snapshot, listener);
+	session->client = *peer;
+	session->number = atomic_fetch_add(&pool->server->session_numbers, 1) + 1;
+	proxyhdr_make_id(pool->server->instance, session->number, session->login->proxy_id);
+	session->accepted_ms = clock_mono_ms();
+	session->login->phase_started_ms = session->login->input_ms = session->accepted_ms;
+	session->login->preauth_at_ms =
+		session->accepted_ms + session->settings->preauth_timeout_ms;
+	r = session_client_open(session, fd);
+	if (r < 0) {
+		session_forget(session);
+		return r;
+	}
+	*ret_session = session;
+	return 0;
+}
+
 void session_accept(
 	struct session_pool *pool, struct listener *listener, int fd, const struct addr *peer)
 {
@@ -44,7 +73,7 @@ void session_accept(
 		close(fd);
 		return;
 	}
-	if (session_open(pool, listener, fd, peer, &session) < 0) {
+	if (open_session(pool, listener, fd, peer, &session) < 0) {
 		atomic_fetch_sub(&listener->active, 1);
 		log_event_limited(LOGL_ERROR, "accept_failed", listener->name, "listener",
 			listener->name, NULL);

@@ -11,8 +11,7 @@
 
 #include <stdlib.h>
 
-#define OUT_HIGH_BYTES 16384 /* above it no further command is answered until it is sent */
-#define TURN_STEPS 32        /* commands of one client before others get their turn */
+#define TURN_STEPS 32 /* commands of one client before others get their turn */
 
 static const struct front_ops *const fronts[] = {
 	[PROTOCOL_IMAP] = &imap_front_ops,
@@ -165,14 +164,14 @@ static bool run_once(struct session *session)
 		start_attempt(session);
 	else if (r != PROTO_MORE && r != PROTO_AGAIN)
 		session_after_reply(session, r);
-	return r != PROTO_MORE && session->login->out.len <= OUT_HIGH_BYTES;
+	return r != PROTO_MORE && session->login->out.len <= SESSION_OUT_HIGH_BYTES;
 }
 
 static void on_turn(struct timer *timer)
 {
 	struct session *session = container_of(timer, struct login, turn)->session;
 
-	if (session->state != S_DIALOGUE || session->login->out.len > OUT_HIGH_BYTES ||
+	if (session->state != S_DIALOGUE || session->login->out.len > SESSION_OUT_HIGH_BYTES ||
 		!session_read_client(session))
 		session_run(session);
 }
@@ -186,7 +185,7 @@ void session_dialogue_later(struct session *session, uint64_t in_ms)
 static bool has_unread(const struct session *session)
 {
 	return !session->login->read_want && stream_pending(&session->login->stream) &&
-		session->login->out.len <= OUT_HIGH_BYTES && buf_room(&session->login->in);
+		session->login->out.len <= SESSION_OUT_HIGH_BYTES && buf_room(&session->login->in);
 }
 
 void session_dialogue_run(struct session *session)
@@ -203,7 +202,7 @@ void session_dialogue_run(struct session *session)
 			session_dialogue_later(session, 0);
 		return;
 	}
-	if (session->state != S_DIALOGUE || session->login->out.len > OUT_HIGH_BYTES)
+	if (session->state != S_DIALOGUE || session->login->out.len > SESSION_OUT_HIGH_BYTES)
 		return;
 	if (session->login->client_eof)
 		session_finish(session, REASON_CLIENT_EOF);

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The client leg before login: what waits to be sent, what may be read now, what the socket tells.
+ * What a state wants of it stands in its row.
+ */
+#include "session/session.h"
+#include "net/sock.h"
+
+#include <errno.h>
+
+#define OUT_LIMIT_BYTES (1024 * 1024)
+#define READ_BYTES 2048
+#define TURN_READ_BYTES 32768 /* of one client, as stream_read_cost() counts */
+
+static const struct session_state_row *row_of(const struct session *session)
+{
+	return &session_states[session->state];
+}
+
+/* What is ending already has its reason. */
+static enum session_reason reason_or_own(const struct session *session, enum session_reason reason)
+{
+	return session_is_ending(session) ? (enum session_reason)session->reason : reason;
+}
+
+static enum session_reason client_error_reason(ssize_t error)
+{
+	if (error == STREAM_EOF || error == -ECONNABORTED)
+		return REASON_CLIENT_EOF;
+	if (error == -ETIMEDOUT)
+		return REASON_KEEPALIVE;
+	return error == -EPROTO ? REASON_TLS_CLIENT : REASON_CLIENT_ERROR;
+}
+
+int session_flush(struct session *session)
+{
+	while (session->login->out.len) {
+		struct view v = buf_view(&session->login->out);
+		ssize_t n = stream_write(&session->login->stream, v.data, v.len);
+
+		session->login->write_want = n == -EAGAIN ? session->login->stream.want : 0;
+		if (n == -EAGAIN)
+			return 0;
+		if (n < 0) {
+			session_close(session, reason_or_own(session, client_error_reason(n)));
+			return (int)n;
+		}
+		buf_consume(&session->login->out, (size_t)n);
+		/* What is owed before login is little: FLUSH has its time in all. */
+		if (row_of(session)->limit == LIMIT_PROGRESS)
+			session_restart_limit(session);
+	}
+	buf_fini(&session->login->out);
+	return 0;
+}
+
+static bool may_read(const struct session *session)
+{
+	const struct login *login = session->login;
+
+	switch (row_of(session)->watch) {
+	case WATCH_TALK:
+		return !login->client_eof && login->out.len <= SESSION_OUT_HIGH_BYTES &&
+			buf_room(&login->in) && !timer_armed(&login->turn);
+	case WATCH_AHEAD:
+		return buf_room(&login->in) && !timer_armed(&login->turn);
+	case WATCH_DROP:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static uint32_t wanted_events(const struct session *session)
+{
+	const struct login *login = session->login;
+	enum session_watch watch = row_of(session)->watch;
+	uint32_t events = 0;
+
+	if (watch == WATCH_HEADER)
+		return EPOLLIN;
+	if (watch == WATCH_TLS)
+		return login->stream.want;
+	if (may_read(session))
+		events = login->read_want ? login->read_want : EPOLLIN;
+	else if (watch == WATCH_AHEAD)
+		events = EPOLLRDHUP; /* SES-3: input is full, but a close must be seen */
+	if (login->out.len || watch == WATCH_FLUSH)
+		events |= login->write_want ? login->write_want : EPOLLOUT;
+	return events;
+}
+
+void session_update_watch(struct session *session)
+{
+	struct login *login = session->login;
+
+	if (!login || !login->watch.loop || session->state == S_CLOSED)
+		return;
+	if (session_http_drives(session))
+		session_http_update_watches(session);
+	else if (loop_watch_set(&login->watch, wanted_events(session)) < 0)
+		session_close(session, REASON_INTERNAL);
+}
+
+int session_read_client(struct session *session)
+{
+	size_t spent = 0;
+
+	while (buf_room(&session->login->in) && spent < TURN_READ_BYTES) {
+		size_t want = MIN(buf_room(&session->login->in), (size_t)READ_BYTES);
+		ssize_t n;
+
+		if (buf_reserve(&session->login->in, want) < 0) {
+			session_close(session, REASON_INTERNAL);
+			return 1;
+		}
+		n = stream_read(&session->login->stream, buf_tail(&session->login->in), want);
+		session->login->read_want = n == -EAGAIN ? session->login->stream.want : 0;
+		if (n == -EAGAIN)
+			break;
+		if (n == STREAM_EOF && row_of(session)->client_end == CLIENT_END_ANSWERS) {
+			session->login->client_eof = true;
+			break;
+		}
+		if (n <= 0) {
+			session_close(session, client_error_reason(n));
+			return 1;
+		}
+		buf_commit(&session->login->in, (size_t)n);
+		session->login->input_ms = session->pool->loop->now_ms;
+		spent += stream_read_cost(&session->login->stream, n);
+		/* A command is rarely followed by another at once, and epoll would say so. */
+		if (n < (ssize_t)want && !stream_pending(&session->login->stream))
+			break;
+	}
+	if (spent >= STREAM_HEAVY_TURNS * TURN_READ_BYTES)
+		session_dialogue_later(session, STREAM_HEAVY_PAUSE_MS);
+	if (!session->login->in.len)
+		buf_fini(&session->login->in); /* idle clients hold no buffer */
+	return 0;
+}
+
+static bool sends(const struct session *session)
+{
+	enum session_watch watch = row_of(session)->watch;
+
+	return watch != WATCH_TLS && watch != WATCH_NONE;
+}
+
+/* Nothing more than what the state asks for; ends when there is nothing left to do. */
+void session_run(struct session *session)
+{
+	if (sends(session) && session->login->out.len && session_flush(session) < 0)
+		return;
+	switch (session->state) {
+	case S_PROXY:
+		session_proxy_progress(session);
+		break;
+	case S_TLS:
+		session_tls_progress(session);
+		break;
+	case S_STARTTLS:
+		if (!session->login->out.len)
+			session_step_tls(session);
+		break;
+	case S_DIALOGUE:
+		if (session->login->out.len <= SESSION_OUT_HIGH_BYTES)
+			session_dialogue_run(session);
+		break;
+	case S_SPLICE:
+		session_step_splice(session);
+		break;
+	case S_FLUSH:
+		session_step_drain(session);
+		break;
+	default:
+		if (session_http_drives(session))
+			session_http_run(session);
+		break;
+	}
+	session_update_watch(session);
+}
+
+static void client_hung_up(struct session *session)
+{
+	int error = sock_error(session->login->stream.fd);
+
+	/* Input that came before the hang-up is of no use: nobody reads the answer. */
+	session_close(session,
+		reason_or_own(session, error < 0 ? client_error_reason(error) : REASON_CLIENT_EOF));
+}
+
+static void on_client_event(struct loop_watch *watch, uint32_t epoll_events)
+{
+	struct session *session = container_of(watch, struct login, watch)->session;
+	enum session_watch watched = row_of(session)->watch;
+
+	loop_work_on(session->pool->loop, session->number);
+	if (watched == WATCH_HEADER || watched == WATCH_TLS) {
+		session_run(session); /* sees for itself what happened */
+		return;
+	}
+	if (epoll_events & (EPOLLERR | EPOLLHUP)) {
+		client_hung_up(session);
+		return;
+	}
+	if (session->state == S_LINGER) {
+		session_linger_read(session);
+		return;
+	}
+	if (session->state == S_DIALOGUE && timer_armed(&session->login->turn))
+		return; /* it has had this turn */
+	if (session_http_drives(session)) {
+		session_http_client_event(session, epoll_events);
+		return;
+	}
+	if (epoll_events & EPOLLRDHUP && !may_read(session)) {
+		session_close(session, REASON_CLIENT_EOF);
+		return;
+	}
+	if (may_read(session) && session_read_client(session))
+		return;
+	session_run(session);
+}
+
+int session_client_open(struct session *session, int fd)
+{
+	struct login *login = session->login;
+	int r;
+
+	stream_init_plain(&login->stream, fd);
+	buf_init(&login->in, PROTO_INPUT_BYTES, true);
+	buf_init(&login->out, OUT_LIMIT_BYTES, true);
+	r = loop_watch_add(session->pool->loop, &login->watch, fd, EPOLLIN, on_client_event);
+	if (r < 0) {
+		login->stream.fd = -1; /* stays the caller's */
+		stream_close(&login->stream);
+	}
+	return r;
+}
+
+const struct addr *session_local(struct session *session)
+{
+	struct login *login = session->login;
+
+	if (!addr_is_set(&login->local))
+		(void)!sock_local(login->stream.fd, &login->local);
+	return &login->local;
+}
