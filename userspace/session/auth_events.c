@@ -56,6 +56,12 @@ static void log_failed(const struct session *session, enum session_auth result, 
 	login_failed_log(&failed);
 }
 
+void session_count_auth(struct session *session, enum session_auth result)
+{
+	atomic_fetch_add(
+		&session->pool->server->metrics.auth[session->settings->protocol][result], 1);
+}
+
 void session_auth_failed(struct session *session, enum session_auth result, bool temporary)
 {
 	struct server *server = session->pool->server;

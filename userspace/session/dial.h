@@ -19,6 +19,7 @@ enum dial_phase {
 	DIAL_TLS,      /* handshake, at once or after STARTTLS */
 	DIAL_TALK,     /* the back talks */
 	DIAL_PAUSE,    /* between attempts */
+	DIAL_OVER,     /* its legs wait for the relay: nothing is read from the node */
 };
 
 struct dial {
@@ -26,9 +27,10 @@ struct dial {
 	const struct config_leg *leg;
 	struct tls_client *tls; /* borrowed from the snapshot; NULL on a plain leg */
 	enum dial_phase phase;
-	bool probe;   /* this session is the breaker's probe: report once */
-	bool entered; /* the breaker awaits a report */
-	bool secured; /* TLS to the node is up */
+	bool probe;    /* this session is the breaker's probe: report once */
+	bool entered;  /* the breaker awaits a report */
+	bool secured;  /* TLS to the node is up */
+	bool in_login; /* the credential goes out: what the node says from now on is not shown */
 	unsigned retries_left;
 	uint64_t window_ends_ms;
 
@@ -71,6 +73,10 @@ bool dial_is_shortage(struct session *session, int error);
 /* One report to the breaker per session that entered. */
 void dial_report(struct session *session, enum health_event event);
 void dial_failed(struct session *session, struct dial_fault fault);
+/* Ends what there is of the leg; the window and the addresses stay. */
+void dial_close_leg(struct dial *dial);
+/* The relay is to take the leg: login->node_leg. */
+void dial_hand_over(struct session *session);
 /* Starts TLS on the connected leg. */
 void dial_start_tls(struct session *session);
 /* Sends dial->out. Returns 0 or -errno (nothing done about it yet). */

@@ -5,6 +5,7 @@
  * the node said is shown only from before the credential went out, so no echo of it can be in it.
  */
 #include "session/http.h"
+#include "session/kinds.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "net/sock.h"
@@ -180,11 +181,11 @@ static enum node_step step_of(const struct session *session, const struct dial *
 	default:
 		break;
 	}
-	if (session->login->http)
+	if (session->kind->by_request)
 		return NODE_STEP_RESPONSE;
 	if (!dial->back || !dial->back_ops->greeted(dial->back))
 		return NODE_STEP_GREETING;
-	if (session->state == S_REPLAY)
+	if (dial->in_login)
 		return NODE_STEP_LOGIN;
 	return dial->leg->tls == CONFIG_TLS_STARTTLS && !dial->secured ? NODE_STEP_STARTTLS
 								       : NODE_STEP_DIALOGUE;
@@ -215,7 +216,7 @@ void dial_take_said(struct dial *dial, struct view said)
 {
 	size_t len = 0;
 
-	if (dial->session->state == S_REPLAY)
+	if (dial->in_login)
 		return;
 	for (; len < said.len && len < DIAL_SAID_BYTES; len++) {
 		char c = said.data[len];
@@ -325,11 +326,4 @@ bool dial_is_shortage(struct session *session, int error)
 		session_shortage_name(shortage), "node", session->node->name, "cause",
 		strerrordesc_np(-error), "hint", hints[shortage], NULL);
 	return true;
-}
-
-const char *session_shortage_name(enum session_shortage shortage)
-{
-	static const char *const names[] = { "ports", "addresses", "descriptors", "memory" };
-
-	return names[shortage];
 }

@@ -16,6 +16,7 @@
 #include "proto/http_body.h"
 #include "proto/http_write.h"
 #include "session/dial.h"
+#include "session/steps.h"
 
 #define HTTP_TURN_BYTES (256 * 1024) /* moved before others get their turn */
 #define HTTP_HEAD_TURN_BYTES 32768   /* the same before an exchange */
@@ -77,7 +78,6 @@ struct http {
 	struct timer wait;   /* for 100, or, once the client has half closed, for the node */
 	struct timer turn;   /* others had their turn */
 	uint64_t turn_bytes; /* moved in this one */
-	bool one_way;        /* handed over: nothing goes to the node any more */
 	struct addr peer;    /* of the socket */
 	bool closing;        /* after this exchange */
 	bool client_eof;     /* its direction has ended */
@@ -94,15 +94,22 @@ struct http {
 	unsigned idle_count;
 };
 
-/* ---- http_session.c ---- */
+/* In a state in which HTTP moves the client leg itself. */
+static inline bool http_drives(const struct session *session)
+{
+	return session_cell(session)->step != NULL;
+}
+
+/* ---- http_client.c ---- */
 
 /* The router's own answer, then the end. Cuts the connection if an answer has begun. */
 void http_answer(struct session *session, int status, enum session_reason reason);
-/* Reads what the client sent into login->in, or, up to span bytes, straight into to. Returns bytes, 0
- * if there are none now (or its direction has ended), or -1 when the session is over. */
+/* Reads what the client sent into login->in, or, up to span bytes, straight into to. Returns
+ * bytes, 0 if there are none now (or its direction has ended), or -1 when the session is over. */
 ssize_t http_read_client(struct session *session, struct buf *to, uint64_t span);
 void http_progress(struct session *session);
-void http_request_clear(struct session *session);
+/* Asks for the client's events; end: also for its end, where it is not read. */
+void http_watch_client(struct session *session, bool read, bool end);
 
 /* ---- http_rate.c ---- */
 
@@ -113,8 +120,6 @@ void http_rate_follow(struct session *session);
 
 /* A head is complete in login->in and parsed in head. */
 void http_route_request(struct session *session, struct http_head *head);
-/* EXTRACT. Returns false when there is nothing more to do now. */
-bool http_extract_step(struct session *session);
 
 /* ---- http_leg.c ---- */
 
@@ -124,8 +129,8 @@ struct http_leg *http_leg_take(struct session *session, struct node *node);
 MUST_USE int http_leg_adopt(struct session *session);
 /* The current leg becomes idle. */
 void http_leg_keep(struct session *session);
-/* OPS-13: the current leg's node did not answer as it should. error as stream_read()'s; cause in words,
- * or NULL. */
+/* OPS-13: the current leg's node did not answer as it should. error as stream_read()'s; cause in
+ * words, or NULL. */
 void http_note_failure(
 	struct session *session, enum session_reason reason, int error, const char *cause);
 void http_leg_drop(struct session *session); /* the current one; there may be none */
@@ -136,17 +141,10 @@ ssize_t http_leg_read(struct http_leg *leg, struct buf *to, uint64_t span);
 /* Sends leg->out. Returns whether anything moved, or -errno. */
 int http_leg_flush(struct http_leg *leg);
 
-/* ---- http_start.c ---- */
-
-/* The leg is current: sends the head and goes on. */
-void http_exchange_start(struct session *session);
-
 /* ---- http_exchange.c ---- */
 
-bool http_exchange_step(struct session *session);
 /* Whether the exchange goes on with more of the request's body. */
 bool http_exchange_wants_body(const struct session *session);
-void http_exchange_watches(struct session *session, bool *ret_read_client);
 /* Counts and logs the request. */
 void http_exchange_account(struct session *session);
 

@@ -82,7 +82,8 @@ static int node_lost(struct session *session, ssize_t error)
 		return node_failed(session, lost_reason(error), (int)error, NULL);
 	http->request.retried = true;
 	http_leg_drop(session);
-	session_step_dial(session, session->node->name);
+	session_set_node_name(session, session->node->name);
+	session_set_state(session, S_DIAL);
 	return -1;
 }
 
@@ -133,7 +134,6 @@ static void finish(struct session *session)
 		session_finish(session, http->close_reason);
 		return;
 	}
-	http_request_clear(session);
 	session_set_state(session, S_IDLE);
 }
 
@@ -145,7 +145,7 @@ static void on_continue_over(struct timer *timer)
 
 	http->request.await_continue = false;
 	http->request.continue_over = true;
-	session_http_run(http->session);
+	session_progress(http->session);
 }
 
 /* Section 8: what the client sends during an event stream is dropped; its end is noticed. */
@@ -234,11 +234,13 @@ static int move_up(struct session *session)
 
 static int hand_over(struct session *session, bool one_way)
 {
-	session->login->http->one_way = one_way;
-	loop_watch_del(&session->login->http->leg->watch);
+	struct http_leg *leg = session->login->http->leg;
+
+	session->login->node_leg =
+		(struct node_leg){ &leg->stream, &leg->watch, &leg->in, one_way };
+	loop_watch_del(&leg->watch);
 	loop_timer_del(session->pool->loop, &session->login->http->wait);
 	session_set_state(session, S_SPLICE);
-	session_run(session);
 	return -1;
 }
 
@@ -545,15 +547,17 @@ bool http_exchange_step(struct session *session)
 	return moved;
 }
 
-void http_exchange_watches(struct session *session, bool *ret_read_client)
+void http_exchange_watch(struct session *session)
 {
 	struct http *http = session->login->http;
 	struct http_leg *leg = http->leg;
+	bool read = false;
 
-	*ret_read_client = false;
-	if (http->request.cut)
-		return;
-	*ret_read_client = !http->client_eof && buf_room(&session->login->in) &&
-		(http->request.streaming || http_exchange_wants_body(session));
-	http_leg_update_watch(leg, wants_response(session), leg->out.len && !leg->write_failed);
+	if (!http->request.cut) { /* else there is no leg any more */
+		http_leg_update_watch(
+			leg, wants_response(session), leg->out.len && !leg->write_failed);
+		read = !http->client_eof && buf_room(&session->login->in) &&
+			(http->request.streaming || http_exchange_wants_body(session));
+	}
+	http_watch_client(session, read, false);
 }

@@ -87,10 +87,10 @@ static void on_leg(struct loop_watch *watch, uint32_t epoll_events)
 	loop_work_on(session->pool->loop, session->number);
 	leg->dry = false;
 	if (session->login->http->leg == leg) {
-		session_http_run(session);
+		session_progress(session);
 		/* Epoll reports a hang-up whatever we ask for: a leg that is not to be read now must
 		 * not be left in the set. */
-		if (session_http_drives(session) && session->login->http->leg == leg &&
+		if (http_drives(session) && session->login->http->leg == leg &&
 			epoll_events & (EPOLLHUP | EPOLLERR) && !(leg->watch.events & EPOLLIN))
 			loop_watch_del(watch);
 	} else if (is_quiet(leg)) /* TLS has messages of its own */

@@ -61,7 +61,7 @@ static void on_window_over(struct timer *timer)
 	struct session *session = http->session;
 	uint64_t spent = session->pool->loop->now_ms - http->rate.from_ms;
 
-	if (!http->rate.from_ms || !session_http_drives(session))
+	if (!http->rate.from_ms || !http_drives(session))
 		return;
 	if (spent < WINDOW_MS && http->rate.moved_before != UNKNOWN) {
 		begin(session, WINDOW_MS - spent); /* it was set for another window */

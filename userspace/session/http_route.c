@@ -17,18 +17,23 @@ static const struct config_route *route_of(const struct session *session)
 
 /* ---- the node ---- */
 
-void session_http_reach(struct session *session, const char *destination)
+enum session_state http_reach(struct session *session)
 {
-	int index = snapshot_find(session->snapshot, destination);
+	int index = snapshot_find(session->snapshot, session->login->node_name);
 	struct node *node = index >= 0 ? session->snapshot->nodes[index] : NULL;
 
-	if (!node || !http_leg_take(session, node)) {
-		session_step_dial(session, destination);
-		return;
-	}
+	if (!node || !http_leg_take(session, node))
+		return S_DIAL;
 	session->node = node;
 	session->destination = &session->snapshot->config->destinations[index];
-	http_exchange_start(session);
+	return S_EXCHANGE;
+}
+
+/* Without a lookup. */
+static void go_to(struct session *session, const char *destination)
+{
+	session_set_node_name(session, destination);
+	session_set_state(session, http_reach(session));
 }
 
 static void take_fallback(struct session *session)
@@ -40,7 +45,7 @@ static void take_fallback(struct session *session)
 	session->cache_hit = false;
 	if (!fallback || strcmp(fallback, "default") == 0)
 		fallback = config->routing.default_destination;
-	session_http_reach(session, fallback);
+	go_to(session, fallback);
 }
 
 /* ---- the account ---- */
@@ -66,7 +71,7 @@ static void identify(struct session *session)
 	case ROUTE_FOUND:
 		session->account = view_dup(view_make(identity.account, identity.len));
 		if (session->account)
-			session_step_hold(session);
+			session_set_state(session, S_HOLD);
 		else
 			session_close(session, REASON_INTERNAL);
 		break;
@@ -112,7 +117,7 @@ bool http_extract_step(struct session *session)
 	return http_read_client(session, NULL, 0) > 0;
 }
 
-static void start_extract(struct session *session)
+void http_extract_enter(struct session *session)
 {
 	struct http_request *request = &session->login->http->request;
 	const struct config_http *http = &session->snapshot->config->http;
@@ -128,9 +133,7 @@ static void start_extract(struct session *session)
 		return;
 	}
 	http_progress(session);
-	session_set_state(session, S_EXTRACT);
-	if (session_flush(session) < 0)
-		return;
+	(void)!session_flush(session);
 }
 
 /* ---- a head ---- */
@@ -218,9 +221,9 @@ void http_route_request(struct session *session, struct http_head *head)
 	route = route_of(session);
 	if (route->destination) {
 		session->route = ROUTE_PIN;
-		session_http_reach(session, route->destination);
+		go_to(session, route->destination);
 	} else if (route->from == CONFIG_EXTRACT_BODY) {
-		start_extract(session);
+		session_set_state(session, S_EXTRACT);
 	} else {
 		identify(session);
 	}

@@ -52,7 +52,7 @@ static int write_head(struct session *session)
 	return r;
 }
 
-void http_exchange_start(struct session *session)
+void http_exchange_enter(struct session *session)
 {
 	struct http *http = session->login->http;
 	struct http_request *request = &http->request;
@@ -72,10 +72,9 @@ void http_exchange_start(struct session *session)
 	request->response_scanned = 0;
 	http->leg->dry = false;
 	http_progress(session);
-	session_set_state(session, S_EXCHANGE);
 }
 
-void session_http_connected(struct session *session)
+void http_connected(struct session *session)
 {
 	session_phase_end(session, PHASE_DIAL);
 	/* How long a request takes is the client's choice: a probe must not wait for its answer. */
@@ -84,6 +83,6 @@ void session_http_connected(struct session *session)
 	if (http_leg_adopt(session) < 0)
 		session_unavailable(session, REASON_INTERNAL);
 	else
-		http_exchange_start(session);
-	session_http_run(session);
+		session_set_state(session, S_EXCHANGE);
+	session_progress(session);
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The core of a session: its state, its time limits, the router's answers, its end. What happens in
- * between is in step_*.c. Invariants: only session_set_state() writes session->state; a closed session
- * holds no descriptor, timer, watch or secret, and its handle finds nothing.
+ * The core of a session: its state, its time limits, the router's answers, its end. What happens
+ * in between is in step_*.c. Invariants: only session_set_state() writes session->state; a closed
+ * session holds no descriptor, timer, watch or secret, and its handle finds nothing.
  */
-#include "session/session.h"
+#include "session/dial.h"
+#include "session/kinds.h"
 #include "base/clock.h"
-#include "net/sock.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -23,83 +23,13 @@ const struct session_state_row session_states[SESSION_STATE_COUNT] = {
 #undef X
 };
 
-static const char *const reasons[] = {
-#define X(name, text) [REASON_##name] = text,
-	SESSION_REASONS(X)
-#undef X
-};
-
-const char *session_route_name(enum session_route route)
-{
-	switch (route) {
-	case ROUTE_PIN:
-		return "pin";
-	case ROUTE_PASSTHROUGH:
-		return "passthrough";
-	default:
-		return mapping_route_name((enum mapping_route)route);
-	}
-}
-
-const char *session_reason_name(enum session_reason reason)
-{
-	return reasons[reason];
-}
-
-void session_format_id(const struct session *session, char ret_id[SESSION_ID_SIZE])
-{
-	session_format_number(session->pool->server->instance, session->number, ret_id);
-}
-
-void session_format_number(
-	const unsigned char *instance, uint64_t number, char ret_id[SESSION_ID_SIZE])
-{
-	snprintf(ret_id, SESSION_ID_SIZE, "H%02x%02x-%llx", instance[0], instance[1],
-		(unsigned long long)number);
-}
-
 /* ---- states ---- */
 
 static void on_deadline(struct timer *timer)
 {
 	struct session *session = container_of(timer, struct login, deadline)->session;
 
-	switch (session->state) {
-	case S_DIALOGUE:
-		session_answer(session, FRONT_REPLY_TIMEOUT);
-		session_finish(session, REASON_PREAUTH_TIMEOUT);
-		break;
-	case S_PROXY:
-		session_close(session, REASON_PROXY_HEADER);
-		break;
-	case S_TLS:
-	case S_STARTTLS:
-		session_close(session, REASON_PREAUTH_TIMEOUT);
-		break;
-	case S_HOLD:
-		session_hold_over(session);
-		break;
-	case S_LOOKUP:
-		session_unavailable(session, REASON_INTERNAL);
-		break;
-	case S_DIAL:
-		session_dial_window_over(session);
-		break;
-	case S_REPLAY:
-		session_replay_timeout(session);
-		break;
-	case S_FIRST_HEAD:
-	case S_IDLE:
-	case S_HEAD:
-	case S_EXTRACT:
-	case S_EXCHANGE:
-		session_http_deadline(session);
-		break;
-	default: /* FLUSH, LINGER, SPLICE: the peer had its time */
-		if (session->state != S_LINGER)
-			sock_abort_on_close(session->login->stream.fd);
-		session_close(session, session->reason);
-	}
+	session_cell(session)->deadline(session);
 }
 
 static uint64_t state_limit_ms(const struct session *session, enum session_limit limit)
@@ -135,6 +65,11 @@ static uint64_t state_limit_ms(const struct session *session, enum session_limit
 	}
 }
 
+void session_set_limit(struct session *session, uint64_t in_ms)
+{
+	loop_timer_set(session->pool->loop, &session->login->deadline, in_ms, on_deadline);
+}
+
 void session_restart_limit(struct session *session)
 {
 	enum session_limit limit = session_states[session->state].limit;
@@ -142,19 +77,39 @@ void session_restart_limit(struct session *session)
 	if (limit == LIMIT_NONE)
 		loop_timer_del(session->pool->loop, &session->login->deadline);
 	else
-		loop_timer_set(session->pool->loop, &session->login->deadline,
-			state_limit_ms(session, limit), on_deadline);
+		session_set_limit(session, state_limit_ms(session, limit));
 }
 
 void session_set_state(struct session *session, enum session_state state)
 {
+	const struct session_cell *from = session_cell(session);
+
 	assert(session_states[session->state].next & BIT(state));
-	if (session->state == S_HOLD && state != S_HOLD)
-		holds_leave(
-			session->pool->server->holds, view_str(session->account), &session->client);
+	if (from->leave)
+		from->leave(session);
 	session->state = state;
-	if (session->login)
+	if (session_cell(session)->enter)
+		session_cell(session)->enter(session);
+	/* Only where it stays there is something to wait for. */
+	if (session->state == state && session->login)
 		session_restart_limit(session);
+}
+
+void session_begin(struct session *session)
+{
+	if (session->settings->tls == CONFIG_TLS_IMPLICIT &&
+		!stream_is_tls(&session->login->stream)) {
+		session_set_state(session, S_TLS);
+		return;
+	}
+	if (session->kind->begin)
+		session->kind->begin(session);
+	session_set_state(session, session->kind->first);
+}
+
+void session_set_node_name(struct session *session, const char *name)
+{
+	snprintf(session->login->node_name, sizeof(session->login->node_name), "%s", name);
 }
 
 void session_restart_preauth(struct session *session)
@@ -200,12 +155,11 @@ void session_after_reply(struct session *session, int outcome)
 		[FRONT_END_VIOLATION] = REASON_PROTOCOL_ERROR,
 	};
 
-	session->attempts = (uint16_t)session->login->front_ops->attempts(session->login->front);
+	session->attempts = (uint16_t)session->kind->front->attempts(session->login->front);
 	if (outcome < 0)
 		session_close(session, REASON_INTERNAL);
 	else if (outcome == FRONT_CLOSE)
-		session_finish(
-			session, ends[session->login->front_ops->end(session->login->front)]);
+		session_finish(session, ends[session->kind->front->end(session->login->front)]);
 }
 
 void session_answer(struct session *session, enum front_reply reply)
@@ -215,52 +169,42 @@ void session_answer(struct session *session, enum front_reply reply)
 	session_wipe_credential(session);
 	session_drop_dial(session);
 	if (session->login->front)
-		r = session->login->front_ops->reply(
-			session->login->front, reply, &session->login->out);
-	else if (session_is_passthrough(session))
-		r = session_passthrough_reply(session, reply);
+		r = session->kind->front->reply(session->login->front, reply, &session->login->out);
+	else if (session->kind->line)
+		r = session->kind->line(session, reply);
 	if (r < 0)
 		buf_clear(&session->login->out); /* no memory: close without the line */
 	if (session->login->front)
-		session->attempts =
-			(uint16_t)session->login->front_ops->attempts(session->login->front);
-}
-
-void session_count_auth(struct session *session, enum session_auth result)
-{
-	atomic_fetch_add(
-		&session->pool->server->metrics.auth[session->settings->protocol][result], 1);
+		session->attempts = (uint16_t)session->kind->front->attempts(session->login->front);
 }
 
 void session_unavailable(struct session *session, enum session_reason reason)
 {
 	if (session->node)
 		atomic_fetch_add(&session->node->unavailable, 1);
-	if (session->login->http) {
-		session_http_failed(session, reason);
-		return;
-	}
-	if (!session_is_passthrough(session))
-		session_count_auth(session, AUTH_UNAVAILABLE);
-	session_answer(session, FRONT_REPLY_UNAVAILABLE);
-	session_finish(session, reason);
+	session->kind->refuse(session, reason);
+}
+
+/* What it holds beside the client leg. */
+static void release(struct session *session)
+{
+	session_wipe_credential(session);
+	session_drop_dial(session);
+	if (session->login && session->kind->release)
+		session->kind->release(session);
 }
 
 void session_finish(struct session *session, enum session_reason reason)
 {
 	if (session_is_ending(session))
 		return;
-	session_wipe_credential(session);
-	session_drop_dial(session);
-	session_http_end(session);
+	release(session);
 	session->reason = reason;
 	if (!(session_states[session->state].next & BIT(S_FLUSH))) {
 		session_close(session, reason);
 		return;
 	}
 	session_set_state(session, S_FLUSH);
-	buf_fini(&session->login->in);
-	session_run(session);
 }
 
 static void count_out(struct session *session)
@@ -283,8 +227,8 @@ static void count_out(struct session *session)
 static void login_end(struct session *session, struct login *login)
 {
 	if (login->front) {
-		session->attempts = (uint16_t)login->front_ops->attempts(login->front);
-		login->front_ops->free(login->front);
+		session->attempts = (uint16_t)session->kind->front->attempts(login->front);
+		session->kind->front->free(login->front);
 		login->front = NULL;
 	}
 	loop_watch_forget(&login->watch);
@@ -300,9 +244,7 @@ void session_close(struct session *session, enum session_reason reason)
 	if (session->state == S_CLOSED)
 		return;
 	session->reason = reason;
-	session_wipe_credential(session);
-	session_drop_dial(session);
-	session_http_end(session);
+	release(session);
 	session_set_state(session, S_CLOSED);
 	if (session->login)
 		login_end(session, session->login);

@@ -7,10 +7,10 @@
  * An HTTP connection takes hold, map and dial for each of its requests, between a head and an
  * exchange of its own (http.h).
  *
- * Each step is a file step_*.c; session_set_state() is the only place where a session's state
- * changes, and the table in states.h is the only place that says which changes are legal and what
- * a state means. Other threads name a session by its handle, never by a pointer.
- * A session's memory is freed at the end of the loop's batch, so a frame above may still look at
+ * Each step is a file step_*.c. session_set_state() is the only place where a session's state
+ * changes; the table in states.h says which changes are legal and what a state means, and kinds.c
+ * what is done in it. Other threads name a session by its handle, never by a pointer. A session's
+ * memory is freed at the end of the loop's batch, so a frame above may still look at
  * session->state to see that it is over.
  */
 #ifndef SESSION_SESSION_H
@@ -30,6 +30,16 @@
 
 struct dial;
 struct http;
+struct session_kind;
+
+/* The node leg that the relay is to take; borrowed from the dial, or from HTTP's. */
+struct node_leg {
+	struct stream *stream;
+	struct loop_watch *watch;
+	struct buf *in;
+	bool one_way; /* what the client still says is dropped */
+};
+
 struct session_pool;
 
 #define SESSION_ID_SIZE 24
@@ -50,26 +60,29 @@ struct login {
 	struct timer deadline;
 	struct timer turn; /* the dialogue goes on in the next batch, though no event tells */
 	uint64_t preauth_at_ms, phase_started_ms, input_ms; /* input_ms: the client's last bytes */
-	/* epoll events that a blocked read and a blocked write wait for: with TLS a read may have to wait
-	 * until it can write, and the other way round; write_want 0: EPOLLOUT */
+	/* epoll events that a blocked read and a blocked write wait for: with TLS a read may
+	 * have to wait until it can write, and the other way round; write_want 0: EPOLLOUT */
 	uint32_t read_want, write_want;
-	struct buf in, out; /* secret */
-	const struct front_ops *front_ops;
-	struct front *front;
+	struct buf in, out;  /* secret */
+	struct front *front; /* of the kind's; NULL: none yet, or never */
 	bool client_eof; /* the client's direction has ended; its last input is still answered */
 	bool trusted;    /* the socket's peer is in proxy_trusted (SES-61) */
 	bool proxied;    /* a PROXY header told the addresses */
 	uint8_t ttl;     /* hops left, this one included */
-	/* The unique id of the PROXY header towards the node: the first router's, passed on unchanged, so
-	 * that it knows the session when it comes round (SES-64). */
+	/* The unique id of the PROXY header towards the node: the first router's, passed on
+	 * unchanged, so that it knows the session when it comes round (SES-64). */
 	unsigned char proxy_id[PROXYHDR_ID_BYTES];
 	struct timer proxy_wait; /* how long a server-first leg waits for an optional header */
-	uint16_t privacy;        /* of front_ops->privacy(), already counted */
+	uint16_t privacy;        /* of front->privacy(), already counted */
+	bool starttls;           /* the handshake is one that the client asked for by command */
+	bool holding;            /* counted among those who wait for a delay */
 
 	/* Filled by identify, wiped after the replay. */
 	struct proto_credential *credential;
-	struct dial *dial; /* node leg */
-	struct http *http; /* NULL on mail connections */
+	char node_name[MAPPING_NAME_BYTES + 1]; /* S_DIAL: the destination that is to be reached */
+	struct dial *dial;                      /* node leg */
+	struct http *http;                      /* NULL on mail connections */
+	struct node_leg node_leg;               /* S_SPLICE */
 };
 
 struct session {
@@ -84,6 +97,7 @@ struct session {
 	struct snapshot *node_snapshot; /* reference: a newer one that node comes from, or NULL */
 	struct listener *listener;      /* counters; borrowed from snapshot */
 	const struct config_listener *settings;
+	const struct session_kind *kind;
 	struct addr client;
 	uint64_t number;
 	struct login *login; /* owned; NULL once established */
@@ -160,8 +174,8 @@ uint64_t session_handle(const struct session *session);
 /* NULL when the session is gone. */
 struct session *session_find(struct session_pool *pool, uint64_t handle);
 
-/* Where the client connected to: what it or a peer in front says, else the socket's own address, which
- * is looked up when it is first asked for. Before the splice. */
+/* Where the client connected to: what it or a peer in front says, else the socket's own address,
+ * which is looked up when it is first asked for. Before the splice. */
 const struct addr *session_local(struct session *session);
 
 /* Takes over fd. Counts and closes it when the listener is full. */
@@ -194,18 +208,34 @@ void session_forget(struct session *session);
 /* Above it no further command is answered until it is sent. */
 #define SESSION_OUT_HIGH_BYTES 16384
 
+/*
+ * Enters a state: writes it, calls the cell's enter, and sets the limit of the state in which the
+ * session then is. It enters at once, not later from a loop of its own, so that nothing can be
+ * left behind that nobody enters. So it is the last thing that a step does: when it returns the
+ * session may be several states further, or closed. A frame that goes on asks session->state
+ * first, or whether what it holds is still the session's (login->dial, http->leg). The depth is
+ * bounded: a way round in the table (REPLAY to DIALOGUE, EXCHANGE to DIAL) needs an answer of the
+ * node, which an event brings, and EXCHANGE to IDLE is a step of http_run(), which returns to its
+ * loop.
+ */
+void session_set_state(struct session *session, enum session_state state);
+/* The addresses are known, or TLS is up: what the kind of the listener begins with. */
+void session_begin(struct session *session);
+/* login->node_name; at most MAPPING_NAME_BYTES. */
+void session_set_node_name(struct session *session, const char *name);
 /* A refused attempt gives a fresh preauth_timeout. */
 void session_restart_preauth(struct session *session);
 
 /* The state's limit from now on. */
 void session_restart_limit(struct session *session);
+void session_set_limit(struct session *session, uint64_t in_ms);
 
 /* The relay has the legs: what the login needed goes at the end of the loop's batch. */
 void session_retire_login(struct session *session);
-void session_set_state(struct session *session, enum session_state state);
 void session_count_auth(struct session *session, enum session_auth result);
-/* A failed login: counts it, announces it to the subscribers of auth_events.h and logs it. Called before
- * the attempt is counted in session->attempts. temporary: the node may say yes to the same later. */
+/* A failed login: counts it, announces it to the subscribers of auth_events.h and logs it.
+ * Called before the attempt is counted in session->attempts. temporary: the node may say yes to
+ * the same later. */
 void session_auth_failed(struct session *session, enum session_auth result, bool temporary);
 void session_phase_start(struct session *session);
 void session_phase_end(struct session *session, enum session_phase phase);
@@ -219,13 +249,20 @@ MUST_USE int session_client_open(struct session *session, int fd);
 /* Sends what is in out as far as possible. Returns 0 (all or blocked), -errno (session closed). */
 MUST_USE int session_flush(struct session *session);
 void session_update_watch(struct session *session);
-/* Moves on after anything happened: output, input, steps. */
+/* Moves on after anything happened: output first, then the state's cell. */
 void session_run(struct session *session);
+/* The cell alone: nothing has happened on the client's side. */
+void session_progress(struct session *session);
+/* Reads what may be read, and moves on. */
+void session_client_event(struct session *session, uint32_t epoll_events);
+/* It goes on in so many ms (0: in the next batch), though no event tells. */
+void session_client_later(struct session *session, uint64_t in_ms);
 /* Ends it: sends out first (FLUSH), unless now. */
 void session_finish(struct session *session, enum session_reason reason);
 void session_close(struct session *session, enum session_reason reason);
-/* The front's answer to what happened; drops the node leg, wipes the credential. */
+/* The node cannot be had: the kind's answer, then the end. */
 void session_unavailable(struct session *session, enum session_reason reason);
+/* The front's line about what happened; drops the node leg, wipes the credential. */
 void session_answer(struct session *session, enum front_reply reply);
 /* After front->reply() or ->refused(): go on with the dialogue, or end. */
 void session_after_reply(struct session *session, int outcome);
@@ -233,67 +270,19 @@ void session_wipe_credential(struct session *session);
 /* Reads what the client sent, a turn's worth at most. Returns 0, or 1 if the session is over. */
 int session_read_client(struct session *session);
 
-/* ---- steps ---- */
-
-void session_accepted(struct session *session);   /* step_accept.c: the addresses are known */
-void session_step_proxy(struct session *session); /* step_proxy.c: start */
-void session_proxy_progress(struct session *session);
-/* What a trusted peer said (SES-61). Returns false when it makes a loop: the session was answered. */
-bool session_take_peer(struct session *session);
-void session_step_passthrough(struct session *session); /* step_passthrough.c */
-void session_passthrough_ready(struct session *session);
-bool session_is_passthrough(const struct session *session);
-/* The line before the close when there is no front. Returns 0 or -errno. */
-MUST_USE int session_passthrough_reply(struct session *session, enum front_reply reply);
-void session_step_tls(struct session *session); /* step_tls.c: start */
-void session_tls_progress(struct session *session);
-void session_step_dialogue(struct session *session); /* step_dialogue.c: start */
-void session_dialogue_run(struct session *session);  /* consume input */
-/* It goes on in so many ms (0: in the next batch), though no event tells. */
-void session_dialogue_later(struct session *session, uint64_t in_ms);
-void session_step_identify(struct session *session);                      /* step_identify.c */
-void session_step_hold(struct session *session);                          /* step_hold.c */
-void session_hold_over(struct session *session);                          /* its time has passed */
-void session_step_map(struct session *session);                           /* step_map.c */
-void session_step_dial(struct session *session, const char *destination); /* step_dial.c */
+/* Drops the node leg of a login; there may be none (dial.c). */
 void session_drop_dial(struct session *session);
-void session_dial_window_over(struct session *session);
-void session_replay_start(struct session *session); /* step_replay.c */
-void session_replay_input(struct session *session);
-void session_replay_timeout(struct session *session);
-void session_replay_lost(struct session *session, int error);
-void session_step_splice(struct session *session); /* step_splice.c */
 
-/* ---- HTTP (http_*.c); login->http is set, but for the first ---- */
+/* ---- the log (session_log.c, session_names.c) ---- */
 
-void session_http_start(struct session *session); /* the leg is up: a first head is awaited */
-/* Moves on as far as it goes. */
-void session_http_run(struct session *session);
-void session_http_client_event(struct session *session, uint32_t epoll_events);
-void session_http_update_watches(struct session *session);
-void session_http_deadline(struct session *session);
-/* The lookup has an answer: a kept leg to the node, or a dial. */
-void session_http_reach(struct session *session, const char *destination);
-void session_http_connected(struct session *session); /* the dial's leg is up */
-/* The node was not reached, or there is no reason to go on: 502, 503 or 504, or a cut answer. */
-void session_http_failed(struct session *session, enum session_reason reason);
-/* The request under way is the last one. */
-void session_http_close_after(struct session *session, enum session_reason reason);
-/* Closes the node legs and frees what requests hold. */
-void session_http_end(struct session *session);
-void session_http_free(struct login *login);
-/* The states in which HTTP moves the client leg itself. */
-bool session_http_drives(const struct session *session);
-void session_step_drain(struct session *session); /* step_drain.c: FLUSH and LINGER */
-void session_linger_read(struct session *session);
 void session_log(struct session *session); /* session_log.c: the one line */
 /* Moves what the relay has carried since the last call into the counters. */
 void session_fold(struct session *session);
 /* An account as logs show it: 2 characters, ***#, 8 hex digits of its SHA-256. */
 void session_redact(struct view account, char *ret, size_t ret_size);
 #define SESSION_ACCOUNT_TEXT_SIZE 64
-/* The session's account as logs show it: in full where the configuration says so, else redacted into
- * text. NULL: there is none. */
+/* The session's account as logs show it: in full where the configuration says so, else redacted
+ * into text. NULL: there is none. */
 const char *session_shown_account(
 	const struct session *session, char text[SESSION_ACCOUNT_TEXT_SIZE]);
 

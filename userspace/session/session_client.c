@@ -3,7 +3,7 @@
  * The client leg before login: what waits to be sent, what may be read now, what the socket tells.
  * What a state wants of it stands in its row.
  */
-#include "session/session.h"
+#include "session/kinds.h"
 #include "net/sock.h"
 
 #include <errno.h>
@@ -96,8 +96,8 @@ void session_update_watch(struct session *session)
 
 	if (!login || !login->watch.loop || session->state == S_CLOSED)
 		return;
-	if (session_http_drives(session))
-		session_http_update_watches(session);
+	if (session_cell(session)->watch)
+		session_cell(session)->watch(session);
 	else if (loop_watch_set(&login->watch, wanted_events(session)) < 0)
 		session_close(session, REASON_INTERNAL);
 }
@@ -134,7 +134,7 @@ int session_read_client(struct session *session)
 			break;
 	}
 	if (spent >= STREAM_HEAVY_TURNS * TURN_READ_BYTES)
-		session_dialogue_later(session, STREAM_HEAVY_PAUSE_MS);
+		session_client_later(session, STREAM_HEAVY_PAUSE_MS);
 	if (!session->login->in.len)
 		buf_fini(&session->login->in); /* idle clients hold no buffer */
 	return 0;
@@ -147,38 +147,40 @@ static bool sends(const struct session *session)
 	return watch != WATCH_TLS && watch != WATCH_NONE;
 }
 
-/* Nothing more than what the state asks for; ends when there is nothing left to do. */
 void session_run(struct session *session)
 {
 	if (sends(session) && session->login->out.len && session_flush(session) < 0)
 		return;
-	switch (session->state) {
-	case S_PROXY:
-		session_proxy_progress(session);
-		break;
-	case S_TLS:
-		session_tls_progress(session);
-		break;
-	case S_STARTTLS:
-		if (!session->login->out.len)
-			session_step_tls(session);
-		break;
-	case S_DIALOGUE:
-		if (session->login->out.len <= SESSION_OUT_HIGH_BYTES)
-			session_dialogue_run(session);
-		break;
-	case S_SPLICE:
-		session_step_splice(session);
-		break;
-	case S_FLUSH:
-		session_step_drain(session);
-		break;
-	default:
-		if (session_http_drives(session))
-			session_http_run(session);
-		break;
-	}
+	session_progress(session);
+}
+
+void session_progress(struct session *session)
+{
+	if (session_cell(session)->progress)
+		session_cell(session)->progress(session);
 	session_update_watch(session);
+}
+
+static void on_turn(struct timer *timer)
+{
+	struct session *session = container_of(timer, struct login, turn)->session;
+
+	if (row_of(session)->watch != WATCH_TALK ||
+		session->login->out.len > SESSION_OUT_HIGH_BYTES || !session_read_client(session))
+		session_run(session);
+}
+
+void session_client_later(struct session *session, uint64_t in_ms)
+{
+	loop_timer_set(session->pool->loop, &session->login->turn, in_ms, on_turn);
+}
+
+void session_client_event(struct session *session, uint32_t epoll_events)
+{
+	if (epoll_events & EPOLLRDHUP && !may_read(session))
+		session_close(session, REASON_CLIENT_EOF);
+	else if (!may_read(session) || !session_read_client(session))
+		session_run(session);
 }
 
 static void client_hung_up(struct session *session)
@@ -200,27 +202,12 @@ static void on_client_event(struct loop_watch *watch, uint32_t epoll_events)
 		session_run(session); /* sees for itself what happened */
 		return;
 	}
-	if (epoll_events & (EPOLLERR | EPOLLHUP)) {
+	if (epoll_events & (EPOLLERR | EPOLLHUP))
 		client_hung_up(session);
-		return;
-	}
-	if (session->state == S_LINGER) {
-		session_linger_read(session);
-		return;
-	}
-	if (session->state == S_DIALOGUE && timer_armed(&session->login->turn))
-		return; /* it has had this turn */
-	if (session_http_drives(session)) {
-		session_http_client_event(session, epoll_events);
-		return;
-	}
-	if (epoll_events & EPOLLRDHUP && !may_read(session)) {
-		session_close(session, REASON_CLIENT_EOF);
-		return;
-	}
-	if (may_read(session) && session_read_client(session))
-		return;
-	session_run(session);
+	else if (session_cell(session)->client)
+		session_cell(session)->client(session, epoll_events);
+	else
+		session_client_event(session, epoll_events);
 }
 
 int session_client_open(struct session *session, int fd)

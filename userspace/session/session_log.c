@@ -3,7 +3,7 @@
  * The one line per finished session (sessions.md section 15) and the counters that must agree
  * with it. No secret is in reach here: the credential was wiped before.
  */
-#include "session/session.h"
+#include "session/kinds.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -116,7 +116,7 @@ void session_log(struct session *session)
 		(int64_t)(session->carried[RELAY_UP] + session->folded[RELAY_UP]));
 	log_int(&line, "bytes_down",
 		(int64_t)(session->carried[RELAY_DOWN] + session->folded[RELAY_DOWN]));
-	if (session->settings->protocol == PROTOCOL_HTTP)
+	if (session->kind->by_request)
 		log_int(&line, "requests", session->requests);
 	log_phases(&line, session);
 	log_str(&line, "reason", session_reason_name(session->reason));

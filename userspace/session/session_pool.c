@@ -4,7 +4,7 @@
  * was changed, a kick, the end of the process. What each of them means for a session stands in the
  * row of its state.
  */
-#include "session/session.h"
+#include "session/kinds.h"
 
 int session_pool_init(
 	struct session_pool *pool, struct server *server, struct loop *loop, unsigned worker)
@@ -69,8 +69,8 @@ void session_pool_holds_changed(struct session_pool *pool)
 	list_for_each_safe (node, next, &pool->sessions) {
 		struct session *session = list_entry(node, struct session, link);
 
-		if (session->state == S_HOLD)
-			session_hold_over(session);
+		if (session_states[session->state].limit == LIMIT_HOLD)
+			session_cell(session)->deadline(session);
 	}
 }
 
@@ -80,8 +80,8 @@ static void kick(struct session *session, enum session_kick how)
 		relay_stop(session->relay, true);
 	if (how == KICK_CLOSES)
 		session_close(session, REASON_KICKED);
-	else if (session_http_drives(session))
-		session_http_failed(session, REASON_KICKED);
+	else if (session->kind->kicked)
+		session->kind->kicked(session);
 	else
 		session_unavailable(session, REASON_KICKED);
 }
@@ -104,16 +104,6 @@ unsigned session_pool_kick(struct session_pool *pool, const char *account)
 
 /* ---- the end ---- */
 
-static void say_shutdown(struct session *session)
-{
-	if (session_http_drives(session)) {
-		session_http_failed(session, REASON_SHUTDOWN);
-		return;
-	}
-	session_answer(session, FRONT_REPLY_SHUTDOWN);
-	session_finish(session, REASON_SHUTDOWN);
-}
-
 static void shut_down(struct session *session)
 {
 	switch (session_states[session->state].shutdown) {
@@ -124,18 +114,18 @@ static void shut_down(struct session *session)
 		break;
 	case SHUTDOWN_ANSWERS_HEAD:
 		if (session->login->in.len)
-			say_shutdown(session);
+			session->kind->refuse(session, REASON_SHUTDOWN);
 		else
 			session_close(session, REASON_SHUTDOWN);
 		break;
 	case SHUTDOWN_SERVES:
-		if (session_http_drives(session)) {
-			session_http_close_after(session, REASON_SHUTDOWN);
+		if (session->kind->end_after) {
+			session->kind->end_after(session, REASON_SHUTDOWN);
 			break;
 		}
 		/* fall through */
 	case SHUTDOWN_ANSWERS:
-		say_shutdown(session);
+		session->kind->refuse(session, REASON_SHUTDOWN);
 	}
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Where sessions live: slots with generations, so that a handle of a session that is gone finds
- * nothing, and memory that goes at the end of the loop's batch, so that a frame above may still look
- * at session->state.
+ * nothing, and memory that goes at the end of the loop's batch, so that a frame above may still
+ * look at session->state.
  */
 #include "session/session.h"
 
@@ -102,7 +102,7 @@ static void login_free_deferred(struct loop_deferred *deferred)
 
 	if (login->session)
 		login->session->login = NULL;
-	session_http_free(login);
+	free(login->http);
 	free(login);
 }
 
@@ -122,7 +122,7 @@ static void session_free_deferred(struct loop_deferred *deferred)
 	if (session->login && session->login->retired) {
 		session->login->session = NULL; /* freed by its own call */
 	} else if (session->login) {
-		session_http_free(session->login);
+		free(session->login->http);
 		free(session->login);
 	}
 	snapshot_unref(session->snapshot);

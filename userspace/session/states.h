@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The states of a session, one row each: what may follow, what limits the time, what is watched of
- * the client, and what its end, a kick and a shutdown mean there. Whoever wants to know what a state
- * means asks its row (session_states[session->state]); only a step that owns a state names it.
+ * the client, and what its end, a kick and a shutdown mean there. Whoever wants to know what a
+ * state means asks its row (session_states[session->state]); only a step that owns a state names
+ * it.
  */
 #ifndef SESSION_STATES_H
 #define SESSION_STATES_H

@@ -4,7 +4,7 @@
  * without a byte and without a session line. Then the inbound PROXY header where one is asked for,
  * TLS, the dialogue or, on listeners without one, the node.
  */
-#include "session/session.h"
+#include "session/kinds.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -19,16 +19,6 @@ static bool is_trusted(const struct config_listener *settings, const struct addr
 	return false;
 }
 
-void session_accepted(struct session *session)
-{
-	if (session->settings->tls == CONFIG_TLS_IMPLICIT)
-		session_step_tls(session);
-	else if (session_is_passthrough(session))
-		session_step_passthrough(session);
-	else
-		session_step_dialogue(session);
-}
-
 /* The caller keeps fd on failure. */
 static int open_session(struct session_pool *pool, struct listener *listener, int fd,
 	const struct addr *peer, struct session **ret_session)
@@ -41,6 +31,7 @@ static int open_session(struct session_pool *pool, struct listener *listener, in
 	session->snapshot = snapshot_ref(pool->snapshot);
 	session->listener = listener;
 	session->settings = snapshot_listener(session->snapshot, listener);
+	session->kind = session_kind_of(session->settings->protocol);
 	session->client = *peer;
 	session->number = atomic_fetch_add(&pool->server->session_numbers, 1) + 1;
 	proxyhdr_make_id(pool->server->instance, session->number, session->login->proxy_id);
@@ -85,8 +76,8 @@ void session_accept(
 	session->login->trusted = is_trusted(session->settings, peer);
 	session->login->ttl = (uint8_t)session->snapshot->config->server.proxy_ttl;
 	if (session->settings->proxy_protocol == CONFIG_PROXY_OFF)
-		session_accepted(session);
+		session_begin(session);
 	else
-		session_step_proxy(session);
+		session_set_state(session, S_PROXY);
 	session_update_watch(session);
 }

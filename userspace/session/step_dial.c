@@ -6,6 +6,7 @@
  * another address, another attempt and the unavailable reply.
  */
 #include "session/dial.h"
+#include "session/steps.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "net/sock.h"
@@ -25,54 +26,6 @@ static void connect_next(struct session *session);
 static const struct dial_fault fault_internal = { REASON_INTERNAL, HEALTH_NONE, false,
 	.error = -ENOMEM };
 
-/* ---- breaker ---- */
-
-void dial_report(struct session *session, enum health_event event)
-{
-	struct dial *dial = session->login->dial;
-	enum health_change change;
-
-	if (!dial || !dial->entered)
-		return;
-	dial->entered = false;
-	change = health_report(
-		session->node->health, event, dial->probe, &session->client, clock_mono_ms());
-	if (change != HEALTH_SAME)
-		log_event(change == HEALTH_WENT_DOWN ? LOGL_WARN : LOGL_INFO,
-			change == HEALTH_WENT_DOWN ? "node_down" : "node_up", "node",
-			session->node->name, NULL);
-}
-
-/* ---- leaving ---- */
-
-static void close_leg(struct dial *dial)
-{
-	loop_watch_forget(&dial->watch);
-	loop_timer_del(dial->session->pool->loop, &dial->timer);
-	loop_timer_del(dial->session->pool->loop, &dial->turn);
-	stream_close(&dial->stream);
-	if (dial->back)
-		dial->back_ops->free(dial->back);
-	dial->back = NULL;
-	buf_fini(&dial->in);
-	buf_fini(&dial->out);
-	dial->secured = false;
-	dial->read_want = 0;
-}
-
-void session_drop_dial(struct session *session)
-{
-	struct dial *dial = session->login ? session->login->dial : NULL;
-
-	if (!dial)
-		return;
-	dial_report(session, HEALTH_NONE); /* whoever had a verdict reported it before */
-	resolve_cancel(dial->query);
-	close_leg(dial);
-	session->login->dial = NULL;
-	free(dial);
-}
-
 static void on_pause_over(struct timer *timer)
 {
 	struct dial *dial = container_of(timer, struct dial, timer);
@@ -89,7 +42,7 @@ void dial_failed(struct session *session, struct dial_fault fault)
 
 	if (fault.reason != REASON_INTERNAL && fault.reason != REASON_LOOP)
 		dial_note_failure(session, &fault);
-	close_leg(dial);
+	dial_close_leg(dial);
 	if (fault.retryable && was_connecting && dial->addr_next < dial->addr_count) {
 		connect_next(session);
 		return;
@@ -117,7 +70,7 @@ static enum health_event window_over_event(const struct dial *dial)
 		: HEALTH_FAIL_HOST;
 }
 
-void session_dial_window_over(struct session *session)
+void step_dial_deadline(struct session *session)
 {
 	struct dial *dial = session->login->dial;
 	struct dial_fault fault = { REASON_NODE_TIMEOUT, window_over_event(dial), false,
@@ -134,32 +87,15 @@ void session_dial_window_over(struct session *session)
 
 /* ---- input and output of the leg ---- */
 
-int dial_flush(struct dial *dial)
-{
-	while (dial->out.len) {
-		struct view v = buf_view(&dial->out);
-		ssize_t n = stream_write(&dial->stream, v.data, v.len);
-
-		dial->write_want = n == -EAGAIN ? dial->stream.want : 0;
-		if (n == -EAGAIN)
-			return 0;
-		if (n < 0)
-			return (int)n;
-		buf_consume(&dial->out, (size_t)n);
-	}
-	buf_fini(&dial->out); /* wiped: it may have held the credential */
-	return 0;
-}
-
 void dial_update_watch(struct dial *dial)
 {
 	uint32_t events = 0;
 
 	if (!dial->watch.loop)
 		return;
-	if (dial->session->state == S_SPLICE) {
-		/* The node's answer waits for the client: nobody reads here, and epoll would report a
-		 * hang-up again and again. The relay watches anew. */
+	if (dial->phase == DIAL_OVER) {
+		/* The node's answer waits for the client: nobody reads here, and epoll would
+		 * report a hang-up again and again. The relay watches anew. */
 		loop_watch_del(&dial->watch);
 		return;
 	}
@@ -197,12 +133,7 @@ static struct dial_fault tls_fault(int error)
 static void leg_ready(struct session *session)
 {
 	session->login->dial->phase = DIAL_TALK;
-	if (session->login->http)
-		session_http_connected(session);
-	else if (session_is_passthrough(session))
-		session_passthrough_ready(session);
-	else
-		session_replay_start(session);
+	session->kind->connected(session);
 }
 
 static void tls_progress(struct session *session)
@@ -263,7 +194,8 @@ static void preamble_progress(struct session *session)
 		dial_update_watch(session->login->dial);
 }
 
-/* A shortage of ours says nothing about the node; another address or a little later it may be over. */
+/* A shortage of ours says nothing about the node; another address or a little later it may be
+ * over. */
 static void unreachable(struct session *session, int error, const char *cause)
 {
 	bool shortage = dial_is_shortage(session, error);
@@ -321,7 +253,7 @@ static void on_node_event(struct loop_watch *watch, uint32_t epoll_events)
 		tls_progress(session);
 		break;
 	case DIAL_TALK:
-		session_replay_input(session);
+		session->kind->node_event(session);
 		break;
 	default:
 		break;
@@ -445,10 +377,10 @@ static struct snapshot *find_node(struct session *session, const char *destinati
 }
 
 /* Chooses node and leg. Returns false when the session was answered instead. */
-static bool choose_leg(struct session *session, const char *destination)
+static bool choose_leg(struct session *session)
 {
 	int index;
-	struct snapshot *snapshot = find_node(session, destination, &index);
+	struct snapshot *snapshot = find_node(session, session->login->node_name, &index);
 	const struct config_leg *leg;
 
 	session->node = snapshot->nodes[index];
@@ -479,7 +411,7 @@ static bool pass_breaker(struct session *session)
 	return true;
 }
 
-void session_step_dial(struct session *session, const char *destination)
+void step_dial_enter(struct session *session)
 {
 	struct dial *dial = calloc(1, sizeof(*dial));
 	const struct config *config = session->snapshot->config;
@@ -489,14 +421,13 @@ void session_step_dial(struct session *session, const char *destination)
 		return;
 	}
 	session_phase_start(session);
-	session_set_state(session, S_DIAL);
 	session->login->dial = dial;
 	dial->session = session;
 	dial->retries_left = (unsigned)config->server.backend_connect_retries;
 	dial->window_ends_ms = session->login->phase_started_ms + config->server.backend_timeout_ms;
 	buf_init(&dial->in, NODE_IN_BYTES, true);
 	buf_init(&dial->out, NODE_OUT_BYTES, true);
-	if (!choose_leg(session, destination) || !pass_breaker(session))
+	if (!choose_leg(session) || !pass_breaker(session))
 		return;
 	if (dial->leg->forwarding == CONFIG_FORWARDING_XCLIENT && session->login->ttl <= 1) {
 		session_unavailable(session, REASON_LOOP); /* SES-63 */

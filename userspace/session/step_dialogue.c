@@ -5,20 +5,14 @@
  * session->login->in. The protocol's front is a pure state machine; here is what it may not know:
  * sockets, TLS, configuration.
  */
-#include "session/session.h"
+#include "session/identify.h"
+#include "session/steps.h"
 #include "base/log.h"
 #include "net/sock.h"
 
 #include <stdlib.h>
 
 #define TURN_STEPS 32 /* commands of one client before others get their turn */
-
-static const struct front_ops *const fronts[] = {
-	[PROTOCOL_IMAP] = &imap_front_ops,
-	[PROTOCOL_POP3] = &pop3_front_ops,
-	[PROTOCOL_MANAGESIEVE] = &sieve_front_ops,
-	[PROTOCOL_SUBMISSION] = &smtp_front_ops,
-};
 
 static size_t pick_mechs(
 	const struct config_capabilities *caps, enum sasl_mech ret_mechs[SASL_MECHS])
@@ -65,38 +59,39 @@ static int front_create(struct session *session, bool secure)
 		.max_attempts = (unsigned)session->settings->max_auth_attempts,
 	};
 
-	session->login->front_ops = fronts[session->settings->protocol];
-	return session->login->front_ops->create(&params, &session->login->front);
+	return session->kind->front->create(&params, &session->login->front);
 }
 
-void session_step_dialogue(struct session *session)
+/* The dialogue begins, or goes on after STARTTLS. Returns 0 or -errno. */
+static int start(struct session *session)
 {
-	bool secure = stream_is_tls(&session->login->stream);
 	bool greets = true;
 	int r = 0;
 
-	if (session->settings->protocol == PROTOCOL_HTTP) {
-		session_http_start(session);
-		return;
-	}
-	session_phase_start(session);
-	session_set_state(session, S_DIALOGUE);
-	if (session->login->front) { /* after STARTTLS */
-		session->login->front_ops->starttls_done(session->login->front, true);
-		/* ManageSieve repeats its capabilities (RFC 5804 section 2.2). */
-		greets = session->settings->protocol == PROTOCOL_MANAGESIEVE;
+	if (session->login->starttls) {
+		session->kind->front->starttls_done(session->login->front, true);
+		greets = session->kind->greets_after_tls;
 	} else {
-		r = front_create(session, secure);
+		r = front_create(session, stream_is_tls(&session->login->stream));
 	}
+	session->login->starttls = false;
 	if (r == 0 && greets)
-		r = session->login->front_ops->greet(session->login->front, &session->login->out);
-	if (r < 0) {
-		session_close(session, REASON_INTERNAL);
-		return;
-	}
-	/* TLS may hold decrypted bytes for which no event will come. */
-	if (stream_pending(&session->login->stream) && session_read_client(session))
-		return;
+		r = session->kind->front->greet(session->login->front, &session->login->out);
+	return r;
+}
+
+void step_dialogue_enter(struct session *session)
+{
+	session_phase_start(session);
+	if (!session->login->front || session->login->starttls) {
+		if (start(session) < 0) {
+			session_close(session, REASON_INTERNAL);
+			return;
+		}
+		/* TLS may hold decrypted bytes for which no event will come. */
+		if (stream_pending(&session->login->stream) && session_read_client(session))
+			return;
+	} /* else the node refused: what was pipelined is the dialogue's input again (SES-2) */
 	session_run(session);
 }
 
@@ -114,14 +109,12 @@ static void start_tls(struct session *session)
 		session_finish(session, REASON_STARTTLS_INJECTION);
 		return;
 	}
-	if (session->login->front_ops->starttls_ok(session->login->front, &session->login->out) <
-		0) {
+	if (session->kind->front->starttls_ok(session->login->front, &session->login->out) < 0) {
 		session_close(session, REASON_INTERNAL);
 		return;
 	}
 	session_phase_end(session, PHASE_DIALOGUE);
 	session_set_state(session, S_STARTTLS);
-	session_run(session);
 }
 
 /* Takes the credential over; ends the dialogue phase. */
@@ -136,24 +129,23 @@ static void start_attempt(struct session *session)
 		session_close(session, REASON_INTERNAL);
 		return;
 	}
-	session->login->front_ops->take_credential(
-		session->login->front, session->login->credential);
+	session->kind->front->take_credential(session->login->front, session->login->credential);
 	session_phase_end(session, PHASE_DIALOGUE);
 	if (session_take_peer(session))
-		session_step_identify(session);
+		session_identify(session);
 }
 
 /* One step of the front. Returns false when it needs more input or the output must go first. */
 static bool run_once(struct session *session)
 {
 	size_t consumed = 0;
-	int r = session->login->front_ops->input(session->login->front,
-		buf_view(&session->login->in), &consumed, &session->login->out);
+	int r = session->kind->front->input(session->login->front, buf_view(&session->login->in),
+		&consumed, &session->login->out);
 
 	buf_consume(&session->login->in, consumed);
-	session->mech = (int16_t)session->login->front_ops->last_mech(session->login->front);
-	session->attempts = (uint16_t)session->login->front_ops->attempts(session->login->front);
-	for (unsigned n = session->login->front_ops->privacy(session->login->front);
+	session->mech = (int16_t)session->kind->front->last_mech(session->login->front);
+	session->attempts = (uint16_t)session->kind->front->attempts(session->login->front);
+	for (unsigned n = session->kind->front->privacy(session->login->front);
 		session->login->privacy < n; session->login->privacy++)
 		session_count_auth(session, AUTH_PRIVACY);
 	if (session->login->out.len && session_flush(session) < 0)
@@ -167,20 +159,6 @@ static bool run_once(struct session *session)
 	return r != PROTO_MORE && session->login->out.len <= SESSION_OUT_HIGH_BYTES;
 }
 
-static void on_turn(struct timer *timer)
-{
-	struct session *session = container_of(timer, struct login, turn)->session;
-
-	if (session->state != S_DIALOGUE || session->login->out.len > SESSION_OUT_HIGH_BYTES ||
-		!session_read_client(session))
-		session_run(session);
-}
-
-void session_dialogue_later(struct session *session, uint64_t in_ms)
-{
-	loop_timer_set(session->pool->loop, &session->login->turn, in_ms, on_turn);
-}
-
 /* Decrypted bytes for which no event will come, left where the turn's reading ended. */
 static bool has_unread(const struct session *session)
 {
@@ -188,9 +166,12 @@ static bool has_unread(const struct session *session)
 		session->login->out.len <= SESSION_OUT_HIGH_BYTES && buf_room(&session->login->in);
 }
 
-void session_dialogue_run(struct session *session)
+void step_dialogue_progress(struct session *session)
 {
 	bool more = true;
+
+	if (session->login->out.len > SESSION_OUT_HIGH_BYTES)
+		return;
 
 	for (unsigned steps = 0; more && session->state == S_DIALOGUE; steps++) {
 		if (steps == TURN_STEPS)
@@ -199,7 +180,7 @@ void session_dialogue_run(struct session *session)
 	}
 	if (session->state == S_DIALOGUE && (more || has_unread(session))) {
 		if (!timer_armed(&session->login->turn))
-			session_dialogue_later(session, 0);
+			session_client_later(session, 0);
 		return;
 	}
 	if (session->state != S_DIALOGUE || session->login->out.len > SESSION_OUT_HIGH_BYTES)
@@ -208,4 +189,26 @@ void session_dialogue_run(struct session *session)
 		session_finish(session, REASON_CLIENT_EOF);
 	else if (!session->login->in.len)
 		buf_fini(&session->login->in); /* idle clients hold no buffer */
+}
+
+void step_dialogue_client(struct session *session, uint32_t epoll_events)
+{
+	if (!timer_armed(&session->login->turn)) /* else it has had this turn */
+		session_client_event(session, epoll_events);
+}
+
+void step_dialogue_deadline(struct session *session)
+{
+	session_answer(session, FRONT_REPLY_TIMEOUT);
+	session_finish(session, REASON_PREAUTH_TIMEOUT);
+}
+
+void step_mail_refuse(struct session *session, enum session_reason reason)
+{
+	bool stops = reason == REASON_SHUTDOWN;
+
+	if (!stops)
+		session_count_auth(session, AUTH_UNAVAILABLE);
+	session_answer(session, stops ? FRONT_REPLY_SHUTDOWN : FRONT_REPLY_UNAVAILABLE);
+	session_finish(session, reason);
 }

@@ -6,13 +6,20 @@
  * An established session is drained by the relay.
  */
 #include "base/secret.h"
-#include "session/session.h"
+#include "net/sock.h"
+#include "session/steps.h"
 
 #include <errno.h>
 
 #define LINGER_BYTES 65536
 
-void session_step_drain(struct session *session)
+void step_flush_enter(struct session *session)
+{
+	buf_fini(&session->login->in);
+	session_run(session);
+}
+
+void step_flush_progress(struct session *session)
 {
 	int r;
 
@@ -28,11 +35,9 @@ void session_step_drain(struct session *session)
 		return;
 	}
 	session_set_state(session, S_LINGER);
-	session->login->read_want = 0;
-	session_linger_read(session);
 }
 
-void session_linger_read(struct session *session)
+static void drop_input(struct session *session)
 {
 	char scratch[4096] UNINITIALIZED; /* may be told a password that came too late */
 	ssize_t n;
@@ -49,5 +54,28 @@ void session_linger_read(struct session *session)
 			break;
 		secret_wipe(scratch, (size_t)n);
 	}
+	session_close(session, session->reason);
+}
+
+void step_linger_enter(struct session *session)
+{
+	session->login->read_want = 0;
+	drop_input(session);
+}
+
+void step_linger_client(struct session *session, uint32_t epoll_events)
+{
+	(void)epoll_events;
+	drop_input(session);
+}
+
+void step_peer_deadline(struct session *session)
+{
+	sock_abort_on_close(session->login->stream.fd);
+	session_close(session, session->reason);
+}
+
+void step_linger_deadline(struct session *session)
+{
 	session_close(session, session->reason);
 }

@@ -3,33 +3,26 @@
  * hold: while an operator delays the account, its logins wait here, before the lookup, so that they
  * find what was written meanwhile (SES-43, mapping.md section 11).
  */
-#include "session/session.h"
-#include "base/clock.h"
+#include "session/steps.h"
 
-static void go_on(struct session *session)
+void step_hold_deadline(struct session *session)
 {
+	if (holds_until(session->pool->server->holds, view_str(session->account))) {
+		session_restart_limit(session); /* longer than it was when it began to wait */
+		return;
+	}
 	session_phase_end(session, PHASE_HOLD);
-	session_step_map(session);
+	session_set_state(session, S_LOOKUP);
 	session_run(session);
 }
 
-void session_hold_over(struct session *session)
-{
-	uint64_t until = holds_until(session->pool->server->holds, view_str(session->account));
-
-	if (until)
-		session_restart_limit(session); /* longer than it was when it began to wait */
-	else
-		go_on(session);
-}
-
-void session_step_hold(struct session *session)
+void step_hold_enter(struct session *session)
 {
 	struct server *server = session->pool->server;
 	int r;
 
 	if (!holds_until(server->holds, view_str(session->account))) {
-		session_step_map(session);
+		session_set_state(session, S_LOOKUP);
 		return;
 	}
 	r = holds_enter(server->holds, view_str(session->account), &session->client);
@@ -38,7 +31,15 @@ void session_step_hold(struct session *session)
 		session_unavailable(session, r < 0 ? REASON_INTERNAL : REASON_HOLD_LIMIT);
 		return;
 	}
+	session->login->holding = true;
 	atomic_fetch_add(&server->held, 1);
 	session_phase_start(session);
-	session_set_state(session, S_HOLD);
+}
+
+void step_hold_leave(struct session *session)
+{
+	if (session->login->holding)
+		holds_leave(
+			session->pool->server->holds, view_str(session->account), &session->client);
+	session->login->holding = false;
 }

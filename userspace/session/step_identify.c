@@ -2,9 +2,9 @@
 /*
  * identify: from the credential to the account (SES-33, SES-40, mapping.md sections 2 and 3).
  * A rejected identifier gets the auth-failure reply, counts as an attempt, and is never looked
- * up (MAP-14).
+ * up (MAP-14). And what a trusted peer said of the client by XCLIENT or ID (SES-61, SES-63).
  */
-#include "session/session.h"
+#include "session/identify.h"
 #include "identity/token.h"
 
 #include <errno.h>
@@ -16,7 +16,7 @@ static void rejected(struct session *session)
 
 	session_wipe_credential(session);
 	session_auth_failed(session, AUTH_MALFORMED, false);
-	r = session->login->front_ops->reply(
+	r = session->kind->front->reply(
 		session->login->front, FRONT_REPLY_AUTH_FAILED, &session->login->out);
 	session_phase_start(session);
 	session_restart_preauth(session);
@@ -45,7 +45,8 @@ static void nobody(struct session *session)
 	free(session->account);
 	session->account = NULL;
 	session->route = ROUTE_DEFAULT;
-	session_step_dial(session, session->snapshot->config->routing.default_destination);
+	session_set_node_name(session, session->snapshot->config->routing.default_destination);
+	session_set_state(session, S_DIAL);
 }
 
 /* SES-33: who acts for somebody else is routed as that account; the node judges whether it may. */
@@ -59,7 +60,7 @@ static int identify(const struct session *session, struct view login, struct ide
 		ret_identity);
 }
 
-void session_step_identify(struct session *session)
+void session_identify(struct session *session)
 {
 	CLEANUP(buf_fini) struct buf login;
 	struct identity identity;
@@ -81,5 +82,42 @@ void session_step_identify(struct session *session)
 		session_close(session, REASON_INTERNAL);
 		return;
 	}
-	session_step_hold(session);
+	session_set_state(session, S_HOLD);
+}
+
+/* ---- what a trusted peer says ---- */
+
+static void take_address(struct addr *addr, const char *text, uint16_t port)
+{
+	struct addr parsed;
+
+	if (!*text || addr_parse_ip(view_str(text), port, &parsed) < 0)
+		return;
+	addr_unmap(&parsed);
+	*addr = parsed;
+}
+
+bool session_take_peer(struct session *session)
+{
+	struct login *login = session->login;
+	const struct front_peer *peer = session->kind->front->peer(login->front);
+
+	if (!login->trusted)
+		return true;
+	if (*peer->session) {
+		free(session->via);
+		session->via = view_dup(view_str(peer->session));
+	}
+	if (!login->proxied) {
+		(void)session_local(session); /* what the peer does not say stays */
+		take_address(&session->client, peer->addr, peer->port);
+		take_address(&login->local, peer->dest_addr, peer->dest_port);
+	}
+	if (!peer->has_ttl)
+		return true;
+	login->ttl = (uint8_t)peer->ttl;
+	if (login->ttl > 1)
+		return true;
+	session_unavailable(session, REASON_LOOP);
+	return false;
 }

@@ -5,29 +5,25 @@
  * line before a close (SES-82); the node's greeting is the client's (SES-80).
  */
 #include "session/dial.h"
+#include "session/steps.h"
 
-bool session_is_passthrough(const struct session *session)
-{
-	return session->settings->protocol == PROTOCOL_SMTP ||
-		session->settings->protocol == PROTOCOL_LMTP;
-}
-
-void session_step_passthrough(struct session *session)
+void step_passthrough_begin(struct session *session)
 {
 	session->route = ROUTE_PASSTHROUGH;
-	session_step_dial(session, session->snapshot->config->routing.smtp_passthrough_destination);
+	session_set_node_name(
+		session, session->snapshot->config->routing.smtp_passthrough_destination);
 }
 
 /* The node is connected, its TLS is up: that is its success (sessions.md section 8.1). */
-void session_passthrough_ready(struct session *session)
+void step_passthrough_connected(struct session *session)
 {
 	dial_report(session, HEALTH_SUCCESS);
 	session_phase_end(session, PHASE_DIAL);
+	dial_hand_over(session);
 	session_set_state(session, S_SPLICE);
-	session_run(session);
 }
 
-int session_passthrough_reply(struct session *session, enum front_reply reply)
+int step_passthrough_line(struct session *session, enum front_reply reply)
 {
 	const char *hostname = session->snapshot->config->server.hostname;
 	char literal[ADDR_TEXT_SIZE];
@@ -38,4 +34,11 @@ int session_passthrough_reply(struct session *session, enum front_reply reply)
 		reply == FRONT_REPLY_SHUTDOWN ? "4.3.2" : "4.3.0", hostname,
 		reply == FRONT_REPLY_SHUTDOWN ? "Shutting down"
 					      : "Service temporarily unavailable");
+}
+
+void step_passthrough_refuse(struct session *session, enum session_reason reason)
+{
+	session_answer(session,
+		reason == REASON_SHUTDOWN ? FRONT_REPLY_SHUTDOWN : FRONT_REPLY_UNAVAILABLE);
+	session_finish(session, reason);
 }

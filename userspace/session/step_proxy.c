@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * proxy: the inbound PROXY header, before anything else is read (SES-5..SES-11, SES-64), and what a
- * trusted peer says later by XCLIENT or ID (SES-61, SES-63). Exactly the header's bytes are taken
- * from the socket: what comes behind it belongs to the next layer.
+ * proxy: the inbound PROXY header, before anything else is read (SES-5..SES-11, SES-64). Exactly
+ * the header's bytes are taken from the socket: what comes behind it belongs to the next layer.
  */
-#include "session/session.h"
+#include "session/steps.h"
 #include "base/log.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 
 /* How long a server-first leg waits for an optional header (SES-8). */
@@ -27,7 +25,7 @@ static void refused(struct session *session, enum session_reason reason)
 static void go_on(struct session *session)
 {
 	loop_timer_del(session->pool->loop, &session->login->proxy_wait);
-	session_accepted(session);
+	session_begin(session);
 }
 
 static void on_wait_over(struct timer *timer)
@@ -43,8 +41,7 @@ static void on_wait_over(struct timer *timer)
 
 static bool client_speaks_first(const struct session *session)
 {
-	return session->settings->tls == CONFIG_TLS_IMPLICIT ||
-		session->settings->protocol == PROTOCOL_HTTP;
+	return session->settings->tls == CONFIG_TLS_IMPLICIT || session->kind->client_first;
 }
 
 /* SES-64: the session has been here before. "HMG1" and the instance; its number differs. */
@@ -86,8 +83,8 @@ static int take(struct session *session, size_t n)
 	return 0;
 }
 
-/* No header: bytes that looked like the start of one are the next layer's. TLS reads the socket, and
- * no handshake begins with such bytes. */
+/* No header: bytes that looked like the start of one are the next layer's. TLS reads the socket,
+ * and no handshake begins with such bytes. */
 static void no_header(struct session *session)
 {
 	if (session->settings->proxy_protocol == CONFIG_PROXY_REQUIRED ||
@@ -122,7 +119,7 @@ static void judge(struct session *session, size_t held, struct view seen)
 	}
 }
 
-void session_proxy_progress(struct session *session)
+void step_proxy_progress(struct session *session)
 {
 	while (session->state == S_PROXY) {
 		struct view held = buf_view(&session->login->in);
@@ -144,7 +141,7 @@ void session_proxy_progress(struct session *session)
 	}
 }
 
-void session_step_proxy(struct session *session)
+void step_proxy_enter(struct session *session)
 {
 	bool required = session->settings->proxy_protocol == CONFIG_PROXY_REQUIRED;
 
@@ -152,49 +149,16 @@ void session_step_proxy(struct session *session)
 		if (required)
 			refused(session, REASON_PROXY_HEADER);
 		else
-			session_accepted(session);
+			session_begin(session);
 		return;
 	}
-	session_set_state(session, S_PROXY);
 	if (!required && !client_speaks_first(session))
 		loop_timer_set(
 			session->pool->loop, &session->login->proxy_wait, WAIT_MS, on_wait_over);
-	session_proxy_progress(session);
+	step_proxy_progress(session);
 }
 
-/* ---- what a trusted peer says later ---- */
-
-static void take_address(struct addr *addr, const char *text, uint16_t port)
+void step_proxy_deadline(struct session *session)
 {
-	struct addr parsed;
-
-	if (!*text || addr_parse_ip(view_str(text), port, &parsed) < 0)
-		return;
-	addr_unmap(&parsed);
-	*addr = parsed;
-}
-
-bool session_take_peer(struct session *session)
-{
-	struct login *login = session->login;
-	const struct front_peer *peer = login->front_ops->peer(login->front);
-
-	if (!login->trusted)
-		return true;
-	if (*peer->session) {
-		free(session->via);
-		session->via = view_dup(view_str(peer->session));
-	}
-	if (!login->proxied) {
-		(void)session_local(session); /* what the peer does not say stays */
-		take_address(&session->client, peer->addr, peer->port);
-		take_address(&login->local, peer->dest_addr, peer->dest_port);
-	}
-	if (!peer->has_ttl)
-		return true;
-	login->ttl = (uint8_t)peer->ttl;
-	if (login->ttl > 1)
-		return true;
-	session_unavailable(session, REASON_LOOP);
-	return false;
+	session_close(session, REASON_PROXY_HEADER);
 }

@@ -5,6 +5,7 @@
  * positive final reply and nothing else (SES-1). The credential is wiped once it has been sent.
  */
 #include "session/dial.h"
+#include "session/steps.h"
 #include "base/log.h"
 #include "net/sock.h"
 
@@ -18,22 +19,16 @@
 
 static void run_outcome(struct session *session, int outcome);
 static ssize_t read_node(struct dial *dial);
+static void lost(struct session *session, int error);
 
 static const struct dial_fault fault_internal = { REASON_INTERNAL, HEALTH_NONE, false,
 	.error = -ENOMEM };
-
-static const struct back_ops *const backs[] = {
-	[PROTOCOL_IMAP] = &imap_back_ops,
-	[PROTOCOL_POP3] = &pop3_back_ops,
-	[PROTOCOL_MANAGESIEVE] = &sieve_back_ops,
-	[PROTOCOL_SUBMISSION] = &smtp_back_ops,
-};
 
 static int back_create(struct session *session)
 {
 	struct dial *dial = session->login->dial;
 	const struct config *config = session->snapshot->config;
-	const struct front_ops *front_ops = session->login->front_ops;
+	const struct front_ops *front_ops = session->kind->front;
 	const struct front *front = session->login->front;
 	struct back_params params = {
 		.starttls = dial->leg->tls == CONFIG_TLS_STARTTLS,
@@ -58,12 +53,12 @@ static int back_create(struct session *session)
 		};
 		params.forward = &dial->forward;
 	}
-	dial->back_ops = backs[session->settings->protocol];
+	dial->back_ops = session->kind->back;
 	return dial->back_ops->create(&params, &dial->back);
 }
 
 /* The leg is up (again, after STARTTLS). */
-void session_replay_start(struct session *session)
+void step_replay_connected(struct session *session)
 {
 	struct dial *dial = session->login->dial;
 
@@ -78,7 +73,7 @@ void session_replay_start(struct session *session)
 			return;
 	}
 	if (dial->out.len || stream_pending(&dial->stream)) /* TLS may hold the greeting already */
-		session_replay_input(session);
+		step_replay_event(session);
 	else
 		dial_update_watch(dial);
 }
@@ -91,13 +86,9 @@ static bool may_send_secret(const struct session *session)
 			session->destination->allow_plaintext_auth);
 }
 
+/* The node is ready for it. */
 static void send_credential(struct session *session)
 {
-	struct dial *dial = session->login->dial;
-	size_t consumed = 0, spent = 0;
-	ssize_t n;
-	int r;
-
 	if (!may_send_secret(session)) {
 		dial_failed(session,
 			(struct dial_fault){ REASON_NODE_REFUSED, HEALTH_NONE, false,
@@ -107,13 +98,23 @@ static void send_credential(struct session *session)
 	}
 	session_phase_end(session, PHASE_DIAL);
 	session_set_state(session, S_REPLAY);
+}
+
+void step_replay_enter(struct session *session)
+{
+	struct dial *dial = session->login->dial;
+	size_t consumed = 0, spent = 0;
+	ssize_t n;
+	int r;
+
+	dial->in_login = true;
 	/* What the node has sent so far was sent before it saw the credential (SES-57). */
 	while ((n = read_node(dial)) > 0 && spent < TURN_READ_BYTES)
 		spent += stream_read_cost(&dial->stream, n);
 	if (n > 0) /* it does not stop talking */
 		n = -EPROTO;
 	if (n != -EAGAIN) {
-		session_replay_lost(session, (int)n);
+		lost(session, (int)n);
 		return;
 	}
 	r = dial->back_ops->replay(
@@ -134,21 +135,21 @@ static void refused(struct session *session)
 	session_wipe_credential(session);
 	if (session->destination->hide_auth_errors) {
 		buf_clear(&session->login->out);
-		r = session->login->front_ops->reply(session->login->front,
+		r = session->kind->front->reply(session->login->front,
 			temporarily ? FRONT_REPLY_HIDDEN_TEMP : FRONT_REPLY_AUTH_FAILED,
 			&session->login->out);
 	} else {
-		r = session->login->front_ops->refused(session->login->front, &session->login->out);
+		r = session->kind->front->refused(session->login->front, &session->login->out);
 	}
 	session_drop_dial(session); /* #6: nothing is ever bridged after a refusal */
 	session_phase_start(session);
 	session->login->preauth_at_ms =
 		session->login->phase_started_ms + session->settings->preauth_timeout_ms;
-	session_set_state(session, S_DIALOGUE);
 	session_after_reply(session, r);
 	if (for_good)
 		session_finish(session, REASON_NODE_EOF);
-	session_run(session); /* what was pipelined is input of the dialogue again (SES-2) */
+	if (session->state == S_REPLAY)
+		session_set_state(session, S_DIALOGUE);
 }
 
 static void accepted(struct session *session)
@@ -156,8 +157,8 @@ static void accepted(struct session *session)
 	session_count_auth(session, AUTH_OK);
 	session_phase_end(session, PHASE_REPLAY);
 	session_wipe_credential(session);
+	dial_hand_over(session);
 	session_set_state(session, S_SPLICE);
-	session_run(session);
 }
 
 static const char *failure_text(const struct session *session, enum back_failure failure)
@@ -237,13 +238,13 @@ static void run_outcome(struct session *session, int outcome)
 		return;
 	}
 	if (r < 0)
-		session_replay_lost(session, r);
+		lost(session, r);
 }
 
 /* The node closed or its leg broke: retry before the credential went out, never after (SES-76). */
-void session_replay_lost(struct session *session, int error)
+static void lost(struct session *session, int error)
 {
-	bool replaying = session->state == S_REPLAY;
+	bool replaying = session->login->dial->in_login;
 	enum session_reason reason =
 		error == STREAM_EOF || error == -ECONNABORTED ? REASON_NODE_EOF : REASON_NODE_ERROR;
 
@@ -255,7 +256,7 @@ void session_replay_lost(struct session *session, int error)
 		(struct dial_fault){ reason, HEALTH_FAIL_CLIENT, !replaying, .error = error });
 }
 
-void session_replay_timeout(struct session *session)
+void step_replay_deadline(struct session *session)
 {
 	struct dial_fault fault = { REASON_NODE_TIMEOUT, HEALTH_NONE, false, .error = -ETIMEDOUT,
 		.cause = "no answer to the login in time" };
@@ -286,8 +287,7 @@ static ssize_t read_node(struct dial *dial)
 /* False also where another dial has come to stand at the same address: it is still resolving. */
 static bool talks(const struct session *session, const struct dial *dial)
 {
-	return session->login->dial == dial && dial->phase == DIAL_TALK &&
-		session->state != S_SPLICE;
+	return session->login->dial == dial && dial->phase == DIAL_TALK;
 }
 
 static void consume_input(struct session *session, struct dial *dial)
@@ -320,19 +320,14 @@ static void on_settled(struct timer *timer)
 	session_update_watch(session);
 }
 
-/* Dovecot 2.3 overlooks a command on an implicit TLS port of ManageSieve that arrives within
- * microseconds of the answer before it (the greeting, XCLIENT's, a challenge): it has been decrypted
- * by then, and no event tells. So what a command may follow is not looked at before it has rested. */
+/* The kind may want that it is not looked at before it has rested. */
 static bool must_settle(struct session *session)
 {
 	struct dial *dial = session->login->dial;
-	struct view in = buf_view(&dial->in);
 
-	if (session->settings->protocol != PROTOCOL_MANAGESIEVE ||
-		dial->leg->tls != CONFIG_TLS_IMPLICIT)
+	if (!session->kind->rests || dial->leg->tls != CONFIG_TLS_IMPLICIT ||
+		!session->kind->rests(buf_view(&dial->in), dial->in_login))
 		return false;
-	if (session->state == S_REPLAY && in.len && in.data[0] != '"' && in.data[0] != '{')
-		return false; /* the verdict */
 	loop_timer_set(session->pool->loop, &dial->timer, SETTLE_MS, on_settled);
 	return true;
 }
@@ -341,12 +336,12 @@ static void on_turn(struct timer *timer)
 {
 	struct session *session = container_of(timer, struct dial, turn)->session;
 
-	session_replay_input(session);
+	step_replay_event(session);
 	session_update_watch(session);
 }
 
 /* Readable, writable, or just secured: moves as far as it goes, and a turn's worth at most. */
-void session_replay_input(struct session *session)
+void step_replay_event(struct session *session)
 {
 	struct dial *dial = session->login->dial;
 	size_t spent = 0;
@@ -357,7 +352,7 @@ void session_replay_input(struct session *session)
 		return;
 	r = dial_flush(dial);
 	if (r < 0) {
-		session_replay_lost(session, r);
+		lost(session, r);
 		return;
 	}
 	if (dial->back_ops->credential_sent(dial->back) && !dial->out.len)
@@ -367,7 +362,7 @@ void session_replay_input(struct session *session)
 		if (n == -EAGAIN)
 			break;
 		if (n <= 0) {
-			session_replay_lost(session, (int)n);
+			lost(session, (int)n);
 			return;
 		}
 		spent += stream_read_cost(&dial->stream, n);

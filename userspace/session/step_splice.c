@@ -4,7 +4,7 @@
  * their left-over bytes go to the relay, in order and before anything else (#47). From here on
  * the session holds no protocol state, no buffer and no credential.
  */
-#include "session/http.h"
+#include "session/steps.h"
 #include "base/clock.h"
 
 #define DRAIN_MS 60000
@@ -44,7 +44,7 @@ static void on_relay_done(struct relay *relay, void *arg, enum relay_end end)
 
 	(void)relay;
 	/* OPS-22: both ended, the node first: the answer to LOGOUT or QUIT was the last word. */
-	if (end == RELAY_END_NODE_EOF && session->settings->protocol != PROTOCOL_HTTP)
+	if (end == RELAY_END_NODE_EOF && !session->kind->by_request)
 		session_close(session, REASON_CLIENT_QUIT);
 	else
 		session_close(session, reasons[end]);
@@ -57,7 +57,7 @@ static void count_in(struct session *session)
 	session->counted_active = true;
 	atomic_fetch_add(&session->node->active, 1);
 	atomic_fetch_add(&session->node->protocol_active[session->settings->protocol], 1);
-	if (session->settings->protocol != PROTOCOL_HTTP) { /* counted with its answer */
+	if (!session->kind->by_request) { /* counted with its answer */
 		atomic_fetch_add(&session->node->protocol_sessions[session->settings->protocol], 1);
 		atomic_fetch_add(&session->node->sessions, 1);
 	}
@@ -77,27 +77,9 @@ static const enum relay_mode modes[] = {
 	[CONFIG_SPLICE_COPY] = RELAY_MODE_COPY,
 };
 
-/* The node leg as its dialogue left it. */
-struct node_side {
-	struct stream *stream;
-	struct loop_watch *watch;
-	struct buf *in;
-	bool one_way; /* what the client still says is dropped */
-};
-
-static struct node_side node_side(struct session *session)
+static int start_relay(struct session *session)
 {
-	struct http *http = session->login->http;
-	struct dial *dial = session->login->dial;
-
-	if (http)
-		return (struct node_side){ &http->leg->stream, &http->leg->watch, &http->leg->in,
-			http->one_way };
-	return (struct node_side){ &dial->stream, &dial->watch, &dial->in, false };
-}
-
-static int start_relay(struct session *session, struct node_side node)
-{
+	struct node_leg node = session->login->node_leg;
 	const struct config_splice *splice = &session->snapshot->config->splice;
 	struct relay_params params = {
 		.engine = &session->pool->engine,
@@ -128,22 +110,26 @@ static int start_relay(struct session *session, struct node_side node)
 	return r;
 }
 
-void session_step_splice(struct session *session)
+void step_splice_progress(struct session *session)
 {
 	if (session->login->out.len) /* the node's answer goes first */
 		return;
-	if (start_relay(session, node_side(session)) < 0) {
+	if (start_relay(session) < 0)
 		session_close(session, REASON_INTERNAL);
-		return;
-	}
+	else
+		session_set_state(session, S_ESTABLISHED);
+}
+
+void step_established_enter(struct session *session)
+{
 	session_drop_dial(session);
-	session_http_end(session);
+	if (session->kind->release)
+		session->kind->release(session);
 	if (session->login->front)
-		session->login->front_ops->free(session->login->front);
+		session->kind->front->free(session->login->front);
 	session->login->front = NULL;
 	buf_fini(&session->login->in);
 	buf_fini(&session->login->out);
-	session_set_state(session, S_ESTABLISHED);
 	session_retire_login(session);
 	count_in(session);
 }
