@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/redis_link.h"
 #include "base/secret.h"
-#include "net/sock.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -196,7 +195,6 @@ void redis_url_fini(struct redis_url *url)
 /* ---- opening ---- */
 
 static void on_link(struct loop_watch *watch, uint32_t events);
-static void connect_next(struct redis_link *link);
 
 static void fail(struct redis_link *link, const char *error)
 {
@@ -229,107 +227,79 @@ static void send_login(struct redis_link *link)
 	}
 }
 
-static void handshake(struct redis_link *link)
+static int secure(struct connect *connect)
 {
+	struct redis_link *link = container_of(connect, struct redis_link, connect);
+
+	if (!stream_is_tls(&link->leg.stream) &&
+		tls_stream_connect(&link->leg.stream, link->tls) < 0)
+		return CONNECT_OURS;
+	return tls_stream_handshake(&link->leg.stream);
+}
+
+static void on_up(struct connect *connect)
+{
+	struct redis_link *link = container_of(connect, struct redis_link, connect);
+
+	if (leg_watch(&link->leg, EPOLLIN) < 0)
+		fail(link, "out of memory");
+	else
+		send_login(link);
+}
+
+static void on_failed(struct connect *connect, int outcome)
+{
+	struct redis_link *link = container_of(connect, struct redis_link, connect);
 	char text[200];
-	int r = tls_stream_handshake(&link->stream);
 
-	if (r == -EAGAIN) {
-		if (loop_watch_set(&link->watch, link->stream.want) < 0)
-			fail(link, "TLS: out of memory");
-	} else if (r < 0) {
-		snprintf(text, sizeof(text), "TLS: %.180s", tls_stream_error(&link->stream));
-		fail(link, text);
-	} else if (loop_watch_set(&link->watch, EPOLLIN) < 0) {
-		fail(link, "out of memory");
-	} else {
-		send_login(link);
-	}
-}
-
-static void connected(struct redis_link *link)
-{
-	int r = sock_error(link->stream.fd);
-
-	if (r < 0) {
-		loop_watch_del(&link->watch);
-		stream_close(&link->stream);
-		if (link->addr_next < link->addr_count)
-			connect_next(link);
-		else
-			fail(link, strerror(-r));
-		return;
-	}
-	if (link->tls) {
-		link->phase = REDIS_TLS;
-		if (tls_stream_connect(&link->stream, link->tls) < 0)
-			fail(link, "TLS: cannot start");
-		else
-			handshake(link);
-	} else if (loop_watch_set(&link->watch, EPOLLIN) < 0) {
-		fail(link, "out of memory");
-	} else {
-		send_login(link);
-	}
-}
-
-static void begin_connect(struct redis_link *link, int fd)
-{
-	if (fd < 0) {
-		fail(link, strerror(-fd));
-		return;
-	}
-	stream_init_plain(&link->stream, fd);
-	link->phase = REDIS_CONNECTING;
-	if (loop_watch_add(link->loop, &link->watch, fd, EPOLLOUT, on_link) < 0)
-		fail(link, "out of memory");
-}
-
-static void connect_next(struct redis_link *link)
-{
-	begin_connect(link, sock_connect_start(&link->addrs[link->addr_next++], NULL));
-}
-
-static void on_resolved(void *arg, int status, const struct addr *addrs, size_t count)
-{
-	struct redis_link *link = arg;
-
-	link->query = NULL;
-	if (status < 0) {
+	if (connect->phase == CONNECT_OPEN && connect_has_next(connect)) {
+		connect_next(connect);
+	} else if (connect->phase == CONNECT_RESOLVE) {
 		fail(link, "the host name cannot be resolved");
-		return;
+	} else if (connect->phase == CONNECT_TLS) {
+		snprintf(text, sizeof(text), "TLS: %.180s",
+			outcome == CONNECT_OURS ? "cannot start"
+						: tls_stream_error(&link->leg.stream));
+		fail(link, text);
+	} else {
+		fail(link, outcome == CONNECT_OURS ? "out of memory" : strerror(-outcome));
 	}
-	link->addr_count = MIN(count, (size_t)RESOLVE_MAX_ADDRS);
-	memcpy(link->addrs, addrs, link->addr_count * sizeof(*addrs));
-	link->addr_next = 0;
-	connect_next(link);
 }
+
+static const struct connect_ops connect_ops = {
+	.secure = secure,
+	.up = on_up,
+	.failed = on_failed,
+};
 
 void redis_link_open(struct redis_link *link)
 {
 	link->life++;
 	link->logins = 0;
-	buf_init(&link->out, OUT_BYTES, true);
+	leg_init(&link->leg, 0, OUT_BYTES);
+	link->leg.out_stays = true;
+	link->connect = (struct connect){ .ops = &connect_ops,
+		.loop = link->loop,
+		.resolver = link->resolver,
+		.leg = &link->leg,
+		.fn = on_link,
+		.tls_first = link->tls != NULL };
 	link->reader = redisReaderCreate();
-	link->phase = REDIS_RESOLVING;
+	link->phase = REDIS_CONNECTING;
 	if (!link->reader)
 		fail(link, "out of memory");
 	else if (!link->url->host)
-		begin_connect(link, sock_connect_unix(link->url->path));
-	else if (resolve_start(link->resolver, link->url->host, link->url->port, on_resolved, link,
-			 &link->query) < 0)
-		fail(link, "the host name cannot be resolved");
+		connect_start_unix(&link->connect, link->url->path);
+	else
+		connect_start(&link->connect, link->url->host, link->url->port);
 }
 
 void redis_link_close(struct redis_link *link)
 {
 	link->life++;
 	link->phase = REDIS_CLOSED;
-	resolve_cancel(link->query);
-	link->query = NULL;
-	loop_watch_del(&link->watch);
-	stream_close(&link->stream);
-	buf_fini(&link->out);
+	connect_stop(&link->connect);
+	leg_close(&link->leg);
 	if (link->reader)
 		redisReaderFree(link->reader);
 	link->reader = NULL;
@@ -339,17 +309,9 @@ void redis_link_close(struct redis_link *link)
 
 static int flush(struct redis_link *link)
 {
-	while (link->out.len) {
-		struct view v = buf_view(&link->out);
-		ssize_t n = stream_write(&link->stream, v.data, v.len);
+	int r = leg_flush(&link->leg);
 
-		if (n == -EAGAIN)
-			break;
-		if (n < 0)
-			return (int)n;
-		buf_consume(&link->out, (size_t)n);
-	}
-	return loop_watch_set(&link->watch, EPOLLIN | (link->out.len ? EPOLLOUT : 0));
+	return r < 0 ? r : leg_watch(&link->leg, leg_events(&link->leg, true, link->leg.out.len));
 }
 
 int redis_link_send(
@@ -357,8 +319,8 @@ int redis_link_send(
 {
 	char *text = NULL;
 	long long len = redisFormatCommandArgv(&text, argc, (const char **)argv, lens);
-	bool idle = !link->out.len;
-	int r = len < 0 ? -ENOMEM : buf_append(&link->out, text, (size_t)len);
+	bool idle = !link->leg.out.len;
+	int r = len < 0 ? -ENOMEM : buf_append(&link->leg.out, text, (size_t)len);
 
 	if (text)
 		secret_wipe(text, (size_t)MAX(len, 0ll));
@@ -420,24 +382,18 @@ static bool take_replies(struct redis_link *link)
 
 static void on_link(struct loop_watch *watch, uint32_t events)
 {
-	struct redis_link *link = container_of(watch, struct redis_link, watch);
+	struct redis_link *link = container_of(watch, struct redis_link, leg.watch);
 	char data[16384] UNINITIALIZED;
 	size_t spent = 0;
 	ssize_t n = -EAGAIN;
 
-	(void)events;
 	if (link->phase == REDIS_CONNECTING) {
-		connected(link);
-		return;
-	}
-	if (link->phase == REDIS_TLS) {
-		handshake(link);
+		connect_event(&link->connect, events);
 		return;
 	}
 	/* A whole record fits data, so what is left at the end of a turn is in the socket. */
 	while (spent < TURN_READ_BYTES &&
-		(n = stream_read(&link->stream, data, sizeof(data))) > 0) {
-		spent += stream_read_cost(&link->stream, n);
+		(n = leg_read_bytes(&link->leg, data, sizeof(data), &spent)) > 0) {
 		if (redisReaderFeed(link->reader, data, (size_t)n) != REDIS_OK) {
 			fail(link, "out of memory");
 			return;

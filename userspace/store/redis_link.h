@@ -5,8 +5,7 @@
 #ifndef STORE_REDIS_LINK_H
 #define STORE_REDIS_LINK_H
 
-#include "net/resolve.h"
-#include "net/stream.h"
+#include "net/connect.h"
 #include "store/store.h"
 #include "tls/tls.h"
 
@@ -28,11 +27,9 @@ void redis_url_fini(struct redis_url *url);
 
 enum redis_phase {
 	REDIS_CLOSED,
-	REDIS_RESOLVING,
 	REDIS_CONNECTING,
-	REDIS_TLS,
 	REDIS_LOGIN,
-	REDIS_OPEN
+	REDIS_OPEN,
 };
 
 struct redis_link;
@@ -50,13 +47,9 @@ struct redis_link {
 	struct loop *loop;
 	struct resolver *resolver;
 	struct tls_client *tls; /* NULL: plain */
-	struct stream stream;
-	struct loop_watch watch;
-	struct resolve_query *query;
-	struct addr addrs[RESOLVE_MAX_ADDRS];
-	size_t addr_count, addr_next;
+	struct leg leg;
+	struct connect connect;
 	redisReader *reader;
-	struct buf out; /* secret: AUTH */
 	enum redis_phase phase;
 	unsigned logins; /* replies to AUTH and SELECT that are out */
 	unsigned life;   /* counts opens and closes: tells a caller that it was closed meanwhile */
