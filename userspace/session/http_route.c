@@ -17,7 +17,7 @@ static const struct config_route *route_of(const struct session *session)
 
 /* ---- the node ---- */
 
-enum session_state http_reach(struct session *session)
+enum session_state http_found(struct session *session)
 {
 	int index = snapshot_find(session->snapshot, session->login->node_name);
 	struct node *node = index >= 0 ? session->snapshot->nodes[index] : NULL;
@@ -33,7 +33,7 @@ enum session_state http_reach(struct session *session)
 static void go_to(struct session *session, const char *destination)
 {
 	session_set_node_name(session, destination);
-	session_set_state(session, http_reach(session));
+	session_set_state(session, http_found(session));
 }
 
 static void take_fallback(struct session *session)

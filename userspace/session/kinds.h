@@ -14,8 +14,6 @@
 struct session_cell {
 	/* The state has just been entered. May go on to others at once; see session_set_state(). */
 	void (*enter)(struct session *session);
-	/* The state is left for another one. */
-	void (*leave)(struct session *session);
 	/* Something has happened: moves on as far as it goes. */
 	void (*progress)(struct session *session);
 	/* What the client's socket tells, but a hang-up. NULL: session_client_event(). */
@@ -40,8 +38,8 @@ struct session_kind {
 
 	/* Before the first state, with TLS up: what is known already. May be NULL. */
 	void (*begin)(struct session *session);
-	/* login->node_name is known: the state in which it is reached. NULL: S_DIAL. */
-	enum session_state (*reach)(struct session *session);
+	/* login->node_name is known: the state in which one goes there. NULL: S_DIAL. */
+	enum session_state (*found)(struct session *session);
 	/* The node leg is up (again, after STARTTLS): session->login->dial. */
 	void (*connected)(struct session *session);
 	/* Something happened on it. NULL: it is handed on at once. */

@@ -2,7 +2,7 @@
 /*
  * The core of a session: its state, its time limits, the router's answers, its end. What happens
  * in between is in step_*.c. Invariants: only session_set_state() writes session->state; a closed
- * session holds no descriptor, timer, watch or secret, and its handle finds nothing.
+ * session holds no descriptor, timer, watch or secret.
  */
 #include "session/dial.h"
 #include "session/kinds.h"
@@ -34,15 +34,12 @@ static void on_deadline(struct timer *timer)
 
 static uint64_t state_limit_ms(const struct session *session, enum session_limit limit)
 {
-	uint64_t now = clock_mono_ms(), until;
+	uint64_t now = clock_mono_ms();
 
 	switch (limit) {
 	case LIMIT_PREAUTH:
 		return session->login->preauth_at_ms > now ? session->login->preauth_at_ms - now
 							   : 0;
-	case LIMIT_HOLD:
-		until = holds_until(session->pool->server->holds, view_str(session->account));
-		return until > now ? until - now : 0;
 	case LIMIT_LOOKUP:
 		return session->snapshot->config->mapping.lookup_timeout_ms + LOOKUP_NET_MS;
 	case LIMIT_WINDOW:
@@ -82,11 +79,7 @@ void session_restart_limit(struct session *session)
 
 void session_set_state(struct session *session, enum session_state state)
 {
-	const struct session_cell *from = session_cell(session);
-
 	assert(session_states[session->state].next & BIT(state));
-	if (from->leave)
-		from->leave(session);
 	session->state = state;
 	if (session_cell(session)->enter)
 		session_cell(session)->enter(session);
@@ -190,7 +183,10 @@ static void release(struct session *session)
 {
 	session_wipe_credential(session);
 	session_drop_dial(session);
-	if (session->login && session->kind->release)
+	if (!session->login)
+		return;
+	reach_stop(&session->login->reach);
+	if (session->kind->release)
 		session->kind->release(session);
 }
 

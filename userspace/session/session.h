@@ -9,9 +9,8 @@
  *
  * Each step is a file step_*.c. session_set_state() is the only place where a session's state
  * changes; the table in states.h says which changes are legal and what a state means, and kinds.c
- * what is done in it. Other threads name a session by its handle, never by a pointer. A session's
- * memory is freed at the end of the loop's batch, so a frame above may still look at
- * session->state to see that it is over.
+ * what is done in it. No other thread names a session. Its memory is freed at the end of the loop's
+ * batch, so a frame above may still look at session->state to see that it is over.
  */
 #ifndef SESSION_SESSION_H
 #define SESSION_SESSION_H
@@ -25,6 +24,7 @@
 #include "net/stream.h"
 #include "proto/proto.h"
 #include "relay/relay.h"
+#include "session/reach.h"
 #include "session/server.h"
 #include "session/states.h"
 
@@ -75,10 +75,10 @@ struct login {
 	struct timer proxy_wait; /* how long a server-first leg waits for an optional header */
 	uint16_t privacy;        /* of front->privacy(), already counted */
 	bool starttls;           /* the handshake is one that the client asked for by command */
-	bool holding;            /* counted among those who wait for a delay */
 
 	/* Filled by identify, wiped after the replay. */
 	struct proto_credential *credential;
+	struct reach reach;                     /* under way in S_HOLD and S_LOOKUP */
 	char node_name[MAPPING_NAME_BYTES + 1]; /* S_DIAL: the destination that is to be reached */
 	struct dial *dial;                      /* node leg */
 	struct http *http;                      /* NULL on mail connections */
@@ -89,7 +89,6 @@ struct session {
 	struct session_pool *pool;
 	struct list_node link; /* pool->sessions, oldest first */
 	struct loop_deferred deferred;
-	uint32_t slot;
 	enum session_state state : 8;
 	enum session_reason reason : 8;
 
@@ -142,11 +141,6 @@ void session_format_number(
 
 /* ---- the sessions of one worker ---- */
 
-struct session_slot {
-	struct session *session;
-	uint32_t generation, next_free;
-};
-
 struct session_pool {
 	struct server *server;
 	struct snapshot *snapshot; /* reference: what new sessions start with */
@@ -154,8 +148,7 @@ struct session_pool {
 	struct resolver *resolver;
 	struct list_node sessions;
 	uint32_t count;
-	struct session_slot *slots;
-	uint32_t slot_count, first_free;
+	struct reaches reaches;
 	struct timer fold_timer; /* moves relay bytes into the counters */
 	struct relay_engine engine;
 	bool draining;
@@ -170,9 +163,6 @@ MUST_USE int session_pool_init(
 void session_pool_follow(struct session_pool *pool, struct snapshot *snapshot);
 /* Ends every session at once. */
 void session_pool_fini(struct session_pool *pool);
-uint64_t session_handle(const struct session *session);
-/* NULL when the session is gone. */
-struct session *session_find(struct session_pool *pool, uint64_t handle);
 
 /* Where the client connected to: what it or a peer in front says, else the socket's own address,
  * which is looked up when it is first asked for. Before the splice. */
@@ -194,13 +184,11 @@ unsigned session_pool_kick(struct session_pool *pool, const char *account);
 /* The pool of the calling thread (one per worker); NULL when it has none. */
 struct session_pool *session_pool_current(void);
 
-/* ---- slots (session_slots.c) ---- */
+/* ---- memory (session_memory.c) ---- */
 
-void session_slots_init(struct session_pool *pool);
-void session_slots_fini(struct session_pool *pool);
 /* In no state yet. Returns 0 or -ENOMEM. */
 MUST_USE int session_new(struct session_pool *pool, struct session **ret_session);
-/* Its handle finds nothing from now on; its memory goes at the end of the loop's batch. */
+/* No list has it any more; its memory goes at the end of the loop's batch. */
 void session_forget(struct session *session);
 
 /* ---- between the steps (session.c, session_client.c) ---- */

@@ -2,6 +2,7 @@
 /* What reasons, routes, shortages and sessions are called in logs, answers and metrics. */
 #include "session/session.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 static const char *const reasons[] = {
@@ -43,5 +44,6 @@ const char *session_shortage_name(enum session_shortage shortage)
 {
 	static const char *const names[] = { "ports", "addresses", "descriptors", "memory" };
 
+	static_assert(ARRAY_SIZE(names) == SHORTAGES, "a name for each");
 	return names[shortage];
 }

@@ -6,13 +6,23 @@
  */
 #include "session/kinds.h"
 
+/* One worker, one thread, one pool: messages from other threads find it here. */
+static _Thread_local struct session_pool *current_pool;
+
+struct session_pool *session_pool_current(void)
+{
+	return current_pool;
+}
+
 int session_pool_init(
 	struct session_pool *pool, struct server *server, struct loop *loop, unsigned worker)
 {
 	int r;
 
 	*pool = (struct session_pool){ .server = server, .loop = loop };
-	session_slots_init(pool);
+	list_init(&pool->sessions);
+	reaches_init(&pool->reaches, server, loop);
+	current_pool = pool;
 	r = relay_engine_init(&pool->engine, loop, &server->kernel, worker);
 	return r < 0 ? r : resolver_new(loop, &pool->resolver);
 }
@@ -36,7 +46,8 @@ void session_pool_fini(struct session_pool *pool)
 	relay_engine_fini(&pool->engine);
 	resolver_free(pool->resolver);
 	pool->resolver = NULL;
-	session_slots_fini(pool);
+	reaches_fini(&pool->reaches);
+	current_pool = NULL;
 	snapshot_unref(pool->snapshot);
 	pool->snapshot = NULL;
 }
@@ -66,12 +77,7 @@ void session_pool_follow(struct session_pool *pool, struct snapshot *snapshot)
 
 void session_pool_holds_changed(struct session_pool *pool)
 {
-	list_for_each_safe (node, next, &pool->sessions) {
-		struct session *session = list_entry(node, struct session, link);
-
-		if (session_states[session->state].limit == LIMIT_HOLD)
-			session_cell(session)->deadline(session);
-	}
+	reaches_holds_changed(&pool->reaches);
 }
 
 static void kick(struct session *session, enum session_kick how)

@@ -16,7 +16,6 @@
 enum session_limit {
 	LIMIT_NONE,       /* the state has its own timers, or ends by itself */
 	LIMIT_PREAUTH,    /* preauth_timeout, from accept or the last refusal */
-	LIMIT_HOLD,       /* the end of the account's delay */
 	LIMIT_LOOKUP,     /* the mapping answers within lookup_timeout; this is the safety net */
 	LIMIT_WINDOW,     /* backend_timeout */
 	LIMIT_DRAIN,      /* 60 s in all */
@@ -111,7 +110,7 @@ struct session_state_row {
 		LIMIT_RELAY_IDLE, WATCH_TALK, CLIENT_END_CLOSES, KICK_NOT, SHUTDOWN_ANSWERS, \
 		"http") \
 	X(HOLD, BIT(S_LOOKUP) | BIT(S_FLUSH) | BIT(S_CLOSED), \
-		LIMIT_HOLD, WATCH_AHEAD, CLIENT_END_CLOSES, KICK_NOT, SHUTDOWN_ANSWERS, "hold") \
+		LIMIT_NONE, WATCH_AHEAD, CLIENT_END_CLOSES, KICK_NOT, SHUTDOWN_ANSWERS, "hold") \
 	X(LOOKUP, BIT(S_DIAL) | BIT(S_EXCHANGE) | BIT(S_FLUSH) | BIT(S_CLOSED), \
 		LIMIT_LOOKUP, WATCH_AHEAD, CLIENT_END_GRACE, KICK_ANSWERS, SHUTDOWN_SERVES, \
 		"lookup") /* it may have read what was there before */ \

@@ -26,12 +26,8 @@ void step_dialogue_client(struct session *session, uint32_t epoll_events);
 void step_dialogue_deadline(struct session *session);
 void step_mail_refuse(struct session *session, enum session_reason reason);
 
-/* step_hold.c */
+/* step_reach.c */
 void step_hold_enter(struct session *session);
-void step_hold_leave(struct session *session);
-void step_hold_deadline(struct session *session);
-
-/* step_map.c */
 void step_lookup_enter(struct session *session);
 void step_lookup_deadline(struct session *session);
 
@@ -88,7 +84,7 @@ void http_refuse(struct session *session, enum session_reason reason);
 /* http_route.c */
 void http_extract_enter(struct session *session);
 bool http_extract_step(struct session *session);
-enum session_state http_reach(struct session *session);
+enum session_state http_found(struct session *session);
 /* http_start.c */
 void http_exchange_enter(struct session *session);
 void http_connected(struct session *session);

@@ -50,17 +50,6 @@ static void test_a_state_with_a_limit_has_a_deadline(void **state)
 	}
 }
 
-/* What is counted on entering is taken back on leaving. */
-static void test_a_hold_is_left(void **state)
-{
-	(void)state;
-	for (int p = 0; p < PROTOCOLS; p++) {
-		const struct session_cell *hold = &session_kind_of((enum protocol)p)->cells[S_HOLD];
-
-		assert_int_equal(!hold->enter, !hold->leave);
-	}
-}
-
 /* Who moves the client leg itself does all of it; else nothing is left that the row would not
  * say. */
 static void test_who_steps_also_watches(void **state)
@@ -106,7 +95,6 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_the_common_states_have_cells),
 		cmocka_unit_test(test_a_state_with_a_limit_has_a_deadline),
-		cmocka_unit_test(test_a_hold_is_left),
 		cmocka_unit_test(test_who_steps_also_watches),
 		cmocka_unit_test(test_a_kind_has_what_it_is_asked_for),
 	};
