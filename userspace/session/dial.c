@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The node leg of a login as an object: what the breaker hears of it, what is sent, how it goes. It
- * decides nothing and knows no state.
+ * The node leg of a login as an object: what the breaker hears of it, how it goes. It decides
+ * nothing and knows no state.
  */
 #include "session/dial.h"
 #include "base/clock.h"
 #include "base/log.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
 /* ---- breaker ---- */
@@ -32,17 +31,13 @@ void dial_report(struct session *session, enum health_event event)
 
 void dial_close_leg(struct dial *dial)
 {
-	loop_watch_forget(&dial->watch);
 	loop_timer_del(dial->session->pool->loop, &dial->timer);
 	loop_timer_del(dial->session->pool->loop, &dial->turn);
-	stream_close(&dial->stream);
+	leg_close(&dial->leg);
 	if (dial->back)
 		dial->back_ops->free(dial->back);
 	dial->back = NULL;
-	buf_fini(&dial->in);
-	buf_fini(&dial->out);
 	dial->secured = false;
-	dial->read_want = 0;
 }
 
 void session_drop_dial(struct session *session)
@@ -52,29 +47,10 @@ void session_drop_dial(struct session *session)
 	if (!dial)
 		return;
 	dial_report(session, HEALTH_NONE); /* whoever had a verdict reported it before */
-	resolve_cancel(dial->query);
+	connect_stop(&dial->connect);
 	dial_close_leg(dial);
 	session->login->dial = NULL;
 	free(dial);
-}
-
-/* ---- sending ---- */
-
-int dial_flush(struct dial *dial)
-{
-	while (dial->out.len) {
-		struct view v = buf_view(&dial->out);
-		ssize_t n = stream_write(&dial->stream, v.data, v.len);
-
-		dial->write_want = n == -EAGAIN ? dial->stream.want : 0;
-		if (n == -EAGAIN)
-			return 0;
-		if (n < 0)
-			return (int)n;
-		buf_consume(&dial->out, (size_t)n);
-	}
-	buf_fini(&dial->out); /* wiped: it may have held the credential */
-	return 0;
 }
 
 /* ---- the relay's ---- */
@@ -83,7 +59,6 @@ void dial_hand_over(struct session *session)
 {
 	struct dial *dial = session->login->dial;
 
-	dial->phase = DIAL_OVER;
-	session->login->node_leg =
-		(struct node_leg){ &dial->stream, &dial->watch, &dial->in, false };
+	dial->over = true;
+	session->login->node_leg = (struct node_leg){ &dial->leg, false };
 }

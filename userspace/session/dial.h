@@ -7,44 +7,28 @@
 #ifndef SESSION_DIAL_H
 #define SESSION_DIAL_H
 
-#include "net/resolve.h"
+#include "net/connect.h"
 #include "session/session.h"
 
 #define DIAL_SAID_BYTES 120
 
-enum dial_phase {
-	DIAL_RESOLVE,  /* waiting for addresses */
-	DIAL_CONNECT,  /* waiting for the connect to one of them */
-	DIAL_PREAMBLE, /* sending the PROXY header */
-	DIAL_TLS,      /* handshake, at once or after STARTTLS */
-	DIAL_TALK,     /* the back talks */
-	DIAL_PAUSE,    /* between attempts */
-	DIAL_OVER,     /* its legs wait for the relay: nothing is read from the node */
-};
-
 struct dial {
 	struct session *session;
-	const struct config_leg *leg;
+	const struct config_leg *settings;
 	struct tls_client *tls; /* borrowed from the snapshot; NULL on a plain leg */
-	enum dial_phase phase;
-	bool probe;    /* this session is the breaker's probe: report once */
-	bool entered;  /* the breaker awaits a report */
-	bool secured;  /* TLS to the node is up */
+	bool probe;             /* this session is the breaker's probe: report once */
+	bool entered;           /* the breaker awaits a report */
+	bool secured;           /* TLS to the node is up */
+	bool over;              /* its leg waits for the relay: nothing is read from the node */
 	bool in_login; /* the credential goes out: what the node says from now on is not shown */
 	unsigned retries_left;
 	uint64_t window_ends_ms;
 
-	struct resolve_query *query;
-	struct addr addrs[RESOLVE_MAX_ADDRS];
-	size_t addr_count, addr_next;
-	struct addr source; /* unset: the kernel's choice */
-
-	struct stream stream;
-	struct loop_watch watch;
-	struct timer timer; /* one connect, or the pause */
+	/* Of the attempt under way. Idle: the pause between two. Up: the back talks. */
+	struct connect connect;
+	struct leg leg;
+	struct timer timer; /* the pause, or what the node said has to settle */
 	struct timer turn;  /* more of what the node said is read in the next batch */
-	uint32_t read_want, write_want;
-	struct buf in, out; /* secret */
 	const struct back_ops *back_ops;
 	struct back *back;
 	struct back_forward forward;
@@ -79,8 +63,7 @@ void dial_close_leg(struct dial *dial);
 void dial_hand_over(struct session *session);
 /* Starts TLS on the connected leg. */
 void dial_start_tls(struct session *session);
-/* Sends dial->out. Returns 0 or -errno (nothing done about it yet). */
-MUST_USE int dial_flush(struct dial *dial);
+/* When the leg is up: after what was read and sent. */
 void dial_update_watch(struct dial *dial);
 
 #endif

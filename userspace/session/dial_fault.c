@@ -169,14 +169,14 @@ static void note(struct session *session, enum session_reason reason, const stru
 
 static enum node_step step_of(const struct session *session, const struct dial *dial)
 {
-	switch (dial->phase) {
-	case DIAL_RESOLVE:
+	switch (dial->connect.phase) {
+	case CONNECT_RESOLVE:
 		return NODE_STEP_RESOLVE;
-	case DIAL_CONNECT:
+	case CONNECT_OPEN:
 		return NODE_STEP_CONNECT;
-	case DIAL_PREAMBLE:
+	case CONNECT_PREAMBLE:
 		return NODE_STEP_PROXY;
-	case DIAL_TLS:
+	case CONNECT_TLS:
 		return NODE_STEP_TLS;
 	default:
 		break;
@@ -187,8 +187,8 @@ static enum node_step step_of(const struct session *session, const struct dial *
 		return NODE_STEP_GREETING;
 	if (dial->in_login)
 		return NODE_STEP_LOGIN;
-	return dial->leg->tls == CONFIG_TLS_STARTTLS && !dial->secured ? NODE_STEP_STARTTLS
-								       : NODE_STEP_DIALOGUE;
+	return dial->settings->tls == CONFIG_TLS_STARTTLS && !dial->secured ? NODE_STEP_STARTTLS
+									    : NODE_STEP_DIALOGUE;
 }
 
 /* Error numbers and the like in words. */
@@ -231,12 +231,12 @@ void dial_take_said(struct dial *dial, struct view said)
 void dial_note_failure(struct session *session, const struct dial_fault *fault)
 {
 	struct dial *dial = session->login->dial;
-	const char *words = fault->cause ? fault->cause : words_of(fault->error, &dial->stream);
+	const char *words = fault->cause ? fault->cause : words_of(fault->error, &dial->leg.stream);
 	char text[NODE_CAUSE_SIZE];
 	struct node_failure failure;
 	struct facts facts = {
 		.step = step_of(session, dial),
-		.leg = dial->leg,
+		.leg = dial->settings,
 		.error = fault->error,
 		.timeout = fault->reason == REASON_NODE_TIMEOUT,
 		.closed = !fault->cause && is_closed(fault->error, words),
@@ -247,13 +247,13 @@ void dial_note_failure(struct session *session, const struct dial_fault *fault)
 	};
 
 	if (!*dial->said && !fault->cause)
-		dial_take_said(dial, buf_view(&dial->in)); /* a line that it did not end */
+		dial_take_said(dial, buf_view(&dial->leg.in)); /* a line that it did not end */
 	snprintf(text, sizeof(text), *dial->said ? "%s: \"%s\"" : "%s", words, dial->said);
-	if (dial->addr_next)
-		addr_format(&dial->addrs[dial->addr_next - 1], failure.address);
+	if (connect_addr(&dial->connect))
+		addr_format(connect_addr(&dial->connect), failure.address);
 	else
 		snprintf(failure.address, sizeof(failure.address), "%s:%u",
-			session->destination->host, (unsigned)dial->leg->port);
+			session->destination->host, (unsigned)dial->settings->port);
 	note(session, fault->reason, &facts, &failure);
 	*dial->said = '\0';
 }
@@ -262,7 +262,7 @@ void http_note_failure(
 	struct session *session, enum session_reason reason, int error, const char *cause)
 {
 	const struct http_leg *leg = session->login->http->leg;
-	const char *words = cause ? cause : words_of(error, &leg->stream);
+	const char *words = cause ? cause : words_of(error, &leg->wire.stream);
 	struct node_failure failure;
 	struct facts facts = {
 		.step = NODE_STEP_RESPONSE,
@@ -284,18 +284,18 @@ void http_note_failure(
 /* The kernel says the same when no port is free and when there is no address to use. */
 static enum session_shortage no_address(const struct dial *dial)
 {
-	const struct addr *addr = &dial->addrs[dial->addr_next - 1];
+	const struct connect *connect = &dial->connect;
 
-	if (sock_has_address(addr, &dial->source))
+	if (sock_has_address(connect_addr(connect), &connect->source))
 		return SHORT_OF_PORTS;
-	return addr_is_set(&dial->source) ? SHORT_OF_ADDRESSES : SHORTAGES;
+	return addr_is_set(&connect->source) ? SHORT_OF_ADDRESSES : SHORTAGES;
 }
 
 static enum session_shortage shortage_of(const struct dial *dial, int error)
 {
 	switch (error) {
 	case -EADDRNOTAVAIL:
-		return dial->phase == DIAL_CONNECT ? no_address(dial) : SHORTAGES;
+		return dial->connect.phase == CONNECT_OPEN ? no_address(dial) : SHORTAGES;
 	case -EADDRINUSE:
 		return SHORT_OF_PORTS;
 	case -EMFILE:

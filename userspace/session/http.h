@@ -29,15 +29,10 @@ struct http_leg {
 	struct node *node; /* borrowed from the snapshot */
 	const struct config_destination *destination;
 	struct addr addr;
-	struct stream stream;
-	struct loop_watch watch;
-	struct timer timer; /* idle: keepalive_timeout */
-	uint32_t read_want, write_want;
-	bool dry;             /* the last read took all there was */
+	struct leg wire;
+	struct timer timer;   /* idle: keepalive_timeout */
 	bool write_failed;    /* it does not take the request any more, but may have answered */
 	bool secured, reused; /* reused: the request is not its first */
-	struct buf in;
-	struct buf out; /* secret */
 };
 
 /* Of the request under way. Zeroed for the next one. */
@@ -136,9 +131,9 @@ void http_note_failure(
 void http_leg_drop(struct session *session); /* the current one; there may be none */
 void http_legs_close(struct session *session);
 void http_leg_update_watch(struct http_leg *leg, bool read, bool write);
-/* Reads into leg->in, or, up to span bytes, straight into to. As stream_read(). */
+/* Reads into leg->wire.in, or, up to span bytes, straight into to. As stream_read(). */
 ssize_t http_leg_read(struct http_leg *leg, struct buf *to, uint64_t span);
-/* Sends leg->out. Returns whether anything moved, or -errno. */
+/* Sends leg->wire.out. Returns whether anything moved, or -errno. */
 int http_leg_flush(struct http_leg *leg);
 
 /* ---- http_exchange.c ---- */

@@ -54,7 +54,7 @@ static bool may_repeat(const struct session *session)
 	const struct http_request *request = &http->request;
 
 	return http->leg->reused && !request->retried && request->repeatable &&
-		!http->leg->in.len && !request->interim && !request->body_seen &&
+		!http->leg->wire.in.len && !request->interim && !request->body_seen &&
 		http_body_is_done(&request->up);
 }
 
@@ -123,10 +123,10 @@ static void finish(struct session *session)
 	struct http_leg *leg = http->leg;
 
 	http_exchange_account(session);
-	if (leg->in.len)
+	if (leg->wire.in.len)
 		log_event_limited(LOGL_WARN, "node_unexpected_bytes", leg->node->name, "node",
 			leg->node->name, NULL);
-	if (http->request.keep_leg && !http->closing && !leg->out.len && !leg->in.len)
+	if (http->request.keep_leg && !http->closing && !leg->wire.out.len && !leg->wire.in.len)
 		http_leg_keep(session);
 	else
 		http_leg_drop(session);
@@ -163,13 +163,13 @@ bool http_exchange_wants_body(const struct session *session)
 	const struct http *http = session->login->http;
 
 	return !http_body_is_done(&http->request.up) && !http->request.await_continue &&
-		!http->leg->write_failed && http->leg->out.len < HTTP_HIGH_BYTES;
+		!http->leg->write_failed && http->leg->wire.out.len < HTTP_HIGH_BYTES;
 }
 
 /* HTTP-30: what the node has of it must not look complete. */
 static int bad_body(struct session *session, int error)
 {
-	sock_abort_on_close(session->login->http->leg->stream.fd);
+	sock_abort_on_close(session->login->http->leg->wire.stream.fd);
 	if (error == -EBADMSG)
 		http_answer(session, 400, REASON_PROTOCOL_ERROR);
 	else
@@ -188,7 +188,7 @@ static int read_body(struct session *session)
 
 	if (in->len) {
 		r = http_body_input(
-			&http->request.up, buf_view(in), &consumed, &http->leg->out, NULL);
+			&http->request.up, buf_view(in), &consumed, &http->leg->wire.out, NULL);
 		buf_consume(in, consumed);
 		if (r < 0)
 			return bad_body(session, r);
@@ -197,7 +197,7 @@ static int read_body(struct session *session)
 			return 1;
 		}
 	}
-	n = http_read_client(session, span ? &http->leg->out : NULL, span);
+	n = http_read_client(session, span ? &http->leg->wire.out : NULL, span);
 	if (n > 0)
 		http->request.body_seen = true;
 	if (n > 0 && span)
@@ -216,16 +216,16 @@ static int move_up(struct session *session)
 		moved = read_body(session);
 	if (moved < 0)
 		return -1;
-	if (http->leg->write_failed || !http->leg->out.len)
+	if (http->leg->write_failed || !http->leg->wire.out.len)
 		return moved;
 	r = http_leg_flush(http->leg);
 	if (r < 0) { /* HTTP-36: it may have answered, and not want the rest */
 		http->leg->write_failed = true;
-		buf_fini(&http->leg->out);
-		http->leg->dry = false;
+		buf_fini(&http->leg->wire.out);
+		http->leg->wire.dry = false;
 		return 1;
 	}
-	if (http->request.await_continue && !http->leg->out.len && !timer_armed(&http->wait))
+	if (http->request.await_continue && !http->leg->wire.out.len && !timer_armed(&http->wait))
 		loop_timer_set(session->pool->loop, &http->wait, CONTINUE_MS, on_continue_over);
 	return moved || r;
 }
@@ -236,9 +236,8 @@ static int hand_over(struct session *session, bool one_way)
 {
 	struct http_leg *leg = session->login->http->leg;
 
-	session->login->node_leg =
-		(struct node_leg){ &leg->stream, &leg->watch, &leg->in, one_way };
-	loop_watch_del(&leg->watch);
+	session->login->node_leg = (struct node_leg){ &leg->wire, one_way };
+	loop_watch_del(&leg->wire.watch);
 	loop_timer_del(session->pool->loop, &session->login->http->wait);
 	session_set_state(session, S_SPLICE);
 	return -1;
@@ -267,7 +266,7 @@ static int got_upgrade(struct session *session, const struct http_head *head)
 		return node_talks_nonsense(session, "an upgrade that was not asked for");
 	if (http_write_response(head, false, false, &session->login->out) < 0)
 		return no_memory(session);
-	buf_consume(&http->leg->in, head->length);
+	buf_consume(&http->leg->wire.in, head->length);
 	http->request.status = head->status;
 	count_answer(session, head->status);
 	return hand_over(session, false);
@@ -291,7 +290,7 @@ static int got_interim(struct session *session, const struct http_head *head)
 		request->await_continue = false;
 		loop_timer_del(session->pool->loop, &http->wait);
 	}
-	buf_consume(&http->leg->in, head->length);
+	buf_consume(&http->leg->wire.in, head->length);
 	return 1;
 }
 
@@ -332,7 +331,8 @@ static bool may_hand_over(const struct session *session, enum http_framing frami
 	return (framing == HTTP_UNTIL_CLOSE ||
 		       (framing == HTTP_CHUNKED && http->request.streaming &&
 			       !http->request.unchunked)) &&
-		!http->client_eof && !http->leg->out.len && http_body_is_done(&http->request.up);
+		!http->client_eof && !http->leg->wire.out.len &&
+		http_body_is_done(&http->request.up);
 }
 
 /* A client of HTTP/1.0 is not sent a transfer coding (RFC 9112 section 6.1). False: it is one that
@@ -381,7 +381,7 @@ static int got_final(struct session *session, const struct http_head *head)
 	decide_end(session, head, framing);
 	if (http_write_response(head, http->closing, request->unchunked, &session->login->out) < 0)
 		return no_memory(session);
-	buf_consume(&http->leg->in, head->length);
+	buf_consume(&http->leg->wire.in, head->length);
 	count_answer(session, head->status);
 	if (head->status == 401)
 		note_refusal(session);
@@ -401,7 +401,7 @@ static int take_response(struct session *session)
 	dial_report(session, HEALTH_SUCCESS); /* it says something */
 	memset(&head, 0, sizeof(head));
 	head.scanned = http->request.response_scanned;
-	r = http_response_parse(&head, buf_view(&http->leg->in), &limits);
+	r = http_response_parse(&head, buf_view(&http->leg->wire.in), &limits);
 	http->request.response_scanned = head.scanned;
 	if (r == HTTP_HEAD_MORE)
 		return 0;
@@ -418,7 +418,7 @@ static int move_head(struct session *session)
 	ssize_t n;
 	int r;
 
-	if (leg->in.len) {
+	if (leg->wire.in.len) {
 		r = take_response(session);
 		if (r)
 			return r;
@@ -455,12 +455,13 @@ static int move_body(struct session *session)
 	ssize_t n;
 	int r;
 
-	if (leg->in.len) {
-		r = http->request.unchunked ? http_body_input(&http->request.down,
-						      buf_view(&leg->in), &consumed, NULL, out)
-					    : http_body_input(&http->request.down,
-						      buf_view(&leg->in), &consumed, out, NULL);
-		buf_consume(&leg->in, consumed);
+	if (leg->wire.in.len) {
+		r = http->request.unchunked
+			? http_body_input(&http->request.down, buf_view(&leg->wire.in), &consumed,
+				  NULL, out)
+			: http_body_input(&http->request.down, buf_view(&leg->wire.in), &consumed,
+				  out, NULL);
+		buf_consume(&leg->wire.in, consumed);
 		if (r < 0)
 			return cut(session, REASON_PROTOCOL_ERROR);
 		if (consumed)
@@ -555,7 +556,7 @@ void http_exchange_watch(struct session *session)
 
 	if (!http->request.cut) { /* else there is no leg any more */
 		http_leg_update_watch(
-			leg, wants_response(session), leg->out.len && !leg->write_failed);
+			leg, wants_response(session), leg->wire.out.len && !leg->write_failed);
 		read = !http->client_eof && buf_room(&session->login->in) &&
 			(http->request.streaming || http_exchange_wants_body(session));
 	}

@@ -12,7 +12,6 @@
 #define MAX_IDLE 8
 #define READ_BYTES 8192
 #define BODY_READ_BYTES 65536
-#define SHORT_BYTES 4096
 #define IN_BYTES 65536
 
 static void leg_free(struct http_leg *leg)
@@ -25,11 +24,8 @@ static void leg_free(struct http_leg *leg)
 	}
 	if (http->leg == leg)
 		http->leg = NULL;
-	loop_watch_forget(&leg->watch);
 	loop_timer_del(leg->session->pool->loop, &leg->timer);
-	stream_close(&leg->stream);
-	buf_fini(&leg->in);
-	buf_fini(&leg->out);
+	leg_close(&leg->wire);
 	free(leg);
 }
 
@@ -52,17 +48,14 @@ static void on_leg(struct loop_watch *watch, uint32_t epoll_events);
 
 void http_leg_update_watch(struct http_leg *leg, bool read, bool write)
 {
-	uint32_t events = 0;
+	struct leg *wire = &leg->wire;
+	uint32_t events = leg_events(wire, read, write);
 
-	if (read)
-		events |= leg->read_want ? leg->read_want : EPOLLIN;
-	if (write)
-		events |= leg->write_want ? leg->write_want : EPOLLOUT;
-	if (!leg->watch.loop && !events)
+	if (!wire->watch.loop && !events)
 		return;
-	if (leg->watch.loop ? loop_watch_set(&leg->watch, events)
-			    : loop_watch_add(leg->session->pool->loop, &leg->watch, leg->stream.fd,
-				      events, on_leg))
+	if (wire->watch.loop ? leg_watch(wire, events)
+			     : loop_watch_add(leg->session->pool->loop, &wire->watch,
+				       wire->stream.fd, events, on_leg))
 		leg->write_failed = true; /* without memory; relay_idle ends it */
 }
 
@@ -70,9 +63,9 @@ void http_leg_update_watch(struct http_leg *leg, bool read, bool write)
 static bool is_quiet(struct http_leg *leg)
 {
 	char byte;
-	ssize_t n = stream_read(&leg->stream, &byte, 1);
+	size_t spent = 0;
+	ssize_t n = leg_read_bytes(&leg->wire, &byte, 1, &spent);
 
-	leg->read_want = n == -EAGAIN ? leg->stream.want : 0;
 	if (n > 0)
 		log_event_limited(LOGL_WARN, "node_unexpected_bytes", leg->node->name, "node",
 			leg->node->name, NULL);
@@ -81,17 +74,17 @@ static bool is_quiet(struct http_leg *leg)
 
 static void on_leg(struct loop_watch *watch, uint32_t epoll_events)
 {
-	struct http_leg *leg = container_of(watch, struct http_leg, watch);
+	struct http_leg *leg = container_of(watch, struct http_leg, wire.watch);
 	struct session *session = leg->session;
 
 	loop_work_on(session->pool->loop, session->number);
-	leg->dry = false;
+	leg->wire.dry = false;
 	if (session->login->http->leg == leg) {
 		session_progress(session);
 		/* Epoll reports a hang-up whatever we ask for: a leg that is not to be read now must
 		 * not be left in the set. */
 		if (http_drives(session) && session->login->http->leg == leg &&
-			epoll_events & (EPOLLHUP | EPOLLERR) && !(leg->watch.events & EPOLLIN))
+			epoll_events & (EPOLLHUP | EPOLLERR) && !(leg->wire.watch.events & EPOLLIN))
 			loop_watch_del(watch);
 	} else if (is_quiet(leg)) /* TLS has messages of its own */
 		http_leg_update_watch(leg, true, false);
@@ -135,17 +128,15 @@ int http_leg_adopt(struct session *session)
 
 	if (!leg)
 		return -ENOMEM;
-	loop_watch_move(&dial->watch, &leg->watch, on_leg);
 	leg->session = session;
 	leg->node = session->node;
 	leg->destination = session->destination;
 	leg->secured = dial->secured;
-	leg->addr = dial->addrs[dial->addr_next - 1];
-	leg->stream = dial->stream;
-	dial->stream = (struct stream){ 0 };
-	/* One byte too many is seen, not waited for. */
-	buf_init(&leg->in, MAX(in_bytes, (size_t)IN_BYTES) + 1, true); /* cookies */
-	buf_init(&leg->out, 0, true); /* a head, and what HTTP_HIGH_BYTES lets through */
+	leg->addr = *connect_addr(&dial->connect);
+	/* One byte too many is seen, not waited for. Out: a head, and what HTTP_HIGH_BYTES lets
+	 * through. */
+	leg_init(&leg->wire, MAX(in_bytes, (size_t)IN_BYTES) + 1, 0);
+	leg_move(&dial->leg, &leg->wire, on_leg);
 	session->login->http->leg = leg;
 	return 0;
 }
@@ -159,7 +150,7 @@ void http_leg_keep(struct session *session)
 	list_add_tail(&http->idle, &leg->link);
 	if (++http->idle_count > MAX_IDLE)
 		leg_free(list_entry(http->idle.next, struct http_leg, link));
-	buf_fini(&leg->in);
+	buf_fini(&leg->wire.in);
 	loop_timer_set(session->pool->loop, &leg->timer,
 		session->snapshot->config->http.keepalive_timeout_ms, on_idle_over);
 	http_leg_update_watch(leg, true, false);
@@ -176,48 +167,30 @@ static void count(struct http_leg *leg, enum relay_direction direction, ssize_t 
 
 ssize_t http_leg_read(struct http_leg *leg, struct buf *to, uint64_t span)
 {
-	size_t want;
+	size_t spent = 0;
 	ssize_t n;
 
 	if (!to) {
-		to = &leg->in;
+		to = &leg->wire.in;
 		span = READ_BYTES;
 	}
-	want = MIN((size_t)MIN(span, (uint64_t)BODY_READ_BYTES), buf_room(to));
-	if (!want || leg->dry)
+	if (!span || !buf_room(to) || leg->wire.dry)
 		return -EAGAIN;
-	if (buf_reserve(to, want) < 0)
-		return -ENOMEM;
-	n = stream_read(&leg->stream, buf_tail(to), want);
-	leg->read_want = n == -EAGAIN ? leg->stream.want : 0;
-	leg->dry = n < SHORT_BYTES && n < (ssize_t)want && !stream_pending(&leg->stream);
+	n = leg_read(&leg->wire, to, (size_t)MIN(span, (uint64_t)BODY_READ_BYTES), &spent);
 	if (n > 0) {
-		buf_commit(to, (size_t)n);
 		count(leg, RELAY_DOWN, n);
-		leg->session->login->http->turn_bytes +=
-			stream_read_cost(&leg->stream, n) - (size_t)n;
+		leg->session->login->http->turn_bytes += spent - (size_t)n;
 	}
 	return n;
 }
 
 int http_leg_flush(struct http_leg *leg)
 {
-	bool moved = false;
+	uint32_t before = leg->wire.out.len, moved;
+	int r = leg_flush(&leg->wire);
 
-	while (leg->out.len) {
-		struct view v = buf_view(&leg->out);
-		ssize_t n = stream_write(&leg->stream, v.data, v.len);
-
-		leg->write_want = n == -EAGAIN ? leg->stream.want : 0;
-		if (n == -EAGAIN)
-			return moved;
-		if (n < 0)
-			return (int)n;
-		buf_consume(&leg->out, (size_t)n);
-		count(leg, RELAY_UP, n);
-		moved = true;
-	}
+	moved = before - leg->wire.out.len;
 	if (moved)
-		buf_fini(&leg->out); /* wiped: it held the head */
-	return moved;
+		count(leg, RELAY_UP, moved);
+	return r < 0 ? r : moved != 0;
 }

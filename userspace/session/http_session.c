@@ -111,7 +111,7 @@ static void exchange_silent(struct session *session)
 	if (request->status) {
 		http_answer(session, 0, REASON_IDLE);
 	} else if (!http_body_is_done(&request->up) && !request->await_continue &&
-		!http->leg->out.len) {
+		!http->leg->wire.out.len) {
 		http_answer(session, 408, REASON_IDLE); /* the client owes its body */
 	} else {
 		atomic_fetch_add(&session->node->dial_errors, 1);

@@ -44,10 +44,11 @@ static int write_head(struct session *session)
 							    : NULL,
 		.drop_expect = http->request.drop_expect,
 	};
-	int r = http_write_request(request->head, &changes, &http->leg->out);
+	int r = http_write_request(request->head, &changes, &http->leg->wire.out);
 
 	if (r == 0 && request->body_seen)
-		r = http_body_put_peeked(&request->up, buf_view(&request->data), &http->leg->out);
+		r = http_body_put_peeked(
+			&request->up, buf_view(&request->data), &http->leg->wire.out);
 	buf_fini(&request->data);
 	return r;
 }
@@ -70,7 +71,7 @@ void http_exchange_enter(struct session *session)
 	request->await_continue = request->head->expects_continue && !request->drop_expect &&
 		!http_body_is_done(&request->up);
 	request->response_scanned = 0;
-	http->leg->dry = false;
+	http->leg->wire.dry = false;
 	http_progress(session);
 }
 

@@ -20,8 +20,8 @@
 #include "loop/loop.h"
 #include "mapping/mapping.h"
 #include "net/addr.h"
+#include "net/leg.h"
 #include "net/proxyhdr.h"
-#include "net/stream.h"
 #include "proto/proto.h"
 #include "relay/relay.h"
 #include "session/reach.h"
@@ -34,9 +34,7 @@ struct session_kind;
 
 /* The node leg that the relay is to take; borrowed from the dial, or from HTTP's. */
 struct node_leg {
-	struct stream *stream;
-	struct loop_watch *watch;
-	struct buf *in;
+	struct leg *leg;
 	bool one_way; /* what the client still says is dropped */
 };
 

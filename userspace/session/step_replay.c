@@ -18,7 +18,7 @@
 #define TURN_READ_BYTES 65536
 
 static void run_outcome(struct session *session, int outcome);
-static ssize_t read_node(struct dial *dial);
+static ssize_t read_node(struct dial *dial, size_t *spent);
 static void lost(struct session *session, int error);
 
 static const struct dial_fault fault_internal = { REASON_INTERNAL, HEALTH_NONE, false,
@@ -31,7 +31,7 @@ static int back_create(struct session *session)
 	const struct front_ops *front_ops = session->kind->front;
 	const struct front *front = session->login->front;
 	struct back_params params = {
-		.starttls = dial->leg->tls == CONFIG_TLS_STARTTLS,
+		.starttls = dial->settings->tls == CONFIG_TLS_STARTTLS,
 		.host = config->server.hostname
 			? config->server.hostname
 			: addr_format_literal(session_local(session), dial->host),
@@ -40,7 +40,7 @@ static int back_create(struct session *session)
 		.utf8 = front_ops->utf8 && front_ops->utf8(front),
 	};
 
-	if (dial->leg->forwarding == CONFIG_FORWARDING_XCLIENT) {
+	if (dial->settings->forwarding == CONFIG_FORWARDING_XCLIENT) {
 		session_format_id(session, dial->id);
 		dial->forward = (struct back_forward){
 			.client_ip = addr_format_ip(&session->client, dial->client_ip),
@@ -68,11 +68,12 @@ void step_replay_connected(struct session *session)
 			return;
 		}
 	} else {
-		run_outcome(session, dial->back_ops->starttls_done(dial->back, &dial->out));
-		if (session->login->dial != dial || dial->phase != DIAL_TALK)
+		run_outcome(session, dial->back_ops->starttls_done(dial->back, &dial->leg.out));
+		if (session->login->dial != dial || dial->connect.phase != CONNECT_UP)
 			return;
 	}
-	if (dial->out.len || stream_pending(&dial->stream)) /* TLS may hold the greeting already */
+	if (dial->leg.out.len ||
+		stream_pending(&dial->leg.stream)) /* TLS may hold the greeting already */
 		step_replay_event(session);
 	else
 		dial_update_watch(dial);
@@ -82,7 +83,7 @@ void step_replay_connected(struct session *session)
 static bool may_send_secret(const struct session *session)
 {
 	return session->login->dial->secured ||
-		(session->login->dial->leg->tls == CONFIG_TLS_PLAIN &&
+		(session->login->dial->settings->tls == CONFIG_TLS_PLAIN &&
 			session->destination->allow_plaintext_auth);
 }
 
@@ -109,17 +110,17 @@ void step_replay_enter(struct session *session)
 
 	dial->in_login = true;
 	/* What the node has sent so far was sent before it saw the credential (SES-57). */
-	while ((n = read_node(dial)) > 0 && spent < TURN_READ_BYTES)
-		spent += stream_read_cost(&dial->stream, n);
+	while ((n = read_node(dial, &spent)) > 0 && spent < TURN_READ_BYTES)
+		;
 	if (n > 0) /* it does not stop talking */
 		n = -EPROTO;
 	if (n != -EAGAIN) {
 		lost(session, (int)n);
 		return;
 	}
-	r = dial->back_ops->replay(
-		dial->back, session->login->credential, buf_view(&dial->in), &consumed, &dial->out);
-	buf_consume(&dial->in, consumed);
+	r = dial->back_ops->replay(dial->back, session->login->credential, buf_view(&dial->leg.in),
+		&consumed, &dial->leg.out);
+	buf_consume(&dial->leg.in, consumed);
 	run_outcome(session, r);
 }
 
@@ -195,7 +196,7 @@ static void start_tls(struct session *session)
 {
 	struct dial *dial = session->login->dial;
 
-	if (dial->in.len || sock_unread(dial->stream.fd) != 0) {
+	if (dial->leg.in.len || sock_unread(dial->leg.stream.fd) != 0) {
 		log_event_limited(LOGL_ERROR, "node_starttls_injection", session->node->name,
 			"node", session->node->name, NULL);
 		dial_failed(session,
@@ -216,9 +217,9 @@ static void run_outcome(struct session *session, int outcome)
 		dial_failed(session, fault_internal);
 		return;
 	}
-	if (dial->out.len)
-		r = dial_flush(dial);
-	if (dial->back_ops->credential_sent(dial->back) && !dial->out.len)
+	if (dial->leg.out.len)
+		r = leg_flush(&dial->leg);
+	if (dial->back_ops->credential_sent(dial->back) && !dial->leg.out.len)
 		session_wipe_credential(session);
 	switch (outcome) {
 	case BACK_STARTTLS:
@@ -267,42 +268,31 @@ void step_replay_deadline(struct session *session)
 	session_unavailable(session, REASON_NODE_TIMEOUT);
 }
 
-/* Reads once. Returns bytes, or what stream_read() said. */
-static ssize_t read_node(struct dial *dial)
+/* Reads once, as leg_read(). */
+static ssize_t read_node(struct dial *dial, size_t *spent)
 {
-	size_t want = MIN(buf_room(&dial->in), (size_t)READ_BYTES);
-	ssize_t n;
-
-	if (!want)
-		return -ENOBUFS;
-	if (buf_reserve(&dial->in, want) < 0)
-		return -ENOMEM;
-	n = stream_read(&dial->stream, buf_tail(&dial->in), want);
-	dial->read_want = n == -EAGAIN ? dial->stream.want : 0;
-	if (n > 0)
-		buf_commit(&dial->in, (size_t)n);
-	return n;
+	return leg_read(&dial->leg, &dial->leg.in, READ_BYTES, spent);
 }
 
 /* False also where another dial has come to stand at the same address: it is still resolving. */
 static bool talks(const struct session *session, const struct dial *dial)
 {
-	return session->login->dial == dial && dial->phase == DIAL_TALK;
+	return session->login->dial == dial && dial->connect.phase == CONNECT_UP && !dial->over;
 }
 
 static void consume_input(struct session *session, struct dial *dial)
 {
-	while (talks(session, dial) && dial->in.len) {
+	while (talks(session, dial) && dial->leg.in.len) {
 		size_t consumed = 0;
-		int r = dial->back_ops->input(dial->back, buf_view(&dial->in), &consumed,
-			&dial->out, &session->login->out);
+		int r = dial->back_ops->input(dial->back, buf_view(&dial->leg.in), &consumed,
+			&dial->leg.out, &session->login->out);
 
 		if (r == BACK_FAILED)
-			dial_take_said(dial, buf_view(&dial->in));
+			dial_take_said(dial, buf_view(&dial->leg.in));
 		if (dial->entered && dial->back_ops->greeted(dial->back))
 			dial_report(
 				session, HEALTH_SUCCESS); /* what comes now, clients may cause */
-		buf_consume(&dial->in, consumed);
+		buf_consume(&dial->leg.in, consumed);
 		run_outcome(session, r);
 		if (r == PROTO_MORE)
 			return;
@@ -325,8 +315,8 @@ static bool must_settle(struct session *session)
 {
 	struct dial *dial = session->login->dial;
 
-	if (!session->kind->rests || dial->leg->tls != CONFIG_TLS_IMPLICIT ||
-		!session->kind->rests(buf_view(&dial->in), dial->in_login))
+	if (!session->kind->rests || dial->settings->tls != CONFIG_TLS_IMPLICIT ||
+		!session->kind->rests(buf_view(&dial->leg.in), dial->in_login))
 		return false;
 	loop_timer_set(session->pool->loop, &dial->timer, SETTLE_MS, on_settled);
 	return true;
@@ -350,26 +340,25 @@ void step_replay_event(struct session *session)
 
 	if (timer_armed(&dial->turn)) /* it has had this turn */
 		return;
-	r = dial_flush(dial);
+	r = leg_flush(&dial->leg);
 	if (r < 0) {
 		lost(session, r);
 		return;
 	}
-	if (dial->back_ops->credential_sent(dial->back) && !dial->out.len)
+	if (dial->back_ops->credential_sent(dial->back) && !dial->leg.out.len)
 		session_wipe_credential(session);
 	while (talks(session, dial)) {
-		n = read_node(dial);
+		n = read_node(dial, &spent);
 		if (n == -EAGAIN)
 			break;
 		if (n <= 0) {
 			lost(session, (int)n);
 			return;
 		}
-		spent += stream_read_cost(&dial->stream, n);
 		if (!must_settle(session))
 			consume_input(session, dial);
 		/* An answer is rarely followed by another at once, and epoll would say so. */
-		if (n < READ_BYTES && talks(session, dial) && !stream_pending(&dial->stream))
+		if (talks(session, dial) && dial->leg.dry)
 			break;
 		if (spent >= TURN_READ_BYTES && talks(session, dial)) {
 			loop_timer_set(session->pool->loop, &dial->turn, 0, on_turn);

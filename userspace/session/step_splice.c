@@ -94,19 +94,19 @@ static int start_relay(struct session *session)
 		.idle_ms = session->pool->snapshot->config->server.bridge_idle_ms,
 		.drain_ms = DRAIN_MS,
 		.one_way = node.one_way,
-		.watches = { &session->login->watch, node.watch },
+		.watches = { &session->login->watch, &node.leg->watch },
 		.done = on_relay_done,
 		.arg = session,
 	};
-	struct stream legs[2] = { session->login->stream, *node.stream };
-	struct buf early[2] = { session->login->in, *node.in };
+	struct stream legs[2] = { session->login->stream, node.leg->stream };
+	struct buf early[2] = { session->login->in, node.leg->in };
 	int r;
 
 	r = relay_start(&params, legs, early, &session->relay);
 	session->login->stream = legs[RELAY_CLIENT]; /* zeroed if the relay took them */
-	*node.stream = legs[RELAY_NODE];
+	node.leg->stream = legs[RELAY_NODE];
 	session->login->in = early[RELAY_CLIENT];
-	*node.in = early[RELAY_NODE];
+	node.leg->in = early[RELAY_NODE];
 	return r;
 }
 
