@@ -107,7 +107,8 @@ $(BUILD)/bpf/%.bpf.o: bpf/%.bpf.c
 
 $(BUILD)/gen/%.skel.h: $(BUILD)/bpf/%.bpf.o
 	@mkdir -p $(@D)
-	bpftool gen skeleton $< name $* > $@.tmp
+	{ echo '/* NOLINTBEGIN: generated */' && bpftool gen skeleton $< name $* && \
+		echo '/* NOLINTEND */'; } > $@.tmp
 	mv $@.tmp $@
 
 # ---- tests ----

@@ -28,7 +28,7 @@ test-build: $(TEST_BUILD) ## builds what the tests run (of one build: SAN=1, TSA
 # TEST_PARTS: some of the parts in tests/tools/run-tests.py.
 export TEST_PARTS JOBS
 run_tests = MAKE="$(MAKE)" /usr/bin/python3 tests/tools/run-tests.py
-check: deps ## after each change, two minutes: static checks, unit tests, a smoke test
+check: deps ## after each change, two minutes: static checks, lint, unit tests, a smoke test
 	@$(run_tests) check
 test: deps ## the tests, at most 15 minutes on two cores
 	@$(run_tests) test

@@ -42,6 +42,7 @@ static bool overlaps(const struct server *server, const struct addr *addr)
 		const struct addr *other = &server->bounds[i]->addr;
 
 		if (addr_port(other) == addr_port(addr) &&
+			/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): all are set */
 			other->sa.sa_family == addr->sa.sa_family &&
 			(addr_is_wildcard(other) || addr_is_wildcard(addr)))
 			return true;

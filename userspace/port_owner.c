@@ -30,7 +30,7 @@ static unsigned long find_inode(const char *table, uint16_t port)
 			found = inode;
 	}
 	if (file)
-		fclose(file);
+		(void)fclose(file); /* was only read */
 	return found;
 }
 
@@ -40,11 +40,13 @@ static bool holds(const char *pid, const char *socket_name)
 	struct dirent *entry;
 	bool found = false;
 	DIR *fds;
+	int fd;
 
 	snprintf(path, sizeof(path), "/proc/%.20s/fd", pid);
 	fds = opendir(path);
-	while (fds && !found && (entry = readdir(fds))) {
-		ssize_t n = readlinkat(dirfd(fds), entry->d_name, target, sizeof(target) - 1);
+	fd = fds ? dirfd(fds) : -1;
+	while (fd >= 0 && !found && (entry = readdir(fds))) {
+		ssize_t n = readlinkat(fd, entry->d_name, target, sizeof(target) - 1);
 
 		target[n > 0 ? n : 0] = '\0';
 		found = strcmp(target, socket_name) == 0;
@@ -64,7 +66,7 @@ static void read_name(struct port_owner *owner)
 	if (!file || !fgets(owner->name, sizeof(owner->name), file))
 		strcpy(owner->name, "a process");
 	if (file)
-		fclose(file);
+		(void)fclose(file); /* was only read */
 	owner->name[strcspn(owner->name, "\n")] = '\0';
 	for (char *p = owner->name; *p; p++) {
 		if (*p < 0x20 || *p >= 0x7f)

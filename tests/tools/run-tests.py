@@ -3,7 +3,7 @@
 """What `make check`, `make test` and `make test-all` run (OPS-6): parts, each of steps. At the end a table of
 the slowest steps and one closing line that counts what really ran.
 
-    run-tests.py check    the loop of a developer: static checks, unit and dialogue tests, a smoke test
+    run-tests.py check    the loop of a developer: static checks, lint, unit and dialogue tests, a smoke test
     run-tests.py test     the optimised build: unit, dialogue, end to end; the relay on one other kernel
     run-tests.py rest     what `make test-all` runs after `make test`, and nothing of that again
 
@@ -25,9 +25,9 @@ PLAIN, SANITIZED, THREADS = "build", "build-san", "build-tsan"
 CORES = len(os.sched_getaffinity(0))
 
 SETS = {
-    "check": "static unit smoke",
+    "check": "static lint unit smoke",
     "test": "static unit e2e vm-relay",
-    "rest": "sanitizers threads makefile torture fuzz vm bench demo releases",
+    "rest": "lint sanitizers threads makefile torture fuzz vm bench demo releases",
 }
 
 # End-to-end tests that go before the others, the slowest first, so that none of them is alone at the
@@ -179,17 +179,20 @@ def smoke():
 
 # ---- the other parts ----
 
+def jobs():
+    return "-j%s" % os.environ.get("JOBS", CORES)
+
+
 def build_flavours(make, wanted):
     """Each flavour once, before what needs it. Returns whether all of it could be built."""
-    jobs = "-j%s" % os.environ.get("JOBS", CORES)
     for title, parts, what in (
-            ("optimised", {"static", "unit", "smoke", "e2e", "makefile", "torture", "vm", "vm-relay",
+            ("optimised", {"static", "lint", "unit", "smoke", "e2e", "makefile", "torture", "vm", "vm-relay",
                            "bench", "demo"}, ["test-build"]),
             ("sanitizers", {"sanitizers"}, ["SAN=1", "test-build"]),
             ("ThreadSanitizer", {"threads"}, ["TSAN=1", "test-build"]),
             ("fuzzers", {"fuzz"}, ["fuzz-build"])):
         if parts & set(wanted):
-            code, _ = run("building (%s)" % title, [*make, "-s", jobs, *what], timeout=1800)
+            code, _ = run("building (%s)" % title, [*make, "-s", jobs(), *what], timeout=1800)
             if code:
                 count(0, 1)
                 return False
@@ -261,6 +264,7 @@ def parts_of(make, wanted):
             pytest(builds)
     return {
         "static": lambda: static(make),
+        "lint": lambda: single("lint", [*make, "-s", "-k", jobs(), "lint"]),
         "unit": lambda: unit(make),
         "smoke": smoke,
         "e2e": lambda: end_to_end(PLAIN, []),

@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "base/secret.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -34,6 +35,7 @@ static void buf_compact(struct buf *buf)
 {
 	if (!buf->start)
 		return;
+	assert(buf->data);
 	if (buf->len)
 		memmove(buf->data, buf->data + buf->start, buf->len);
 	if (buf->secret)

@@ -29,7 +29,7 @@ const char *clock_format_rfc3339(uint64_t real_ms, bool with_ms, char text[CLOCK
 	struct tm tm;
 	size_t n;
 
-	gmtime_r(&seconds, &tm);
+	(void)gmtime_r(&seconds, &tm);
 	n = strftime(text, CLOCK_TEXT_SIZE, "%Y-%m-%dT%H:%M:%S", &tm);
 	if (with_ms)
 		snprintf(text + n, CLOCK_TEXT_SIZE - n, ".%03uZ", (unsigned)(real_ms % 1000));

@@ -19,8 +19,19 @@ static inline void list_init(struct list_node *head)
 	head->prev = head->next = head;
 }
 
+/*
+ * The clang analyzer does not see that what has left a list, and was freed, is not what the head points
+ * to any more. It is told that the head may have changed since it was looked at.
+ */
+#ifdef __clang_analyzer__
+void list_changed(void *head);
+#else
+#define list_changed(head) ((void)(head))
+#endif
+
 static inline bool list_empty(const struct list_node *head)
 {
+	list_changed((void *)head);
 	return head->next == head || !head->next;
 }
 

@@ -90,7 +90,7 @@ static bool in_wal_mode(const char *path)
 	bool is_wal = f && fread(header, sizeof(header), 1, f) == 1 && header[18] == 2;
 
 	if (f)
-		fclose(f);
+		(void)fclose(f); /* was only read */
 	return is_wal;
 }
 

@@ -613,6 +613,7 @@ static int load(const char *path, const struct config *before, enum load_how how
 		*ret_config = loader.config;
 	else
 		config_unref(loader.config);
+	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the last reference frees it */
 	return r;
 }
 

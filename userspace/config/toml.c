@@ -8,6 +8,7 @@
 #include "config/toml_parse.h"
 #include "base/hash.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -156,6 +157,7 @@ static struct toml_value *table_add(struct toml_parser *parser, struct toml_tabl
 
 	if (!value || (table->count == table->cap && !table_grow(parser, table)))
 		return NULL;
+	assert(table->entries);
 	value->type = type;
 	value->line = where->line;
 	value->column = where->column;
@@ -401,7 +403,7 @@ static struct toml_table *walk_dotted(
 
 static bool read_pair(struct toml_parser *parser, struct toml_table *table, unsigned depth)
 {
-	struct key key;
+	struct key key = { 0 };
 	const struct toml_entry *last, *found;
 	struct toml_value *value;
 
@@ -499,7 +501,7 @@ static struct toml_table *open_array_item(
 static bool read_header(struct toml_parser *parser, struct toml_table **current)
 {
 	struct toml_table *table = &parser->document->root.table;
-	struct key key;
+	struct key key = { 0 };
 	bool array;
 
 	parser->at++;

@@ -6,6 +6,7 @@
 #include "config/config.h"
 #include "ctl/ctl.h"
 
+#include <assert.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -162,6 +163,7 @@ int main(int argc, char **argv)
 		code = find_command(argv[optind], argc - optind - 1, &command);
 	if (code)
 		return code;
+	assert(command);
 	if (!(command->flags & CTL_LOCAL))
 		code = ctl_find_router(&ctl, command);
 	if (!code)

@@ -45,8 +45,8 @@ bool mailbox_send(struct mailbox *mailbox, struct post *post, post_fn *fn)
 		mailbox->last = post;
 		/* Under the lock, so that the receiver cannot close event_fd in between. It only
 		 * fails with the counter full, and then the receiver is awake anyhow. */
-		if (wake && write(mailbox->event_fd, &one, sizeof(one)) < 0)
-			wake = false;
+		if (wake)
+			(void)!write(mailbox->event_fd, &one, sizeof(one));
 	}
 	pthread_mutex_unlock(&mailbox->lock);
 	return !closed;

@@ -197,6 +197,7 @@ static bool sweep_retired(struct mapping *mapping)
 {
 	bool left = false;
 
+	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the one before has left the list */
 	list_for_each_safe (node, next, &mapping->retired) {
 		struct store_use *use = list_entry(node, struct store_use, link);
 

@@ -114,7 +114,8 @@ static enum sieve_token take_quoted(struct view *rest, struct view *ret_text)
 			return SIEVE_QUOTED;
 		}
 		if (c == '\\') {
-			if (++i == rest->len || (rest->data[i] != '"' && rest->data[i] != '\\'))
+			i++;
+			if (i == rest->len || (rest->data[i] != '"' && rest->data[i] != '\\'))
 				return SIEVE_BAD;
 		} else if (c == '\r' || c == '\n' || c == '\0') {
 			return SIEVE_BAD;

@@ -54,7 +54,7 @@ int drain_written(int fd, uint64_t *ret_bytes)
 int drain_written_so_far(int fd, uint64_t *ret_bytes)
 {
 	for (int i = 0; i < 1000; i++) {
-		struct tcp_info before, after;
+		struct tcp_info before = { 0 }, after = { 0 };
 		int queued, r = get_info(fd, &before);
 
 		queued = drain_queued(fd);
@@ -88,7 +88,7 @@ int drain_received(int fd, struct drain_source *ret_source)
 int drain_read_so_far(int fd, uint64_t *ret_bytes)
 {
 	for (int i = 0; i < 1000; i++) {
-		struct tcp_info before, after;
+		struct tcp_info before = { 0 }, after = { 0 };
 		int unread, r = get_info(fd, &before);
 
 		unread = sock_unread(fd);

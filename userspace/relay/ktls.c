@@ -308,7 +308,7 @@ static ssize_t ktls_read(struct stream *stream, void *data, size_t len)
 	struct ktls *ktls = stream->layer;
 
 	for (unsigned records = 0; !ktls->ended; records++) {
-		int type, r;
+		int type = -1, r;
 		ssize_t n;
 
 		if (records == READ_RECORDS) {
@@ -397,7 +397,7 @@ static ssize_t ktls_write(struct stream *stream, const void *data, size_t len)
 /* True when TCP has every byte of every record. */
 static bool all_pushed(const struct stream *stream, const struct ktls *ktls)
 {
-	uint64_t seq, written, expected;
+	uint64_t seq = 0, written = 0, expected;
 
 	if (sent_seq(stream->fd, ktls->cipher, &seq) < 0 || drain_written(stream->fd, &written) < 0)
 		return true; /* the connection is gone: nothing to wait for */

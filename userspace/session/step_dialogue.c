@@ -145,7 +145,7 @@ static bool run_once(struct session *session)
 	buf_consume(&session->login->in, consumed);
 	session->mech = (int16_t)session->kind->front->last_mech(session->login->front);
 	session->attempts = (uint16_t)session->kind->front->attempts(session->login->front);
-	for (unsigned n = session->kind->front->privacy(session->login->front);
+	for (uint16_t n = (uint16_t)session->kind->front->privacy(session->login->front);
 		session->login->privacy < n; session->login->privacy++)
 		session_count_auth(session, AUTH_PRIVACY);
 	if (session->login->out.len && session_flush(session) < 0)

@@ -50,6 +50,15 @@ static void table_free(struct table *table)
 	*table = (struct table){ 0 };
 }
 
+/* Returns where the next one goes. An empty view may have no data. */
+static char *put_string(char *to, struct view text)
+{
+	if (text.len)
+		memcpy(to, text.data, text.len);
+	to[text.len] = '\0';
+	return to + text.len + 1;
+}
+
 static int make_line(
 	struct view account, struct view destination, unsigned number, struct line *ret_line)
 {
@@ -57,14 +66,12 @@ static int make_line(
 
 	if (!text)
 		return -ENOMEM;
-	memcpy(text, account.data, account.len);
-	text[account.len] = '\0';
-	memcpy(text + account.len + 1, destination.data, destination.len);
-	text[account.len + 1 + destination.len] = '\0';
+	put_string(put_string(text, account), destination);
 	*ret_line = (struct line){ text, text + account.len + 1, number };
 	return 0;
 }
 
+/* Takes the line, also when it fails. */
 static int table_append(struct table *table, struct line line)
 {
 	struct line *lines;
@@ -73,8 +80,10 @@ static int table_append(struct table *table, struct line line)
 		size_t cap = table->cap ? table->cap * 2 : 64;
 
 		lines = realloc(table->lines, cap * sizeof(*lines));
-		if (!lines)
+		if (!lines) {
+			free(line.account);
 			return -ENOMEM;
+		}
 		table->lines = lines;
 		table->cap = cap;
 	}

@@ -136,7 +136,7 @@ static int parse_unix(struct redis_url *url, struct view rest)
 
 static int parse_tcp(struct redis_url *url, struct view rest)
 {
-	struct view authority, db, host = rest;
+	struct view authority, db, host;
 	const char *at;
 	int r = 0;
 

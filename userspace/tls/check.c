@@ -77,7 +77,7 @@ static void check_dates(const char *name, X509 *leaf, tls_finding_fn *report, vo
 	struct tm tm;
 
 	if (ASN1_TIME_to_tm(end, &tm) == 1)
-		strftime(date, sizeof(date), "%Y-%m-%d", &tm);
+		(void)strftime(date, sizeof(date), "%Y-%m-%d", &tm);
 	if (X509_cmp_current_time(end) < 0) {
 		finding(report, arg, false, name, "cert", "the certificate has expired on ", date);
 	} else if (X509_cmp_current_time(X509_get0_notBefore(leaf)) > 0) {
@@ -107,7 +107,7 @@ static int refuse(tls_finding_fn *report, void *arg, const struct tls_cert_param
 	char text[TLS_ERROR_SIZE];
 
 	if (file) {
-		fclose(file);
+		(void)fclose(file); /* was only opened */
 		finding(report, arg, true, params->name, field, what, path);
 	} else {
 		snprintf(text, sizeof(text), "cannot read \"%.140s\": %s", path, strerror(errno));

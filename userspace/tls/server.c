@@ -88,7 +88,7 @@ static int on_server_name(SSL *ssl, int *alert, void *arg)
 	(void)alert;
 	if (!name)
 		return SSL_TLSEXT_ERR_OK;
-	for (; name[n] && n < sizeof(lower) - 1; n++)
+	for (; n < sizeof(lower) - 1 && name[n]; n++)
 		lower[n] = ascii_lower(name[n]);
 	lower[n] = '\0';
 	if (n > 1 && lower[n - 1] == '.')
