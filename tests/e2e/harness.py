@@ -550,6 +550,7 @@ class Router:
             if self.rlimit_nofile:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (self.rlimit_nofile,) * 2)
 
+        begin = len(self.lines) # after those of an earlier run
         self.process = subprocess.Popen([*self.wrapper, os.path.join(BUILD, "homingd"), "--config",
                                          self.config],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -559,7 +560,7 @@ class Router:
         fcntl.fcntl(self.process.stderr, fcntl.F_SETPIPE_SZ, 1 << 20)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
-        self.wait_line(lambda line: "msg=ready" in line)
+        self.wait_line(lambda line: "msg=ready" in line, start=begin)
         return self
 
     def restart(self):
@@ -590,7 +591,7 @@ class Router:
                     if wanted(line):
                         return line
                 seen = len(self.lines)
-                if "END OF LOG" in self.lines:
+                if "END OF LOG" in self.lines[start:]:
                     raise AssertionError("the router ended:\n" + "\n".join(self.lines))
                 if not self.lock.wait(max(0.0, end - time.monotonic())):
                     raise AssertionError("no such log line:\n" + "\n".join(self.lines))

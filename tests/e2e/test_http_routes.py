@@ -216,7 +216,7 @@ def test_HTTP_64_two_answers_to_one_request(http):
     with http.client(router) as c:
         assert c.ask("/1").body == c.ask("/2").body == b"first"
     assert len(node.connections) == 2
-    assert "node_unexpected_bytes" in router.log()
+    router.wait_line(lambda line: "node_unexpected_bytes" in line)
 
 
 def test_HTTP_64_bytes_on_an_idle_leg(http):
