@@ -23,8 +23,8 @@ struct slots {
 void slots_init(struct slots *slots);
 /* The objects are the caller's; their handles find nothing any more. */
 void slots_fini(struct slots *slots);
-/* object: not NULL. Amortised: memory is allocated when more are in use than ever before. Returns 0 or
- * -ENOMEM. */
+/* object: not NULL. Amortised: memory is allocated when more are in use than ever before.
+ * Returns 0 or -ENOMEM. */
 MUST_USE int slots_add(struct slots *slots, void *object, uint64_t *ret_handle);
 /* NULL when it is gone. */
 void *slots_find(const struct slots *slots, uint64_t handle);

@@ -5,7 +5,6 @@
  * the node said is shown only from before the credential went out, so no echo of it can be in it.
  */
 #include "session/http.h"
-#include "session/kinds.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "net/sock.h"
@@ -153,21 +152,21 @@ static const char *hint_of(const struct facts *facts)
 }
 
 /* Once a failure is known to be the node's. */
-static void note(struct session *session, enum session_reason reason, const struct facts *facts,
+static void note(struct node *node, enum session_reason reason, const struct facts *facts,
 	struct node_failure *failure)
 {
 	failure->at_real_ms = clock_real_ms();
 	failure->step = facts->step;
 	failure->hint = hint_of(facts);
 	snprintf(failure->cause, sizeof(failure->cause), "%s", facts->cause);
-	node_note_failure(session->node, failure);
-	log_event_limited(LOGL_WARN, "node_failed", session->node->name, "node",
-		session->node->name, "address", failure->address, "step",
-		node_step_name(failure->step), "reason", session_reason_name(reason), "cause",
-		failure->cause, failure->hint ? "hint" : NULL, failure->hint, NULL);
+	node_note_failure(node, failure);
+	log_event_limited(LOGL_WARN, "node_failed", node->name, "node", node->name, "address",
+		failure->address, "step", node_step_name(failure->step), "reason",
+		session_reason_name(reason), "cause", failure->cause, failure->hint ? "hint" : NULL,
+		failure->hint, NULL);
 }
 
-static enum node_step step_of(const struct session *session, const struct dial *dial)
+static enum node_step step_of(const struct dial *dial)
 {
 	switch (dial->connect.phase) {
 	case CONNECT_RESOLVE:
@@ -181,7 +180,7 @@ static enum node_step step_of(const struct session *session, const struct dial *
 	default:
 		break;
 	}
-	if (session->kind->by_request)
+	if (dial->params.by_request)
 		return NODE_STEP_RESPONSE;
 	if (!dial->back || !dial->back_ops->greeted(dial->back))
 		return NODE_STEP_GREETING;
@@ -228,14 +227,13 @@ void dial_take_said(struct dial *dial, struct view said)
 	dial->said[len] = '\0';
 }
 
-void dial_note_failure(struct session *session, const struct dial_fault *fault)
+void dial_note_failure(struct dial *dial, const struct dial_fault *fault)
 {
-	struct dial *dial = session->login->dial;
 	const char *words = fault->cause ? fault->cause : words_of(fault->error, &dial->leg.stream);
 	char text[NODE_CAUSE_SIZE];
 	struct node_failure failure;
 	struct facts facts = {
-		.step = step_of(session, dial),
+		.step = step_of(dial),
 		.leg = dial->settings,
 		.error = fault->error,
 		.timeout = fault->reason == REASON_NODE_TIMEOUT,
@@ -243,7 +241,7 @@ void dial_note_failure(struct session *session, const struct dial_fault *fault)
 		.secured = dial->secured,
 		.cause = text,
 		.said = dial->said,
-		.protocol = session->settings->protocol,
+		.protocol = dial->params.protocol,
 	};
 
 	if (!*dial->said && !fault->cause)
@@ -253,8 +251,8 @@ void dial_note_failure(struct session *session, const struct dial_fault *fault)
 		addr_format(connect_addr(&dial->connect), failure.address);
 	else
 		snprintf(failure.address, sizeof(failure.address), "%s:%u",
-			session->destination->host, (unsigned)dial->settings->port);
-	note(session, fault->reason, &facts, &failure);
+			dial->params.destination->host, (unsigned)dial->settings->port);
+	note(dial->params.node, fault->reason, &facts, &failure);
 	*dial->said = '\0';
 }
 
@@ -276,7 +274,7 @@ void http_note_failure(
 	};
 
 	addr_format(&leg->addr, failure.address);
-	note(session, reason, &facts, &failure);
+	note(session->node, reason, &facts, &failure);
 }
 
 /* ---- what is not the node's ---- */
@@ -309,7 +307,7 @@ static enum session_shortage shortage_of(const struct dial *dial, int error)
 	}
 }
 
-bool dial_is_shortage(struct session *session, int error)
+bool dial_is_shortage(struct dial *dial, int error)
 {
 	static const char *const hints[SHORTAGES] = {
 		[SHORT_OF_PORTS] = "more source_ips, or a wider net.ipv4.ip_local_port_range",
@@ -317,13 +315,13 @@ bool dial_is_shortage(struct session *session, int error)
 		[SHORT_OF_DESCRIPTORS] = "raise the limit of open files (LimitNOFILE)",
 		[SHORT_OF_MEMORY] = "more memory",
 	};
-	enum session_shortage shortage = shortage_of(session->login->dial, error);
+	enum session_shortage shortage = shortage_of(dial, error);
 
 	if (shortage == SHORTAGES)
 		return false;
-	atomic_fetch_add(&session->pool->server->metrics.shortages[shortage], 1);
+	atomic_fetch_add(&dial->params.server->metrics.shortages[shortage], 1);
 	log_event_limited(LOGL_ERROR, "out_of_resource", session_shortage_name(shortage), "what",
-		session_shortage_name(shortage), "node", session->node->name, "cause",
+		session_shortage_name(shortage), "node", dial->params.node->name, "cause",
 		strerrordesc_np(-error), "hint", hints[shortage], NULL);
 	return true;
 }

@@ -55,7 +55,8 @@ struct reach {
 	const char *account;       /* borrowed, as long as it is under way */
 	const struct addr *client; /* likewise */
 	enum reach_phase phase;
-	bool from_loop; /* in a callback: the loop has called, so the owner's other work is due too */
+	/* In a callback: the loop has called, so the owner's other work is due, too. */
+	bool from_loop;
 	uint64_t handle; /* REACH_LOOKUP */
 	struct list_node link;
 	struct timer timer;

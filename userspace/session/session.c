@@ -128,6 +128,26 @@ void session_phase_end(struct session *session, enum session_phase phase)
 	histogram_observe(&session->pool->server->metrics.phases[phase], spent);
 }
 
+/* ---- the node leg ---- */
+
+void session_drop_dial(struct session *session)
+{
+	struct dial *dial = session->login ? session->login->dial : NULL;
+
+	if (!dial)
+		return;
+	session->login->dial = NULL;
+	dial_free(dial);
+}
+
+void session_hand_over_dial(struct session *session)
+{
+	struct dial *dial = session->login->dial;
+
+	dial->over = true;
+	session->login->node_leg = (struct node_leg){ &dial->leg, false };
+}
+
 /* ---- answers and ends ---- */
 
 void session_wipe_credential(struct session *session)

@@ -24,6 +24,7 @@
 #include "net/proxyhdr.h"
 #include "proto/proto.h"
 #include "relay/relay.h"
+#include "session/names.h"
 #include "session/reach.h"
 #include "session/server.h"
 #include "session/states.h"
@@ -39,8 +40,6 @@ struct node_leg {
 };
 
 struct session_pool;
-
-#define SESSION_ID_SIZE 24
 
 /*
  * What a session needs only until the splice: the client leg, the dialogue, the attempt under way.
@@ -130,12 +129,8 @@ enum session_route {
 };
 const char *session_route_name(enum session_route route);
 
-const char *session_reason_name(enum session_reason reason);
 /* "H" + 4 hex digits of the instance + "-" + hex number. */
 void session_format_id(const struct session *session, char ret_id[SESSION_ID_SIZE]);
-/* The same where only its number is known; instance: the server's. */
-void session_format_number(
-	const unsigned char *instance, uint64_t number, char ret_id[SESSION_ID_SIZE]);
 
 /* ---- the sessions of one worker ---- */
 
@@ -256,8 +251,10 @@ void session_wipe_credential(struct session *session);
 /* Reads what the client sent, a turn's worth at most. Returns 0, or 1 if the session is over. */
 int session_read_client(struct session *session);
 
-/* Drops the node leg of a login; there may be none (dial.c). */
+/* Drops the node leg of a login; there may be none. */
 void session_drop_dial(struct session *session);
+/* The relay is to take it: login->node_leg. */
+void session_hand_over_dial(struct session *session);
 
 /* ---- the log (session_log.c, session_names.c) ---- */
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * hold and map: the session's reach is under way from HOLD on (reach.h). While an operator delays the
- * account it waits there, before the lookup, so that it finds what was written meanwhile (SES-43,
- * mapping.md section 11). Without an answer it is the default destination (MAP-1), or nowhere if the
- * operator says so.
+ * hold and map: the session's reach is under way from HOLD on (reach.h). While an operator delays
+ * the account it waits there, before the lookup, so that it finds what was written meanwhile
+ * (SES-43, mapping.md section 11). Without an answer it is the default destination (MAP-1), or
+ * nowhere if the operator says so.
  */
 #include "session/steps.h"
 

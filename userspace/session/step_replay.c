@@ -64,7 +64,7 @@ void step_replay_connected(struct session *session)
 
 	if (!dial->back) {
 		if (back_create(session) < 0) {
-			dial_failed(session, fault_internal);
+			dial_failed(session->login->dial, fault_internal);
 			return;
 		}
 	} else {
@@ -91,7 +91,7 @@ static bool may_send_secret(const struct session *session)
 static void send_credential(struct session *session)
 {
 	if (!may_send_secret(session)) {
-		dial_failed(session,
+		dial_failed(session->login->dial,
 			(struct dial_fault){ REASON_NODE_REFUSED, HEALTH_NONE, false,
 				.error = -EPERM,
 				.cause = "no TLS to the node, and allow_plaintext_auth is off" });
@@ -158,7 +158,7 @@ static void accepted(struct session *session)
 	session_count_auth(session, AUTH_OK);
 	session_phase_end(session, PHASE_REPLAY);
 	session_wipe_credential(session);
-	dial_hand_over(session);
+	session_hand_over_dial(session);
 	session_set_state(session, S_SPLICE);
 }
 
@@ -186,7 +186,7 @@ static void failed(struct session *session)
 	if (failure == BACK_FAIL_INJECTION)
 		log_event_limited(LOGL_ERROR, "node_starttls_injection", session->node->name,
 			"node", session->node->name, NULL);
-	dial_failed(session,
+	dial_failed(session->login->dial,
 		(struct dial_fault){ reason, event, false, .error = -EBADMSG,
 			.cause = cause ? cause : failure_text(session, failure) });
 }
@@ -199,13 +199,13 @@ static void start_tls(struct session *session)
 	if (dial->leg.in.len || sock_unread(dial->leg.stream.fd) != 0) {
 		log_event_limited(LOGL_ERROR, "node_starttls_injection", session->node->name,
 			"node", session->node->name, NULL);
-		dial_failed(session,
+		dial_failed(session->login->dial,
 			(struct dial_fault){ REASON_STARTTLS_INJECTION, HEALTH_FAIL_CLIENT, false,
 				.error = -EBADMSG,
 				.cause = "bytes behind the answer to STARTTLS" });
 		return;
 	}
-	dial_start_tls(session);
+	dial_start_tls(dial);
 }
 
 static void run_outcome(struct session *session, int outcome)
@@ -214,7 +214,7 @@ static void run_outcome(struct session *session, int outcome)
 	int r = 0;
 
 	if (outcome < 0) {
-		dial_failed(session, fault_internal);
+		dial_failed(session->login->dial, fault_internal);
 		return;
 	}
 	if (dial->leg.out.len)
@@ -253,7 +253,7 @@ static void lost(struct session *session, int error)
 		reason = REASON_TLS_NODE;
 	if (replaying)
 		session_phase_end(session, PHASE_REPLAY);
-	dial_failed(session,
+	dial_failed(session->login->dial,
 		(struct dial_fault){ reason, HEALTH_FAIL_CLIENT, !replaying, .error = error });
 }
 
@@ -264,7 +264,7 @@ void step_replay_deadline(struct session *session)
 
 	session_phase_end(session, PHASE_REPLAY);
 	atomic_fetch_add(&session->node->dial_errors, 1);
-	dial_note_failure(session, &fault);
+	dial_note_failure(session->login->dial, &fault);
 	session_unavailable(session, REASON_NODE_TIMEOUT);
 }
 
@@ -290,8 +290,7 @@ static void consume_input(struct session *session, struct dial *dial)
 		if (r == BACK_FAILED)
 			dial_take_said(dial, buf_view(&dial->leg.in));
 		if (dial->entered && dial->back_ops->greeted(dial->back))
-			dial_report(
-				session, HEALTH_SUCCESS); /* what comes now, clients may cause */
+			dial_report(dial, HEALTH_SUCCESS); /* what comes now, clients may cause */
 		buf_consume(&dial->leg.in, consumed);
 		run_outcome(session, r);
 		if (r == PROTO_MORE)
@@ -302,7 +301,7 @@ static void consume_input(struct session *session, struct dial *dial)
 static void on_settled(struct timer *timer)
 {
 	struct dial *dial = container_of(timer, struct dial, timer);
-	struct session *session = dial->session;
+	struct session *session = dial->params.arg;
 
 	consume_input(session, dial);
 	if (session->login && session->login->dial == dial)
@@ -324,7 +323,7 @@ static bool must_settle(struct session *session)
 
 static void on_turn(struct timer *timer)
 {
-	struct session *session = container_of(timer, struct dial, turn)->session;
+	struct session *session = container_of(timer, struct dial, turn)->params.arg;
 
 	step_replay_event(session);
 	session_update_watch(session);
