@@ -137,9 +137,11 @@ figures: all ## lengths of files and functions, circles
 
 FORMAT_SRC = $(shell git ls-files '*.c' '*.h')
 format: ## formats the C sources
-	$(CLANG_FORMAT) -i $(FORMAT_SRC)
+	@$(CLANG_FORMAT) -i $(FORMAT_SRC)
+	@python3 tests/tools/columns.py --fix $(FORMAT_SRC)
 format-check: ## are they?
-	$(CLANG_FORMAT) --dry-run --Werror $(FORMAT_SRC)
+	@$(CLANG_FORMAT) --dry-run --Werror $(FORMAT_SRC)
+	@python3 tests/tools/columns.py $(FORMAT_SRC)
 
 install: all ## into $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin

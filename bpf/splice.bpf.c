@@ -124,8 +124,8 @@ static __always_inline __s64 backlog_of(struct hm_flow *flow, __u64 cookie)
 
 /*
  * A segment may begin with bytes that have been received before: a retransmission that was merged
- * with new data. TCP knows and would skip them; a verdict is given the whole segment. What comes next
- * in the stream follows from what TCP has received in all and what was judged before.
+ * with new data. TCP knows and would skip them; a verdict is given the whole segment. What comes
+ * next in the stream follows from what TCP has received in all and what was judged before.
  */
 static __always_inline __u32 repeated_bytes(struct __sk_buff *skb, const struct hm_flow *flow)
 {

@@ -40,8 +40,8 @@ struct control {
 	struct watchdog *watchdog;
 };
 
-/* Until the store has answered once, so that readiness does not wait for a login (MAP-34); and while it
- * refuses our query, because then nobody may be sent here any more. */
+/* Until the store has answered once, so that readiness does not wait for a login (MAP-34); and
+ * while it refuses our query, because then nobody may be sent here any more. */
 static void on_probe(struct timer *timer)
 {
 	struct control *control = container_of(timer, struct control, probe_timer);

@@ -18,7 +18,8 @@ struct store_channel {
 
 /* ---- messages ---- */
 
-/* MAP-100: what the store names is normalised as a login is; what cannot be an account is nobody's. */
+/* MAP-100: what the store names is normalised as a login is; what cannot be an account is
+ * nobody's. */
 static void on_key(struct store_channel *channel, struct view identifier)
 {
 	struct identity identity;

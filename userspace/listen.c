@@ -35,7 +35,8 @@ static int probe_bind(const struct addr *addr)
 	return fd < 0 ? fd : 0;
 }
 
-/* A wildcard and an address of ours on one port: the sockets that are there would answer the probe. */
+/* A wildcard and an address of ours on one port: the sockets that are there would answer the
+ * probe. */
 static bool overlaps(const struct server *server, const struct addr *addr)
 {
 	for (size_t i = 0; i < server->bound_count; i++) {
@@ -104,7 +105,8 @@ static const char *owner_of(const struct server *server, size_t bound)
 	return server->bound_owners[bound]->name;
 }
 
-/* What is bound for an address already. A port that the kernel has chosen stays with its listener. */
+/* What is bound for an address already. A port that the kernel has chosen stays with its
+ * listener. */
 static struct bound *find_kept(const struct server *server, const struct listen_plan *plan,
 	const struct config_listener *listener, const struct addr *addr)
 {
@@ -154,8 +156,8 @@ static int plan_address(const struct server *server, struct snapshot *snapshot, 
 }
 
 /*
- * CFG-26: IPv4 beside a v6 wildcard that is alone on its port. A socket of its own, so that a reload
- * may add and remove either. Who holds the port on IPv4 already keeps it.
+ * CFG-26: IPv4 beside a v6 wildcard that is alone on its port. A socket of its own, so that a
+ * reload may add and remove either. Who holds the port on IPv4 already keeps it.
  */
 static int plan_v4_beside(const struct server *server, struct snapshot *snapshot, size_t listener,
 	const struct addr *addr, struct listen_plan *plan, struct build_error *error)

@@ -34,9 +34,9 @@ MUST_USE int listen_plan(const struct server *server, struct snapshot *snapshot,
 	struct listen_plan *ret_plan, struct build_error *ret_error);
 /* Closes what was bound for the plan. */
 void listen_discard(struct listen_plan *plan);
-/* The server's addresses are those of the plan from now on, which is emptied. Those that are dropped
- * are returned, NULL-terminated, to be freed with listen_free_dropped() once no worker knows them any
- * more. */
+/* The server's addresses are those of the plan from now on, which is emptied. Those that are
+ * dropped are returned, NULL-terminated, to be freed with listen_free_dropped() once no worker
+ * knows them any more. */
 struct bound **listen_commit(struct server *server, struct listen_plan *plan);
 void listen_free_dropped(struct bound **dropped); /* NULL is fine */
 /* Gives the sockets to the user that will bind further ones, so that a wildcard address and one of

@@ -68,7 +68,8 @@ static const struct row rows[] = {
 		"clients, nodes, stores; a reload binds listeners"),
 	ALWAYS("recvfrom recvmsg recvmmsg sendto sendmsg sendmmsg", "what is sent and received"),
 	ALWAYS("getsockopt setsockopt", "TCP options, kernel TLS, cookies of sockets"),
-	WHEN2("socket", IS(0, AF_UNIX), TYPE_IS(SOCK_STREAM), "a store's or the admin's unix socket"),
+	WHEN2("socket", IS(0, AF_UNIX), TYPE_IS(SOCK_STREAM),
+		"a store's or the admin's unix socket"),
 	WHEN2("socket", IS(0, AF_UNIX), TYPE_IS(SOCK_DGRAM), "the system's log, name services"),
 	WHEN3("socket", IS(0, AF_INET), TYPE_IS(SOCK_STREAM), IS(2, 0), "nodes, stores, listeners"),
 	WHEN3("socket", IS(0, AF_INET), TYPE_IS(SOCK_STREAM), IS(2, IPPROTO_TCP), "the same"),
@@ -83,7 +84,8 @@ static const struct row rows[] = {
 	ALWAYS("pipe pipe2 splice tee sendfile", "data between descriptors"),
 
 	/* waiting */
-	ALWAYS("epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 poll ppoll select pselect6",
+	ALWAYS("epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 poll ppoll select "
+		"pselect6",
 		"the loops; libpq and hiredis poll"),
 	ALWAYS("eventfd2 signalfd4 timerfd_create timerfd_settime timerfd_gettime",
 		"posts to other threads, signals, timers"),
@@ -91,14 +93,15 @@ static const struct row rows[] = {
 	ALWAYS("restart_syscall", "the kernel itself, after a stop (SIGSTOP, a debugger)"),
 
 	/* files */
-	ALWAYS("read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 lseek close "
-		"close_range fcntl dup dup2 dup3 fsync fdatasync sync_file_range ftruncate fallocate "
+	ALWAYS("read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 lseek "
+		"close close_range fcntl dup dup2 dup3 fsync fdatasync sync_file_range ftruncate "
+		"fallocate "
 		"fadvise64 flock", "configuration, certificates, logs, SQLite"),
 	ALWAYS("open openat openat2 creat stat fstat lstat newfstatat statx statfs fstatfs access "
 		"faccessat faccessat2 readlink readlinkat getcwd getdents64 umask",
 		"the same, by the rights of server.user"),
-	ALWAYS("mkdir mkdirat unlink unlinkat rmdir rename renameat renameat2 truncate chmod fchmod "
-		"fchmodat fchmodat2 chown fchown fchownat lchown utimensat",
+	ALWAYS("mkdir mkdirat unlink unlinkat rmdir rename renameat renameat2 truncate chmod "
+		"fchmod fchmodat fchmodat2 chown fchown fchownat lchown utimensat",
 		"SQLite's journals, the mapping file, the admin socket"),
 	WHEN1("ioctl", IS(1, FIONREAD), "octets waiting in a socket"),
 	WHEN1("ioctl", IS(1, FIONBIO), "a library's way not to block"),
@@ -120,8 +123,8 @@ static const struct row rows[] = {
 	WHEN1("prctl", IS(0, 0x53564d41), "names of the allocator's memory (PR_SET_VMA)"),
 
 	/* signals: to this process only */
-	ALWAYS("rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigtimedwait rt_sigsuspend "
-		"sigaltstack", "libpq holds SIGPIPE back; handlers"),
+	ALWAYS("rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigtimedwait "
+		"rt_sigsuspend sigaltstack", "libpq holds SIGPIPE back; handlers"),
 	WHEN1("tgkill", OWN_PROCESS(0), "abort() and raise()"),
 	WHEN1("kill", OWN_PROCESS(0), "the same"),
 

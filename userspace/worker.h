@@ -58,9 +58,9 @@ struct worker_call {
 MUST_USE bool worker_call(struct worker *worker, struct worker_call *call);
 
 /*
- * A worker's share of a switch to another snapshot: in one step it stops accepting on addresses that
- * are gone, having accepted who was waiting there, and starts on new ones; new sessions begin with
- * the snapshot. Made before the switch, so that the switch cannot fail.
+ * A worker's share of a switch to another snapshot: in one step it stops accepting on addresses
+ * that are gone, having accepted who was waiting there, and starts on new ones; new sessions begin
+ * with the snapshot. Made before the switch, so that the switch cannot fail.
  */
 struct worker_follow {
 	struct worker_call call; /* run is set; done and arg are the sender's */

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The cache of mappings under load: a million entries, all workers reading at random while one more
- * thread writes. Prints hits per second of a core's time, so that what else runs on the machine does
- * not count, for the cache alone and through mapping_lookup(), and the memory that an entry takes
- * beyond its identifier.
+ * thread writes. Prints hits per second of a core's time, so that what else runs on the machine
+ * does not count, for the cache alone and through mapping_lookup(), and the memory that an entry
+ * takes beyond its identifier.
  * usage: cache [ENTRIES [SECONDS [WORKERS]]]
  */
 #include "base/clock.h"

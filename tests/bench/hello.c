@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What anybody can make the router compute before having shown anything: CPU time of one step, and per
- * KiB of what has to be sent for it. The table of docs/security.md. Everything runs in this process,
- * over socket pairs; what the kernel needs for a connection comes on top.
+ * What anybody can make the router compute before having shown anything: CPU time of one step, and
+ * per KiB of what has to be sent for it. The table of docs/security.md. Everything runs in this
+ * process, over socket pairs; what the kernel needs for a connection comes on top.
  */
 #include "base/compiler.h"
 #include "identity/token.h"

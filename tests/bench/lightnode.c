@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * A light mail node for load tests: thousands of connections on one epoll loop, with the net/ and
- * tls/ of the router below. It accepts every login and holds no mail: message N of any mailbox has N
- * bytes. Prints its port. IMAP, beside what clients need (UID FETCH, IDLE, NOOP, any other gets OK):
+ * tls/ of the router below. It accepts every login and holds no mail: message N of any mailbox has
+ * N bytes. Prints its port. IMAP, beside what clients need (UID FETCH, IDLE, NOOP, any other gets
+ * OK):
  *     BULK bytes size   sends bytes in writes of size        CHECK: with content that says where in
  *     PUSH bytes        takes them                           the stream it is
  *     NOTIFY count rate sends count notifications, rate a second, to those that idle, in turn; each

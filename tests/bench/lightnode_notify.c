@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The light node's notifications: who idles, and the NOTIFY commands that are running. Owns the list
- * of the first; a struct notify belongs to the connection that asked for it, which gets its answer
- * when all are sent, or at once when nobody idles any more.
+ * The light node's notifications: who idles, and the NOTIFY commands that are running. Owns the
+ * list of the first; a struct notify belongs to the connection that asked for it, which gets its
+ * answer when all are sent, or at once when nobody idles any more.
  */
 #include "lightnode.h"
 

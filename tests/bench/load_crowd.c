@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Many sessions together, as people have them: most idle and are notified now and then, some ask for
- * a little all the time, a few fetch large messages. Operations are begun by the clock, not by the
- * end of the one before: each has a time at which it is due, and its latency counts from then, so a
- * server that falls behind cannot hide it. The notifications are the light node's: a connection of
- * our own, past what is being measured, asks for them.
+ * Many sessions together, as people have them: most idle and are notified now and then, some ask
+ * for a little all the time, a few fetch large messages. Operations are begun by the clock, not by
+ * the end of the one before: each has a time at which it is due, and its latency counts from then,
+ * so a server that falls behind cannot hide it. The notifications are the light node's: a
+ * connection of our own, past what is being measured, asks for them.
  */
 #include "load.h"
 
@@ -317,7 +317,8 @@ static void print_mixed(uint64_t seconds)
 	samples_free(&told);
 }
 
-/* The first hundredth of the sessions fetches, the next four chat. Returns the number of the rest. */
+/* The first hundredth of the sessions fetches, the next four chat. Returns the number of the
+ * rest. */
 static uint32_t share_out(uint64_t seconds, uint64_t chatty_rate, uint64_t bulk_rate)
 {
 	uint32_t bulks = MAX(load.open_count / 100, 1u), chats = MAX(load.open_count / 25, 1u);

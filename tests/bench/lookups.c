@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Lookups per second at the mapping's interface, through a real store: IN_FLIGHT at once for SECONDS,
- * each of an account drawn at random, nothing cached (positive_ttl 0), so that each is a query.
- * Prints "LOOKUPS_PER_SECOND ERRORS CPU_SECONDS".
+ * Lookups per second at the mapping's interface, through a real store: IN_FLIGHT at once for
+ * SECONDS, each of an account drawn at random, nothing cached (positive_ttl 0), so that each is a
+ * query. Prints "LOOKUPS_PER_SECOND ERRORS CPU_SECONDS".
  * usage: lookups URL POOL ACCOUNTS IN_FLIGHT SECONDS
  */
 #include "base/clock.h"

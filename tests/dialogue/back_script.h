@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Conversations of a back with a node as a table, turn by turn. A test defines OPS and ANY_ANSWER (a good
- * answer of the protocol), includes this, and has an array `scripts`; each turn's input is played whole,
- * byte by byte, and cut in two at every offset.
+ * Conversations of a back with a node as a table, turn by turn. A test defines OPS and ANY_ANSWER
+ * (a good answer of the protocol), includes this, and has an array `scripts`; each turn's input is
+ * played whole, byte by byte, and cut in two at every offset.
  */
 #ifndef TESTS_BACK_SCRIPT_H
 #define TESTS_BACK_SCRIPT_H
@@ -12,7 +12,8 @@
 
 enum turn_kind { END, NODE, STARTTLS_DONE, REPLAY };
 
-/* One turn: what the node sends, what the router says then. Turn by turn, as answers have no tag. */
+/* One turn: what the node sends, what the router says then. Turn by turn, as answers have no
+ * tag. */
 struct turn {
 	enum turn_kind kind;
 	const char *node;

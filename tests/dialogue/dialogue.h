@@ -50,8 +50,8 @@ struct cut {
 	size_t first; /* bytes of the first part; SIZE_MAX = all at once; 0 = one by one */
 };
 
-/* Feeds a front the input: all of it (SIZE_MAX), byte by byte (0), or first bytes, then the rest. Returns
- * the last result. */
+/* Feeds a front the input: all of it (SIZE_MAX), byte by byte (0), or first bytes, then the rest.
+ * Returns the last result. */
 static inline int play_front(const struct front_ops *ops, struct front *front, struct view input,
 	size_t first, struct buf *out)
 {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Conversations with a front as a table. A test defines OPS and CAPABILITIES, includes this, and has an
- * array `scripts`; run_scripts_*() play it whole, byte by byte, and cut in two at every offset.
+ * Conversations with a front as a table. A test defines OPS and CAPABILITIES, includes this, and
+ * has an array `scripts`; run_scripts_*() play it whole, byte by byte, and cut in two at every
+ * offset.
  */
 #ifndef TESTS_FRONT_SCRIPT_H
 #define TESTS_FRONT_SCRIPT_H
@@ -12,7 +13,8 @@
 struct script {
 	const char *name;
 	const char *input, *output;
-	int result; /* of the last input() call: PROTO_MORE, FRONT_LOGIN, FRONT_CLOSE, FRONT_STARTTLS */
+	/* of the last input() call: PROTO_MORE, FRONT_LOGIN, FRONT_CLOSE, FRONT_STARTTLS */
+	int result;
 	const char *message; /* of the credential, NULs written as | */
 	unsigned attempts;
 	bool plain; /* a leg on which credentials are not permitted, STARTTLS offered */
@@ -125,7 +127,8 @@ static void check_long(const char *head, size_t len, const char *tail, int resul
 	buf_fini(&text);
 }
 
-/* login: what makes a credential; noop: a command, answered by noop_answer, for what goes on after. */
+/* login: what makes a credential; noop: a command, answered by noop_answer, for what goes on
+ * after. */
 struct reply_case {
 	enum front_reply reply;
 	int result;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Preloaded into a router, makes its monotonic time pass FASTTIME times as fast, so that a limit of a
- * minute can be seen in seconds: clock_gettime() tells more, epoll_wait() waits less. Nothing else
- * knows of it. It must not call anything that the router's own allocator or locks are behind.
+ * Preloaded into a router, makes its monotonic time pass FASTTIME times as fast, so that a limit of
+ * a minute can be seen in seconds: clock_gettime() tells more, epoll_wait() waits less. Nothing
+ * else knows of it. It must not call anything that the router's own allocator or locks are behind.
  */
 #define _GNU_SOURCE
 #include <stdlib.h>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Attackers: each connection sends as fast as the router takes it, drops what comes back, and begins
- * anew when it is closed. They leave the processors to the others: a real attacker has a machine of his own.
+ * Attackers: each connection sends as fast as the router takes it, drops what comes back, and
+ * begins anew when it is closed. They leave the processors to the others: a real attacker has a
+ * machine of his own.
  * usage: flood PORT KIND SECONDS CONNECTIONS
  * KIND is a row of the table below. Prints how many connections there were and the bytes sent.
  */

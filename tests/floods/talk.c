@@ -3,8 +3,8 @@
  * An IMAP client or node that puts KeyUpdates between what it says.
  * usage: talk client PORT COUNT ROUNDS   ROUNDS times: COUNT KeyUpdates, a NOOP, its answer
  *        talk login PORT COUNT ROUNDS    likewise, after a login
- *        talk node CERT KEY COUNT        COUNT before the greeting and before each answer; any login
- *                                        is accepted. Prints its port first, serves until it is killed.
+ *        talk node CERT KEY COUNT        COUNT before the greeting and each answer; any login is
+ *                                        accepted. Prints its port first, serves until killed.
  * A client prints how many answers it got, and whether the connection was ended.
  */
 #include "far.h"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Any bytes as a node of the back OPS: no credential before it is due, nothing for the client before the
- * verdict, no acceptance before the credential; in pieces as in one where that must be so. */
+/* Any bytes as a node of the back OPS: no credential before it is due, nothing for the client
+ * before the verdict, no acceptance before the credential; in pieces as in one where that must be
+ * so. */
 #include "proto/proto.h"
 #include "proto/sasl.h"
 
@@ -9,8 +10,8 @@
 #define STARTTLS 1
 #define FORWARD 2
 
-/* Bytes behind an answer that a command follows are refused in one piece, and the next answer in two, as
- * they should be: only conversations without such commands can be compared. */
+/* Bytes behind an answer that a command follows are refused in one piece, and the next answer in
+ * two, as they should be: only conversations without such commands can be compared. */
 #ifndef SAME_IN_PIECES
 #define SAME_IN_PIECES(flags) (!((flags) & (STARTTLS | FORWARD)))
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Any bytes as a client of the front OPS: in one piece and in pieces the result must be the same; no
- * credential on a leg that permits none, no metadata of a peer that is not trusted. */
+/* Any bytes as a client of the front OPS: in one piece and in pieces the result must be the same;
+ * no credential on a leg that permits none, no metadata of a peer that is not trusted. */
 #include "proto/proto.h"
 
 #include <stdlib.h>

@@ -41,8 +41,8 @@ static void on_done(struct relay *relay, void *arg, enum relay_end end)
 	f->end = end;
 }
 
-/* Of the far ends, in bytes; 0: the kernel's choice. Only before the connection is made does it keep
- * the near end's segments small. */
+/* Of the far ends, in bytes; 0: the kernel's choice. Only before the connection is made does it
+ * keep the near end's segments small. */
 static int far_window;
 
 static int connect_far(const struct addr *addr)
@@ -453,8 +453,8 @@ static void test_ciphertext_queued_at_the_switch(void **state)
 	teardown(&f);
 }
 
-/* The end of stream must not overtake what the kernel's TLS still holds: where the peer's window and the
- * send buffer are small a record does not fit, and its rest waits outside of TCP. */
+/* The end of stream must not overtake what the kernel's TLS still holds: where the peer's window
+ * and the send buffer are small a record does not fit, and its rest waits outside of TCP. */
 static void end_behind_data(int from, bool cut)
 {
 	static char big[16384], got[16384];

@@ -20,8 +20,8 @@
 #include <unistd.h>
 
 #define AT_ONCE 48
-/* A socket with a tiny buffer drops what does not fit, and TCP repeats it ever more slowly: that may
- * take minutes, whoever relays. */
+/* A socket with a tiny buffer drops what does not fit, and TCP repeats it ever more slowly: that
+ * may take minutes, whoever relays. */
 #define SESSION_LIMIT_MS 180000
 #define RESET_LIMIT_MS 10000
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A drain is announced and ended here, and its holds and releases are answered: at each of these two
- * the mapping says where the account is, which decides how loud its line is (drains.h).
+ * A drain is announced and ended here, and its holds and releases are answered: at each of these
+ * two the mapping says where the account is, which decides how loud its line is (drains.h).
  *
  *     POST /drains?destination=NODE&accounts=N      {"drain":"ID"}
  *     ...&drain=ID                                  in a delay, a write, an invalidation, a kick

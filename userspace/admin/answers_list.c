@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * GET /mappings/list: the accounts that the store assigns to a node, a page at a time. The store
- * answers when it can; nothing waits for it but this request. A row whose identifier is not what the
- * router would make of it (normalised, valid) serves nobody: it is counted, not listed.
+ * answers when it can; nothing waits for it but this request. A row whose identifier is not what
+ * the router would make of it (normalised, valid) serves nobody: it is counted, not listed.
  */
 #include "admin/request.h"
 #include "base/log.h"

@@ -231,7 +231,8 @@ void admin_answer_invalidate(struct admin_request *request)
 		count = mapping_invalidate(request->backend->mapping, view_str(account));
 	}
 	snprintf(dropped, sizeof(dropped), "%llu", (unsigned long long)count);
-	/* It assigns nothing: a drain may drop what is cached of any account without a line at info. */
+	/* It assigns nothing: a drain may drop what is cached of any account without a line at
+	 * info. */
 	if (!admin_drain_has(request->backend->drains, &caller, drain, account))
 		admin_log_op_at(*drain && identifier->given ? LOGL_DEBUG : LOGL_INFO,
 			request->backend, &caller, "invalidate", account, "done", "entries",

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* GET /metrics (admin.md section 6): the router's own figures, then those of mapping and admin API. */
+/* GET /metrics (admin.md section 6): the router's own figures, then those of mapping and admin
+ * API. */
 #include "admin/request.h"
 #include "base/clock.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The list of sessions, their end, their delay (admin.md sections 5.3 and 5.6). Workers own them, so
- * the answer comes later. */
+/* The list of sessions, their end, their delay (admin.md sections 5.3 and 5.6). Workers own them,
+ * so the answer comes later. */
 #include "admin/drains.h"
 
 #include <errno.h>

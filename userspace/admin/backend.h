@@ -48,7 +48,8 @@ struct admin_backend {
 	int (*node_reset)(void *arg, struct view name);
 
 	/* The sessions that match, as GET /sessions gives them. done is called once, later, with an
-	 * object to drop, or NULL without memory. Returns 0, -ENOENT for an unknown node, -ENOMEM. */
+	 * object to drop, or NULL without memory. Returns 0, -ENOENT for an unknown node,
+	 * -ENOMEM. */
 	int (*sessions)(void *arg, const struct session_filter *filter,
 		void (*done)(void *done_arg, json_t *answer), void *done_arg);
 

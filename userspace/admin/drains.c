@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Owns the announced drains and their open accounts; each has a timer that ends it when no step comes
- * any more, so that the log has an end for every beginning. */
+/* Owns the announced drains and their open accounts; each has a timer that ends it when no step
+ * comes any more, so that the log has an end for every beginning. */
 #include "admin/drains.h"
 #include "base/clock.h"
 #include "base/fd.h"

@@ -30,8 +30,8 @@ MUST_USE int admin_drain_end(struct admin_drains *drains, const struct admin_cal
 /* Each of these is about `id` ("": none) of this caller, and makes the drain last on. */
 bool admin_drain_known(
 	struct admin_drains *drains, const struct admin_caller *caller, const char *id);
-/* A hold: the account's steps begin, as the store has it on `node` ("": it cannot tell). False: the hold
- * is to be logged by itself. */
+/* A hold: the account's steps begin, as the store has it on `node` ("": it cannot tell). False: the
+ * hold is to be logged by itself. */
 bool admin_drain_hold(struct admin_drains *drains, const struct admin_caller *caller,
 	const char *id, const char *account, const char *node);
 /* The account is between hold and release. */
@@ -45,8 +45,8 @@ bool admin_drain_kick(
 /* Its row has been written here: the store need not be asked where it is. */
 bool admin_drain_written(struct admin_drains *drains, const struct admin_caller *caller,
 	const char *id, const char *account);
-/* The last step: one line for the account, at debug if all is as announced, else at info. node: where
- * the store has it now, if it was not written here; "" it cannot tell. */
+/* The last step: one line for the account, at debug if all is as announced, else at info. node:
+ * where the store has it now, if it was not written here; "" it cannot tell. */
 void admin_drain_release(struct admin_drains *drains, const struct admin_caller *caller,
 	const char *id, const char *account, const char *node);
 

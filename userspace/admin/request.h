@@ -51,8 +51,8 @@ struct admin_pending {
 
 /* Sends an object (taken over) as the answer. */
 void admin_send_json(struct admin_conn *conn, int status, json_t *object);
-/* The log line of a changing call (ADM-26, OPS-22). account: NULL if it is about none. Then keys and values
- * of what was changed, strings, up to a NULL key; an empty value is shown as "-". */
+/* The log line of a changing call (ADM-26, OPS-22). account: NULL if it is about none. Then keys
+ * and values of what was changed, strings, up to a NULL key; an empty value is shown as "-". */
 void admin_log_op(const struct admin_backend *backend, const struct admin_caller *caller,
 	const char *op, const char *account, const char *outcome, ...);
 /* The same at another level than info. */
@@ -93,8 +93,8 @@ void admin_answer_drains(struct admin_request *request);
 
 /* answers_drain.c: a change as a step of an announced drain (drains.h). */
 
-/* Takes the parameter that names the drain ("" if it is not given). Answers 404 and returns false if
- * this caller has none of that id: nothing is changed under a claim that does not hold. */
+/* Takes the parameter that names the drain ("" if it is not given). Answers 404 and returns false
+ * if this caller has none of that id: nothing is changed under a claim that does not hold. */
 MUST_USE bool admin_take_drain(
 	struct admin_request *request, unsigned param, char ret_id[ADMIN_DRAIN_ID_BYTES + 1]);
 /* The hold, or with 0 its end, has been set. Logs and answers, perhaps later; pending is taken. */

@@ -103,7 +103,8 @@ static bool authorize(struct admin_conn *conn, struct view path)
 
 	if (admin_is_local(conn->server))
 		return true;
-	/* Whoever has the token and sits on this host can be trusted, whatever others here tried. */
+	/* Whoever has the token and sits on this host can be trusted, whatever others here
+	 * tried. */
 	if (wait_s && !(addr_is_loopback(&conn->peer) && token_ok(conn))) {
 		snprintf(extra, sizeof(extra), "Retry-After: %llu\r\n", (unsigned long long)wait_s);
 		snprintf(body, sizeof(body),

@@ -14,7 +14,8 @@ struct admin_params {
 	struct loop *loop;
 	int listen_fd;          /* taken over, also on failure */
 	struct tls_server *tls; /* a reference is taken; NULL: a unix socket (ADM-9a) */
-	bool for_group; /* a unix socket whose mode says who may connect, beside root and this user */
+	/* a unix socket whose mode says who may connect, beside root and this user */
+	bool for_group;
 	const unsigned char *token_sha256; /* TLS_SHA256_SIZE bytes, copied */
 	unsigned lockout_threshold;        /* 0 = off */
 	uint64_t lockout_ms;
@@ -34,8 +35,8 @@ MUST_USE int admin_server_new(const struct admin_params *params, struct admin_se
 /* An answer is owed or on its way. NULL is fine. */
 bool admin_server_busy(const struct admin_server *server);
 
-/* New connections have the new certificates, new requests the new token; addresses that are locked out
- * stay so (ADM-15). For a server with TLS. */
+/* New connections have the new certificates, new requests the new token; addresses that are locked
+ * out stay so (ADM-15). For a server with TLS. */
 void admin_server_set(struct admin_server *server, const struct admin_settings *settings);
 void admin_server_free(struct admin_server *server); /* NULL is fine */
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Base64 as SASL exchanges use it (RFC 4648 section 4; SES-32), and the one of tokens (section 5). */
+/* Base64 as SASL exchanges use it (RFC 4648 section 4; SES-32), and the one of tokens (section
+ * 5). */
 #ifndef BASE_BASE64_H
 #define BASE_BASE64_H
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * A growable byte queue with a hard limit: append at the end, consume at the front.
- * A zeroed struct buf is a valid empty buffer without a limit of its own; it allocates on first use.
- * Bytes that leave a buffer whose `secret` is set (grown, consumed, freed) are overwritten.
+ * A zeroed struct buf is a valid empty buffer without a limit of its own; it allocates on first
+ * use. Bytes that leave a buffer whose `secret` is set (grown, consumed, freed) are overwritten.
  */
 #ifndef BASE_BUF_H
 #define BASE_BUF_H

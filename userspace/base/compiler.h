@@ -12,7 +12,8 @@
 #define CLEANUP(fn) __attribute__((cleanup(fn)))
 #define UNUSED __attribute__((unused))
 /* A large array that is written before it is read, where often: -ftrivial-auto-var-init would clear
- * all of it in each call. Nothing for compilers that do not know it: they know no such flag either. */
+ * all of it in each call. Nothing for compilers that do not know it: they know no such flag
+ * either. */
 #ifdef __has_attribute
 #if __has_attribute(uninitialized)
 #define UNINITIALIZED __attribute__((uninitialized))

@@ -20,8 +20,8 @@ static inline void list_init(struct list_node *head)
 }
 
 /*
- * The clang analyzer does not see that what has left a list, and was freed, is not what the head points
- * to any more. It is told that the head may have changed since it was looked at.
+ * The clang analyzer does not see that what has left a list, and was freed, is not what the head
+ * points to any more. It is told that the head may have changed since it was looked at.
  */
 #ifdef __clang_analyzer__
 void list_changed(void *head);

@@ -26,7 +26,8 @@ void log_set_level(enum log_level level);
 bool log_wants(enum log_level level);
 /* Where lines go (default: descriptor 2). Not owned. */
 void log_set_fd(int fd);
-/* True: lines start with <N> (syslog priority) and have no ts. log_init() sets it from JOURNAL_STREAM. */
+/* True: lines start with <N> (syslog priority) and have no ts. log_init() sets it from
+ * JOURNAL_STREAM. */
 void log_init(void);
 
 /* level=... msg=... first, then keys in the order of the calls; log_end() writes it. */
@@ -34,7 +35,8 @@ void log_start(struct log_line *line, enum log_level level, const char *msg);
 void log_view(struct log_line *line, const char *key, struct view value);
 void log_str(struct log_line *line, const char *key, const char *value);
 void log_int(struct log_line *line, const char *key, int64_t value);
-/* Writes without the lock that orders lines: for who must not wait for a thread that may hold it. */
+/* Writes without the lock that orders lines: for who must not wait for a thread that may hold
+ * it. */
 void log_end_unlocked(struct log_line *line);
 void log_end(struct log_line *line);
 

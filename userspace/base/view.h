@@ -60,8 +60,8 @@ bool view_starts_nocase(struct view v, struct view prefix);
 bool view_is_utf8(struct view v);
 
 /*
- * The character at the start of v, which is not empty. Returns its length in bytes, or 0 if the bytes
- * are not UTF-8; *ret_code is then the first of them.
+ * The character at the start of v, which is not empty. Returns its length in bytes, or 0 if the
+ * bytes are not UTF-8; *ret_code is then the first of them.
  */
 size_t view_utf8_first(struct view v, uint32_t *ret_code);
 /* Characters that a terminal or a reader's eye obeys instead of showing them: C0, DEL, C1 (ECMA-48)

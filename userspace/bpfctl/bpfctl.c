@@ -42,7 +42,8 @@ struct bpfctl {
 
 /* ---- load ---- */
 
-/* What loading needs and this process lacks (capabilities(7)), as a text to append; empty if nothing. */
+/* What loading needs and this process lacks (capabilities(7)), as a text to append; empty if
+ * nothing. */
 static void missing_capabilities(char text[128])
 {
 	static const struct {
@@ -158,8 +159,9 @@ static int pin_failed(struct bpfctl *bpfctl, const char *name, int error)
 	return error;
 }
 
-/* A directory of this process's user that nobody else gets into. In a place where others may write too,
- * somebody may have put a link or a directory of his own there before: neither is followed or used. */
+/* A directory of this process's user that nobody else gets into. In a place where others may write
+ * too, somebody may have put a link or a directory of his own there before: neither is followed or
+ * used. */
 static int open_dir(struct bpfctl *bpfctl, int parent, const char *name, int *ret_fd)
 {
 	CLEANUP(fd_closep) int fd = -1;
@@ -181,7 +183,8 @@ static int open_dir(struct bpfctl *bpfctl, int parent, const char *name, int *re
 	return 0;
 }
 
-/* The directory that pin_path will be made in must be on a BPF file system. *ret_name: into path. */
+/* The directory that pin_path will be made in must be on a BPF file system. *ret_name: into
+ * path. */
 static int open_mount(struct bpfctl *bpfctl, char *path, const char **ret_name, int *ret_fd)
 {
 	CLEANUP(fd_closep) int fd = -1;
@@ -204,8 +207,9 @@ static int open_mount(struct bpfctl *bpfctl, char *path, const char **ret_name, 
 	return 0;
 }
 
-/* Beside, then into the place of an earlier process's: whoever reads finds one or the other. (A BPF file
- * system has no names with dots, and pins go by path: the directory's descriptor is named by one.) */
+/* Beside, then into the place of an earlier process's: whoever reads finds one or the other. (A BPF
+ * file system has no names with dots, and pins go by path: the directory's descriptor is named by
+ * one.) */
 static int pin_one(struct bpfctl *bpfctl, int dir, const struct pin *pin)
 {
 	char fresh[64], path[128];

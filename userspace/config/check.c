@@ -19,11 +19,11 @@
 void config_locate(const struct config *config, const char *table_path, const char *key,
 	unsigned *ret_line, unsigned *ret_column)
 {
-	const struct config_private *private = config->private;
+	const struct config_private *priv = config->priv;
 
 	*ret_line = *ret_column = 1;
-	for (size_t i = 0; i < private->instance_count; i++) {
-		const struct config_instance *instance = &private->instances[i];
+	for (size_t i = 0; i < priv->instance_count; i++) {
+		const struct config_instance *instance = &priv->instances[i];
 		const struct toml_entry *entry;
 
 		if (!instance->path || strcmp(instance->path, table_path) != 0)
@@ -41,10 +41,10 @@ void config_locate(const struct config *config, const char *table_path, const ch
 
 bool config_is_set(const struct config *config, const char *table_path, const char *key)
 {
-	const struct config_private *private = config->private;
+	const struct config_private *priv = config->priv;
 
-	for (size_t i = 0; i < private->instance_count; i++) {
-		const struct config_instance *instance = &private->instances[i];
+	for (size_t i = 0; i < priv->instance_count; i++) {
+		const struct config_instance *instance = &priv->instances[i];
 
 		if (instance->path && strcmp(instance->path, table_path) == 0)
 			return instance->table && toml_find(instance->table, view_str(key));
@@ -474,7 +474,7 @@ static void check_environment(struct loader *loader)
 		check_find(loader, true, "server", "log_level",
 			"HOMING_LOG is none of error, warn, info, debug, trace");
 	else
-		config->private->log_level_overridden = true;
+		config->priv->log_level_overridden = true;
 }
 
 static bool url_has_password(const char *url)
@@ -502,7 +502,7 @@ void config_check(struct loader *loader)
 	check_http(loader);
 	check_admin(loader);
 	check_host(loader);
-	if (config->private->secret_in_file || url_has_password(config->mapping.sql_url) ||
+	if (config->priv->secret_in_file || url_has_password(config->mapping.sql_url) ||
 		url_has_password(config->mapping.redis_url)) /* 26 */
-		check_mode(loader, "server", NULL, config->private->path);
+		check_mode(loader, "server", NULL, config->priv->path);
 }

@@ -50,19 +50,20 @@ static void take_token(struct loader *loader, const char *key, const char *token
 /* CFG-8: also after a reload, when the variable is gone (SEC-23). */
 static void find_environment_token(struct loader *loader)
 {
-	struct config_private *private = loader->config->private;
+	struct config_private *priv = loader->config->priv;
 	const char *environment = getenv("HOMING_ADMIN_TOKEN");
 
 	if (loader->before)
-	private->environment_token = loader->before->private->environment_token;
-	else if (environment && *environment) private->environment_token = describe(environment);
+		priv->environment_token = loader->before->priv->environment_token;
+	else if (environment && *environment)
+		priv->environment_token = describe(environment);
 }
 
 void check_admin(struct loader *loader)
 {
 	struct config_admin *admin = &loader->config->admin;
 	const struct config_environment_token *environment =
-		&loader->config->private->environment_token;
+		&loader->config->priv->environment_token;
 	char *text;
 	int r;
 
@@ -92,10 +93,11 @@ void check_admin(struct loader *loader)
 		take_token(loader, "bearer_token", admin->bearer_token);
 	} else {
 		check_find(loader, true, "admin", NULL,
-			"no token: set bearer_token_file, bearer_token or HOMING_ADMIN_TOKEN"); /* 19 */
+			/* 19 */
+			"no token: set bearer_token_file, bearer_token or HOMING_ADMIN_TOKEN");
 	}
 	if (admin->bearer_token) {
-		loader->config->private->secret_in_file = true;
+		loader->config->priv->secret_in_file = true;
 		secret_wipe((char *)admin->bearer_token, strlen(admin->bearer_token));
 		admin->bearer_token = NULL;
 	}

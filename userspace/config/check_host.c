@@ -63,16 +63,16 @@ struct file {
 /* All that a reload reads. Returns their number; *ret_files is freed by the caller, NULL: none. */
 static size_t list_files(const struct config *config, struct file **ret_files)
 {
-	const struct config_private *private = config->private;
+	const struct config_private *priv = config->priv;
 	struct file *files = NULL, *more;
 	size_t count = 1;
 
 	*ret_files = calloc(1, sizeof(*files));
 	if (!*ret_files)
 		return 0;
-	(*ret_files)[0] = (struct file){ .path = private->path };
-	for (size_t i = 0; i < private->instance_count; i++) {
-		const struct config_instance *instance = &private->instances[i];
+	(*ret_files)[0] = (struct file){ .path = priv->path };
+	for (size_t i = 0; i < priv->instance_count; i++) {
+		const struct config_instance *instance = &priv->instances[i];
 		const struct schema_row *row = schema_tables[instance->id].rows;
 
 		for (; instance->table && row->key; row++) {

@@ -225,11 +225,11 @@ static void check_redis(struct loader *loader)
 
 static bool has_table(const struct config *config, const char *path)
 {
-	const struct config_private *private = config->private;
+	const struct config_private *priv = config->priv;
 
-	for (size_t i = 0; i < private->instance_count; i++) {
-		if (private->instances[i].path && strcmp(private->instances[i].path, path) == 0)
-			return private->instances[i].table != NULL;
+	for (size_t i = 0; i < priv->instance_count; i++) {
+		if (priv->instances[i].path && strcmp(priv->instances[i].path, path) == 0)
+			return priv->instances[i].table != NULL;
 	}
 	return false;
 }

@@ -78,9 +78,7 @@ char *config_format_finding(const struct config_finding *finding)
 char *config_format_error(
 	const struct config *config, const char *table, const char *key, const char *text)
 {
-	struct config_finding finding = {
-		.error = true, .file = config->private->path, .text = text
-	};
+	struct config_finding finding = { .error = true, .file = config->priv->path, .text = text };
 	char keypath[KEYPATH_SIZE];
 
 	config_locate(config, table, key, &finding.line, &finding.column);

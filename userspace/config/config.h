@@ -34,8 +34,8 @@ enum config_forwarding {
 	CONFIG_FORWARDING_XCLIENT,
 	CONFIG_FORWARDING_NONE
 };
-/* The names of proto/'s enum sasl_mech; step_dialogue.c maps one to the other, so that this header needs
- * none of proto/. */
+/* The names of proto/'s enum sasl_mech; step_dialogue.c maps one to the other, so that this header
+ * needs none of proto/. */
 enum config_sasl {
 	CONFIG_SASL_PLAIN,
 	CONFIG_SASL_LOGIN,
@@ -205,11 +205,12 @@ struct config {
 	struct config_http http;
 	struct config_admin admin;
 	struct config_splice splice;
-	struct config_private *private; /* the document, for printing; reference count */
+	struct config_private *priv; /* the document, for printing; reference count */
 };
 
 /* One error or warning. keypath is dotted ("http.route[2].match"), or "" for a TOML syntax error;
- * the text holds no secret (CFG-5). Line and column are 1-based; 0 when the file could not be read. */
+ * the text holds no secret (CFG-5). Line and column are 1-based; 0 when the file could not be
+ * read. */
 struct config_finding {
 	bool error;
 	unsigned line, column;
@@ -256,13 +257,14 @@ enum config_diff_set { CONFIG_DIFF_LIVE, CONFIG_DIFF_RESTART };
  */
 MUST_USE int config_diff(const struct config *before, const struct config *after,
 	enum config_diff_set set, struct config_keys *ret_keys);
-/* The table of a listener, destination or certificate, as config_file_digest() and findings name it:
- * prefix.name, the name quoted if it has a dot. */
+/* The table of a listener, destination or certificate, as config_file_digest() and findings name
+ * it: prefix.name, the name quoted if it has a dot. */
 void config_named_path(char *ret, size_t ret_size, const char *prefix, const char *name);
 /* SHA-256 of what the file of a key held when it was read; NULL if it could not be read. */
 const unsigned char *config_file_digest(
 	const struct config *config, const char *table_path, const char *key);
-/* Whether the store would answer something else, so that nothing cached may stay (CFG-52, MAP-44). */
+/* Whether the store would answer something else, so that nothing cached may stay (CFG-52,
+ * MAP-44). */
 bool config_answers_differ(const struct config *before, const struct config *after);
 /* Whether another store has to be opened. */
 bool config_store_differs(const struct config *before, const struct config *after);
@@ -287,16 +289,16 @@ const char *config_unserved_protocol(const struct config *config, struct view de
  * another case, or the same with something behind it. NULL if none is that near. */
 const char *config_near(struct view word, const char *const *names);
 
-/* CFG-26: whether a v6 wildcard takes IPv4 connections too, because no other bind of the file has an
- * IPv4 address on its port. *ret_v4 is then the IPv4 wildcard with that port. */
+/* CFG-26: whether a v6 wildcard takes IPv4 connections too, because no other bind of the file has
+ * an IPv4 address on its port. *ret_v4 is then the IPv4 wildcard with that port. */
 bool config_binds_both(const struct config *config, const struct addr *bind, struct addr *ret_v4);
 
 /* A token file's content without outer blanks and line ends. The caller wipes and frees. Returns 0
  * or -errno. */
 MUST_USE int config_read_token(const char *path, char **ret_token);
 /* For tools beside the router: what can be read of the values, without any check and without the
- * files that the configuration names, which perhaps only the router may read. report is told why the
- * file is no configuration at all. The caller wipes admin.bearer_token. Returns 0 or -errno. */
+ * files that the configuration names, which perhaps only the router may read. report is told why
+ * the file is no configuration at all. The caller wipes admin.bearer_token. Returns 0 or -errno. */
 MUST_USE int config_load_unchecked(
 	const char *path, config_finding_fn *report, void *arg, struct config **ret_config);
 

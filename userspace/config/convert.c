@@ -263,7 +263,7 @@ static const char *string_fault(const struct schema_row *row, struct view v)
 
 static const char *resolve_path(struct loader *loader, struct view v)
 {
-	const char *dir = loader->config->private->dir;
+	const char *dir = loader->config->priv->dir;
 	char *path;
 
 	if (v.len && v.data[0] == '/')

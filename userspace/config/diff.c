@@ -33,7 +33,7 @@ static const char *string_at(const void *base, const struct schema_row *row)
 	return *(const char *const *)((const char *)base + row->offset);
 }
 
-static void digest_row(struct config_private *private, const struct config_instance *instance,
+static void digest_row(struct config_private *priv, const struct config_instance *instance,
 	const struct schema_row *row)
 {
 	struct config_file file = { .table_path = instance->path, .key = row->key };
@@ -42,24 +42,24 @@ static void digest_row(struct config_private *private, const struct config_insta
 
 	if (!path || !digest_file(path, file.sha256))
 		return; /* the checks have reported it where it matters */
-	files = reallocarray(private->files, private->file_count + 1, sizeof(*files));
+	files = reallocarray(priv->files, priv->file_count + 1, sizeof(*files));
 	if (!files)
 		return;
-	private->files = files;
-	files[private->file_count++] = file;
+	priv->files = files;
+	files[priv->file_count++] = file;
 }
 
 void config_digest_files(struct loader *loader)
 {
-	struct config_private *private = loader->config->private;
+	struct config_private *priv = loader->config->priv;
 
-	for (size_t i = 0; i < private->instance_count; i++) {
-		const struct config_instance *instance = &private->instances[i];
+	for (size_t i = 0; i < priv->instance_count; i++) {
+		const struct config_instance *instance = &priv->instances[i];
 
 		for (const struct schema_row *row = schema_tables[instance->id].rows; row->key;
 			row++) {
 			if (row->kind == KIND_PATH)
-				digest_row(private, instance, row);
+				digest_row(priv, instance, row);
 		}
 	}
 }
@@ -67,12 +67,12 @@ void config_digest_files(struct loader *loader)
 const unsigned char *config_file_digest(
 	const struct config *config, const char *table_path, const char *key)
 {
-	const struct config_private *private = config->private;
+	const struct config_private *priv = config->priv;
 
-	for (size_t i = 0; i < private->file_count; i++) {
-		if (strcmp(private->files[i].table_path, table_path) == 0 &&
-			strcmp(private->files[i].key, key) == 0)
-			return private->files[i].sha256;
+	for (size_t i = 0; i < priv->file_count; i++) {
+		if (strcmp(priv->files[i].table_path, table_path) == 0 &&
+			strcmp(priv->files[i].key, key) == 0)
+			return priv->files[i].sha256;
 	}
 	return NULL;
 }
@@ -217,11 +217,11 @@ static int compare_keys(const void *a, const void *b)
 
 static const struct config_instance *find_instance(const struct config *config, const char *path)
 {
-	const struct config_private *private = config->private;
+	const struct config_private *priv = config->priv;
 
-	for (size_t i = 0; i < private->instance_count; i++) {
-		if (strcmp(private->instances[i].path, path) == 0)
-			return &private->instances[i];
+	for (size_t i = 0; i < priv->instance_count; i++) {
+		if (strcmp(priv->instances[i].path, path) == 0)
+			return &priv->instances[i];
 	}
 	return NULL;
 }
@@ -299,8 +299,8 @@ static bool parent_reported(const struct config_keys *keys, const char *path)
 static int diff_tables(const struct config *x, const struct config *y, bool rows,
 	enum config_diff_set set, struct config_keys *keys)
 {
-	for (size_t i = 0; i < x->private->instance_count; i++) {
-		const struct config_instance *a = &x->private->instances[i];
+	for (size_t i = 0; i < x->priv->instance_count; i++) {
+		const struct config_instance *a = &x->priv->instances[i];
 		const struct config_instance *b = find_instance(y, a->path);
 		bool admin = a->id == TABLE_ADMIN;
 		int r = 0;

@@ -18,24 +18,25 @@
 
 void *config_alloc(struct loader *loader, size_t size)
 {
-	struct config_private *private = loader->config->private;
+	struct config_private *priv = loader->config->priv;
 	void **blocks, *p = calloc(1, size ? size : 1);
 
-	if (p && private->block_count == private->block_cap) {
-		size_t cap = private->block_cap ? private->block_cap * 2 : 64;
+	if (p && priv->block_count == priv->block_cap) {
+		size_t cap = priv->block_cap ? priv->block_cap * 2 : 64;
 
-		blocks = realloc(private->blocks, cap * sizeof(*blocks));
+		blocks = realloc(priv->blocks, cap * sizeof(*blocks));
 		if (blocks) {
-			private->blocks = blocks;
-			private->block_cap = cap;
+			priv->blocks = blocks;
+			priv->block_cap = cap;
 		} else {
 			free(p);
 			p = NULL;
 		}
 	}
 	if (p)
-	private->blocks[private->block_count++] = p;
-	else loader->result = -ENOMEM;
+		priv->blocks[priv->block_count++] = p;
+	else
+		loader->result = -ENOMEM;
 	return p;
 }
 
@@ -82,7 +83,7 @@ void config_find(struct loader *loader, bool error, unsigned line, unsigned colu
 		(struct finding){ .error = error,
 			.line = line,
 			.column = column,
-			.file = loader->config->private->path,
+			.file = loader->config->priv->path,
 			.keypath = config_strdup(loader, view_str(keypath)),
 			.text = config_strdup(loader, view_str(text)) });
 }
@@ -104,20 +105,19 @@ void config_find_in(struct loader *loader, bool error, const char *file, unsigne
 static void add_instance(struct loader *loader, enum schema_table_id id, const char *path,
 	const struct toml_entry *entry, const void *base)
 {
-	struct config_private *private = loader->config->private;
+	struct config_private *priv = loader->config->priv;
 	struct config_instance *instances;
 
-	if (private->instance_count == private->instance_cap) {
-		private->instance_cap = private->instance_cap ? private->instance_cap * 2 : 32;
-		instances = realloc(
-			private->instances, private->instance_cap * sizeof(*private->instances));
+	if (priv->instance_count == priv->instance_cap) {
+		priv->instance_cap = priv->instance_cap ? priv->instance_cap * 2 : 32;
+		instances = realloc(priv->instances, priv->instance_cap * sizeof(*priv->instances));
 		if (!instances) {
 			loader->result = -ENOMEM;
 			return;
 		}
-		private->instances = instances;
+		priv->instances = instances;
 	}
-	private->instances[private->instance_count++] = (struct config_instance){
+	priv->instances[priv->instance_count++] = (struct config_instance){
 		.id = id,
 		.path = config_strdup(loader, view_str(path)),
 		.table = entry ? &entry->value->table : NULL,
@@ -544,11 +544,11 @@ static void report_all(struct loader *loader, config_finding_fn *report, void *a
 
 static int parse_file(struct loader *loader)
 {
-	struct config_private *private = loader->config->private;
+	struct config_private *priv = loader->config->priv;
 	struct toml_error error;
 	char *text;
 	size_t len;
-	int r = fd_read_file(private->path, FILE_LIMIT_BYTES, &text, &len);
+	int r = fd_read_file(priv->path, FILE_LIMIT_BYTES, &text, &len);
 
 	if (r == -EFBIG)
 		config_find(loader, true, 1, 1, "", "file is larger than 1 MiB");
@@ -556,7 +556,7 @@ static int parse_file(struct loader *loader)
 		config_find(loader, true, 0, 0, "", "cannot read the file: %s", strerror(-r));
 	if (r < 0)
 		return r;
-	r = toml_parse(view_make(text, len), &private->document, &error);
+	r = toml_parse(view_make(text, len), &priv->document, &error);
 	if (r == -EINVAL)
 		config_find(loader, true, error.line, error.column, "", "%s", error.text);
 	secret_wipe(text, len);
@@ -567,20 +567,20 @@ static int parse_file(struct loader *loader)
 static int config_new(const char *path, struct config **ret_config)
 {
 	struct config *config = calloc(1, sizeof(*config));
-	struct config_private *private = calloc(1, sizeof(*private));
+	struct config_private *priv = calloc(1, sizeof(*priv));
 	char *copy = strdup(path);
 
-	if (config && private && copy) {
-		config->private = private;
-		atomic_init(&private->references, 1);
-		private->path = strdup(path);
-		private->dir = strdup(dirname(copy));
+	if (config && priv && copy) {
+		config->priv = priv;
+		atomic_init(&priv->references, 1);
+		priv->path = strdup(path);
+		priv->dir = strdup(dirname(copy));
 		free(copy);
 		*ret_config = config;
 		return 0;
 	}
 	free(config);
-	free(private);
+	free(priv);
 	free(copy);
 	return -ENOMEM;
 }
@@ -597,7 +597,7 @@ static int load(const char *path, const struct config *before, enum load_how how
 		return r;
 	r = parse_file(&loader);
 	if (r == 0) {
-		load_document(&loader, &toml_root(loader.config->private->document)->table);
+		load_document(&loader, &toml_root(loader.config->priv->document)->table);
 		if (how != LOAD_UNCHECKED) {
 			config_check(&loader);
 			config_digest_files(&loader);
@@ -637,29 +637,29 @@ int config_load_unchecked(
 int config_load_again(const struct config *before, config_finding_fn *report, void *arg,
 	struct config **ret_config)
 {
-	return load(before->private->path, before, LOAD_TO_SERVE, report, arg, ret_config);
+	return load(before->priv->path, before, LOAD_TO_SERVE, report, arg, ret_config);
 }
 
 struct config *config_ref(struct config *config)
 {
-	atomic_fetch_add(&config->private->references, 1);
+	atomic_fetch_add(&config->priv->references, 1);
 	return config;
 }
 
 void config_unref(struct config *config)
 {
-	struct config_private *private = config ? config->private : NULL;
+	struct config_private *priv = config ? config->priv : NULL;
 
-	if (!private || atomic_fetch_sub(&private->references, 1) != 1)
+	if (!priv || atomic_fetch_sub(&priv->references, 1) != 1)
 		return;
-	for (size_t i = 0; i < private->block_count; i++)
-		free(private->blocks[i]);
-	free(private->blocks);
-	free(private->instances);
-	free(private->files);
-	toml_free(private->document);
-	free(private->path);
-	free(private->dir);
-	free(private);
+	for (size_t i = 0; i < priv->block_count; i++)
+		free(priv->blocks[i]);
+	free(priv->blocks);
+	free(priv->instances);
+	free(priv->files);
+	toml_free(priv->document);
+	free(priv->path);
+	free(priv->dir);
+	free(priv);
 	free(config);
 }

@@ -102,8 +102,8 @@ static bool is_offered(const char *value, const char *const *values)
 
 const char *schema_meant(struct view word, const char *const *values)
 {
-	/* What Dovecot, Postfix, nginx, HAProxy and others call it. A word may stand for several: the
-	 * value set decides. */
+	/* What Dovecot, Postfix, nginx, HAProxy and others call it. A word may stand for several:
+	 * the value set decides. */
 	static const struct {
 		const char *word, *meant;
 	} synonyms[] = { { "ssl", "implicit" }, { "tls", "implicit" }, { "ssl/tls", "implicit" },

@@ -66,8 +66,8 @@ static void print_value(FILE *out, const struct toml_value *value)
 	}
 }
 
-/* Where the password of scheme://user:PASSWORD@host begins; its length, 0 for none. "@", "/" and "?"
- * may stand in it unescaped: in doubt, more is masked. */
+/* Where the password of scheme://user:PASSWORD@host begins; its length, 0 for none. "@", "/" and
+ * "?" may stand in it unescaped: in doubt, more is masked. */
 static size_t find_userinfo_password(const char *text, const char **ret_start)
 {
 	const char *scheme = strstr(text, "://"), *at = NULL;
@@ -196,16 +196,16 @@ static void print_instance(
 
 void config_print(const struct config *config, FILE *out)
 {
-	const struct config_private *private = config->private;
+	const struct config_private *priv = config->priv;
 	const struct config_instance **sorted =
-		calloc(private->instance_count + 1, sizeof(struct config_instance *));
+		calloc(priv->instance_count + 1, sizeof(struct config_instance *));
 
 	if (!sorted)
 		return;
-	for (size_t i = 0; i < private->instance_count; i++)
-		sorted[i] = &private->instances[i];
-	qsort(sorted, private->instance_count, sizeof(*sorted), compare_instances);
-	for (size_t i = 0; i < private->instance_count; i++)
+	for (size_t i = 0; i < priv->instance_count; i++)
+		sorted[i] = &priv->instances[i];
+	qsort(sorted, priv->instance_count, sizeof(*sorted), compare_instances);
+	for (size_t i = 0; i < priv->instance_count; i++)
 		print_instance(out, config, sorted[i]);
 	free(sorted);
 }

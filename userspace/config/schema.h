@@ -96,8 +96,8 @@ const struct schema_row *schema_find(const struct schema_table *table, struct vi
 const char *schema_other_home(const struct schema_table *not_this, struct view key);
 /* Of the NULL-terminated names the one with the least edit distance (insert, delete, replace, swap
  * of neighbours), ties by alphabet; NULL for an empty list. */
-/* Of a value set: what the word was probably meant to be, by another product's name for it, or because
- * it is near (config_near()); NULL if nothing is. */
+/* Of a value set: what the word was probably meant to be, by another product's name for it, or
+ * because it is near (config_near()); NULL if nothing is. */
 const char *schema_meant(struct view word, const char *const *values);
 const char *schema_nearest(struct view word, const char *const *names);
 /* The same over a table's keys and subtables. */

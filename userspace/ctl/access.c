@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Where the router is and how to get in: by the options, else by the router's own configuration, which
- * on its host is found without being named. The socket of the configuration comes first, because
- * it needs no token; over HTTPS the certificates that the configuration names are trusted.
+ * Where the router is and how to get in: by the options, else by the router's own configuration,
+ * which on its host is found without being named. The socket of the configuration comes first,
+ * because it needs no token; over HTTPS the certificates that the configuration names are trusted.
  */
 #include "base/secret.h"
 #include "config/config.h"

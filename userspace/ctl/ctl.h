@@ -98,8 +98,8 @@ int ctl_usage(FILE *out, int code);
 int ctl_man(void);
 int ctl_completion(void);
 
-/* access.c: fills targets and token from options and configuration. Returns EXIT_OK, or EXIT_USAGE after
- * a message. */
+/* access.c: fills targets and token from options and configuration. Returns EXIT_OK, or EXIT_USAGE
+ * after a message. */
 int ctl_find_router(struct ctl *ctl, const struct ctl_command *command);
 /* Wipes the token and frees what ctl_find_router() has made. */
 void ctl_forget_router(struct ctl *ctl);
@@ -134,8 +134,8 @@ int ctl_call_for(struct ctl *ctl, const char *method, const char *path, const ch
 /* The steps that move an account, in their order (mapping.md section 11). */
 enum ctl_move_step { MOVE_HOLD, MOVE_WRITE, MOVE_DROP, MOVE_KICK, MOVE_RELEASE };
 #define CTL_HOLD_DEFAULT "10"
-/* The request of a step: a path, freed by the caller, and the method. NULL without memory. drain: the
- * announced drain that it belongs to, or "". */
+/* The request of a step: a path, freed by the caller, and the method. NULL without memory. drain:
+ * the announced drain that it belongs to, or "". */
 char *ctl_move_path(enum ctl_move_step step, const char *account, const char *node,
 	const char *hold, const char *drain, const char **ret_method);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Private to ctl/: what homingctl drain is made of: asking the routers (drain_ask.c), telling
- * them (drain_announce.c), moving many accounts at a time (drain_run.c), and the command around them
- * (drain.c). */
+ * them (drain_announce.c), moving many accounts at a time (drain_run.c), and the command around
+ * them (drain.c). */
 #ifndef CTL_DRAIN_H
 #define CTL_DRAIN_H
 
@@ -68,12 +68,12 @@ int drain_sweep(struct drain *drain, size_t *ret_sessions);
 
 /* ---- drain_announce.c ---- */
 
-/* Tells the routers what is to be drained, so that they need not log each step of each account. One that
- * takes no announcements is drained all the same. */
+/* Tells the routers what is to be drained, so that they need not log each step of each account. One
+ * that takes no announcements is drained all the same. */
 void drain_announce(struct drain *drain, size_t accounts);
 void drain_announce_end(struct drain *drain);
-/* A step on one router, as of the drain that was announced to it; once more if it has forgotten that, as
- * after a restart. Any thread. As ctl_ask(). */
+/* A step on one router, as of the drain that was announced to it; once more if it has forgotten
+ * that, as after a restart. Any thread. As ctl_ask(). */
 int drain_ask(struct drain *drain, unsigned target, enum ctl_move_step step, const char *account,
 	const char *node, char error[CTL_ERROR_BYTES]);
 

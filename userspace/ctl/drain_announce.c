@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What the routers are told of a drain: that it begins, with how many accounts, and that it ends. Each
- * gives an id for it, which the steps carry. */
+/* What the routers are told of a drain: that it begins, with how many accounts, and that it ends.
+ * Each gives an id for it, which the steps carry. */
 #include "ctl/drain.h"
 
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What drain asks the routers: which nodes there are, whose accounts the store holds, which sessions
- * are left. */
+/* What drain asks the routers: which nodes there are, whose accounts the store holds, which
+ * sessions are left. */
 #include "ctl/drain.h"
 
 #include <errno.h>

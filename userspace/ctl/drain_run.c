@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Moving many accounts: worker threads that each take one account, go through the steps of a move,
- * and take the next when the rate allows it. An account that was begun is finished, whatever happens
- * meanwhile; its delay is taken back last, even where everything before has failed.
+ * and take the next when the rate allows it. An account that was begun is finished, whatever
+ * happens meanwhile; its delay is taken back last, even where everything before has failed.
  */
 #include "ctl/drain.h"
 

@@ -78,7 +78,8 @@ static int refuse_word(const char *kind, const char *word, const char *dashes, c
 	return EXIT_USAGE;
 }
 
-/* What getopt_long() has stumbled over: not known, or short for several, or with a needless value. */
+/* What getopt_long() has stumbled over: not known, or short for several, or with a needless
+ * value. */
 static int refuse_option(const char *word, const struct option *longs)
 {
 	struct view name = view_str(word);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* homingctl move, and its steps for drain. The order is that of mapping.md section 11: no login slips
- * to the old node, because the hold comes before the lookup and all routers hold before the row is
- * written; whatever fails, no delay stays. */
+/* homingctl move, and its steps for drain. The order is that of mapping.md section 11: no login
+ * slips to the old node, because the hold comes before the lookup and all routers hold before the
+ * row is written; whatever fails, no delay stays. */
 #include "ctl/ctl.h"
 
 #include <stdio.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * What homingctl prints comes from anonymous clients, nodes and stores, and goes to a terminal.
- * Strings of answers are made harmless when they are read (ctl_clean_json()), and everything that is
- * printed passes a filter again, so that no command can forget it.
+ * Strings of answers are made harmless when they are read (ctl_clean_json()), and everything that
+ * is printed passes a filter again, so that no command can forget it.
  */
 #include "base/view.h"
 #include "ctl/ctl.h"
@@ -25,7 +25,8 @@ static bool is_kept(uint32_t code, const char *kept)
 	return !utf8_is_control(code) || (code && code < 0x80 && strchr(kept, (int)code));
 }
 
-/* Each character that is kept is copied; *used: what is left out is the beginning of a character. */
+/* Each character that is kept is copied; *used: what is left out is the beginning of a
+ * character. */
 static size_t clean(struct view text, const char *kept, char *to, size_t *used)
 {
 	size_t n = 0, at = 0;

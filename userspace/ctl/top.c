@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* homingctl top: what the router does now, once a second, until q. Rates come from the difference of
- * two answers. Without a terminal: one frame, and the end. */
+/* homingctl top: what the router does now, once a second, until q. Rates come from the difference
+ * of two answers. Without a terminal: one frame, and the end. */
 #include "base/clock.h"
 #include "base/compiler.h"
 #include "ctl/ctl.h"

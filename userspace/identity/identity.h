@@ -33,8 +33,8 @@ MUST_USE int identity_login(
 /* The account part of a login, unchecked (MAP-20). */
 struct view identity_split(const struct identity_rules *rules, struct view login);
 /* SES-33: the account of SASL PLAIN is the authzid's, or without one the authcid's, each as
- * identity_login(). An authcid that holds a separator names an account as well: both must be the same.
- * Returns 0 or -EINVAL (rejected). */
+ * identity_login(). An authcid that holds a separator names an account as well: both must be the
+ * same. Returns 0 or -EINVAL (rejected). */
 MUST_USE int identity_plain(const struct identity_rules *rules, struct view authzid,
 	struct view authcid, struct identity *ret_identity);
 

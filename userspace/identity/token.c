@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Names out of tokens. What a peer sends is bounded before it is parsed: length, depth. What is decoded
- * of a token is wiped. */
+/* Names out of tokens. What a peer sends is bounded before it is parsed: length, depth. What is
+ * decoded of a token is wiped. */
 #include "identity/token.h"
 #include "base/base64.h"
 #include "base/secret.h"
@@ -10,8 +10,8 @@
 #include <malloc.h>
 #include <stdlib.h>
 
-/* jansson copies every claim, and frees its buffers as they grow. The same for all threads and for what
- * was allocated before, so when it is called does not matter. */
+/* jansson copies every claim, and frees its buffers as they grow. The same for all threads and for
+ * what was allocated before, so when it is called does not matter. */
 static void free_wiped(void *data)
 {
 	secret_wipe(data, data ? malloc_usable_size(data) : 0);
@@ -103,9 +103,9 @@ static int claimed_name(const char *claim, const json_t *claims, struct buf *ret
 	return IDENTITY_NO_LOGIN;
 }
 
-/* A name that is there twice makes the claims ambiguous: no login (RFC 7519 section 4). Numbers are of
- * no interest; as reals they may pass 64 bits. NUL is allowed so that it spoils only the claim it is
- * in. */
+/* A name that is there twice makes the claims ambiguous: no login (RFC 7519 section 4). Numbers are
+ * of no interest; as reals they may pass 64 bits. NUL is allowed so that it spoils only the claim
+ * it is in. */
 static int json_name(const char *claim, struct view json, struct buf *ret_login)
 {
 	json_t *claims;

@@ -4,7 +4,8 @@
  * event for a watch that was removed in the same batch finds another generation and is dropped,
  * so a watch may be removed and its owner freed at any point, except by its own callback, which
  * uses loop_defer() when frames above still need the owner.
- * Everything here belongs to the loop's thread, but its mailbox (post.h), which any thread may send to.
+ * Everything here belongs to the loop's thread, but its mailbox (post.h), which any thread may send
+ * to.
  */
 #ifndef LOOP_LOOP_H
 #define LOOP_LOOP_H
@@ -54,13 +55,13 @@ struct loop {
 	struct mailbox mailbox;
 	struct loop_watch mailbox_watch;
 	struct loop_deferred *deferred;
-	/* For other threads to look at: odd while it works on a batch, another number each time that
-	 * begins or ends; and what it works on, as loop_work_on() was told. */
+	/* For other threads to look at: odd while it works on a batch, another number each time
+	 * that begins or ends; and what it works on, as loop_work_on() was told. */
 	atomic_uint_fast64_t pulse, subject;
 };
 
-/* Notes what the caller works on until the end of the batch: a number of its own meaning, or 0. Any thread
- * may read it from loop->subject; one plain store. */
+/* Notes what the caller works on until the end of the batch: a number of its own meaning, or 0. Any
+ * thread may read it from loop->subject; one plain store. */
 static inline void loop_work_on(struct loop *loop, uint64_t subject)
 {
 	atomic_store_explicit(&loop->subject, subject, memory_order_relaxed);

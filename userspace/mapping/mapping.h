@@ -30,7 +30,8 @@ struct mapping_params {
 	struct store *store;  /* owned from here on */
 	uint64_t positive_ttl_ms, negative_ttl_ms, stale_grace_ms, lookup_timeout_ms;
 	uint64_t max_entries;
-	bool no_guess; /* store away, nothing remembered: MAPPING_UNAVAILABLE, not the default one */
+	/* store away, nothing remembered: MAPPING_UNAVAILABLE, not the default one */
+	bool no_guess;
 	const char *default_destination;
 	const char *const *destinations; /* declared names, NULL-terminated; copied */
 	/* Called when the store has been freed, on the control thread; may be NULL. */

@@ -59,7 +59,8 @@ struct cidr {
 
 /* "IP" or "IP/len"; host bits are cleared. Returns 0 or -EINVAL. */
 MUST_USE int cidr_parse(struct view text, struct cidr *ret_cidr);
-/* A v4 range also matches v4-mapped v6 peers; a v6 range never matches a v4 peer (CFG section 3). */
+/* A v4 range also matches v4-mapped v6 peers; a v6 range never matches a v4 peer (CFG section
+ * 3). */
 bool cidr_match(const struct cidr *cidr, const struct addr *addr);
 
 #endif

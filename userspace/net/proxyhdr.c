@@ -202,8 +202,8 @@ static size_t take_v2_addresses(struct view body, int family, struct proxyhdr *h
 	return 0;
 }
 
-/* UNSPEC with any transport that there is; streams and datagrams over IPv4, IPv6 and unix sockets. Others
- * a receiver must refuse. LOCAL ignores its family. */
+/* UNSPEC with any transport that there is; streams and datagrams over IPv4, IPv6 and unix sockets.
+ * Others a receiver must refuse. LOCAL ignores its family. */
 static bool v2_family_ok(int command, int family)
 {
 	int transport = family & 15;

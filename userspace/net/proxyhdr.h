@@ -8,8 +8,8 @@
 
 #define PROXYHDR_MAX_BYTES 128
 #define PROXYHDR_ID_BYTES 28
-/* The longest header that is taken (SES-9): version 2, with room for a certificate in a TLV; version 1
- * is one line of at most 107 bytes. */
+/* The longest header that is taken (SES-9): version 2, with room for a certificate in a TLV;
+ * version 1 is one line of at most 107 bytes. */
 #define PROXYHDR_LONGEST_BYTES 8192
 
 /* "HMG1", 16 bytes of instance id, 8 bytes session number (big endian): TLV 0x05. */
@@ -38,8 +38,8 @@ struct proxyhdr {
 	struct view id;                  /* TLV 0x05, within the bytes given; empty: none */
 };
 
-/* Looks at the bytes that have come so far, at least one. Returns PROXYHDR_*; ret_header is written on
- * DONE only. The same bytes with more behind them give the same answer, unless that was MORE. */
+/* Looks at the bytes that have come so far, at least one. Returns PROXYHDR_*; ret_header is written
+ * on DONE only. The same bytes with more behind them give the same answer, unless that was MORE. */
 MUST_USE int proxyhdr_parse(struct view bytes, struct proxyhdr *ret_header);
 
 #endif

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * c-ares on our loop: its sockets become watches, its next timeout becomes a timer. What it answers is
- * kept for as long as the records' TTLs allow, and those who ask for a name while it is being asked for
- * wait for the same answer. Answers are always delivered from the loop, by a deferred step, also when
- * they are there at once, so that a caller never sees its callback inside resolve_start().
+ * c-ares on our loop: its sockets become watches, its next timeout becomes a timer. What it answers
+ * is kept for as long as the records' TTLs allow, and those who ask for a name while it is being
+ * asked for wait for the same answer. Answers are always delivered from the loop, by a deferred
+ * step, also when they are there at once, so that a caller never sees its callback inside
+ * resolve_start().
  */
 #include "net/resolve.h"
 #include "base/clock.h"
@@ -298,8 +299,8 @@ static void take_addrs(struct resolver_name *name, const struct ares_addrinfo *r
 	}
 }
 
-/* The shortest TTL of all that the answer was made from, in seconds. The hosts file has none: it is read
- * again each time. */
+/* The shortest TTL of all that the answer was made from, in seconds. The hosts file has none: it is
+ * read again each time. */
 static uint64_t ttl_of(const struct ares_addrinfo *result)
 {
 	int ttl = TTL_MAX_S;

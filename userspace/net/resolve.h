@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Asynchronous name resolution by c-ares on a loop. IP literals are answered without a query, names from
- * a small cache while their TTL lasts ("no such name" for five seconds); those who ask for a name at the
- * same time share a query. One resolver per loop.
+ * Asynchronous name resolution by c-ares on a loop. IP literals are answered without a query, names
+ * from a small cache while their TTL lasts ("no such name" for five seconds); those who ask for a
+ * name at the same time share a query. One resolver per loop.
  */
 #ifndef NET_RESOLVE_H
 #define NET_RESOLVE_H
@@ -20,9 +20,9 @@ MUST_USE int resolver_use_servers(struct resolver *resolver, const char *servers
 void resolver_free(struct resolver *resolver);
 
 struct resolve_query;
-/* status 0 with count >= 1 addresses in the resolver's order, or -ENOENT (no such name, or no address of
- * it), -EHOSTUNREACH (no server answers as it should), -ETIMEDOUT, -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM
- * (ours). Called from the loop, never inside resolve_start(). The query is
+/* status 0 with count >= 1 addresses in the resolver's order, or -ENOENT (no such name, or no
+ * address of it), -EHOSTUNREACH (no server answers as it should), -ETIMEDOUT, -EMFILE, -ENFILE,
+ * -ENOBUFS, -ENOMEM (ours). Called from the loop, never inside resolve_start(). The query is
  * gone afterwards. */
 typedef void resolve_done_fn(void *arg, int status, const struct addr *addrs, size_t count);
 

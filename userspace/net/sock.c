@@ -25,7 +25,8 @@ static int set_int(int fd, int level, int option, int value)
 	return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
-/* TCP_NODELAY, keepalive 60 s/15 s/4, TCP_USER_TIMEOUT 120 s (sessions.md section 3). Best effort. */
+/* TCP_NODELAY, keepalive 60 s/15 s/4, TCP_USER_TIMEOUT 120 s (sessions.md section 3). Best
+ * effort. */
 static void tune(int fd)
 {
 	(void)!set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);

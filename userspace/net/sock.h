@@ -13,8 +13,8 @@ enum {
 };
 /*
  * A listening socket with SO_REUSEADDR and what the flags (SOCK_REUSE_PORT ...) say.
- * The options of every TCP socket (sessions.md section 3: no delay, keepalive, user timeout) are set;
- * the sockets that it accepts inherit them.
+ * The options of every TCP socket (sessions.md section 3: no delay, keepalive, user timeout) are
+ * set; the sockets that it accepts inherit them.
  * Returns the descriptor (the caller's), or -errno.
  */
 MUST_USE int sock_listen(const struct addr *addr, unsigned flags, int backlog);
@@ -33,13 +33,13 @@ const char *sock_listen_hint(const struct addr *addr, int error);
 MUST_USE int sock_connect_start(const struct addr *addr, const struct addr *source);
 /* SO_ERROR as 0 or -errno. */
 MUST_USE int sock_error(int fd);
-/* Whether the host has an address to reach addr from, ports aside: source, or, if that is not set, one of
- * the family. Sends nothing. */
+/* Whether the host has an address to reach addr from, ports aside: source, or, if that is not set,
+ * one of the family. Sends nothing. */
 bool sock_has_address(const struct addr *addr, const struct addr *source);
 /* accept4() with peer (v4-mapped unmapped). Returns the descriptor or -errno. */
 MUST_USE int sock_accept(int listen_fd, struct addr *ret_peer);
-/* A listening unix socket, mode 0600, or 0660 for a group (group (gid_t)-1: none); a socket that nobody
- * listens on any more is replaced. Returns the descriptor (the caller's), or -errno. */
+/* A listening unix socket, mode 0600, or 0660 for a group (group (gid_t)-1: none); a socket that
+ * nobody listens on any more is replaced. Returns the descriptor (the caller's), or -errno. */
 MUST_USE int sock_listen_unix(const char *path, gid_t group, int backlog);
 /* accept4() on it, with the peer's user (SO_PEERCRED). Returns the descriptor or -errno. */
 MUST_USE int sock_accept_unix(int listen_fd, uid_t *ret_uid);

@@ -27,7 +27,8 @@ struct stream_ops {
 	ssize_t (*write)(struct stream *stream, const void *data, size_t len);
 	/* Ends our direction: close_notify (TLS) and then shutdown(SHUT_WR). 0, -EAGAIN, -errno. */
 	int (*shutdown)(struct stream *stream);
-	/* shutdown(SHUT_WR) behind all that was written, without close_notify. 0, -EAGAIN, -errno. */
+	/* shutdown(SHUT_WR) behind all that was written, without close_notify. 0, -EAGAIN,
+	 * -errno. */
 	int (*cut)(struct stream *stream);
 	/* True if a read may return bytes although the socket is not readable. */
 	bool (*pending)(const struct stream *stream);
@@ -43,10 +44,11 @@ struct stream {
 	uint32_t work; /* what the last read took beside its bytes, as bytes that cost as much */
 };
 
-/* The least that a read counts for in its caller's turn: peers choose how small their records are. */
+/* The least that a read counts for in its caller's turn: peers choose how small their records
+ * are. */
 #define STREAM_READ_COST 512
-/* A peer that makes one turn cost several times what it may (changes of keys) is not heard for a while,
- * so that it gets no more than a small share of the thread. */
+/* A peer that makes one turn cost several times what it may (changes of keys) is not heard for a
+ * while, so that it gets no more than a small share of the thread. */
 #define STREAM_HEAVY_TURNS 4
 #define STREAM_HEAVY_PAUSE_MS 10
 

@@ -6,8 +6,8 @@
 
 #include "proto/sasl.h"
 
-/* Commands that one connection may have answered before it is logged in: refusals that do not count as
- * failed attempts, and NOOP and the like, are bounded by it (SES-16). */
+/* Commands that one connection may have answered before it is logged in: refusals that do not count
+ * as failed attempts, and NOOP and the like, are bounded by it (SES-16). */
 #define FRONT_COMMANDS 100
 
 enum front_state {
@@ -50,7 +50,8 @@ struct front_base {
 	struct front_peer peer;
 };
 
-/* A front of size bytes, whose struct begins with its base, zeroed behind it. Returns 0 or -ENOMEM. */
+/* A front of size bytes, whose struct begins with its base, zeroed behind it. Returns 0 or
+ * -ENOMEM. */
 MUST_USE int front_base_create(size_t size, const struct front_dialect *dialect,
 	const struct front_params *params, struct front **ret_front);
 void front_base_free(struct front *front); /* NULL is fine */
@@ -68,9 +69,9 @@ MUST_USE int front_base_count(struct front *front, struct buf *out, int r);
 /* The attempt names a mechanism that is not offered: forgets and answers it. Clients try what they
  * like best first, so it does not count as failed (SES-16). */
 MUST_USE int front_base_unsupported(struct front *front, struct buf *out, const char *text);
-/* What came of one command's input, r: counts what was answered, and ends at FRONT_COMMANDS (more by
- * the failed attempts, which have their own limit) as at the limit of attempts. Returns r or what the
- * end comes to. */
+/* What came of one command's input, r: counts what was answered, and ends at FRONT_COMMANDS (more
+ * by the failed attempts, which have their own limit) as at the limit of attempts. Returns r or
+ * what the end comes to. */
 MUST_USE int front_base_command(struct front *front, struct buf *out, int r);
 /* The attempt has failed: forgets it, answers it, counts it. */
 MUST_USE int front_base_fail(struct front *front, struct buf *out, const char *text);
@@ -107,8 +108,8 @@ MUST_USE int proto_say(struct buf *out, const char *line);
 /* Takes one attribute by its XCLIENT name (any case); value is decoded. Unknown ones are ignored.
  * "[UNAVAILABLE]", "[TEMPUNAVAIL]" count as not given. Returns 0 or -EINVAL (bad value). */
 MUST_USE int front_peer_set(struct front_peer *peer, struct view name, struct view value);
-/* NAME=VALUE words separated by blanks; xtext: values are in xtext (RFC 3461 section 4; submission), else
- * they are plain. All or nothing. Returns 0 or -EINVAL. */
+/* NAME=VALUE words separated by blanks; xtext: values are in xtext (RFC 3461 section 4;
+ * submission), else they are plain. All or nothing. Returns 0 or -EINVAL. */
 MUST_USE int xclient_parse(struct view words, bool xtext, struct front_peer *peer);
 
 #define XCLIENT_NAMES "ADDR PORT DESTADDR DESTPORT SESSION TTL CLIENT-TRANSPORT"

@@ -47,8 +47,9 @@ MUST_USE int http_body_input(struct http_body *body, struct view in, size_t *ret
 	struct buf *out, struct buf *data);
 /*
  * Looks at a body before it goes on: as http_body_input(), but puts data alone into data, and takes
- * nothing behind the last byte of data or behind what data has room for. Returns HTTP_BODY_DONE when
- * there is no more to look at, so memory is bounded by the limit of data, however it was framed.
+ * nothing behind the last byte of data or behind what data has room for. Returns HTTP_BODY_DONE
+ * when there is no more to look at, so memory is bounded by the limit of data, however it was
+ * framed.
  */
 MUST_USE int http_body_peek(
 	struct http_body *body, struct view in, size_t *ret_consumed, struct buf *data);

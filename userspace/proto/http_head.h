@@ -47,8 +47,8 @@ struct http_limits {
 };
 
 /* A request of HTTP/1.0 has no transfer coding, and no claim to 100, an upgrade or another request
- * behind it. Returns HTTP_HEAD_MORE, HTTP_HEAD_DONE, or the status to answer with: 400, 405, 417, 431,
- * 505. */
+ * behind it. Returns HTTP_HEAD_MORE, HTTP_HEAD_DONE, or the status to answer with: 400, 405, 417,
+ * 431, 505. */
 MUST_USE int http_head_parse(
 	struct http_head *head, struct view in, const struct http_limits *limits);
 /* The head of a response (HTTP-34). Returns HTTP_HEAD_MORE, HTTP_HEAD_DONE or 502. */

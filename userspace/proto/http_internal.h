@@ -33,8 +33,8 @@ void http_each_element(
 int http_check_message(struct http_head *head, bool *ret_upgrade);
 
 /*
- * Nodes that hand fields to programs as variables (CGI, RFC 3875 section 4.1.18) make "_" of "-", so
- * that X_Forwarded_For arrives as X-Forwarded-For would. Names that are dropped are therefore
+ * Nodes that hand fields to programs as variables (CGI, RFC 3875 section 4.1.18) make "_" of "-",
+ * so that X_Forwarded_For arrives as X-Forwarded-For would. Names that are dropped are therefore
  * compared with both taken as the same.
  */
 bool http_is_alike(struct view name, const char *other);
@@ -42,7 +42,8 @@ bool http_is_alike(struct view name, const char *other);
 bool http_is_hop_field(struct view name);
 /* Forwarded, X-Forwarded-*, X-Real-IP (HTTP-70). */
 bool http_is_forwarded_field(struct view name);
-/* A forwarded field with an underscore, which no honest front sends: dropped, whoever it is from. */
+/* A forwarded field with an underscore, which no honest front sends: dropped, whoever it is
+ * from. */
 bool http_is_disguised(struct view name);
 
 #endif

@@ -290,8 +290,8 @@ static bool only_untagged(struct view unread)
 	return true;
 }
 
-/* LOGIN with literals, which take any byte (RFC 3501 section 6.2.3): at once, or each part when the node
- * asks for it (RFC 7888). */
+/* LOGIN with literals, which take any byte (RFC 3501 section 6.2.3): at once, or each part when the
+ * node asks for it (RFC 7888). */
 static int send_login(
 	struct back *back, const struct proto_credential *credential, struct buf *to_node)
 {

@@ -214,8 +214,8 @@ static void take_id_field(struct front *front, struct view name, struct view val
 	}
 }
 
-/* SP "(" string SP nstring ... ")": fields are taken as far as they are well formed. NIL as a value is
- * one that was not given. */
+/* SP "(" string SP nstring ... ")": fields are taken as far as they are well formed. NIL as a value
+ * is one that was not given. */
 static void take_id(struct front *front, struct imap_cursor *args)
 {
 	char *scratch = malloc(2 * IMAP_ARGUMENT_BYTES);
@@ -280,8 +280,8 @@ static const struct command {
 };
 
 /* Tag and name of a command; false when it is unparsable. The tag is noted as soon as it is one, so
- * that whatever is wrong behind it is answered with it; a word alone may be a response that nobody asked
- * for, and is not repeated (SES-18). */
+ * that whatever is wrong behind it is answered with it; a word alone may be a response that nobody
+ * asked for, and is not repeated (SES-18). */
 static bool take_head(struct front *front, struct imap_cursor *cursor, struct view *ret_name)
 {
 	struct view tag;

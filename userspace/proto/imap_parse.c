@@ -25,10 +25,10 @@ static bool is_tag_char(unsigned char c)
 enum literal { LITERAL_NONE, LITERAL_SYNC, LITERAL_NONSYNC };
 
 /*
- * A literal announced at the end of a line: "{n}" or "{n+}". Too many digits saturate. Behind "{n+}" the
- * octets come at once, so it announces them wherever it stands outside quotes, or those of a command
- * that cannot be read would be run as commands. Before "{n}" they wait for an answer: where no literal
- * can stand the command is refused instead.
+ * A literal announced at the end of a line: "{n}" or "{n+}". Too many digits saturate. Behind
+ * "{n+}" the octets come at once, so it announces them wherever it stands outside quotes, or those
+ * of a command that cannot be read would be run as commands. Before "{n}" they wait for an answer:
+ * where no literal can stand the command is refused instead.
  */
 static enum literal find_literal(struct view line, size_t *ret_size)
 {

@@ -43,9 +43,10 @@ bool imap_take_space(struct imap_cursor *cursor);
 bool imap_take_atom(struct imap_cursor *cursor, struct view *ret_atom);
 /* As imap_take_atom(), of any length. */
 bool imap_take_response(struct imap_cursor *cursor, struct view *ret_response);
-/* Quoted string, literal, or any bytes up to a blank but controls, parentheses, "{" and quotes: clients
- * do not quote "%", "*" and backslashes, and servers take them. A quoted string is unescaped into
- * scratch, which has room for IMAP_ARGUMENT_BYTES. Over-long arguments are refused. */
+/* Quoted string, literal, or any bytes up to a blank but controls, parentheses, "{" and quotes:
+ * clients do not quote "%", "*" and backslashes, and servers take them. A quoted string is
+ * unescaped into scratch, which has room for IMAP_ARGUMENT_BYTES. Over-long arguments are
+ * refused. */
 bool imap_take_astring(struct imap_cursor *cursor, char *scratch, struct view *ret_string);
 /* True at the line end that closes the command; blanks may stand before it. */
 bool imap_at_end(const struct imap_cursor *cursor);

@@ -19,8 +19,8 @@ enum {
 	LINE_DROPPED,  /* the rest of an over-long line is over */
 };
 
-/* Takes a line that ends with LF; a CR in front of it is left in ret_line. After LINE_TOO_LONG without
- * a line end the rest is dropped by the next calls. */
+/* Takes a line that ends with LF; a CR in front of it is left in ret_line. After LINE_TOO_LONG
+ * without a line end the rest is dropped by the next calls. */
 int line_take(struct line_scan *scan, struct view in, size_t limit, size_t *ret_consumed,
 	struct view *ret_line);
 /* Cuts one CR off the end. */

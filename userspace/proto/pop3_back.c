@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The router's side of POP3 towards a node: greeting, CAPA, STLS, XCLIENT, UTF8, the credential and the
- * node's verdict (sessions.md sections 9, 10, 12). CAPA is asked of every node, because its
+ * The router's side of POP3 towards a node: greeting, CAPA, STLS, XCLIENT, UTF8, the credential and
+ * the node's verdict (sessions.md sections 9, 10, 12). CAPA is asked of every node, because its
  * answer tells how the credential may be given (SES-70). All steps
  * end before the credential is due, so that nothing unread can be taken for its answer (SES-57).
  */

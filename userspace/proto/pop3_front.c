@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The router's side of POP3 before login (RFC 1939, RFC 2449, RFC 5034; sessions.md section 5.3). One
- * command is one line; its end may be a lone LF. Every reply text is in this file. Only a credential
- * leaves the front.
+ * The router's side of POP3 before login (RFC 1939, RFC 2449, RFC 5034; sessions.md section 5.3).
+ * One command is one line; its end may be a lone LF. Every reply text is in this file. Only a
+ * credential leaves the front.
  */
 #include "proto/line.h"
 

@@ -168,9 +168,10 @@ enum {
 	/* PROTO_MORE, PROTO_AGAIN as above; then: */
 	BACK_STARTTLS = 32, /* start the handshake now; then back->starttls_done() */
 	BACK_READY,         /* ready for the credential (end of stage 7): call replay() */
-	BACK_ACCEPTED, /* positive final reply, put into to_client (left-over input is relay data) */
-	BACK_REFUSED,  /* negative final reply, put into to_client; refusal tells its class */
-	BACK_FAILED,   /* the node spoke nonsense or refused the session; failure() says what */
+	/* positive final reply, put into to_client (left-over input is relay data) */
+	BACK_ACCEPTED,
+	BACK_REFUSED, /* negative final reply, put into to_client; refusal tells its class */
+	BACK_FAILED,  /* the node spoke nonsense or refused the session; failure() says what */
 };
 
 enum back_failure {
@@ -186,11 +187,12 @@ struct back_ops {
 	const char *name;
 	MUST_USE int (*create)(const struct back_params *params, struct back **ret_back);
 	void (*free)(struct back *back); /* wipes */
-	/* to_node: commands to send. to_client: bytes for the client (only with ACCEPTED, REFUSED). */
+	/* to_node: commands to send. to_client: bytes for the client (only with ACCEPTED,
+	 * REFUSED). */
 	MUST_USE int (*input)(struct back *back, struct view in, size_t *ret_consumed,
 		struct buf *to_node, struct buf *to_client);
-	/* TLS to the node is up; writes the next command if there is one. Bytes the node sent before
-	 * must not be passed to input() any more (the caller checked that there were none).
+	/* TLS to the node is up; writes the next command if there is one. Bytes the node sent
+	 * before must not be passed to input() any more (the caller checked that there were none).
 	 * Returns PROTO_MORE, BACK_READY ... as input(). */
 	MUST_USE int (*starttls_done)(struct back *back, struct buf *to_node);
 	/* Writes the credential (SES-57: unread is what the caller still holds from the node;

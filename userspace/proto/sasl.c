@@ -58,7 +58,8 @@ static int parse_plain(struct proto_credential *credential)
 	authcid.len = (size_t)(second - authcid.data);
 	if (!authcid.len || !password.len || memchr(password.data, 0, password.len))
 		return -EINVAL;
-	/* Names are looked up; a password may be in any encoding, and the node judges it (SES-33). */
+	/* Names are looked up; a password may be in any encoding, and the node judges it
+	 * (SES-33). */
 	if (!view_is_utf8(authzid) || !view_is_utf8(authcid))
 		return -EINVAL;
 	credential->authzid_at = 0;

@@ -206,8 +206,8 @@ static int send_part(struct back *back, bool more, struct buf *to_node)
 	return r == 0 ? PROTO_AGAIN : r;
 }
 
-/* A prompt of LOGIN, or the detail of an OAuth error, which is answered once (SES-71); the answer makes
- * the node refuse. */
+/* A prompt of LOGIN, or the detail of an OAuth error, which is answered once (SES-71); the answer
+ * makes the node refuse. */
 static int on_challenge(struct back *back, struct view line, bool more, struct buf *to_node)
 {
 	const char *answer = oauth_error_answer(back->base.mech);

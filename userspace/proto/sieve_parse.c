@@ -26,9 +26,9 @@ static size_t literal_head(struct view text, size_t *ret_size)
 	return i + 1;
 }
 
-/* A literal announced at the end of a line: at its start, or behind a blank or a parenthesis; "{n+}" is
- * one wherever it stands outside quotes, or the octets of a command that cannot be read would be run as
- * commands. */
+/* A literal announced at the end of a line: at its start, or behind a blank or a parenthesis;
+ * "{n+}" is one wherever it stands outside quotes, or the octets of a command that cannot be read
+ * would be run as commands. */
 static bool announces_literal(struct view line, size_t *ret_size)
 {
 	const char *brace = line.len ? memrchr(line.data, '{', line.len) : NULL;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The router's side of submission towards a node: greeting, EHLO, STARTTLS, XCLIENT, the credential and
- * the node's verdict (sessions.md sections 9, 10, 12). A reply is taken whole: all its lines carry one
- * code, the last a blank behind it. A command is written only while nothing of the node is unread.
+ * The router's side of submission towards a node: greeting, EHLO, STARTTLS, XCLIENT, the credential
+ * and the node's verdict (sessions.md sections 9, 10, 12). A reply is taken whole: all its lines
+ * carry one code, the last a blank behind it. A command is written only while nothing of the node
+ * is unread.
  */
 #include "proto/back.h"
 

@@ -104,8 +104,8 @@ static int bad_chunk(struct front *front, struct buf *out)
 		front, FRONT_END_VIOLATION, proto_say(out, "521 5.5.4 Bad chunk size"));
 }
 
-/* A line that is no command. If it was to be BDAT, octets follow that nobody can count: it is the end,
- * or they would be run as commands. */
+/* A line that is no command. If it was to be BDAT, octets follow that nobody can count: it is the
+ * end, or they would be run as commands. */
 static int unparsable(struct front *front, struct view line, struct buf *out)
 {
 	while (line.len && (line.data[0] == ' ' || line.data[0] == '\t'))
@@ -158,8 +158,8 @@ static bool is_address_literal(struct view name)
 	return inet_pton(six ? AF_INET6 : AF_INET, text, binary) == 1;
 }
 
-/* What a strict node takes (SES-30; RFC 5321 section 4.1.2): labels of letters, digits and hyphens, not
- * an address without brackets; or an address literal. */
+/* What a strict node takes (SES-30; RFC 5321 section 4.1.2): labels of letters, digits and hyphens,
+ * not an address without brackets; or an address literal. */
 static bool is_helo_name(struct view name)
 {
 	bool numeric = true;
@@ -185,8 +185,8 @@ static bool is_helo_name(struct view name)
 	return !numeric;
 }
 
-/* Notes the name if it may be passed on: clients say "My Computer", and every server lets them. False:
- * there is none, and has been answered with *ret_r. */
+/* Notes the name if it may be passed on: clients say "My Computer", and every server lets them.
+ * False: there is none, and has been answered with *ret_r. */
 static bool take_helo(struct front *front, struct view name, struct buf *out, int *ret_r)
 {
 	if (!name.len) {
@@ -319,9 +319,9 @@ static bool take_chunk(struct view args, uint32_t *ret_size)
 	return true;
 }
 
-/* RFC 3030 section 2: the octets come without being asked for, so they are read and dropped before the
- * refusal; never are they taken for commands. Where they end must be known and near, or it is the end
- * of the connection. */
+/* RFC 3030 section 2: the octets come without being asked for, so they are read and dropped before
+ * the refusal; never are they taken for commands. Where they end must be known and near, or it is
+ * the end of the connection. */
 static int command_bdat(struct front *front, struct view args, struct buf *out)
 {
 	uint32_t size;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* XCLIENT (Postfix' XCLIENT_README, with the attributes that Dovecot adds): what a trusted peer says
- * of its client, and what we say to a node. LOGIN is neither sent nor honoured (#14). */
+/* XCLIENT (Postfix' XCLIENT_README, with the attributes that Dovecot adds): what a trusted peer
+ * says of its client, and what we say to a node. LOGIN is neither sent nor honoured (#14). */
 #include "proto/front.h"
 
 #include <arpa/inet.h>

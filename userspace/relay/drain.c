@@ -11,7 +11,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-/* linux/tcp.h and netinet/tcp.h exclude each other; the states are from the kernel's tcp_states.h. */
+/* linux/tcp.h and netinet/tcp.h exclude each other; the states are from the kernel's
+ * tcp_states.h. */
 enum {
 	STATE_ESTABLISHED = 1,
 	STATE_TIME_WAIT = 6,

@@ -21,7 +21,8 @@ struct drain_source {
 /* Bytes that the socket has taken for its peer since it was connected (acknowledged or queued), up
  * to a constant. 0 or -errno. */
 MUST_USE int drain_written(int fd, uint64_t *ret_bytes);
-/* The same at one moment, although acknowledgements may be arriving: what differences start from. */
+/* The same at one moment, although acknowledgements may be arriving: what differences start
+ * from. */
 MUST_USE int drain_written_so_far(int fd, uint64_t *ret_bytes);
 /* 0 or -errno. */
 MUST_USE int drain_received(int fd, struct drain_source *ret_source);

@@ -36,8 +36,9 @@ struct relay {
 	bool registered;
 };
 
-/* What goes through it is somebody's mail. The most that has been in it since it was wiped is known, and
- * that much is wiped when a session ends and once a second: a record costs a comparison. */
+/* What goes through it is somebody's mail. The most that has been in it since it was wiped is
+ * known, and that much is wiped when a session ends and once a second: a record costs a
+ * comparison. */
 extern _Thread_local char relay_scratch[RELAY_SCRATCH_BYTES];
 extern _Thread_local size_t relay_scratch_used;
 
@@ -51,8 +52,8 @@ static inline void relay_scratch_note(size_t used)
 void relay_scratch_wipe(void);
 /* What the target did not take waits in `pending`. -ENOMEM, or -ENOBUFS above the queue's limit. */
 MUST_USE int relay_keep_pending(struct buf *pending, const char *data, size_t len);
-/* Gives up the memory of what waited: it becomes the thread's, for the next one who waits, or is wiped
- * and freed. Not in each of its writes. */
+/* Gives up the memory of what waited: it becomes the thread's, for the next one who waits, or is
+ * wiped and freed. Not in each of its writes. */
 void relay_drop_pending(struct buf *pending);
 
 /* doublings: of one direction, 0 at the start. */
@@ -81,8 +82,8 @@ void relay_unregister(struct relay *relay);
 uint64_t relay_handle(const struct relay *relay);
 /* During scan(): the row of a direction that user space moves. */
 void relay_put_row(struct relay_engine *engine, __u64 cookie, const struct hm_flow *flow);
-/* A descriptor's events come to `to` from now on: from's, if it watches it (no system call), which it
- * then does not any more; else as a new watch without events. Returns 0 or -errno. */
+/* A descriptor's events come to `to` from now on: from's, if it watches it (no system call), which
+ * it then does not any more; else as a new watch without events. Returns 0 or -errno. */
 MUST_USE int relay_watch(struct loop *loop, struct loop_watch *from, struct loop_watch *to, int fd,
 	loop_watch_fn *fn);
 /* A row as it starts. */

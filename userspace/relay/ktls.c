@@ -34,8 +34,8 @@ enum { RECORD_ALERT = 21, RECORD_HANDSHAKE = 22, RECORD_DATA = 23 };
 enum { ALERT_CLOSE_NOTIFY = 0, ALERT_USER_CANCELED = 90 };
 enum { MESSAGE_TICKET = 4, MESSAGE_KEY_UPDATE = 24 };
 
-/* As for OpenSSL's streams: records and messages without data that one read takes, and those that a peer
- * may send one behind the other; what a change of keys counts for, in bytes. */
+/* As for OpenSSL's streams: records and messages without data that one read takes, and those that a
+ * peer may send one behind the other; what a change of keys counts for, in bytes. */
 #define READ_RECORDS 16
 #define QUIET_MAX 32
 #define MESSAGE_COST 8192

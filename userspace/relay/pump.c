@@ -26,8 +26,8 @@
 #define SHORT_BYTES 4096
 /* Short messages that are there already are put together up to this. */
 #define GATHER_BYTES (RELAY_CHUNK_BYTES / 2)
-/* Short reads of one direction within a millisecond from which on more is asked for, and how many it
- * takes until the next attempt when there was nothing. */
+/* Short reads of one direction within a millisecond from which on more is asked for, and how many
+ * it takes until the next attempt when there was nothing. */
 #define BURST_EVENTS 4
 #define BURST_PAUSE 64
 
@@ -291,8 +291,8 @@ static bool move(struct pump *pump, int d, bool *ret_again);
 
 static void on_turn(struct timer *timer);
 
-/* A leg is gone. Nothing can be written to it any more; what had arrived from it is still delivered,
- * without a clean end. Returns true: the relay goes on for that. */
+/* A leg is gone. Nothing can be written to it any more; what had arrived from it is still
+ * delivered, without a clean end. Returns true: the relay goes on for that. */
 static bool leg_broken(struct pump *pump, enum relay_leg leg, ssize_t error)
 {
 	struct direction *from = &pump->directions[leg == RELAY_CLIENT ? RELAY_UP : RELAY_DOWN];
@@ -379,10 +379,11 @@ static bool ended_whole(const struct direction *direction)
 }
 
 /*
- * Many clients hang up without close_notify when the node has ended the session (IMAP LOGOUT, POP3 and
- * SMTP QUIT), and then nothing of theirs can be missing to it. Their FIN often overtakes the node's by a
- * moment, so the node hears of it a little later, unless it ends by itself until then. How a session is
- * said to have ended depends on it alone: a node that still reads never sees a clean end (SES-84).
+ * Many clients hang up without close_notify when the node has ended the session (IMAP LOGOUT, POP3
+ * and SMTP QUIT), and then nothing of theirs can be missing to it. Their FIN often overtakes the
+ * node's by a moment, so the node hears of it a little later, unless it ends by itself until then.
+ * How a session is said to have ended depends on it alone: a node that still reads never sees a
+ * clean end (SES-84).
  */
 static void judge_truncation(struct pump *pump, int d)
 {
@@ -467,10 +468,11 @@ static bool try_switch(struct pump *pump, int leg)
 }
 
 /*
- * More of what the source has, behind `have` bytes in the scratch buffer, so that many small messages are
- * one write. What OpenSSL holds is known; what the kernel holds is asked for when events have come close
- * together, and not for a while when there was nothing. Returns the bytes there are then; *ret_end: what
- * the last read said if it was not a count, else 1. *spent: what the reads count for is added.
+ * More of what the source has, behind `have` bytes in the scratch buffer, so that many small
+ * messages are one write. What OpenSSL holds is known; what the kernel holds is asked for when
+ * events have come close together, and not for a while when there was nothing. Returns the bytes
+ * there are then; *ret_end: what the last read said if it was not a count, else 1. *spent: what the
+ * reads count for is added.
  */
 static size_t gather(struct pump *pump, int d, size_t have, ssize_t *ret_end, size_t *spent)
 {
@@ -546,8 +548,9 @@ static bool move(struct pump *pump, int d, bool *ret_again)
 			return source_ended(pump, d, end);
 		if (!try_switch(pump, (int)source_leg(d)))
 			return false;
-		/* A short message is rarely followed by another at once, and epoll would say so: asking
-		 * costs a system call. What the TLS layer holds itself, epoll does not see. */
+		/* A short message is rarely followed by another at once, and epoll would say so:
+		 * asking costs a system call. What the TLS layer holds itself, epoll does not
+		 * see. */
 		if (n < SHORT_BYTES && !direction->closing && !pump->failing &&
 			pump->watches[source_leg(d)].loop && !stream_pending(source_of(pump, d)))
 			break;

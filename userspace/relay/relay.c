@@ -15,8 +15,8 @@
 _Thread_local char relay_scratch[RELAY_SCRATCH_BYTES];
 _Thread_local size_t relay_scratch_used;
 
-/* Memory that a direction has done with, for the next one whose target blocks: bulk towards a slow reader
- * blocks at nearly every write. It is wiped and freed with the scratch buffer. */
+/* Memory that a direction has done with, for the next one whose target blocks: bulk towards a slow
+ * reader blocks at nearly every write. It is wiped and freed with the scratch buffer. */
 static _Thread_local struct {
 	char *data;
 	uint32_t cap;

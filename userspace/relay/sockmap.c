@@ -52,8 +52,8 @@ struct half {
 	uint64_t relayed;      /* delivered by user space since */
 	uint64_t redirected;   /* by the kernel, as of the last look */
 	uint64_t settled;      /* redirected when everything was last known to be written */
-	/* PASSING: since when its rate is measured, and what had been relayed then. KERNEL: since when
-	 * bytes have not moved (0: they do), and what had been written then. */
+	/* PASSING: since when its rate is measured, and what had been relayed then. KERNEL: since
+	 * when bytes have not moved (0: they do), and what had been written then. */
 	uint64_t mark_ms, mark_bytes;
 	struct buf pending; /* read, not yet written */
 	uint32_t demotions, resumed;
@@ -610,7 +610,8 @@ static void step_drain(struct sockmap *sm, int d)
 		return;
 	}
 	/* The program is not asked any more about what comes with the FIN of a socket that we had
-	 * ended before: those bytes wait in the queue. (SIOCINQ does not show them on every kernel.) */
+	 * ended before: those bytes wait in the queue. (SIOCINQ does not show them on every
+	 * kernel.) */
 	if (half->mode == MODE_KERNEL && sm->polls >= UNASKED_POLLS && look(sm, half, &flow) &&
 		written == half->redirected + half->relayed && received > written) {
 		begin_passing(sm, half, MODE_TAKEN);

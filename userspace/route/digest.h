@@ -11,8 +11,8 @@ enum {
 	DIGEST_AMBIGUOUS, /* named more than once */
 };
 
-/* params: what follows the scheme. Appends the name, decoded but not checked, to name; that may hold
- * part of one on any other return. Returns DIGEST_*, -ENOBUFS or -ENOMEM. */
+/* params: what follows the scheme. Appends the name, decoded but not checked, to name; that may
+ * hold part of one on any other return. Returns DIGEST_*, -ENOBUFS or -ENOMEM. */
 MUST_USE int digest_username(struct view params, struct buf *name);
 
 #endif

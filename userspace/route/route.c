@@ -135,7 +135,8 @@ static int name_to_account(
 
 /* ---- authorization ---- */
 
-/* The account that a bearer token speaks of: the rules that OAuth logins use (sessions.md section 6). */
+/* The account that a bearer token speaks of: the rules that OAuth logins use (sessions.md section
+ * 6). */
 static int from_token(
 	const struct route_rules *rules, struct view token, struct identity *ret_identity)
 {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What went wrong with a node, for whoever has to mend it (OPS-13): the step, the address, the cause
- * in words, and what is usually the matter. One line in the log, the last one in /destinations. What
- * the node said is shown only from before the credential went out, so no echo of it can be in it.
+ * What went wrong with a node, for whoever has to mend it (OPS-13): the step, the address, the
+ * cause in words, and what is usually the matter. One line in the log, the last one in
+ * /destinations. What the node said is shown only from before the credential went out, so no echo
+ * of it can be in it.
  */
 #include "session/http.h"
 #include "base/clock.h"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * An exchange: the request goes up, the response comes down, both at once (http.md sections 3, 6, 8).
- * Each step moves what can be moved without waiting; when nothing moves, the watches say what for.
- * Whatever may end the exchange returns -1, and nothing is touched after that.
+ * An exchange: the request goes up, the response comes down, both at once (http.md sections 3, 6,
+ * 8). Each step moves what can be moved without waiting; when nothing moves, the watches say what
+ * for. Whatever may end the exchange returns -1, and nothing is touched after that.
  */
 #include "session/http.h"
 #include "base/clock.h"
@@ -58,8 +58,8 @@ static bool may_repeat(const struct session *session)
 		http_body_is_done(&request->up);
 }
 
-/* The node cannot be expected to answer. Whatever the request did to it, it was there to take it: the
- * breaker hears nothing of it. */
+/* The node cannot be expected to answer. Whatever the request did to it, it was there to take it:
+ * the breaker hears nothing of it. */
 static int node_failed(
 	struct session *session, enum session_reason reason, int error, const char *cause)
 {
@@ -322,8 +322,8 @@ static void forget_request(struct session *session)
 	request->head = NULL;
 }
 
-/* Section 8. The chunks of an event stream go on as they come: the client was told that nothing follows
- * them, and leaves when it has the last one. */
+/* Section 8. The chunks of an event stream go on as they come: the client was told that nothing
+ * follows them, and leaves when it has the last one. */
 static bool may_hand_over(const struct session *session, enum http_framing framing)
 {
 	const struct http *http = session->login->http;
@@ -349,8 +349,9 @@ static bool take_coding_off(struct http_request *request, const struct http_head
 	return count == 1 && view_eq_nocase(coding->value, VIEW_LIT("chunked"));
 }
 
-/* OPS-22: the node refuses what the client presented. Without credentials a 401 only asks for them, and
- * the schemes that take more than one step (Negotiate, NTLM, Digest) are answered so on the way. */
+/* OPS-22: the node refuses what the client presented. Without credentials a 401 only asks for them,
+ * and the schemes that take more than one step (Negotiate, NTLM, Digest) are answered so on the
+ * way. */
 static void note_refusal(struct session *session)
 {
 	size_t count;

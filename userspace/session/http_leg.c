@@ -81,8 +81,8 @@ static void on_leg(struct loop_watch *watch, uint32_t epoll_events)
 	leg->wire.dry = false;
 	if (session->login->http->leg == leg) {
 		session_progress(session);
-		/* Epoll reports a hang-up whatever we ask for: a leg that is not to be read now must
-		 * not be left in the set. */
+		/* Epoll reports a hang-up whatever we ask for: a leg that is not to be read now
+		 * must not be left in the set. */
 		if (http_drives(session) && session->login->http->leg == leg &&
 			epoll_events & (EPOLLHUP | EPOLLERR) && !(leg->wire.watch.events & EPOLLIN))
 			loop_watch_del(watch);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * How slow a client may be with a body (http.min_rate). Measured is only the time in which the router
- * waits for nobody but the client: while it reads the request's body from it, or has some of the
- * response that it does not take. A slow node is never held against it. Kernel buffers hide how much
- * of a response has arrived, so what is not acknowledged yet counts as not sent.
+ * How slow a client may be with a body (http.min_rate). Measured is only the time in which the
+ * router waits for nobody but the client: while it reads the request's body from it, or has some of
+ * the response that it does not take. A slow node is never held against it. Kernel buffers hide how
+ * much of a response has arrived, so what is not acknowledged yet counts as not sent.
  */
 #include "session/http.h"
 #include "net/sock.h"

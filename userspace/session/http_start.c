@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* An exchange begins: the request's head, as it goes on, and what was looked at of its body are written
- * to the leg (http.md sections 5 and 7). */
+/* An exchange begins: the request's head, as it goes on, and what was looked at of its body are
+ * written to the leg (http.md sections 5 and 7). */
 #include "session/http.h"
 
 #include <stdio.h>

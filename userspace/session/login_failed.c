@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * One line per refused login (OPS-22), which tools like fail2ban read. An address has a burst of
- * lines and then one a second, so that a guesser is seen at once but cannot fill the log; what was left
- * out is counted in its next line. The table is bounded: an address may push another out, which then
- * starts with a full burst again.
+ * lines and then one a second, so that a guesser is seen at once but cannot fill the log; what was
+ * left out is counted in its next line. The table is bounded: an address may push another out,
+ * which then starts with a full burst again.
  */
 #include "session/login_failed.h"
 #include "base/clock.h"

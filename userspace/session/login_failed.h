@@ -10,7 +10,8 @@ struct login_failed {
 	const struct addr *client;
 	enum protocol protocol;
 	const char *account; /* as the log may show it; NULL: none is known */
-	/* "refused" or "temporary" (what the node said), "malformed" (the router could not read it) */
+	/* "refused" or "temporary" (what the node said), "malformed" (the router could not read
+	 * it) */
 	const char *reason;
 	unsigned attempts; /* of its connection, this one included */
 };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What sessions are counted by, for /metrics (admin.md section 6). Since start, atomic, any thread. */
+/* What sessions are counted by, for /metrics (admin.md section 6). Since start, atomic, any
+ * thread. */
 #ifndef SESSION_METRICS_H
 #define SESSION_METRICS_H
 

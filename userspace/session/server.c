@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Snapshots (a configuration with everything built from it), what outlives them, and the own-listener
- * check. */
+/* Snapshots (a configuration with everything built from it), what outlives them, and the
+ * own-listener check. */
 #include "session/server.h"
 
 #include <errno.h>

@@ -2,8 +2,8 @@
 /*
  * What all workers share: the configuration snapshot with everything built from it, listeners
  * with their counters, the mapping, the host's addresses. Snapshots are immutable and reference
- * counted; the rest lives from start to stop and is atomic or locked, or the control thread's alone.
- * A reload builds the next snapshot; each worker has a reference to the one it works with
+ * counted; the rest lives from start to stop and is atomic or locked, or the control thread's
+ * alone. A reload builds the next snapshot; each worker has a reference to the one it works with
  * (session_pool.snapshot), and each session to the one it began with.
  */
 #ifndef SESSION_SERVER_H
@@ -25,8 +25,8 @@
 
 struct node_legs {
 	struct tls_client *tls[PROTOCOLS]; /* NULL on plain legs */
-	/* Digest of what tls was made from: the next snapshot takes it over, with its sessions, only
-	 * if that is the same (#33). */
+	/* Digest of what tls was made from: the next snapshot takes it over, with its sessions,
+	 * only if that is the same (#33). */
 	unsigned char trust[PROTOCOLS][TLS_SHA256_SIZE];
 };
 
@@ -116,9 +116,9 @@ struct server {
 
 /* Room for what a snapshot brings, so that server_adopt() cannot fail. Returns 0 or -ENOMEM. */
 MUST_USE int server_reserve(struct server *server, const struct snapshot *snapshot);
-/* After server_reserve(): makes a snapshot of snapshot_new() the newest; the reference is taken over.
- * Nodes and listeners it brings become known, health follows its settings and begins anew where a
- * host has changed. Control thread. */
+/* After server_reserve(): makes a snapshot of snapshot_new() the newest; the reference is taken
+ * over. Nodes and listeners it brings become known, health follows its settings and begins anew
+ * where a host has changed. Control thread. */
 void server_adopt(struct server *server, struct snapshot *snapshot);
 /* Whether figures of it are shown: it is declared, or still has sessions. Control thread. */
 bool server_shows_node(const struct server *server, const struct node *node);

@@ -44,7 +44,8 @@ enum session_watch {
 enum session_client_end {
 	CLIENT_END_CLOSES,
 	CLIENT_END_ANSWERS, /* what came before it is answered first */
-	CLIENT_END_GRACE, /* a login: closes. A request: the node has a moment to be reached (HTTP-96) */
+	/* a login: closes. A request: the node has a moment to be reached (HTTP-96) */
+	CLIENT_END_GRACE,
 	CLIENT_END_SERVES, /* a request that is complete is still answered */
 	CLIENT_END_OVER,   /* the session is ending already, and keeps its reason */
 };

@@ -138,8 +138,8 @@ struct store_push {
 	const char *unproved;                      /* its text */
 };
 
-/* Closed yet; nothing is told if params->push is NULL. loop and pool are borrowed; unproved, a literal, is
- * what params->warn gets when messages do not arrive. */
+/* Closed yet; nothing is told if params->push is NULL. loop and pool are borrowed; unproved, a
+ * literal, is what params->warn gets when messages do not arrive. */
 void store_push_init(struct store_push *push, const struct store_push_driver *driver,
 	struct loop *loop, struct store_pool *pool, const struct store_net_params *params,
 	const char *unproved);

@@ -92,7 +92,8 @@ struct store;
 enum store_push_event {
 	STORE_PUSH_UP,   /* the channel stands; before, messages may have been missed (MAP-104) */
 	STORE_PUSH_DOWN, /* lookups go on without it */
-	STORE_PUSH_KEY, /* the answer for this identifier (as the store spells it) may have changed */
+	/* the answer for this identifier (as the store spells it) may have changed */
+	STORE_PUSH_KEY,
 	STORE_PUSH_ALL,
 };
 typedef void store_push_fn(void *arg, enum store_push_event event, struct view identifier);

@@ -171,7 +171,8 @@ void tls_system_trust_digest(unsigned char ret_digest[TLS_SHA256_SIZE])
 	tls_sha256(view_make((const char *)&state, sizeof(state)), ret_digest);
 }
 
-/* Without the dot of a complete name, which neither SNI (RFC 6066 section 3) nor certificates have. */
+/* Without the dot of a complete name, which neither SNI (RFC 6066 section 3) nor certificates
+ * have. */
 static char *dup_name(const char *name)
 {
 	size_t len = strlen(name);

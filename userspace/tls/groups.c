@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Key exchange groups (CFG-25a). What OpenSSL offers by itself goes up to ffdhe8192, whose key pair and
- * agreement take a tenth of a second: a client would have it for one hello, before it has shown
+ * Key exchange groups (CFG-25a). What OpenSSL offers by itself goes up to ffdhe8192, whose key pair
+ * and agreement take a tenth of a second: a client would have it for one hello, before it has shown
  * anything. So every context names its groups, and the costly ones only when the operator does.
  */
 #include "tls/internal.h"

@@ -25,8 +25,8 @@ MUST_USE int tls_suites_build(const struct tls_policy *policy, char tls12[512], 
 	tls_finding_fn *report, void *arg);
 /* Applies policy, options and modes that every server context has. Returns 0 or -EINVAL. */
 MUST_USE int tls_policy_apply(SSL_CTX *ctx, const struct tls_policy *policy);
-/* groups.c: the groups of a context, checked before by tls_groups_check(); NULL or empty: the default of
- * this side. Returns 0 or -EINVAL. */
+/* groups.c: the groups of a context, checked before by tls_groups_check(); NULL or empty: the
+ * default of this side. Returns 0 or -EINVAL. */
 MUST_USE int tls_groups_apply(SSL_CTX *ctx, const char *const *names, bool server);
 /* What is offered to nodes: everything that OpenSSL has by default, the kernel's ciphers first. */
 void tls_client_suites(SSL_CTX *ctx);
@@ -45,15 +45,16 @@ MUST_USE int tls_cert_load(const struct tls_cert_params *params, SSL_CTX *ctx, X
 /* Names the certificate serves, lower case, NULL-terminated, freed by tls_names_free(). */
 char **tls_cert_names(const struct tls_cert_params *params, X509 *leaf);
 void tls_names_free(char **names);
-/* Certificates that share a name: those of RSA and of other keys are served side by side, the client
- * takes what it can verify; of two of one kind the one that lasts longer is served, the first of two
- * that last as long. One that is not valid yet comes last. */
+/* Certificates that share a name: those of RSA and of other keys are served side by side, the
+ * client takes what it can verify; of two of one kind the one that lasts longer is served, the
+ * first of two that last as long. One that is not valid yet comes last. */
 bool tls_cert_is_rsa(X509 *leaf);
 bool tls_cert_is_better(X509 *leaf, X509 *than);
 
 /* What one call takes from the socket at most. What it leaves there, epoll tells again. */
 #define TLS_READ_BUDGET 65536
-/* Records and messages of the peer's after the handshake that bring no data, one behind the other. */
+/* Records and messages of the peer's after the handshake that bring no data, one behind the
+ * other. */
 #define TLS_QUIET_MAX 32
 /* Above it nothing is read that might ask for an answer, and no answer is made. */
 #define TLS_HELD_BYTES 65536

@@ -125,7 +125,8 @@ static void on_key_update(SSL *ssl, struct tls_layer *layer, enum tls_direction 
 	enum tls_cipher cipher;
 
 	layer->seq[direction] = 0;
-	if (!layer->secret_len) /* not followed; and OpenSSL must find no error of ours in its queue */
+	/* not followed; and OpenSSL must find no error of ours in its queue */
+	if (!layer->secret_len)
 		return;
 	ERR_set_mark();
 	if (find_cipher(ssl, &cipher) < 0 ||
@@ -138,8 +139,8 @@ static void on_key_update(SSL *ssl, struct tls_layer *layer, enum tls_direction 
 	secret_wipe(next, sizeof(next));
 }
 
-/* A peer that sends nothing but this would never let SSL_read() return. OpenSSL takes the flag as the end
- * of what the peer says, and drops what is left. */
+/* A peer that sends nothing but this would never let SSL_read() return. OpenSSL takes the flag as
+ * the end of what the peer says, and drops what is left. */
 static void count_quiet(struct tls_layer *layer, uint8_t *count, int max)
 {
 	if (!layer->handshaken || layer->flooded || ++*count <= max)

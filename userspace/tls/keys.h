@@ -44,8 +44,8 @@ struct tls_traffic_key {
 
 enum { TLS_KEYS_NOT_YET = 1 };
 
-/* Before tls_keys_export() is tried, on a stream with OpenSSL: what it holds back is sent, and from now on
- * it reads no further than the record it is at, so that a boundary comes. */
+/* Before tls_keys_export() is tried, on a stream with OpenSSL: what it holds back is sent, and from
+ * now on it reads no further than the record it is at, so that a boundary comes. */
 void tls_keys_prepare(struct stream *stream);
 /*
  * Copies out what the OpenSSL stream has reached. Returns 0; TLS_KEYS_NOT_YET while bytes are
@@ -67,8 +67,8 @@ size_t tls_record_overhead(enum tls_version version, enum tls_cipher cipher);
 
 /*
  * Makes one record in user space, for probes and tests: data of len bytes and content type
- * record_type, with padding zeros (TLS 1.3), numbered by seq. ret must hold len + padding + 40 bytes.
- * Returns its length or -EIO.
+ * record_type, with padding zeros (TLS 1.3), numbered by seq. ret must hold len + padding + 40
+ * bytes. Returns its length or -EIO.
  */
 MUST_USE int tls_record_seal(const struct tls_keys *keys, const struct tls_traffic_key *key,
 	uint64_t seq, unsigned char record_type, const void *data, size_t len, size_t padding,

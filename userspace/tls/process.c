@@ -115,7 +115,8 @@ static int on_ticket(SSL *ssl, unsigned char name[16], unsigned char iv[EVP_MAX_
 	}
 	r = start_crypto(&key, iv, cipher, mac, encrypt);
 	secret_wipe(&key, sizeof(key));
-	/* A client uses a ticket of TLS 1.3 once (RFC 8446 appendix C.4): it needs a new one each time. */
+	/* A client uses a ticket of TLS 1.3 once (RFC 8446 appendix C.4): it needs a new one each
+	 * time. */
 	return r == 1 && !encrypt && (which > 0 || SSL_version(ssl) == TLS1_3_VERSION) ? 2 : r;
 }
 

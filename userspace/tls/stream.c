@@ -101,8 +101,8 @@ static ssize_t layer_read(struct stream *stream, void *data, size_t len)
 		stream->want = EPOLLIN;
 		return -EAGAIN;
 	}
-	/* Tickets: nobody waits for them. But a peer that takes nothing and asks for answers to KeyUpdate
-	 * is not read for ever. */
+	/* Tickets: nobody waits for them. But a peer that takes nothing and asks for answers to
+	 * KeyUpdate is not read for ever. */
 	if (flush_held(stream) == -EAGAIN && layer->held.len > TLS_HELD_BYTES)
 		return -EAGAIN;
 	begin(layer);

@@ -48,16 +48,17 @@ typedef void tls_finding_fn(void *arg, const struct tls_finding *finding);
 MUST_USE int tls_check(const struct tls_cert_params *certs, size_t cert_count,
 	const struct tls_policy *policy, tls_finding_fn *report, void *arg);
 
-/* Whether groups of a policy or of client parameters can be used: reports an unknown one, one that this
- * library lacks, and one that is named twice under field. names may be NULL.
+/* Whether groups of a policy or of client parameters can be used: reports an unknown one, one that
+ * this library lacks, and one that is named twice under field. names may be NULL.
  * Returns 0, -EINVAL or -ENOMEM. */
 MUST_USE int tls_groups_check(
 	const char *const *names, const char *field, tls_finding_fn *report, void *arg);
 
 /* Which of enum tls_cipher (tls/keys.h), as bits, go first in what both legs offer and choose,
- * because the kernel can take them over; the rest keeps its order behind them. With none the secrets of
- * TLS 1.3 are not followed, because OpenSSL has a slow way to tell them, and
- * tls_keys_export() is refused. Before the first context is made; without a call: no order, secrets. */
+ * because the kernel can take them over; the rest keeps its order behind them. With none the
+ * secrets of TLS 1.3 are not followed, because OpenSSL has a slow way to tell them, and
+ * tls_keys_export() is refused. Before the first context is made; without a call: no order,
+ * secrets. */
 void tls_prefer_ciphers(unsigned mask);
 
 /* Immutable set of certificates plus policy, shared by all threads, reference counted. */
@@ -127,8 +128,9 @@ MUST_USE int tls_stream_connect(struct stream *stream, struct tls_client *client
  * first read or write after it, and then go with that. */
 MUST_USE int tls_stream_handshake(struct stream *stream);
 /* Whether OpenSSL takes from the socket what is there (true), or never more than the record it is
- * reading (false, as a new stream does). With true, bytes may be waiting that epoll does not report:
- * stream_pending() tells, and the owner reads until it says no or a read returns -EAGAIN. */
+ * reading (false, as a new stream does). With true, bytes may be waiting that epoll does not
+ * report: stream_pending() tells, and the owner reads until it says no or a read returns
+ * -EAGAIN. */
 void tls_stream_read_ahead(struct stream *stream, bool on);
 /* Why the handshake or the last read/write failed; "" if it did not. No peer-chosen bytes. */
 const char *tls_stream_error(const struct stream *stream);

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The socket below OpenSSL, as a BIO of ours, because OpenSSL's own makes a system call of everything.
- * While layer->holding is set, what OpenSSL writes is collected in layer->held and goes out with one
- * send(): all messages of a flight, and session tickets together with the greeting that follows.
- * While something is held during a handshake the peer waits for us, so the socket is not asked.
- * Without a bound here OpenSSL would read on for as long as messages without data arrive.
+ * The socket below OpenSSL, as a BIO of ours, because OpenSSL's own makes a system call of
+ * everything. While layer->holding is set, what OpenSSL writes is collected in layer->held and goes
+ * out with one send(): all messages of a flight, and session tickets together with the greeting
+ * that follows. While something is held during a handshake the peer waits for us, so the socket is
+ * not asked. Without a bound here OpenSSL would read on for as long as messages without data
+ * arrive.
  */
 #include "tls/internal.h"
 

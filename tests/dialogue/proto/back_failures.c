@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What every back tells of a node that is not as it should be: whether it has greeted, which is what the
- * breaker goes by (SES-50), and the cause in words where the node's own line does not say it (OPS-13). */
+/* What every back tells of a node that is not as it should be: whether it has greeted, which is
+ * what the breaker goes by (SES-50), and the cause in words where the node's own line does not say
+ * it (OPS-13). */
 #include "dialogue/dialogue.h"
 
 static const struct row {

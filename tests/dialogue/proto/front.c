@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What all fronts do alike: commands before a login have a limit, and a mechanism that is not offered is
- * no failed attempt (SES-16). */
+/* What all fronts do alike: commands before a login have a limit, and a mechanism that is not
+ * offered is no failed attempt (SES-16). */
 #include "dialogue/dialogue.h"
 
 static const struct protocol {

@@ -261,8 +261,8 @@ static void test_SES_57_left_over(void **state)
 	}
 }
 
-/* Without SASL-IR the credential waits for the prompt; what is there behind the prompt was sent before
- * the node saw it. */
+/* Without SASL-IR the credential waits for the prompt; what is there behind the prompt was sent
+ * before the node saw it. */
 static void test_SES_57_prompt(void **state)
 {
 	static const struct {

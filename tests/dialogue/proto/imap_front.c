@@ -12,7 +12,8 @@
 struct script {
 	const char *name;
 	const char *input, *output;
-	int result; /* of the last input() call: PROTO_MORE, FRONT_LOGIN, FRONT_CLOSE, FRONT_STARTTLS */
+	/* of the last input() call: PROTO_MORE, FRONT_LOGIN, FRONT_CLOSE, FRONT_STARTTLS */
+	int result;
 	const char *message; /* of the credential, NULs written as | */
 	unsigned attempts;
 	int flags;
@@ -519,7 +520,8 @@ static void test_SES_62_id_of_others(void **state)
 	imap_front_ops.free(front);
 }
 
-/* What is no value of its field, or no list, is as if it had not been given; ID is answered anyway. */
+/* What is no value of its field, or no list, is as if it had not been given; ID is answered
+ * anyway. */
 static void test_SES_61_bad_fields(void **state)
 {
 	static const char *const arguments[] = { "NIL", "()", "(", "x", "\"x-proxy-ttl\" \"5\"",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* IMAP, rule by rule where a conversation is too little: every spelling of a command (SES-18), every
- * way to hide a capability in a word (SES-55), every mechanism's replay (SES-70). */
+/* IMAP, rule by rule where a conversation is too little: every spelling of a command (SES-18),
+ * every way to hide a capability in a word (SES-55), every mechanism's replay (SES-70). */
 #include "dialogue/dialogue.h"
 #include "proto/sasl.h"
 

@@ -10,7 +10,8 @@ struct script {
 	struct view input;
 	const char *output;
 	int leg;
-	int result; /* of the last input() call: PROTO_MORE, FRONT_LOGIN, FRONT_CLOSE, FRONT_STARTTLS */
+	/* of the last input() call: PROTO_MORE, FRONT_LOGIN, FRONT_CLOSE, FRONT_STARTTLS */
+	int result;
 	const char *message; /* of the credential, NULs written as |, 0x01 as ^ */
 	unsigned attempts, privacy;
 };

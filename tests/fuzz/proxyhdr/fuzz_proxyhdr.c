@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Any bytes as the start of a connection: a verdict stays when more bytes come, and what is taken lies
- * within what was given. */
+/* Any bytes as the start of a connection: a verdict stays when more bytes come, and what is taken
+ * lies within what was given. */
 #include "net/proxyhdr.h"
 
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A line as a glob, the rest as a path or a body: globs end in time and agree with a plain reading of
- * their simplest form; identifiers come out whole or not at all. */
+/* A line as a glob, the rest as a path or a body: globs end in time and agree with a plain reading
+ * of their simplest form; identifiers come out whole or not at all. */
 #include "route/glob.h"
 #include "route/route.h"
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Failed tokens per address: thresholds and times (ADM-14), keys and the bound of the table (ADM-15). */
+/* Failed tokens per address: thresholds and times (ADM-14), keys and the bound of the table
+ * (ADM-15). */
 #include "unit.h"
 
 #include "admin/internal.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What differs between two configurations: keys, tables, files, restart (CFG-51, CFG-52, CFG-56). */
+/* What differs between two configurations: keys, tables, files, restart (CFG-51, CFG-52,
+ * CFG-56). */
 #include "unit.h"
 
 #include "config/config.h"

@@ -144,8 +144,8 @@ static void test_SES_33_authzid(void **state)
 	assert_string_equal(identity.account, "ALICE");
 }
 
-/* The whole login is bounded and clean, also where the account part alone would do (MAP-13); what is
- * left of the separator must be there, what is right of it need not (MAP-21). */
+/* The whole login is bounded and clean, also where the account part alone would do (MAP-13); what
+ * is left of the separator must be there, what is right of it need not (MAP-21). */
 static void test_MAP_13_21_whole_logins(void **state)
 {
 	static const struct {

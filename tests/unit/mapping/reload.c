@@ -445,7 +445,8 @@ static void *reader_main(void *arg)
 			self->waiting++;
 		else
 			check_name(&got);
-		/* Now and then a moment, so that reloads and the ends of entries come in between. */
+		/* Now and then a moment, so that reloads and the ends of entries come in
+		 * between. */
 		if (loop_run_once(&self->loop, i % 64 == 63) < 0)
 			break;
 	}

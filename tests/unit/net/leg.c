@@ -59,7 +59,8 @@ static void say(struct fixture *f, const char *text)
 	assert_int_equal(send(f->peer, text, strlen(text), MSG_NOSIGNAL), strlen(text));
 }
 
-/* Everything the peer has been sent, counted; bytes must be those of a pattern that goes on at `from`. */
+/* Everything the peer has been sent, counted; bytes must be those of a pattern that goes on at
+ * `from`. */
 static size_t peer_takes(struct fixture *f, size_t from)
 {
 	unsigned char data[4096];
@@ -159,7 +160,8 @@ static void test_drop(void **state)
 	assert_int_equal(leg_drop(&f->leg, &spent), STREAM_EOF);
 }
 
-/* More than the socket takes: it goes in pieces, in order, whole, and the want says when to go on. */
+/* More than the socket takes: it goes in pieces, in order, whole, and the want says when to go
+ * on. */
 static void test_flush_in_pieces(void **state)
 {
 	enum { TOTAL = 1024 * 1024 };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Headers of trusted peers, SES-9 to SES-11 and SES-64. Every input ends at a page without access. */
+/* Headers of trusted peers, SES-9 to SES-11 and SES-64. Every input ends at a page without
+ * access. */
 #include "dialogue/dialogue.h"
 #include "net/proxyhdr.h"
 

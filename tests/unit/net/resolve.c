@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The cache of names, against a name server of the test's own: TTLs, shared queries, negative answers,
- * the bound, and a resolver that goes while answers are on their way. */
+/* The cache of names, against a name server of the test's own: TTLs, shared queries, negative
+ * answers, the bound, and a resolver that goes while answers are on their way. */
 #include "unit.h"
 
 #include "net/resolve.h"
@@ -17,7 +17,8 @@
 
 #define HEAD_BYTES 12
 
-/* Answers A with 192.0.2.1, AAAA with nothing; names that begin with "none" do not exist, "sick" fails. */
+/* Answers A with 192.0.2.1, AAAA with nothing; names that begin with "none" do not exist, "sick"
+ * fails. */
 struct nameserver {
 	int fd;
 	uint32_t ttl_s;
@@ -241,7 +242,8 @@ static void test_no_descriptors(void **state)
 	assert_int_equal(ask(fixture, "node.homing.test", 0), 2);
 }
 
-/* Queued answers, a query without an answer, and its cancelled like: nothing is left, nobody is called. */
+/* Queued answers, a query without an answer, and its cancelled like: nothing is left, nobody is
+ * called. */
 static void test_freed_with_answers_queued(void **state)
 {
 	struct fixture *fixture = *state;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* SASL messages and exchanges (SES-32 to SES-38), XCLIENT attributes (SES-61, section 10, #10, #14). */
+/* SASL messages and exchanges (SES-32 to SES-38), XCLIENT attributes (SES-61, section 10, #10,
+ * #14). */
 #include "unit.h"
 
 #include "base/base64.h"

@@ -131,7 +131,8 @@ static void test_stuck_bytes_are_taken_over(void **state)
 	/* It really is stuck: nothing moves for most of the limit. */
 	assert_int_equal(node_gets(&loop, data, 5, 1000), 0);
 	assert_int_equal(atomic_load(&kernel.stalls), 0);
-	/* ... and then does, and the direction lives on in user space; the other one in the kernel. */
+	/* ... and then does, and the direction lives on in user space; the other one in the
+	 * kernel. */
 	assert_int_equal(node_gets(&loop, data, 5, 10000), 5);
 	assert_memory_equal(data, "stuck", 5);
 	assert_int_equal(atomic_load(&kernel.stalls), 1);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* SQLite as a store, without a router: how parameters are bound, which thread waits and how long. */
+/* SQLite as a store, without a router: how parameters are bound, which thread waits and how
+ * long. */
 #include "unit.h"
 
 #include "base/clock.h"
