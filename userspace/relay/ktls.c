@@ -7,7 +7,7 @@
  */
 #include "relay/ktls.h"
 #include "base/secret.h"
-#include "relay/drain.h"
+#include "net/tcpinfo.h"
 #include "tls/tls.h"
 
 #include <errno.h>
@@ -399,7 +399,7 @@ static bool all_pushed(const struct stream *stream, const struct ktls *ktls)
 {
 	uint64_t seq = 0, written = 0, expected;
 
-	if (sent_seq(stream->fd, ktls->cipher, &seq) < 0 || drain_written(stream->fd, &written) < 0)
+	if (sent_seq(stream->fd, ktls->cipher, &seq) < 0 || tcpinfo_written(stream->fd, &written) < 0)
 		return true; /* the connection is gone: nothing to wait for */
 	expected = ktls->payload + (ktls->records_before + seq - ktls->first_seq) * ktls->overhead;
 	return written - ktls->base_written >= expected;
@@ -529,7 +529,7 @@ int ktls_switch(struct stream *stream, const struct ktls_features *features)
 		r = -ENOTSUP;
 	if (r == 0) {
 		ktls = new_state(&keys, features->rekey);
-		r = ktls ? drain_written_so_far(stream->fd, &ktls->base_written) : -ENOMEM;
+		r = ktls ? tcpinfo_written_so_far(stream->fd, &ktls->base_written) : -ENOMEM;
 	}
 	if (r == 0)
 		r = switch_socket(stream->fd, &keys, features);

@@ -12,7 +12,7 @@
  */
 #include "base/clock.h"
 #include "net/sock.h"
-#include "relay/drain.h"
+#include "net/tcpinfo.h"
 #include "relay/internal.h"
 
 #include <errno.h>
@@ -593,7 +593,7 @@ static bool still_queued(struct pump *pump)
 	if ((!pump->key_update && !pump->broken) || clock_mono_ms() >= pump->drain_at_ms)
 		return false;
 	for (int leg = 0; leg < 2; leg++)
-		pump->retry |= drain_owes(pump->legs[leg].fd);
+		pump->retry |= tcpinfo_owes(pump->legs[leg].fd);
 	return pump->retry;
 }
 

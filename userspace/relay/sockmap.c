@@ -20,7 +20,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "net/sock.h"
-#include "relay/drain.h"
+#include "net/tcpinfo.h"
 #include "relay/internal.h"
 
 #include <errno.h>
@@ -43,7 +43,7 @@
 
 enum half_mode { MODE_USER, MODE_KERNEL, MODE_PASSING, MODE_RESUMING, MODE_TAKEN };
 
-/* One direction. "Written" and "received" are counted as relay/drain does. */
+/* One direction. "Written" and "received" are counted as net/tcpinfo does. */
 struct half {
 	uint64_t cookie;       /* of the source */
 	uint64_t base_read;    /* received and read before the program saw the source */
@@ -258,9 +258,9 @@ static int add_row(struct sockmap *sm, int d)
 static int set_bases(struct sockmap *sm, int d)
 {
 	struct half *half = &sm->halves[d];
-	int r = drain_read_so_far(source_fd(sm, d), &half->base_read);
+	int r = tcpinfo_read_so_far(source_fd(sm, d), &half->base_read);
 
-	return r < 0 ? r : drain_written_so_far(target_fd(sm, d), &half->base_written);
+	return r < 0 ? r : tcpinfo_written_so_far(target_fd(sm, d), &half->base_written);
 }
 
 static int insert_sockets(struct sockmap *sm)
@@ -478,7 +478,7 @@ static uint64_t written_since(const struct sockmap *sm, const struct half *half,
 {
 	uint64_t written;
 
-	return drain_written(target_fd(sm, d), &written) < 0 ? 0 : written - half->base_written;
+	return tcpinfo_written(target_fd(sm, d), &written) < 0 ? 0 : written - half->base_written;
 }
 
 static void begin_passing(struct sockmap *sm, struct half *half, enum half_mode mode)
@@ -594,11 +594,11 @@ static void keep_drain_clock(struct sockmap *sm, uint64_t written)
 static void step_drain(struct sockmap *sm, int d)
 {
 	struct half *half = &sm->halves[d];
-	struct drain_source source;
+	struct tcpinfo_source source;
 	struct hm_flow flow;
 	uint64_t received, written;
 
-	if (drain_received(source_fd(sm, d), &source) < 0) {
+	if (tcpinfo_received(source_fd(sm, d), &source) < 0) {
 		leg_broken(sm, from_of(d), -EPIPE);
 		return;
 	}
@@ -629,10 +629,10 @@ static void look_at_leg(struct sockmap *sm, int leg)
 {
 	int d = leg == RELAY_CLIENT ? RELAY_UP : RELAY_DOWN;
 	struct half *to = &sm->halves[!d];
-	struct drain_source source;
+	struct tcpinfo_source source;
 	int error;
 
-	if (drain_received(sm->fds[leg], &source) < 0)
+	if (tcpinfo_received(sm->fds[leg], &source) < 0)
 		return;
 	if (source.fin) {
 		note_eof(sm, d);
@@ -680,7 +680,7 @@ static void step_reset(struct sockmap *sm)
 	if (clock_mono_ms() >= sm->reset_at_ms || !look(sm, half, &flow) ||
 		(!half->pending.len &&
 			written_since(sm, half, d) >= half->redirected + half->relayed &&
-			!drain_owes(target_fd(sm, d)))) /* close() may reset it */
+			!tcpinfo_owes(target_fd(sm, d)))) /* close() may reset it */
 		finish(sm, sm->end);
 	else
 		poll_again(sm);
@@ -896,10 +896,10 @@ static void take_over(struct sockmap *sm, int d)
 static void watch_half(struct sockmap *sm, int d)
 {
 	struct half *half = &sm->halves[d];
-	struct drain_source source;
+	struct tcpinfo_source source;
 	uint64_t written, received, now = loop_of(sm)->now_ms;
 
-	if (drain_received(source_fd(sm, d), &source) < 0)
+	if (tcpinfo_received(source_fd(sm, d), &source) < 0)
 		return;
 	received = source.received - half->base_read;
 	if (received == half->redirected + half->relayed && half->redirected == half->settled) {

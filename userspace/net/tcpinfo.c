@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* See drain.h. Where the sum is asked for again until it fits, TCP_INFO is read before the queue's
+/* See tcpinfo.h. Where the sum is asked for again until it fits, TCP_INFO is read before the queue's
  * length: what is acknowledged in between is then counted too little, never twice. What later sums
  * are measured from must be exact. */
-#include "relay/drain.h"
+#include "net/tcpinfo.h"
 #include "net/sock.h"
 
 #include <errno.h>
@@ -30,21 +30,21 @@ static int get_info(int fd, struct tcp_info *info)
 	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &len) < 0 ? -errno : 0;
 }
 
-int drain_queued(int fd)
+int tcpinfo_queued(int fd)
 {
 	int queued = 0;
 
 	return ioctl(fd, SIOCOUTQ, &queued) < 0 ? -errno : queued;
 }
 
-int drain_written(int fd, uint64_t *ret_bytes)
+int tcpinfo_written(int fd, uint64_t *ret_bytes)
 {
 	struct tcp_info info;
 	int r = get_info(fd, &info), queued;
 
 	if (r < 0)
 		return r;
-	queued = drain_queued(fd);
+	queued = tcpinfo_queued(fd);
 	if (queued < 0)
 		return queued;
 	*ret_bytes = info.tcpi_bytes_acked + (uint64_t)queued;
@@ -52,13 +52,13 @@ int drain_written(int fd, uint64_t *ret_bytes)
 }
 
 /* Acknowledgements move bytes from one of the two to the other: none may come in between. */
-int drain_written_so_far(int fd, uint64_t *ret_bytes)
+int tcpinfo_written_so_far(int fd, uint64_t *ret_bytes)
 {
 	for (int i = 0; i < 1000; i++) {
 		struct tcp_info before = { 0 }, after = { 0 };
 		int queued, r = get_info(fd, &before);
 
-		queued = drain_queued(fd);
+		queued = tcpinfo_queued(fd);
 		if (r == 0)
 			r = get_info(fd, &after);
 		if (r < 0 || queued < 0)
@@ -71,7 +71,7 @@ int drain_written_so_far(int fd, uint64_t *ret_bytes)
 	return -EOPNOTSUPP;
 }
 
-int drain_received(int fd, struct drain_source *ret_source)
+int tcpinfo_received(int fd, struct tcpinfo_source *ret_source)
 {
 	struct tcp_info info;
 	int r = get_info(fd, &info);
@@ -86,7 +86,7 @@ int drain_received(int fd, struct drain_source *ret_source)
 	return 0;
 }
 
-int drain_read_so_far(int fd, uint64_t *ret_bytes)
+int tcpinfo_read_so_far(int fd, uint64_t *ret_bytes)
 {
 	for (int i = 0; i < 1000; i++) {
 		struct tcp_info before = { 0 }, after = { 0 };
@@ -107,9 +107,9 @@ int drain_read_so_far(int fd, uint64_t *ret_bytes)
 	return -EOPNOTSUPP;
 }
 
-bool drain_owes(int fd)
+bool tcpinfo_owes(int fd)
 {
-	struct drain_source source;
+	struct tcpinfo_source source;
 
-	return drain_received(fd, &source) == 0 && !source.closed && drain_queued(fd) > 0;
+	return tcpinfo_received(fd, &source) == 0 && !source.closed && tcpinfo_queued(fd) > 0;
 }

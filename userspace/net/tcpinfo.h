@@ -4,15 +4,15 @@
  * of a direction, say whether everything that arrived on one has been written to the other, which
  * nothing else does while the kernel moves the bytes.
  */
-#ifndef RELAY_DRAIN_H
-#define RELAY_DRAIN_H
+#ifndef NET_TCPINFO_H
+#define NET_TCPINFO_H
 
 #include "base/compiler.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-struct drain_source {
+struct tcpinfo_source {
 	uint64_t received; /* bytes in order, the FIN not counted */
 	bool fin;          /* the peer has ended its direction */
 	bool closed;       /* no connection any more: reset, or both have ended */
@@ -20,18 +20,18 @@ struct drain_source {
 
 /* Bytes that the socket has taken for its peer since it was connected (acknowledged or queued), up
  * to a constant. 0 or -errno. */
-MUST_USE int drain_written(int fd, uint64_t *ret_bytes);
+MUST_USE int tcpinfo_written(int fd, uint64_t *ret_bytes);
 /* The same at one moment, although acknowledgements may be arriving: what differences start
  * from. */
-MUST_USE int drain_written_so_far(int fd, uint64_t *ret_bytes);
+MUST_USE int tcpinfo_written_so_far(int fd, uint64_t *ret_bytes);
 /* 0 or -errno. */
-MUST_USE int drain_received(int fd, struct drain_source *ret_source);
+MUST_USE int tcpinfo_received(int fd, struct tcpinfo_source *ret_source);
 /* Bytes that arrived and have been read, taken at one moment although data may be arriving.
  * -EOPNOTSUPP if the socket is not ESTABLISHED. */
-MUST_USE int drain_read_so_far(int fd, uint64_t *ret_bytes);
+MUST_USE int tcpinfo_read_so_far(int fd, uint64_t *ret_bytes);
 /* Bytes queued for the peer and not acknowledged (SIOCOUTQ), or -errno. */
-MUST_USE int drain_queued(int fd);
+MUST_USE int tcpinfo_queued(int fd);
 /* True while a living connection has bytes that its peer has not acknowledged. */
-bool drain_owes(int fd);
+bool tcpinfo_owes(int fd);
 
 #endif
