@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* See tcpinfo.h. Where the sum is asked for again until it fits, TCP_INFO is read before the queue's
- * length: what is acknowledged in between is then counted too little, never twice. What later sums
- * are measured from must be exact. */
+/* See tcpinfo.h. Where the sum is asked for again until it fits, TCP_INFO is read before the
+ * queue's length: what is acknowledged in between is then counted too little, never twice. What
+ * later sums are measured from must be exact. */
 #include "net/tcpinfo.h"
 #include "net/sock.h"
 

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Private to relay/: what a kind of relay provides. relay.c dispatches; pump.c moves bytes in user
- * space (paths copy and ktls), sockmap.c lets the kernel move them. */
+/*
+ * Private to relay/: the live part of a relay, which is one frame whatever moves the bytes, and
+ * what a mover provides. relay.c starts and stops; engine.c, rows.c, end.c and scratch.c serve
+ * every relay; copy.c, half.c and turn.c move bytes in user space; program.c, arm.c, valve.c,
+ * drain.c and sockmap.c are the path on which the kernel moves them; switch.c decides when one
+ * becomes the other.
+ */
 #ifndef RELAY_INTERNAL_H
 #define RELAY_INTERNAL_H
 
-#include "relay/relay.h"
+#include "base/clock.h"
+#include "relay/state.h"
 
 /* What one read takes: from the first to the last of these, doubling while the target takes all of
  * it. Large reads halve what a gigabyte costs; small ones bound what is kept for a slow reader. */
@@ -14,27 +20,109 @@
 /* Bytes that one direction moves before others get their turn. */
 #define RELAY_TURN_BYTES (1024 * 1024)
 
-struct relay_ops {
-	void (*stop)(struct relay *relay, bool gracefully);
-	void (*free)(struct relay *relay);
-	void (*set_idle)(struct relay *relay, uint64_t idle_ms);
-	uint64_t (*bytes)(const struct relay *relay, enum relay_direction direction);
-	enum relay_path (*path)(const struct relay *relay, enum relay_direction direction);
-	uint64_t (*idle_ms)(const struct relay *relay);
-	/* Once a second: rows are brought up to date. May end the relay, never frees it. */
+/* ---- a relay ---- */
+
+/* What moves the bytes of a relay now. Each may end the relay, none frees it. */
+struct relay_mover {
+	/* Events of a leg. */
+	void (*leg)(struct relay *relay, int leg, uint32_t epoll_events);
+	/* What relay_later() has asked for, or that a setting has changed. */
+	void (*turn)(struct relay *relay);
+	/* Before somebody is given up on: what has moved without user space. NULL: nothing does. */
+	void (*refresh)(struct relay *relay);
+	/* Once a second: rows are brought up to date. */
 	void (*scan)(struct relay *relay);
-	/* The program's row of a direction, just before scan(); NULL if it has none. */
+	/* The program's row of a direction, just before scan(), and its event; NULL: not asked
+	 * for. */
 	void (*row)(struct relay *relay, uint64_t cookie, const struct hm_flow *flow);
 	void (*event)(struct relay *relay, const struct hm_event *event);
 };
+extern const struct relay_mover relay_user;    /* turn.c */
+extern const struct relay_mover relay_sockmap; /* sockmap.c */
 
-/* First member of every relay's own structure. */
-struct relay {
-	const struct relay_ops *ops;
-	struct relay_engine *engine;
-	uint32_t slot;
-	bool registered;
+/* A direction's, beside its struct relay_half. */
+struct relay_io {
+	struct buf pending; /* read, not yet written; empty and without memory while it flows */
+	uint64_t read_ms;   /* of the last short read */
+	uint32_t read_want, write_want; /* epoll events a blocked call waits for; 0 = not blocked */
+	uint8_t chunk;                  /* doublings of what one read takes */
+	int8_t streak; /* short reads within read_ms; below 0: a pause in asking for more */
 };
+
+/* Of a relay that the program may move. */
+struct relay_program {
+	const struct relay_mover *mover; /* when it does */
+	struct relay_flow flows[2];
+	uint64_t bulk_rate, drain_written;
+	uint32_t backlog_limit, stall_ms, wait_ms;
+	uint8_t unsure; /* a bit per leg that has hung up, but does not say yet how */
+	uint8_t polls;
+};
+
+struct relay {
+	struct relay_state state;
+	struct relay_engine *engine;
+	const struct relay_mover *mover;
+	struct relay_program *program; /* behind this structure; NULL: never the program's */
+	struct stream legs[2];
+	struct loop_watch watches[2];
+	struct timer turn_timer;
+	struct timer limit_timer; /* idle, and while a closed side's rest is sent: no progress */
+	struct relay_io io[2];
+	const char *protocol; /* for the rows */
+	relay_done_fn *done;
+	void *arg;
+	uint64_t row_bytes; /* both directions, as the rows have them */
+	uint32_t slot;      /* in the engine, if registered */
+	bool registered;
+	bool may_switch[2]; /* the leg is OpenSSL's and may become the kernel's */
+	bool may_arm;       /* both are plain and may become the program's */
+	bool retry;         /* of this turn: something is due that no event announces */
+};
+
+static inline struct loop *relay_loop(const struct relay *relay)
+{
+	return relay->engine->loop;
+}
+
+static inline struct relay_kernel *relay_kernel(const struct relay *relay)
+{
+	return relay->engine->kernel;
+}
+
+/* The leg that a direction reads, and the one it writes. */
+static inline int relay_source(int d)
+{
+	return d == RELAY_UP ? RELAY_CLIENT : RELAY_NODE;
+}
+
+static inline int relay_target(int d)
+{
+	return d == RELAY_UP ? RELAY_NODE : RELAY_CLIENT;
+}
+
+/* The direction that reads a leg. The other one writes it. */
+static inline int relay_from(int leg)
+{
+	return leg == RELAY_CLIENT ? RELAY_UP : RELAY_DOWN;
+}
+
+static inline bool relay_has_ended(const struct relay *relay)
+{
+	return relay->state.phase == RELAY_ENDED;
+}
+
+/* state.c: asserts what state.h says, in builds with sanitizers. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+void relay_check(const struct relay *relay);
+#else
+static inline void relay_check(const struct relay *relay)
+{
+	(void)relay;
+}
+#endif
+
+/* ---- scratch.c ---- */
 
 /* What goes through it is somebody's mail. The most that has been in it since it was wiped is
  * known, and that much is wiped when a session ends and once a second: a record costs a
@@ -70,24 +158,88 @@ static inline void relay_chunk_adapt(uint8_t *doublings, size_t taken, size_t wr
 		(*doublings)++;
 }
 
-MUST_USE int relay_pump_start(const struct relay_params *params, struct stream legs[2],
-	struct buf early[2], struct relay **ret_relay);
-MUST_USE int relay_sockmap_start(const struct relay_params *params, struct stream legs[2],
-	struct buf early[2], struct relay **ret_relay);
+/* ---- engine.c ---- */
 
 /* The engine knows it from here on: scans, events. Returns 0 or -ENOMEM. */
-MUST_USE int relay_register(struct relay *relay, struct relay_engine *engine);
+MUST_USE int relay_register(struct relay *relay);
 void relay_unregister(struct relay *relay);
-/* What a row or an event carries to find the relay again. */
-uint64_t relay_handle(const struct relay *relay);
 /* During scan(): the row of a direction that user space moves. */
 void relay_put_row(struct relay_engine *engine, __u64 cookie, const struct hm_flow *flow);
-/* A descriptor's events come to `to` from now on: from's, if it watches it (no system call), which
- * it then does not any more; else as a new watch without events. Returns 0 or -errno. */
-MUST_USE int relay_watch(struct loop *loop, struct loop_watch *from, struct loop_watch *to, int fd,
-	loop_watch_fn *fn);
+
+/* ---- rows.c ---- */
+
 /* A row as it starts. */
-void relay_fill_row(const struct relay *relay, uint64_t session, const char *protocol,
-	enum relay_direction direction, struct hm_flow *ret_flow);
+void relay_fill_row(
+	const struct relay *relay, enum relay_direction direction, struct hm_flow *ret_flow);
+/* The rows of a relay that user space moves. It has them from its first scan on, so a short session
+ * costs none. */
+void relay_put_rows(struct relay *relay);
+/* What the program has counted until now. False if there is no row. */
+bool relay_look(struct relay *relay, int d, struct hm_flow *ret_flow);
+/* Rows go, and with them the program's hold on the sockets, before those are closed: no entry
+ * outlives its session. */
+void relay_remove_rows(struct relay *relay);
+
+/* ---- end.c ---- */
+
+enum relay_end relay_error_of(int leg, ssize_t error);
+/* What the end is called when both directions are done. */
+enum relay_end relay_clean_end(const struct relay *relay);
+/* Closes both legs and reports from the loop. Once; later calls do nothing. */
+void relay_finish(struct relay *relay, enum relay_end end);
+/* As relay_finish(), without a report. */
+void relay_close(struct relay *relay, enum relay_end end);
+/* A closed side's rest makes no progress: its reader is gone in all but name. */
+void relay_give_up(struct relay *relay);
+/* The mover's turn(), in ms. */
+void relay_later(struct relay *relay, uint64_t ms);
+/* Arms the timer for the earliest limit. Traffic does not touch it. */
+void relay_arm_limit(struct relay *relay);
+/* Whether a closed side is owed bytes; drain_ms count from the last progress. */
+void relay_drain_clock(struct relay *relay, bool owed, bool progress);
+
+/* ---- switch.c ---- */
+
+/* The path of both directions while user space moves them, as the legs are now. */
+void relay_note_path(struct relay *relay);
+/* The leg becomes the kernel's if it can now. Returns false when the relay has ended. */
+bool relay_switch_leg(struct relay *relay, int leg);
+/* Both become the program's, if they may and nothing waits or ends. True if they are: the relay is
+ * another mover's now, or has ended. */
+bool relay_switch_to_program(struct relay *relay);
+
+/* ---- turn.c ---- */
+
+/* The first turn of a relay, or what it waits for. May end it (reported from the loop). */
+void relay_user_begin(struct relay *relay);
+
+/* ---- half.c: how directions end in user space ---- */
+
+/* The source has ended or broken (n: what the read said): what was received is still delivered. */
+void relay_source_ended(struct relay *relay, int d, ssize_t n);
+/* A leg is gone. Nothing can be written to it any more; what had arrived from it is still
+ * delivered, without a clean end. */
+void relay_leg_broken(struct relay *relay, int leg, ssize_t error);
+/* Sends the target our end of stream, when nothing is left to be sent before it. */
+void relay_end_target(struct relay *relay, int d);
+/* The client has hung up and the node may be about to. Returns the milliseconds left for that. */
+uint64_t relay_waits_for_node(struct relay *relay);
+/* Starts, keeps or stops the clock of what is owed. */
+void relay_update_drain(struct relay *relay, bool progress);
+/* Closing a socket with unread input resets it, and what is on its way to that peer is lost. When
+ * we are the ones who end, the peer may well be sending. */
+bool relay_still_queued(struct relay *relay);
+
+/* ---- copy.c: bytes ---- */
+
+/* Writes as much as goes. Returns bytes written, or -errno (not -EAGAIN: that is 0). */
+MUST_USE ssize_t relay_write_some(struct relay *relay, int d, const char *data, size_t len);
+/* What the target did not take waits. Returns false when the relay has ended. */
+MUST_USE bool relay_keep_rest(struct relay *relay, int d, const char *data, size_t len);
+/* What is pending goes first. Returns false when the relay has ended. */
+MUST_USE bool relay_flush(struct relay *relay, int d);
+/* Reads and writes until one side blocks or the turn is over. *ret_again: more is there. Returns
+ * false when the relay has ended. */
+MUST_USE bool relay_move(struct relay *relay, int d, bool *ret_again);
 
 #endif

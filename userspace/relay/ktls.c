@@ -399,7 +399,8 @@ static bool all_pushed(const struct stream *stream, const struct ktls *ktls)
 {
 	uint64_t seq = 0, written = 0, expected;
 
-	if (sent_seq(stream->fd, ktls->cipher, &seq) < 0 || tcpinfo_written(stream->fd, &written) < 0)
+	if (sent_seq(stream->fd, ktls->cipher, &seq) < 0 ||
+		tcpinfo_written(stream->fd, &written) < 0)
 		return true; /* the connection is gone: nothing to wait for */
 	expected = ktls->payload + (ktls->records_before + seq - ktls->first_seq) * ktls->overhead;
 	return written - ktls->base_written >= expected;

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Private to the path on which a BPF program moves the bytes: what its files share. All of it is
+ * about a relay whose mover is relay_sockmap, except relay_arm(), after which it may be.
+ */
+#ifndef RELAY_PROGRAM_H
+#define RELAY_PROGRAM_H
+
+#include "relay/internal.h"
+
+/* Waiting for the kernel to write its backlog: from 1 ms, doubling, 2 to the power of this. */
+#define RELAY_POLL_MAX_EXPONENT 6
+
+/* ---- program.c ---- */
+
+/* The next step is due in ms, or earlier. */
+static inline void relay_step_in(struct relay *relay, uint32_t ms)
+{
+	relay->program->wait_ms = MIN(relay->program->wait_ms, ms);
+}
+
+/* Nothing announces what is waited for. */
+static inline void relay_poll_again(struct relay *relay)
+{
+	relay_step_in(relay, 1u << MIN(relay->program->polls, (uint8_t)RELAY_POLL_MAX_EXPONENT));
+}
+
+/* Delivered by user space since the program sees the source. */
+static inline uint64_t relay_relayed(const struct relay *relay, int d)
+{
+	return relay->state.halves[d].bytes - relay->program->flows[d].base_bytes;
+}
+
+/* Written to the target since then, by whoever. 0 if TCP does not say. */
+uint64_t relay_written_since(const struct relay *relay, int d);
+/* The source has ended. */
+void relay_program_eof(struct relay *relay, int d);
+/* A leg is gone. What had arrived from it may still be on its way to the other. */
+void relay_program_broken(struct relay *relay, int leg, ssize_t error);
+
+/* ---- arm.c ---- */
+
+/* Puts the program on both directions, whose sources have been read empty, or on none. 0 or
+ * -errno. */
+MUST_USE int relay_arm(struct relay *relay);
+/* Bytes that were queued before the program saw the socket stay where they are until somebody
+ * looks. */
+void relay_kick(int fd);
+
+/* ---- valve.c ---- */
+
+void relay_begin_passing(struct relay *relay, int d, enum half_valve valve);
+/* User space relays what the program passes, and gives the direction back when it may. */
+void relay_step_passing(struct relay *relay, int d);
+void relay_step_resuming(struct relay *relay, int d);
+
+/* ---- drain.c: the end behind what the kernel still has to write ---- */
+
+/* The source has ended: when every byte it sent is written, so has the target. */
+void relay_step_drain(struct relay *relay, int d);
+/* After a reset: has what arrived before it been written? */
+void relay_step_reset(struct relay *relay);
+/* Epoll has said that a leg's peer is done or gone. */
+void relay_look_at_leg(struct relay *relay, int leg);
+
+#endif

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Rows: what bpftool shows of a direction, whoever moves its bytes, and what the program counts in
+ * its own. User space writes none that the program writes. */
+#include "relay/internal.h"
+
+#include <stdio.h>
+
+/* What a row or an event carries to find the relay again. */
+static uint64_t handle_of(const struct relay *relay)
+{
+	return (uint64_t)relay->engine->slots[relay->slot].generation << 32 | relay->slot;
+}
+
+void relay_fill_row(
+	const struct relay *relay, enum relay_direction direction, struct hm_flow *ret_flow)
+{
+	*ret_flow = (struct hm_flow){
+		.session = relay->state.session,
+		.handle = handle_of(relay),
+		.worker = relay->engine->worker,
+		.direction = direction == RELAY_UP ? HM_UP : HM_DOWN,
+	};
+	snprintf(ret_flow->protocol, sizeof(ret_flow->protocol), "%s",
+		relay->protocol ? relay->protocol : "");
+}
+
+static void put_row(struct relay *relay, int d)
+{
+	const struct relay_half *half = &relay->state.halves[d];
+	struct hm_flow flow;
+
+	relay_fill_row(relay, (enum relay_direction)d, &flow);
+	flow.path = half->path == RELAY_PATH_KTLS ? HM_KTLS : HM_COPY;
+	flow.state = HM_USERSPACE;
+	flow.passed = half->bytes;
+	flow.last_ns = relay->state.last_ms * 1000000;
+	relay_put_row(relay->engine, half->cookie, &flow);
+}
+
+void relay_put_rows(struct relay *relay)
+{
+	struct relay_half *halves = relay->state.halves;
+	uint64_t bytes = halves[0].bytes + halves[1].bytes;
+
+	if (halves[0].cookie && bytes == relay->row_bytes)
+		return;
+	for (int d = 0; d < 2; d++) {
+		if (!halves[d].cookie)
+			halves[d].cookie = bpfctl_cookie(relay->legs[relay_source(d)].fd);
+		if (halves[d].cookie)
+			put_row(relay, d);
+	}
+	relay->row_bytes = bytes;
+}
+
+bool relay_look(struct relay *relay, int d, struct hm_flow *ret_flow)
+{
+	struct relay_state *state = &relay->state;
+
+	if (bpfctl_flow_get(relay_kernel(relay)->bpfctl, state->halves[d].cookie, ret_flow) < 0)
+		return false;
+	relay->program->flows[d].redirected = ret_flow->redirected;
+	state->last_ms = MAX(state->last_ms, (uint64_t)(ret_flow->last_ns / 1000000));
+	return true;
+}
+
+void relay_remove_rows(struct relay *relay)
+{
+	struct bpfctl *bpfctl = relay_kernel(relay)->bpfctl;
+	struct hm_flow flow;
+
+	for (int d = 0; d < 2; d++) {
+		struct relay_half *half = &relay->state.halves[d];
+
+		if (!half->cookie)
+			continue;
+		if (half->valve != VALVE_NONE) {
+			relay_look(relay, d, &flow);
+			bpfctl_sockets_remove(bpfctl, half->cookie);
+			bpfctl_control_remove(bpfctl, half->cookie);
+		}
+		bpfctl_flow_remove(bpfctl, half->cookie);
+		half->cookie = 0;
+	}
+}

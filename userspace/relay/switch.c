@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * When a leg or a relay changes what moves it: an OpenSSL leg becomes the kernel's at the first
+ * record boundary, two plain legs the program's when both have been read empty. What cannot change
+ * stays with user space, for good.
+ */
+#include "relay/program.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+
+/* Kernel TLS only if no leg needs OpenSSL. */
+void relay_note_path(struct relay *relay)
+{
+	enum relay_path path = RELAY_PATH_COPY;
+
+	for (int i = 0; i < 2; i++) {
+		if (!stream_is_tls(&relay->legs[i]))
+			continue;
+		path = RELAY_PATH_KTLS;
+		if (!ktls_is_on(&relay->legs[i])) {
+			path = RELAY_PATH_COPY;
+			break;
+		}
+	}
+	for (int d = 0; d < 2; d++)
+		relay->state.halves[d].path = (uint8_t)path;
+}
+
+bool relay_switch_leg(struct relay *relay, int leg)
+{
+	int r;
+
+	if (!relay->may_switch[leg])
+		return true;
+	r = ktls_switch(&relay->legs[leg], &relay_kernel(relay)->ktls);
+	if (r == KTLS_NOT_YET)
+		return true;
+	relay->may_switch[leg] = false;
+	if (r == -EIO) {
+		relay_finish(relay, relay_error_of(leg, r));
+		return false;
+	}
+	relay_note_path(relay);
+	for (int d = 0; d < 2; d++)
+		relay->io[d].read_want = 0;
+	return true;
+}
+
+/* Both have more to say, have said all they had, and nothing of it is left here. */
+static bool is_quiet(const struct relay *relay)
+{
+	for (int d = 0; d < 2; d++) {
+		if (relay->io[d].pending.len || relay->io[d].read_want != EPOLLIN)
+			return false;
+	}
+	return true;
+}
+
+static bool has_begun_to_end(const struct relay *relay)
+{
+	for (int d = 0; d < 2; d++) {
+		if (relay->state.halves[d].state != HALF_OPEN || relay->state.halves[d].closing)
+			return true;
+	}
+	return relay->state.phase != RELAY_FLOWS;
+}
+
+bool relay_switch_to_program(struct relay *relay)
+{
+	bool ends;
+
+	if (!relay->may_arm)
+		return false;
+	ends = has_begun_to_end(relay);
+	if (!ends && !is_quiet(relay))
+		return false;
+	relay->may_arm = false;
+	if (ends || relay_arm(relay) < 0) {
+		atomic_fetch_add(&relay_kernel(relay)->refused, 1);
+		return false;
+	}
+	relay->mover = relay->program->mover;
+	relay->mover->turn(relay);
+	return true;
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The mover that works in user space: it reads from one leg and writes to the other, through
+ * OpenSSL where a leg is encrypted (copy) or with the kernel doing the cryptography (ktls). A leg
+ * starts with OpenSSL and is switched to kernel TLS at the first record boundary; two plain legs
+ * are the program's as soon as both have been read empty. Here: turns, and what they wait for.
+ */
+#include "relay/internal.h"
+#include "net/sock.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+
+/* How soon to ask again when no event tells. */
+#define RETRY_MS 2
+
+static void update_watches(struct relay *relay)
+{
+	uint32_t events[2] = { 0, 0 };
+
+	for (int d = 0; d < 2; d++) {
+		const struct relay_half *half = &relay->state.halves[d];
+		const struct relay_io *io = &relay->io[d];
+
+		if (half->state == HALF_OPEN && !io->pending.len)
+			events[relay_source(d)] |= io->read_want ? io->read_want : EPOLLIN;
+		else if (half->state == HALF_OPEN && !half->closing)
+			events[relay_source(d)] |= EPOLLRDHUP; /* starts the drain's clock */
+		if (io->pending.len ||
+			(half->state == HALF_ENDING && !relay->retry &&
+				!(d == RELAY_UP && relay->state.quit_at_ms)))
+			events[relay_target(d)] |= io->write_want ? io->write_want : EPOLLOUT;
+	}
+	for (int i = 0; i < 2; i++) {
+		if (relay->watches[i].loop && loop_watch_set(&relay->watches[i], events[i]) < 0) {
+			relay_finish(relay, relay_error_of(i, -EBADF));
+			return;
+		}
+	}
+}
+
+/* One direction. *ret_wait_ms: how long it waits for the node to end first. False when the relay
+ * has ended. */
+static bool turn_half(struct relay *relay, int d, bool *ret_again, uint64_t *ret_wait_ms)
+{
+	uint64_t wait_ms = 0;
+
+	if (!relay_flush(relay, d) || !relay_move(relay, d, ret_again))
+		return false;
+	if (relay->state.halves[d].state != HALF_ENDING)
+		return true;
+	relay_update_drain(relay, false);
+	if (d == RELAY_UP)
+		*ret_wait_ms = wait_ms = relay_waits_for_node(relay);
+	if (!wait_ms)
+		relay_end_target(relay, d);
+	return true;
+}
+
+/* Both directions once. */
+static void run(struct relay *relay)
+{
+	const struct relay_half *halves = relay->state.halves;
+	bool again = false;
+	uint64_t wait_ms = 0;
+
+	relay->retry = false;
+	for (int leg = 0; leg < 2; leg++) {
+		if (!relay_switch_leg(relay, leg))
+			return;
+	}
+	for (int d = 0; d < 2; d++) {
+		if (!turn_half(relay, d, &again, &wait_ms))
+			return;
+	}
+	if (halves[0].state == HALF_DONE && halves[1].state == HALF_DONE &&
+		!relay_still_queued(relay)) {
+		relay_finish(relay, relay_clean_end(relay));
+		return;
+	}
+	if (relay_switch_to_program(relay))
+		return;
+	if (again || relay->retry)
+		relay_later(relay, again ? 0 : RETRY_MS);
+	else if (wait_ms)
+		relay_later(relay, halves[RELAY_DOWN].state == HALF_OPEN ? wait_ms : 0);
+	update_watches(relay);
+	relay_check(relay);
+}
+
+/* Nothing is left over from before, here or in OpenSSL, that no event would announce. */
+static bool waits_for_events(const struct relay *relay)
+{
+	for (int i = 0; i < 2; i++) {
+		if (relay->io[i].pending.len || relay->may_switch[i] ||
+			stream_pending(&relay->legs[i]))
+			return false;
+	}
+	return true;
+}
+
+void relay_user_begin(struct relay *relay)
+{
+	if (relay->may_arm)
+		run(relay); /* usually there is nothing to flush, and the kernel has it from here */
+	else if (!relay_switch_leg(relay, RELAY_CLIENT) || !relay_switch_leg(relay, RELAY_NODE))
+		; /* reported from the loop */
+	else if (waits_for_events(relay))
+		update_watches(relay);
+	else
+		relay_later(relay, 0);
+}
+
+/* ---- events ---- */
+
+/* The leg hung up in both directions. Epoll reports that whatever we ask for, so a leg that we do
+ * not want to read now must not be left in the set, or the loop would spin. */
+static void on_hangup(struct relay *relay, int leg)
+{
+	int from = relay_from(leg), to = !from, error = sock_error(relay->legs[leg].fd);
+	struct relay_half *halves = relay->state.halves;
+
+	halves[from].closing = true; /* all that has arrived is read now */
+	run(relay);
+	if (relay_has_ended(relay))
+		return;
+	/* Nobody can be written to there any more. */
+	if (halves[to].state != HALF_DONE &&
+		(relay->io[to].pending.len || halves[to].state == HALF_ENDING || error)) {
+		relay_leg_broken(relay, leg, error ? error : -EPIPE);
+		run(relay);
+	} else if (halves[from].state != HALF_OPEN || relay->io[from].pending.len) {
+		loop_watch_del(&relay->watches[leg]);
+	}
+}
+
+/* Both directions flow and nothing else is due: readable legs are all there is to wait for. */
+static bool just_flows(const struct relay *relay)
+{
+	for (int i = 0; i < 2; i++) {
+		const struct relay_half *half = &relay->state.halves[i];
+		const struct relay_io *io = &relay->io[i];
+
+		if (half->state != HALF_OPEN || half->closing || io->pending.len ||
+			io->write_want || (io->read_want && io->read_want != EPOLLIN) ||
+			relay->may_switch[i] || relay->watches[i].events != EPOLLIN)
+			return false;
+	}
+	return relay->state.phase == RELAY_FLOWS && !relay->may_arm;
+}
+
+static void user_leg(struct relay *relay, int leg, uint32_t epoll_events)
+{
+	if (epoll_events == EPOLLIN && just_flows(relay)) {
+		bool again = false;
+
+		if (!relay_move(relay, relay_from(leg), &again) || (!again && just_flows(relay)))
+			return;
+	}
+	if (epoll_events & EPOLLRDHUP) {
+		relay->state.halves[relay_from(leg)].closing = true;
+		relay_update_drain(relay, false);
+	}
+	if (epoll_events & (EPOLLERR | EPOLLHUP))
+		on_hangup(relay, leg);
+	else
+		run(relay);
+}
+
+static void user_scan(struct relay *relay)
+{
+	if (!relay->may_arm)
+		relay_put_rows(relay);
+}
+
+const struct relay_mover relay_user = {
+	.leg = user_leg,
+	.turn = run,
+	.scan = user_scan,
+};
