@@ -77,7 +77,6 @@ struct http {
 	bool closing;        /* after this exchange */
 	bool client_eof;     /* its direction has ended */
 	bool client_left;    /* its end was seen behind input that is not read now */
-	bool client_dry;
 	enum session_reason close_reason;
 	size_t scanned;   /* of the next head */
 	uint64_t head_ms; /* when it began */
@@ -99,7 +98,7 @@ static inline bool http_drives(const struct session *session)
 
 /* The router's own answer, then the end. Cuts the connection if an answer has begun. */
 void http_answer(struct session *session, int status, enum session_reason reason);
-/* Reads what the client sent into login->in, or, up to span bytes, straight into to. Returns
+/* Reads what the client sent into login->leg.in, or, up to span bytes, straight into to. Returns
  * bytes, 0 if there are none now (or its direction has ended), or -1 when the session is over. */
 ssize_t http_read_client(struct session *session, struct buf *to, uint64_t span);
 void http_progress(struct session *session);
@@ -113,7 +112,7 @@ void http_rate_follow(struct session *session);
 
 /* ---- http_route.c ---- */
 
-/* A head is complete in login->in and parsed in head. */
+/* A head is complete in login->leg.in and parsed in head. */
 void http_route_request(struct session *session, struct http_head *head);
 
 /* ---- http_leg.c ---- */

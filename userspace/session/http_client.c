@@ -10,7 +10,6 @@
 
 #define READ_BYTES 8192
 #define BODY_READ_BYTES 65536
-#define SHORT_BYTES 4096
 #define EOF_GRACE_MS 500
 
 static const struct session_state_row *row_of(const struct session *session)
@@ -31,11 +30,11 @@ void http_answer(struct session *session, int status, enum session_reason reason
 	bool to_head = http->request.to_head;
 
 	if (http->request.status) { /* HTTP-33: there is no way to say it */
-		sock_abort_on_close(session->login->stream.fd);
+		sock_abort_on_close(session->login->leg.stream.fd);
 		session_close(session, reason);
 		return;
 	}
-	if (http_write_error(status, to_head, &session->login->out) < 0) {
+	if (http_write_error(status, to_head, &session->login->leg.out) < 0) {
 		session_close(session, REASON_INTERNAL);
 		return;
 	}
@@ -121,41 +120,29 @@ static size_t room_in(const struct session *session, const struct buf *buf)
 ssize_t http_read_client(struct session *session, struct buf *to, uint64_t span)
 {
 	struct login *login = session->login;
-	size_t want;
+	size_t want, spent = 0;
 	ssize_t n;
 
 	if (!to) {
-		to = &login->in;
+		to = &login->leg.in;
 		span = READ_BYTES;
 	}
 	want = MIN((size_t)MIN(span, (uint64_t)BODY_READ_BYTES), room_in(session, to));
 	if (login->http->client_eof) /* what came before it has been used up */
 		return client_ended(session);
-	if (!want || login->http->client_dry)
+	if (!want || login->leg.dry)
 		return 0;
-	if (buf_reserve(to, want) < 0) {
-		session_close(session, REASON_INTERNAL);
-		return -1;
-	}
-	n = stream_read(&login->stream, buf_tail(to), want);
-	login->read_want = n == -EAGAIN ? login->stream.want : 0;
-	login->http->client_dry =
-		n < SHORT_BYTES && n < (ssize_t)want && !stream_pending(&login->stream);
+	n = leg_read(&login->leg, to, want, &spent);
 	if (n == -EAGAIN)
 		return 0;
 	if (n == STREAM_EOF || n == -ECONNABORTED)
 		return client_ended(session);
 	if (n < 0) {
-		session_close(session,
-			n == -EPROTO              ? REASON_TLS_CLIENT
-				: n == -ETIMEDOUT ? REASON_KEEPALIVE
-						  : REASON_CLIENT_ERROR);
+		session_close(session, session_client_error(n));
 		return -1;
 	}
-	buf_commit(to, (size_t)n);
 	/* A body's bytes are counted when they go to the node. */
-	login->http->turn_bytes +=
-		stream_read_cost(&login->stream, n) - (to == &login->in ? 0 : (size_t)n);
+	login->http->turn_bytes += spent - (to == &login->leg.in ? 0 : (size_t)n);
 	login->input_ms = session->pool->loop->now_ms;
 	login->http->rate.received += (uint64_t)n;
 	http_progress(session);
@@ -178,8 +165,8 @@ static void client_left(struct session *session)
 
 void http_client_event(struct session *session, uint32_t epoll_events)
 {
-	session->login->http->client_dry = false;
-	if (epoll_events & EPOLLRDHUP && !room_in(session, &session->login->in))
+	session->login->leg.dry = false;
+	if (epoll_events & EPOLLRDHUP && !room_in(session, &session->login->leg.in))
 		client_left(session);
 	else
 		session_run(session);
@@ -188,15 +175,11 @@ void http_client_event(struct session *session, uint32_t epoll_events)
 void http_watch_client(struct session *session, bool read, bool end)
 {
 	struct login *login = session->login;
-	uint32_t events = 0;
+	uint32_t events = leg_events(&login->leg, read, login->leg.out.len);
 
-	if (read)
-		events |= login->read_want ? login->read_want : EPOLLIN;
-	else if (end)
+	if (!read && end)
 		events |= EPOLLRDHUP;
-	if (login->out.len)
-		events |= login->write_want ? login->write_want : EPOLLOUT;
-	if (loop_watch_set(&login->watch, events) < 0)
+	if (leg_watch(&login->leg, events) < 0)
 		session_close(session, REASON_INTERNAL);
 }
 
@@ -205,7 +188,7 @@ void http_update_watch(struct session *session)
 	const struct http *http = session->login->http;
 
 	http_watch_client(session,
-		!http->client_eof && room_in(session, &session->login->in) &&
+		!http->client_eof && room_in(session, &session->login->leg.in) &&
 			!timer_armed(&http->turn),
 		!http->client_eof && !http->client_left);
 }

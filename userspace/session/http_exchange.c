@@ -34,7 +34,7 @@ static int cut(struct session *session, enum session_reason reason)
 
 	http->request.cut = true;
 	if (http->request.unchunked) /* a FIN would look like its end */
-		sock_abort_on_close(session->login->stream.fd);
+		sock_abort_on_close(session->login->leg.stream.fd);
 	http->close_reason = reason;
 	http_leg_drop(session);
 	return 1;
@@ -130,7 +130,7 @@ static void finish(struct session *session)
 		http_leg_keep(session);
 	else
 		http_leg_drop(session);
-	if (http->closing || (http->client_eof && !session->login->in.len)) {
+	if (http->closing || (http->client_eof && !session->login->leg.in.len)) {
 		session_finish(session, http->close_reason);
 		return;
 	}
@@ -154,7 +154,7 @@ static int drop_input(struct session *session)
 	ssize_t n = http_read_client(session, NULL, 0);
 
 	if (n >= 0)
-		buf_fini(&session->login->in);
+		buf_fini(&session->login->leg.in);
 	return n < 0 ? -1 : n > 0;
 }
 
@@ -180,7 +180,7 @@ static int bad_body(struct session *session, int error)
 static int read_body(struct session *session)
 {
 	struct http *http = session->login->http;
-	struct buf *in = &session->login->in;
+	struct buf *in = &session->login->leg.in;
 	uint64_t span = http_body_span(&http->request.up);
 	size_t consumed = 0;
 	ssize_t n;
@@ -264,7 +264,7 @@ static int got_upgrade(struct session *session, const struct http_head *head)
 
 	if (!http->request.websocket || !head->is_upgrade)
 		return node_talks_nonsense(session, "an upgrade that was not asked for");
-	if (http_write_response(head, false, false, &session->login->out) < 0)
+	if (http_write_response(head, false, false, &session->login->leg.out) < 0)
 		return no_memory(session);
 	buf_consume(&http->leg->wire.in, head->length);
 	http->request.status = head->status;
@@ -284,7 +284,7 @@ static int got_interim(struct session *session, const struct http_head *head)
 		return got_upgrade(session, head);
 	if (++request->interim > MAX_INTERIM)
 		return node_talks_nonsense(session, "too many interim responses");
-	if (!unwanted && http_write_response(head, false, false, &session->login->out) < 0)
+	if (!unwanted && http_write_response(head, false, false, &session->login->leg.out) < 0)
 		return no_memory(session);
 	if (head->status == 100 && request->await_continue) {
 		request->await_continue = false;
@@ -380,7 +380,8 @@ static int got_final(struct session *session, const struct http_head *head)
 	http_body_init(&request->down, framing, head->content_length,
 		(size_t)session->snapshot->config->http.max_head_size);
 	decide_end(session, head, framing);
-	if (http_write_response(head, http->closing, request->unchunked, &session->login->out) < 0)
+	if (http_write_response(head, http->closing, request->unchunked, &session->login->leg.out) <
+		0)
 		return no_memory(session);
 	buf_consume(&http->leg->wire.in, head->length);
 	count_answer(session, head->status);
@@ -442,7 +443,7 @@ static int body_ended(struct session *session, ssize_t error)
 		request->down.state = HTTP_BODY_END;
 		return 1;
 	}
-	sock_abort_on_close(session->login->stream.fd); /* a FIN would look like its end */
+	sock_abort_on_close(session->login->leg.stream.fd); /* a FIN would look like its end */
 	return cut(session, error == -ECONNABORTED ? REASON_TRUNCATED : lost_reason(error));
 }
 
@@ -450,7 +451,7 @@ static int move_body(struct session *session)
 {
 	struct http *http = session->login->http;
 	struct http_leg *leg = http->leg;
-	struct buf *out = &session->login->out;
+	struct buf *out = &session->login->leg.out;
 	uint64_t span = http_body_span(&http->request.down);
 	size_t consumed = 0;
 	ssize_t n;
@@ -482,7 +483,7 @@ static bool wants_response(const struct session *session)
 {
 	const struct http_request *request = &session->login->http->request;
 
-	return !request->cut && session->login->out.len < HTTP_HIGH_BYTES &&
+	return !request->cut && session->login->leg.out.len < HTTP_HIGH_BYTES &&
 		(!request->status || !http_body_is_done(&request->down));
 }
 
@@ -504,15 +505,15 @@ static int move_down(struct session *session)
 /* Returns 1 if bytes moved, 0 if not, -1 when the session is over. */
 static int flush_client(struct session *session)
 {
-	uint32_t before = session->login->out.len;
+	uint32_t before = session->login->leg.out.len;
 
 	if (!before)
 		return 0;
 	if (session_flush(session) < 0)
 		return -1;
-	if (session->login->out.len == before)
+	if (session->login->leg.out.len == before)
 		return 0;
-	session->login->http->rate.written += before - session->login->out.len;
+	session->login->http->rate.written += before - session->login->leg.out.len;
 	http_progress(session);
 	return 1;
 }
@@ -521,7 +522,7 @@ static bool step_cut(struct session *session)
 {
 	if (flush_client(session) < 0)
 		return false;
-	if (!session->login->out.len)
+	if (!session->login->leg.out.len)
 		session_close(session, session->login->http->close_reason);
 	return false;
 }
@@ -542,7 +543,7 @@ bool http_exchange_step(struct session *session)
 			return r >= 0;
 		moved |= r;
 	}
-	if (request->status && http_body_is_done(&request->down) && !session->login->out.len) {
+	if (request->status && http_body_is_done(&request->down) && !session->login->leg.out.len) {
 		finish(session);
 		return true;
 	}
@@ -558,7 +559,7 @@ void http_exchange_watch(struct session *session)
 	if (!http->request.cut) { /* else there is no leg any more */
 		http_leg_update_watch(
 			leg, wants_response(session), leg->wire.out.len && !leg->write_failed);
-		read = !http->client_eof && buf_room(&session->login->in) &&
+		read = !http->client_eof && buf_room(&session->login->leg.in) &&
 			(http->request.streaming || http_exchange_wants_body(session));
 	}
 	http_watch_client(session, read, false);

@@ -16,7 +16,7 @@ static bool client_owes(const struct session *session)
 	if (session->state == S_EXTRACT)
 		return true;
 	return session->state == S_EXCHANGE && !session->login->http->request.streaming &&
-		(session->login->out.len || http_exchange_wants_body(session));
+		(session->login->leg.out.len || http_exchange_wants_body(session));
 }
 
 static void on_window_over(struct timer *timer);
@@ -25,7 +25,7 @@ static void on_window_over(struct timer *timer);
 static uint64_t moved(const struct session *session)
 {
 	const struct http_rate *rate = &session->login->http->rate;
-	int unsent = sock_unsent(session->login->stream.fd);
+	int unsent = sock_unsent(session->login->leg.stream.fd);
 	uint64_t waiting = unsent > 0 ? MIN((uint64_t)unsent, rate->written) : 0;
 
 	return rate->received + rate->written - waiting;

@@ -101,10 +101,11 @@ bool http_extract_step(struct session *session)
 	size_t consumed = 0;
 	int r = HTTP_BODY_MORE;
 
-	if (login->in.len) {
+	if (login->leg.in.len) {
 		request->body_seen = true;
-		r = http_body_peek(&request->up, buf_view(&login->in), &consumed, &request->data);
-		buf_consume(&login->in, consumed);
+		r = http_body_peek(
+			&request->up, buf_view(&login->leg.in), &consumed, &request->data);
+		buf_consume(&login->leg.in, consumed);
 	}
 	if (r < 0) {
 		http_answer(session, 400, REASON_PROTOCOL_ERROR);
@@ -128,7 +129,7 @@ void http_extract_enter(struct session *session)
 		identify(session);
 		return;
 	}
-	if (request->head->expects_continue && http_write_continue(&session->login->out) < 0) {
+	if (request->head->expects_continue && http_write_continue(&session->login->leg.out) < 0) {
 		session_close(session, REASON_INTERNAL);
 		return;
 	}
@@ -143,11 +144,11 @@ static int take_head(struct session *session, const struct http_head *head)
 {
 	struct login *login = session->login;
 	struct http_request *request = &login->http->request;
-	struct view rest = view_skip(buf_view(&login->in), head->length);
+	struct view rest = view_skip(buf_view(&login->leg.in), head->length);
 
-	request->raw = login->in;
-	buf_init(&login->in, request->raw.limit, true);
-	if (buf_append_view(&login->in, rest) < 0)
+	request->raw = login->leg.in;
+	buf_init(&login->leg.in, request->raw.limit, true);
+	if (buf_append_view(&login->leg.in, rest) < 0)
 		return -1;
 	request->head = malloc(sizeof(*request->head));
 	if (!request->head)

@@ -32,7 +32,7 @@ static void find_peer(struct session *session, struct http *http)
 	struct sockaddr_storage peer;
 	socklen_t len = sizeof(peer);
 
-	if (getpeername(session->login->stream.fd, (struct sockaddr *)&peer, &len) < 0 ||
+	if (getpeername(session->login->leg.stream.fd, (struct sockaddr *)&peer, &len) < 0 ||
 		addr_from_sockaddr(&peer, &http->peer) < 0)
 		http->peer = session->client;
 }
@@ -51,9 +51,10 @@ void http_begin(struct session *session)
 	list_init(&login->http->idle);
 	login->http->close_reason = REASON_CLIENT_EOF;
 	find_peer(session, login->http);
-	login->in.limit = (uint32_t)in_bytes + 1; /* one byte too many is seen, not waited for */
-	login->out.limit = 0;      /* a head, and what HTTP_HIGH_BYTES lets through */
-	session_progress(session); /* TLS may hold bytes for which no event will come */
+	login->leg.in.limit =
+		(uint32_t)in_bytes + 1; /* one byte too many is seen, not waited for */
+	login->leg.out.limit = 0;       /* a head, and what HTTP_HIGH_BYTES lets through */
+	session_progress(session);      /* TLS may hold bytes for which no event will come */
 }
 
 void http_request_clear(struct session *session)
@@ -167,11 +168,11 @@ bool http_head_step(struct session *session)
 		false };
 	int r;
 
-	if (!login->in.len)
+	if (!login->leg.in.len)
 		return http_read_client(session, NULL, 0) > 0;
 	memset(&head, 0, sizeof(head));
 	head.scanned = login->http->scanned;
-	r = http_head_parse(&head, buf_view(&login->in), &limits);
+	r = http_head_parse(&head, buf_view(&login->leg.in), &limits);
 	login->http->scanned = head.scanned;
 	if (r == HTTP_HEAD_MORE)
 		return http_read_client(session, NULL, 0) > 0;
@@ -193,7 +194,7 @@ void http_head_begin(struct session *session)
 
 bool http_idle_step(struct session *session)
 {
-	if (!session->login->in.len)
+	if (!session->login->leg.in.len)
 		return http_read_client(session, NULL, 0) > 0;
 	session_set_state(session, S_HEAD);
 	return true;
@@ -241,7 +242,7 @@ void http_run(struct session *session)
 		return;
 	if (is_turn_over(session))
 		loop_timer_set(session->pool->loop, &http->turn, pause_ms(session), on_turn);
-	if (!exchanges(session) && !session->login->in.len)
-		buf_fini(&session->login->in); /* idle clients hold no buffer */
+	if (!exchanges(session) && !session->login->leg.in.len)
+		buf_fini(&session->login->leg.in); /* idle clients hold no buffer */
 	http_rate_follow(session);
 }

@@ -91,7 +91,7 @@ void session_set_state(struct session *session, enum session_state state)
 void session_begin(struct session *session)
 {
 	if (session->settings->tls == CONFIG_TLS_IMPLICIT &&
-		!stream_is_tls(&session->login->stream)) {
+		!stream_is_tls(&session->login->leg.stream)) {
 		session_set_state(session, S_TLS);
 		return;
 	}
@@ -182,11 +182,12 @@ void session_answer(struct session *session, enum front_reply reply)
 	session_wipe_credential(session);
 	session_drop_dial(session);
 	if (session->login->front)
-		r = session->kind->front->reply(session->login->front, reply, &session->login->out);
+		r = session->kind->front->reply(
+			session->login->front, reply, &session->login->leg.out);
 	else if (session->kind->line)
 		r = session->kind->line(session, reply);
 	if (r < 0)
-		buf_clear(&session->login->out); /* no memory: close without the line */
+		buf_clear(&session->login->leg.out); /* no memory: close without the line */
 	if (session->login->front)
 		session->attempts = (uint16_t)session->kind->front->attempts(session->login->front);
 }
@@ -247,12 +248,9 @@ static void login_end(struct session *session, struct login *login)
 		session->kind->front->free(login->front);
 		login->front = NULL;
 	}
-	loop_watch_forget(&login->watch);
 	loop_timer_del(session->pool->loop, &login->proxy_wait);
 	loop_timer_del(session->pool->loop, &login->turn);
-	stream_close(&login->stream);
-	buf_fini(&login->in);
-	buf_fini(&login->out);
+	leg_close(&login->leg);
 }
 
 void session_close(struct session *session, enum session_reason reason)

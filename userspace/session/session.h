@@ -51,16 +51,11 @@ struct login {
 	struct loop_deferred deferred;
 	bool retired; /* the relay has the legs */
 
-	struct addr local;    /* see session_local() */
-	struct stream stream; /* client leg */
-	struct loop_watch watch;
+	struct addr local; /* see session_local() */
+	struct leg leg;    /* the client's */
 	struct timer deadline;
 	struct timer turn; /* the dialogue goes on in the next batch, though no event tells */
 	uint64_t preauth_at_ms, phase_started_ms, input_ms; /* input_ms: the client's last bytes */
-	/* epoll events that a blocked read and a blocked write wait for: with TLS a read may
-	 * have to wait until it can write, and the other way round; write_want 0: EPOLLOUT */
-	uint32_t read_want, write_want;
-	struct buf in, out;  /* secret */
 	struct front *front; /* of the kind's; NULL: none yet, or never */
 	bool client_eof; /* the client's direction has ended; its last input is still answered */
 	bool trusted;    /* the socket's peer is in proxy_trusted (SES-61) */
@@ -248,6 +243,8 @@ void session_answer(struct session *session, enum front_reply reply);
 /* After front->reply() or ->refused(): go on with the dialogue, or end. */
 void session_after_reply(struct session *session, int outcome);
 void session_wipe_credential(struct session *session);
+/* What an end or error of the client's stream (as stream_read() returns it) comes to. */
+enum session_reason session_client_error(ssize_t error);
 /* Reads what the client sent, a turn's worth at most. Returns 0, or 1 if the session is over. */
 int session_read_client(struct session *session);
 

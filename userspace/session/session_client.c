@@ -23,35 +23,29 @@ static enum session_reason reason_or_own(const struct session *session, enum ses
 	return session_is_ending(session) ? (enum session_reason)session->reason : reason;
 }
 
-static enum session_reason client_error_reason(ssize_t error)
+enum session_reason session_client_error(ssize_t error)
 {
 	if (error == STREAM_EOF || error == -ECONNABORTED)
 		return REASON_CLIENT_EOF;
 	if (error == -ETIMEDOUT)
 		return REASON_KEEPALIVE;
+	if (error == -ENOMEM)
+		return REASON_INTERNAL;
 	return error == -EPROTO ? REASON_TLS_CLIENT : REASON_CLIENT_ERROR;
 }
 
 int session_flush(struct session *session)
 {
-	while (session->login->out.len) {
-		struct view v = buf_view(&session->login->out);
-		ssize_t n = stream_write(&session->login->stream, v.data, v.len);
+	struct leg *leg = &session->login->leg;
+	uint32_t before = leg->out.len;
+	int r = leg_flush(leg);
 
-		session->login->write_want = n == -EAGAIN ? session->login->stream.want : 0;
-		if (n == -EAGAIN)
-			return 0;
-		if (n < 0) {
-			session_close(session, reason_or_own(session, client_error_reason(n)));
-			return (int)n;
-		}
-		buf_consume(&session->login->out, (size_t)n);
-		/* What is owed before login is little: FLUSH has its time in all. */
-		if (row_of(session)->limit == LIMIT_PROGRESS)
-			session_restart_limit(session);
-	}
-	buf_fini(&session->login->out);
-	return 0;
+	/* What is owed before login is little: FLUSH has its time in all. */
+	if (leg->out.len < before && row_of(session)->limit == LIMIT_PROGRESS)
+		session_restart_limit(session);
+	if (r < 0)
+		session_close(session, reason_or_own(session, session_client_error(r)));
+	return r;
 }
 
 static bool may_read(const struct session *session)
@@ -60,10 +54,10 @@ static bool may_read(const struct session *session)
 
 	switch (row_of(session)->watch) {
 	case WATCH_TALK:
-		return !login->client_eof && login->out.len <= SESSION_OUT_HIGH_BYTES &&
-			buf_room(&login->in) && !timer_armed(&login->turn);
+		return !login->client_eof && login->leg.out.len <= SESSION_OUT_HIGH_BYTES &&
+			buf_room(&login->leg.in) && !timer_armed(&login->turn);
 	case WATCH_AHEAD:
-		return buf_room(&login->in) && !timer_armed(&login->turn);
+		return buf_room(&login->leg.in) && !timer_armed(&login->turn);
 	case WATCH_DROP:
 		return true;
 	default:
@@ -80,13 +74,13 @@ static uint32_t wanted_events(const struct session *session)
 	if (watch == WATCH_HEADER)
 		return EPOLLIN;
 	if (watch == WATCH_TLS)
-		return login->stream.want;
+		return login->leg.stream.want;
 	if (may_read(session))
-		events = login->read_want ? login->read_want : EPOLLIN;
+		events = leg_events(&login->leg, true, false);
 	else if (watch == WATCH_AHEAD)
 		events = EPOLLRDHUP; /* SES-3: input is full, but a close must be seen */
-	if (login->out.len || watch == WATCH_FLUSH)
-		events |= login->write_want ? login->write_want : EPOLLOUT;
+	if (login->leg.out.len || watch == WATCH_FLUSH)
+		events |= leg_events(&login->leg, false, true);
 	return events;
 }
 
@@ -94,28 +88,22 @@ void session_update_watch(struct session *session)
 {
 	struct login *login = session->login;
 
-	if (!login || !login->watch.loop || session->state == S_CLOSED)
+	if (!login || !login->leg.watch.loop || session->state == S_CLOSED)
 		return;
 	if (session_cell(session)->watch)
 		session_cell(session)->watch(session);
-	else if (loop_watch_set(&login->watch, wanted_events(session)) < 0)
+	else if (leg_watch(&login->leg, wanted_events(session)) < 0)
 		session_close(session, REASON_INTERNAL);
 }
 
 int session_read_client(struct session *session)
 {
+	struct leg *leg = &session->login->leg;
 	size_t spent = 0;
 
-	while (buf_room(&session->login->in) && spent < TURN_READ_BYTES) {
-		size_t want = MIN(buf_room(&session->login->in), (size_t)READ_BYTES);
-		ssize_t n;
+	while (buf_room(&leg->in) && spent < TURN_READ_BYTES) {
+		ssize_t n = leg_read(leg, &leg->in, READ_BYTES, &spent);
 
-		if (buf_reserve(&session->login->in, want) < 0) {
-			session_close(session, REASON_INTERNAL);
-			return 1;
-		}
-		n = stream_read(&session->login->stream, buf_tail(&session->login->in), want);
-		session->login->read_want = n == -EAGAIN ? session->login->stream.want : 0;
 		if (n == -EAGAIN)
 			break;
 		if (n == STREAM_EOF && row_of(session)->client_end == CLIENT_END_ANSWERS) {
@@ -123,20 +111,18 @@ int session_read_client(struct session *session)
 			break;
 		}
 		if (n <= 0) {
-			session_close(session, client_error_reason(n));
+			session_close(session, session_client_error(n));
 			return 1;
 		}
-		buf_commit(&session->login->in, (size_t)n);
 		session->login->input_ms = session->pool->loop->now_ms;
-		spent += stream_read_cost(&session->login->stream, n);
 		/* A command is rarely followed by another at once, and epoll would say so. */
-		if (n < (ssize_t)want && !stream_pending(&session->login->stream))
+		if (leg->dry)
 			break;
 	}
-	if (spent >= STREAM_HEAVY_TURNS * TURN_READ_BYTES)
-		session_client_later(session, STREAM_HEAVY_PAUSE_MS);
-	if (!session->login->in.len)
-		buf_fini(&session->login->in); /* idle clients hold no buffer */
+	if (leg_pause_ms(spent, TURN_READ_BYTES))
+		session_client_later(session, leg_pause_ms(spent, TURN_READ_BYTES));
+	if (!leg->in.len)
+		buf_fini(&leg->in); /* idle clients hold no buffer */
 	return 0;
 }
 
@@ -149,7 +135,7 @@ static bool sends(const struct session *session)
 
 void session_run(struct session *session)
 {
-	if (sends(session) && session->login->out.len && session_flush(session) < 0)
+	if (sends(session) && session->login->leg.out.len && session_flush(session) < 0)
 		return;
 	session_progress(session);
 }
@@ -166,7 +152,8 @@ static void on_turn(struct timer *timer)
 	struct session *session = container_of(timer, struct login, turn)->session;
 
 	if (row_of(session)->watch != WATCH_TALK ||
-		session->login->out.len > SESSION_OUT_HIGH_BYTES || !session_read_client(session))
+		session->login->leg.out.len > SESSION_OUT_HIGH_BYTES ||
+		!session_read_client(session))
 		session_run(session);
 }
 
@@ -185,16 +172,17 @@ void session_client_event(struct session *session, uint32_t epoll_events)
 
 static void client_hung_up(struct session *session)
 {
-	int error = sock_error(session->login->stream.fd);
+	int error = sock_error(session->login->leg.stream.fd);
 
 	/* Input that came before the hang-up is of no use: nobody reads the answer. */
 	session_close(session,
-		reason_or_own(session, error < 0 ? client_error_reason(error) : REASON_CLIENT_EOF));
+		reason_or_own(
+			session, error < 0 ? session_client_error(error) : REASON_CLIENT_EOF));
 }
 
 static void on_client_event(struct loop_watch *watch, uint32_t epoll_events)
 {
-	struct session *session = container_of(watch, struct login, watch)->session;
+	struct session *session = container_of(watch, struct login, leg.watch)->session;
 	enum session_watch watched = row_of(session)->watch;
 
 	loop_work_on(session->pool->loop, session->number);
@@ -212,18 +200,10 @@ static void on_client_event(struct loop_watch *watch, uint32_t epoll_events)
 
 int session_client_open(struct session *session, int fd)
 {
-	struct login *login = session->login;
-	int r;
+	struct leg *leg = &session->login->leg;
 
-	stream_init_plain(&login->stream, fd);
-	buf_init(&login->in, PROTO_INPUT_BYTES, true);
-	buf_init(&login->out, OUT_LIMIT_BYTES, true);
-	r = loop_watch_add(session->pool->loop, &login->watch, fd, EPOLLIN, on_client_event);
-	if (r < 0) {
-		login->stream.fd = -1; /* stays the caller's */
-		stream_close(&login->stream);
-	}
-	return r;
+	leg_init(leg, PROTO_INPUT_BYTES, OUT_LIMIT_BYTES);
+	return leg_open(leg, session->pool->loop, fd, EPOLLIN, on_client_event);
 }
 
 const struct addr *session_local(struct session *session)
@@ -231,6 +211,6 @@ const struct addr *session_local(struct session *session)
 	struct login *login = session->login;
 
 	if (!addr_is_set(&login->local))
-		(void)!sock_local(login->stream.fd, &login->local);
+		(void)!sock_local(login->leg.stream.fd, &login->local);
 	return &login->local;
 }

@@ -119,7 +119,7 @@ static void shut_down(struct session *session)
 		session_close(session, REASON_SHUTDOWN);
 		break;
 	case SHUTDOWN_ANSWERS_HEAD:
-		if (session->login->in.len)
+		if (session->login->leg.in.len)
 			session->kind->refuse(session, REASON_SHUTDOWN);
 		else
 			session_close(session, REASON_SHUTDOWN);

@@ -2,8 +2,8 @@
 /*
  * dialogue: the protocol's talk before login, answered by the router alone, until the client has
  * sent a complete credential (identify), asks for TLS, or ends. What is pipelined behind waits in
- * session->login->in. The protocol's front is a pure state machine; here is what it may not know:
- * sockets, TLS, configuration.
+ * session->login->leg.in. The protocol's front is a pure state machine; here is what it may not
+ * know: sockets, TLS, configuration.
  */
 #include "session/identify.h"
 #include "session/steps.h"
@@ -72,11 +72,11 @@ static int start(struct session *session)
 		session->kind->front->starttls_done(session->login->front, true);
 		greets = session->kind->greets_after_tls;
 	} else {
-		r = front_create(session, stream_is_tls(&session->login->stream));
+		r = front_create(session, stream_is_tls(&session->login->leg.stream));
 	}
 	session->login->starttls = false;
 	if (r == 0 && greets)
-		r = session->kind->front->greet(session->login->front, &session->login->out);
+		r = session->kind->front->greet(session->login->front, &session->login->leg.out);
 	return r;
 }
 
@@ -89,7 +89,7 @@ void step_dialogue_enter(struct session *session)
 			return;
 		}
 		/* TLS may hold decrypted bytes for which no event will come. */
-		if (stream_pending(&session->login->stream) && session_read_client(session))
+		if (stream_pending(&session->login->leg.stream) && session_read_client(session))
 			return;
 	} /* else the node refused: what was pipelined is the dialogue's input again (SES-2) */
 	session_run(session);
@@ -98,18 +98,19 @@ void step_dialogue_enter(struct session *session)
 /* SES-15: nothing may be left behind the command, neither here nor in the socket. */
 static void start_tls(struct session *session)
 {
-	if (session->login->in.len || sock_unread(session->login->stream.fd) != 0) {
+	if (session->login->leg.in.len || sock_unread(session->login->leg.stream.fd) != 0) {
 		char client[ADDR_TEXT_SIZE], id[SESSION_ID_SIZE];
 
 		session_format_id(session, id);
 		log_event(LOGL_ERROR, "session_aborted", "reason", "starttls_injection", "id", id,
 			"client", addr_format(&session->client, client), NULL);
-		buf_clear(&session->login->in);
+		buf_clear(&session->login->leg.in);
 		session_answer(session, FRONT_REPLY_VIOLATION);
 		session_finish(session, REASON_STARTTLS_INJECTION);
 		return;
 	}
-	if (session->kind->front->starttls_ok(session->login->front, &session->login->out) < 0) {
+	if (session->kind->front->starttls_ok(session->login->front, &session->login->leg.out) <
+		0) {
 		session_close(session, REASON_INTERNAL);
 		return;
 	}
@@ -139,16 +140,16 @@ static void start_attempt(struct session *session)
 static bool run_once(struct session *session)
 {
 	size_t consumed = 0;
-	int r = session->kind->front->input(session->login->front, buf_view(&session->login->in),
-		&consumed, &session->login->out);
+	int r = session->kind->front->input(session->login->front,
+		buf_view(&session->login->leg.in), &consumed, &session->login->leg.out);
 
-	buf_consume(&session->login->in, consumed);
+	buf_consume(&session->login->leg.in, consumed);
 	session->mech = (int16_t)session->kind->front->last_mech(session->login->front);
 	session->attempts = (uint16_t)session->kind->front->attempts(session->login->front);
 	for (uint16_t n = (uint16_t)session->kind->front->privacy(session->login->front);
 		session->login->privacy < n; session->login->privacy++)
 		session_count_auth(session, AUTH_PRIVACY);
-	if (session->login->out.len && session_flush(session) < 0)
+	if (session->login->leg.out.len && session_flush(session) < 0)
 		return false;
 	if (r == FRONT_STARTTLS)
 		start_tls(session);
@@ -156,39 +157,40 @@ static bool run_once(struct session *session)
 		start_attempt(session);
 	else if (r != PROTO_MORE && r != PROTO_AGAIN)
 		session_after_reply(session, r);
-	return r != PROTO_MORE && session->login->out.len <= SESSION_OUT_HIGH_BYTES;
+	return r != PROTO_MORE && session->login->leg.out.len <= SESSION_OUT_HIGH_BYTES;
 }
 
 /* Decrypted bytes for which no event will come, left where the turn's reading ended. */
 static bool has_unread(const struct session *session)
 {
-	return !session->login->read_want && stream_pending(&session->login->stream) &&
-		session->login->out.len <= SESSION_OUT_HIGH_BYTES && buf_room(&session->login->in);
+	return !session->login->leg.read_want && stream_pending(&session->login->leg.stream) &&
+		session->login->leg.out.len <= SESSION_OUT_HIGH_BYTES &&
+		buf_room(&session->login->leg.in);
 }
 
 void step_dialogue_progress(struct session *session)
 {
 	bool more = true;
 
-	if (session->login->out.len > SESSION_OUT_HIGH_BYTES)
+	if (session->login->leg.out.len > SESSION_OUT_HIGH_BYTES)
 		return;
 
 	for (unsigned steps = 0; more && session->state == S_DIALOGUE; steps++) {
 		if (steps == TURN_STEPS)
 			break;
-		more = session->login->in.len && run_once(session);
+		more = session->login->leg.in.len && run_once(session);
 	}
 	if (session->state == S_DIALOGUE && (more || has_unread(session))) {
 		if (!timer_armed(&session->login->turn))
 			session_client_later(session, 0);
 		return;
 	}
-	if (session->state != S_DIALOGUE || session->login->out.len > SESSION_OUT_HIGH_BYTES)
+	if (session->state != S_DIALOGUE || session->login->leg.out.len > SESSION_OUT_HIGH_BYTES)
 		return;
 	if (session->login->client_eof)
 		session_finish(session, REASON_CLIENT_EOF);
-	else if (!session->login->in.len)
-		buf_fini(&session->login->in); /* idle clients hold no buffer */
+	else if (!session->login->leg.in.len)
+		buf_fini(&session->login->leg.in); /* idle clients hold no buffer */
 }
 
 void step_dialogue_client(struct session *session, uint32_t epoll_events)

@@ -5,7 +5,6 @@
  * sends, because closing a socket with unread input resets it and the line could be lost.
  * An established session is drained by the relay.
  */
-#include "base/secret.h"
 #include "net/sock.h"
 #include "session/steps.h"
 
@@ -15,7 +14,7 @@
 
 void step_flush_enter(struct session *session)
 {
-	buf_fini(&session->login->in);
+	buf_fini(&session->login->leg.in);
 	session_run(session);
 }
 
@@ -23,13 +22,11 @@ void step_flush_progress(struct session *session)
 {
 	int r;
 
-	if (session->login->out.len)
+	if (session->login->leg.out.len)
 		return;
-	r = stream_shutdown(&session->login->stream);
-	if (r == -EAGAIN) { /* close_notify does not fit the socket */
-		session->login->write_want = session->login->stream.want;
+	r = leg_shutdown(&session->login->leg);
+	if (r == -EAGAIN) /* close_notify does not fit the socket */
 		return;
-	}
 	if (r < 0) {
 		session_close(session, session->reason);
 		return;
@@ -39,27 +36,20 @@ void step_flush_progress(struct session *session)
 
 static void drop_input(struct session *session)
 {
-	char scratch[4096] UNINITIALIZED; /* may be told a password that came too late */
-	ssize_t n;
+	size_t dropped = 0;
+	ssize_t n = 0;
 
-	for (size_t dropped = 0; dropped < LINGER_BYTES;
-		dropped += stream_read_cost(&session->login->stream, n)) {
-		n = stream_read(&session->login->stream, scratch, sizeof(scratch));
-		if (n == -EAGAIN) {
-			session->login->read_want = session->login->stream.want;
-			session_update_watch(session);
-			return;
-		}
-		if (n <= 0)
-			break;
-		secret_wipe(scratch, (size_t)n);
-	}
-	session_close(session, session->reason);
+	while (dropped < LINGER_BYTES && (n = leg_drop(&session->login->leg, &dropped)) > 0)
+		;
+	if (n == -EAGAIN)
+		session_update_watch(session);
+	else
+		session_close(session, session->reason);
 }
 
 void step_linger_enter(struct session *session)
 {
-	session->login->read_want = 0;
+	session->login->leg.read_want = 0;
 	drop_input(session);
 }
 
@@ -71,7 +61,7 @@ void step_linger_client(struct session *session, uint32_t epoll_events)
 
 void step_peer_deadline(struct session *session)
 {
-	sock_abort_on_close(session->login->stream.fd);
+	sock_abort_on_close(session->login->leg.stream.fd);
 	session_close(session, session->reason);
 }
 

@@ -17,7 +17,7 @@ static void rejected(struct session *session)
 	session_wipe_credential(session);
 	session_auth_failed(session, AUTH_MALFORMED, false);
 	r = session->kind->front->reply(
-		session->login->front, FRONT_REPLY_AUTH_FAILED, &session->login->out);
+		session->login->front, FRONT_REPLY_AUTH_FAILED, &session->login->leg.out);
 	session_phase_start(session);
 	session_restart_preauth(session);
 	session_after_reply(session, r);

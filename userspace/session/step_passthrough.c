@@ -30,7 +30,7 @@ int step_passthrough_line(struct session *session, enum front_reply reply)
 
 	if (!hostname)
 		hostname = addr_format_literal(session_local(session), literal);
-	return buf_printf(&session->login->out, "421 %s %s %s\r\n",
+	return buf_printf(&session->login->leg.out, "421 %s %s %s\r\n",
 		reply == FRONT_REPLY_SHUTDOWN ? "4.3.2" : "4.3.0", hostname,
 		reply == FRONT_REPLY_SHUTDOWN ? "Shutting down"
 					      : "Service temporarily unavailable");

@@ -33,7 +33,7 @@ static void on_wait_over(struct timer *timer)
 	struct session *session = container_of(timer, struct login, proxy_wait)->session;
 
 	/* A header that has begun is waited for like any other. */
-	if (session->state != S_PROXY || session->login->in.len)
+	if (session->state != S_PROXY || session->login->leg.in.len)
 		return;
 	go_on(session);
 	session_update_watch(session);
@@ -65,7 +65,7 @@ static void take_header(struct session *session, const struct proxyhdr *header)
 		session->login->local = header->destination;
 		session->login->proxied = true;
 	}
-	buf_clear(&session->login->in);
+	buf_clear(&session->login->leg.in);
 	go_on(session);
 }
 
@@ -74,12 +74,12 @@ static int take(struct session *session, size_t n)
 {
 	ssize_t r;
 
-	if (buf_reserve(&session->login->in, n) < 0)
+	if (buf_reserve(&session->login->leg.in, n) < 0)
 		return -ENOMEM;
-	r = recv(session->login->stream.fd, buf_tail(&session->login->in), n, MSG_DONTWAIT);
+	r = recv(session->login->leg.stream.fd, buf_tail(&session->login->leg.in), n, MSG_DONTWAIT);
 	if (r != (ssize_t)n)
 		return r < 0 ? -errno : -EIO;
-	buf_commit(&session->login->in, n);
+	buf_commit(&session->login->leg.in, n);
 	return 0;
 }
 
@@ -88,7 +88,7 @@ static int take(struct session *session, size_t n)
 static void no_header(struct session *session)
 {
 	if (session->settings->proxy_protocol == CONFIG_PROXY_REQUIRED ||
-		(session->login->in.len && session->settings->tls == CONFIG_TLS_IMPLICIT))
+		(session->login->leg.in.len && session->settings->tls == CONFIG_TLS_IMPLICIT))
 		refused(session, REASON_PROXY_HEADER);
 	else
 		go_on(session);
@@ -122,9 +122,9 @@ static void judge(struct session *session, size_t held, struct view seen)
 void step_proxy_progress(struct session *session)
 {
 	while (session->state == S_PROXY) {
-		struct view held = buf_view(&session->login->in);
+		struct view held = buf_view(&session->login->leg.in);
 		char seen[PROXYHDR_LONGEST_BYTES + 1] UNINITIALIZED;
-		ssize_t n = recv(session->login->stream.fd, seen + held.len,
+		ssize_t n = recv(session->login->leg.stream.fd, seen + held.len,
 			sizeof(seen) - held.len, MSG_PEEK | MSG_DONTWAIT);
 
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))

@@ -49,7 +49,7 @@ static int back_create(struct session *session)
 			.local_port = addr_port(session_local(session)),
 			.ttl = session->login->ttl - 1u,
 			.session_id = dial->id,
-			.client_tls = stream_is_tls(&session->login->stream),
+			.client_tls = stream_is_tls(&session->login->leg.stream),
 		};
 		params.forward = &dial->forward;
 	}
@@ -135,12 +135,12 @@ static void refused(struct session *session)
 	session_phase_end(session, PHASE_REPLAY);
 	session_wipe_credential(session);
 	if (session->destination->hide_auth_errors) {
-		buf_clear(&session->login->out);
+		buf_clear(&session->login->leg.out);
 		r = session->kind->front->reply(session->login->front,
 			temporarily ? FRONT_REPLY_HIDDEN_TEMP : FRONT_REPLY_AUTH_FAILED,
-			&session->login->out);
+			&session->login->leg.out);
 	} else {
-		r = session->kind->front->refused(session->login->front, &session->login->out);
+		r = session->kind->front->refused(session->login->front, &session->login->leg.out);
 	}
 	session_drop_dial(session); /* #6: nothing is ever bridged after a refusal */
 	session_phase_start(session);
@@ -285,7 +285,7 @@ static void consume_input(struct session *session, struct dial *dial)
 	while (talks(session, dial) && dial->leg.in.len) {
 		size_t consumed = 0;
 		int r = dial->back_ops->input(dial->back, buf_view(&dial->leg.in), &consumed,
-			&dial->leg.out, &session->login->out);
+			&dial->leg.out, &session->login->leg.out);
 
 		if (r == BACK_FAILED)
 			dial_take_said(dial, buf_view(&dial->leg.in));

@@ -94,25 +94,25 @@ static int start_relay(struct session *session)
 		.idle_ms = session->pool->snapshot->config->server.bridge_idle_ms,
 		.drain_ms = DRAIN_MS,
 		.one_way = node.one_way,
-		.watches = { &session->login->watch, &node.leg->watch },
+		.watches = { &session->login->leg.watch, &node.leg->watch },
 		.done = on_relay_done,
 		.arg = session,
 	};
-	struct stream legs[2] = { session->login->stream, node.leg->stream };
-	struct buf early[2] = { session->login->in, node.leg->in };
+	struct stream legs[2] = { session->login->leg.stream, node.leg->stream };
+	struct buf early[2] = { session->login->leg.in, node.leg->in };
 	int r;
 
 	r = relay_start(&params, legs, early, &session->relay);
-	session->login->stream = legs[RELAY_CLIENT]; /* zeroed if the relay took them */
+	session->login->leg.stream = legs[RELAY_CLIENT]; /* zeroed if the relay took them */
 	node.leg->stream = legs[RELAY_NODE];
-	session->login->in = early[RELAY_CLIENT];
+	session->login->leg.in = early[RELAY_CLIENT];
 	node.leg->in = early[RELAY_NODE];
 	return r;
 }
 
 void step_splice_progress(struct session *session)
 {
-	if (session->login->out.len) /* the node's answer goes first */
+	if (session->login->leg.out.len) /* the node's answer goes first */
 		return;
 	if (start_relay(session) < 0)
 		session_close(session, REASON_INTERNAL);
@@ -128,8 +128,8 @@ void step_established_enter(struct session *session)
 	if (session->login->front)
 		session->kind->front->free(session->login->front);
 	session->login->front = NULL;
-	buf_fini(&session->login->in);
-	buf_fini(&session->login->out);
+	buf_fini(&session->login->leg.in);
+	buf_fini(&session->login->leg.out);
 	session_retire_login(session);
 	count_in(session);
 }

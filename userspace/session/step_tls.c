@@ -10,19 +10,19 @@
 void step_tls_enter(struct session *session)
 {
 	session_phase_start(session);
-	if (tls_stream_accept(
-		    &session->login->stream, session->snapshot->tls, &session->kind->alpn) < 0) {
+	if (tls_stream_accept(&session->login->leg.stream, session->snapshot->tls,
+		    &session->kind->alpn) < 0) {
 		session_close(session, REASON_INTERNAL);
 		return;
 	}
-	tls_stream_read_ahead(&session->login->stream, true);
-	session->login->stream.want = EPOLLIN; /* the client speaks first */
+	tls_stream_read_ahead(&session->login->leg.stream, true);
+	session->login->leg.stream.want = EPOLLIN; /* the client speaks first */
 	session_update_watch(session);
 }
 
 void step_tls_progress(struct session *session)
 {
-	int r = tls_stream_handshake(&session->login->stream);
+	int r = tls_stream_handshake(&session->login->leg.stream);
 
 	if (r == -EAGAIN)
 		return;
@@ -31,16 +31,16 @@ void step_tls_progress(struct session *session)
 		return;
 	}
 	session_phase_end(session, PHASE_TLS);
-	session->tls_version = tls_stream_version(&session->login->stream);
-	session->tls_cipher = tls_stream_cipher(&session->login->stream);
-	session->login->stream.want = 0;
+	session->tls_version = tls_stream_version(&session->login->leg.stream);
+	session->tls_cipher = tls_stream_cipher(&session->login->leg.stream);
+	session->login->leg.stream.want = 0;
 	session_begin(session);
 }
 
 /* The answer to the command has been sent: what comes now is TLS. */
 void step_starttls_progress(struct session *session)
 {
-	if (session->login->out.len)
+	if (session->login->leg.out.len)
 		return;
 	session->login->starttls = true;
 	session_set_state(session, S_TLS);
