@@ -132,19 +132,12 @@ static bool decode(struct view text, char *to, size_t *ret_len)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < text.len; i++) {
-		char c = text.data[i];
+	while (text.len) {
+		int c = view_take_percent(&text);
 
-		if (c == '%') {
-			if (i + 2 >= text.len || hex_digit(text.data[i + 1]) < 0 ||
-				hex_digit(text.data[i + 2]) < 0)
-				return false;
-			c = (char)(hex_digit(text.data[i + 1]) << 4 | hex_digit(text.data[i + 2]));
-			i += 2;
-		}
-		if (n == ADMIN_VALUE_BYTES)
+		if (c < 0 || n == ADMIN_VALUE_BYTES)
 			return false;
-		to[n++] = c;
+		to[n++] = (char)c;
 	}
 	to[n] = '\0';
 	*ret_len = n;

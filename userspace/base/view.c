@@ -130,3 +130,23 @@ int hex_digit(char c)
 	c = ascii_lower(c);
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
+
+int view_take_percent(struct view *v)
+{
+	int high, low;
+
+	if (v->data[0] != '%') {
+		int c = (unsigned char)v->data[0];
+
+		*v = view_skip(*v, 1);
+		return c;
+	}
+	if (v->len < 3)
+		return -EINVAL;
+	high = hex_digit(v->data[1]);
+	low = hex_digit(v->data[2]);
+	if (high < 0 || low < 0)
+		return -EINVAL;
+	*v = view_skip(*v, 3);
+	return high << 4 | low;
+}

@@ -96,18 +96,12 @@ static int put_extended(struct view value, struct buf *name)
 	if (!quote)
 		return DIGEST_NOTHING;
 	value = view_skip(value, (size_t)(quote - value.data) + 1);
-	for (size_t i = 0; r == 0 && i < value.len; i++) {
-		char c = value.data[i];
+	while (r == 0 && value.len) {
+		int c = view_take_percent(&value);
 
-		if (c == '%') {
-			if (i + 2 >= value.len || hex_digit(value.data[i + 1]) < 0 ||
-				hex_digit(value.data[i + 2]) < 0)
-				return DIGEST_NOTHING;
-			c = (char)(hex_digit(value.data[i + 1]) << 4 |
-				hex_digit(value.data[i + 2]));
-			i += 2;
-		}
-		r = buf_append(name, &c, 1);
+		if (c < 0)
+			return DIGEST_NOTHING;
+		r = buf_append(name, &(char){ (char)c }, 1);
 	}
 	return r;
 }

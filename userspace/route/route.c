@@ -113,15 +113,15 @@ static int form_decode(struct view v, struct buf *out)
 {
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < v.len; i++) {
-		char c = v.data[i] == '+' ? ' ' : v.data[i];
+	while (r == 0 && v.len) {
+		char first = v.data[0];
+		int c = view_take_percent(&v);
 
-		if (c == '%' && i + 2 < v.len && hex_digit(v.data[i + 1]) >= 0 &&
-			hex_digit(v.data[i + 2]) >= 0) {
-			c = (char)(hex_digit(v.data[i + 1]) << 4 | hex_digit(v.data[i + 2]));
-			i += 2;
-		}
-		r = buf_append(out, &c, 1);
+		if (c < 0)
+			v = view_skip(v, 1);
+		if (c < 0 || first == '+')
+			c = first == '+' ? ' ' : first;
+		r = buf_append(out, &(char){ (char)c }, 1);
 	}
 	return r;
 }

@@ -18,18 +18,10 @@ static char *decode(struct view text)
 	char *out = calloc(1, text.len + 1);
 	size_t n = 0;
 
-	for (size_t i = 0; out && i < text.len; i++) {
-		int c = (unsigned char)text.data[i];
+	while (out && text.len) {
+		int c = view_take_percent(&text);
 
-		if (c == '%') {
-			if (i + 2 >= text.len || hex_digit(text.data[i + 1]) < 0 ||
-				hex_digit(text.data[i + 2]) < 0)
-				c = 0;
-			else
-				c = hex_digit(text.data[i + 1]) << 4 | hex_digit(text.data[i + 2]);
-			i += 2;
-		}
-		if (!c) {
+		if (c <= 0) {
 			free(out);
 			return NULL;
 		}

@@ -64,6 +64,33 @@ static void test_utf8(void **state)
 		assert_int_equal(view_is_utf8(view_str(cases[i].bytes)), cases[i].ok);
 }
 
+static void test_percent(void **state)
+{
+	static const struct {
+		const char *in, *out, *rest; /* rest: from the escape that is none */
+	} cases[] = { { "", "", "" }, { "plain +", "plain +", "" }, { "%41%6a%6A", "Ajj", "" },
+		{ "a%25b%2541", "a%b%41", "" }, { "%ff\xff", "\xff\xff", "" }, { "%", "", "%" },
+		{ "x%4", "x", "%4" }, { "x%4g1", "x", "%4g1" }, { "%g4", "", "%g4" },
+		{ "%%41", "", "%%41" }, { "%+1", "", "%+1" } };
+	struct view nul = VIEW_LIT("%00z");
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct view v = view_str(cases[i].in);
+		char out[16];
+		size_t n = 0;
+		int c = 0;
+
+		while (v.len && (c = view_take_percent(&v)) >= 0)
+			out[n++] = (char)c;
+		assert_true(view_eq(view_make(out, n), view_str(cases[i].out)));
+		assert_true(view_eq(v, view_str(cases[i].rest)));
+		assert_int_equal(c < 0 ? c : 0, *cases[i].rest ? -EINVAL : 0);
+	}
+	assert_int_equal(view_take_percent(&nul), 0);
+	assert_true(view_eq(nul, VIEW_LIT("z")));
+}
+
 static void test_to_u64(void **state)
 {
 	uint64_t n = 7;
@@ -201,6 +228,7 @@ int main(void)
 		cmocka_unit_test(test_buf_truncate),
 		cmocka_unit_test(test_utf8),
 		cmocka_unit_test(test_to_u64),
+		cmocka_unit_test(test_percent),
 		cmocka_unit_test(test_log_every_byte),
 		cmocka_unit_test(test_log_full_pipe_drops_and_says_so),
 		cmocka_unit_test(test_SES_91_limited),
