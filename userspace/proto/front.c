@@ -206,6 +206,26 @@ int front_base_discard(struct front *front, struct view in, size_t *ret_consumed
 	return PROTO_AGAIN;
 }
 
+int front_base_input(struct front *front, struct view in, size_t *ret_consumed, struct buf *out)
+{
+	const struct front_base *base = base_of(front);
+
+	*ret_consumed = 0;
+	if (!in.len)
+		return PROTO_MORE;
+	switch (base->state) {
+	case FRONT_COMMAND:
+		return front_base_command(
+			front, out, base->dialect->command(front, in, ret_consumed, out));
+	case FRONT_RESPONSE:
+		return base->dialect->response(front, in, ret_consumed, out);
+	case FRONT_DISCARD:
+		return front_base_discard(front, in, ret_consumed);
+	default: /* the caller answers what it was told first */
+		return PROTO_MORE;
+	}
+}
+
 /* ---- what the caller tells ---- */
 
 void front_base_starttls_done(struct front *front, bool permit_auth)

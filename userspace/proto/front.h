@@ -20,6 +20,9 @@ enum front_state {
 	FRONT_ENDED,
 };
 
+typedef int front_input_fn(
+	struct front *front, struct view in, size_t *ret_consumed, struct buf *out);
+
 /* How a protocol says what all of them say. */
 struct front_dialect {
 	const char *prompt_user, *prompt_password, *prompt_empty;
@@ -33,6 +36,9 @@ struct front_dialect {
 	int (*goodbye)(struct front *front, enum front_reply reply, struct buf *out);
 	/* Forgets what the protocol itself keeps of an attempt. */
 	void (*forget)(struct front *front);
+	/* What input is in FRONT_COMMAND and FRONT_RESPONSE, for front_base_input(); in is not
+	 * empty, *ret_consumed is 0. */
+	front_input_fn *command, *response;
 };
 
 struct front_base {
@@ -77,6 +83,9 @@ MUST_USE int front_base_command(struct front *front, struct buf *out, int r);
 MUST_USE int front_base_fail(struct front *front, struct buf *out, const char *text);
 /* What the exchange wants next: step is what sasl.h returned. */
 MUST_USE int front_base_step(struct front *front, int step, struct buf *out);
+/* Input of front_ops, for protocols whose commands and responses are told by their states alone. */
+MUST_USE int front_base_input(
+	struct front *front, struct view in, size_t *ret_consumed, struct buf *out);
 /* FRONT_DISCARD up to an LF. Returns PROTO_MORE or PROTO_AGAIN. */
 MUST_USE int front_base_discard(struct front *front, struct view in, size_t *ret_consumed);
 

@@ -58,6 +58,8 @@ static void forget(struct front *front)
 	front->scan = (struct imap_scan){ 0 };
 }
 
+static front_input_fn input_command, input_response;
+
 static const struct front_dialect dialect = {
 	.prompt_user = "+ " SASL_USER_PROMPT,
 	.prompt_password = "+ " SASL_PASSWORD_PROMPT,
@@ -72,6 +74,8 @@ static const struct front_dialect dialect = {
 	.limit = say_limit,
 	.goodbye = say_goodbye,
 	.forget = forget,
+	.command = input_command,
+	.response = input_response,
 };
 
 static int imap_front_create(const struct front_params *params, struct front **ret_front)
@@ -403,24 +407,6 @@ static int input_response(
 	return front_base_step(front, sasl_exchange_response(&front->base.sasl, line), out);
 }
 
-static int imap_front_input(
-	struct front *front, struct view in, size_t *ret_consumed, struct buf *out)
-{
-	*ret_consumed = 0;
-	if (!in.len)
-		return PROTO_MORE;
-	switch (front->base.state) {
-	case FRONT_COMMAND:
-		return front_base_command(front, out, input_command(front, in, ret_consumed, out));
-	case FRONT_RESPONSE:
-		return input_response(front, in, ret_consumed, out);
-	case FRONT_DISCARD:
-		return front_base_discard(front, in, ret_consumed);
-	default: /* the caller answers what it was told first */
-		return PROTO_MORE;
-	}
-}
-
 /* ---- what the caller tells ---- */
 
 static int imap_front_starttls_ok(struct front *front, struct buf *out)
@@ -439,7 +425,7 @@ const struct front_ops imap_front_ops = {
 	.create = imap_front_create,
 	.free = front_base_free,
 	.greet = imap_front_greet,
-	.input = imap_front_input,
+	.input = front_base_input,
 	.starttls_ok = imap_front_starttls_ok,
 	.starttls_done = front_base_starttls_done,
 	.take_credential = imap_front_take_credential,

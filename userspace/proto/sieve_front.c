@@ -47,6 +47,8 @@ static void forget(struct front *front)
 	front->scan = (struct sieve_scan){ 0 };
 }
 
+static front_input_fn input_command, input_response;
+
 static const struct front_dialect dialect = {
 	.prompt_user = "{12}\r\n" SASL_USER_PROMPT,
 	.prompt_password = "{12}\r\n" SASL_PASSWORD_PROMPT,
@@ -60,6 +62,8 @@ static const struct front_dialect dialect = {
 	.limit = say_limit,
 	.goodbye = say_goodbye,
 	.forget = forget,
+	.command = input_command,
+	.response = input_response,
 };
 
 static int sieve_front_create(const struct front_params *params, struct front **ret_front)
@@ -303,24 +307,6 @@ static int input_response(
 	}
 }
 
-static int sieve_front_input(
-	struct front *front, struct view in, size_t *ret_consumed, struct buf *out)
-{
-	*ret_consumed = 0;
-	if (!in.len)
-		return PROTO_MORE;
-	switch (front->base.state) {
-	case FRONT_COMMAND:
-		return front_base_command(front, out, input_command(front, in, ret_consumed, out));
-	case FRONT_RESPONSE:
-		return input_response(front, in, ret_consumed, out);
-	case FRONT_DISCARD:
-		return front_base_discard(front, in, ret_consumed);
-	default: /* the caller answers what it was told first */
-		return PROTO_MORE;
-	}
-}
-
 /* ---- what the caller tells ---- */
 
 static int sieve_front_starttls_ok(struct front *front, struct buf *out)
@@ -334,7 +320,7 @@ const struct front_ops sieve_front_ops = {
 	.create = sieve_front_create,
 	.free = front_base_free,
 	.greet = sieve_front_greet,
-	.input = sieve_front_input,
+	.input = front_base_input,
 	.starttls_ok = sieve_front_starttls_ok,
 	.starttls_done = front_base_starttls_done,
 	.take_credential = front_base_take_credential,
