@@ -219,6 +219,8 @@ static int secure(struct connect *connect)
 		if (tls_stream_connect(stream, dial->params.tls) < 0)
 			return CONNECT_OURS;
 		tls_stream_read_ahead(stream, true);
+		/* It may repeat a credential; bodies of HTTP are too much to be wiped. */
+		tls_stream_wipe_read(stream, !dial->params.by_request);
 	}
 	r = tls_stream_handshake(stream);
 	dial->secured = r == 0;

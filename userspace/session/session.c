@@ -145,6 +145,8 @@ void session_hand_over_dial(struct session *session)
 	struct dial *dial = session->login->dial;
 
 	dial->over = true;
+	if (dial->secured) /* what follows is no credential, and much */
+		tls_stream_wipe_read(&dial->leg.stream, false);
 	session->login->node_leg = (struct node_leg){ &dial->leg, false };
 }
 

@@ -323,6 +323,16 @@ void tls_stream_read_ahead(struct stream *stream, bool on)
 	SSL_set_read_ahead(layer->ssl, on);
 }
 
+void tls_stream_wipe_read(struct stream *stream, bool on)
+{
+	const struct tls_layer *layer = stream->layer;
+
+	if (on)
+		SSL_set_options(layer->ssl, SSL_OP_CLEANSE_PLAINTEXT);
+	else
+		SSL_clear_options(layer->ssl, SSL_OP_CLEANSE_PLAINTEXT);
+}
+
 const char *tls_stream_error(const struct stream *stream)
 {
 	const struct tls_layer *layer = stream->layer;
