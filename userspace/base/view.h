@@ -77,9 +77,9 @@ char *view_dup(struct view v);
 /* 0 to 15, or -1. */
 int hex_digit(char c);
 /*
- * Takes a byte from the front of v, which is not empty: what "%xx" stands for (RFC 3986 section 2.1,
- * digits of any case), else the first as it is. Returns 0 to 255, or -EINVAL: a "%" without its two
- * digits, which is not taken.
+ * Takes a byte from the front of v, which is not empty: what "%xx" stands for (RFC 3986 section
+ * 2.1, digits of any case), else the first as it is. Returns 0 to 255, or -EINVAL: a "%" without
+ * its two digits, which is not taken.
  */
 MUST_USE int view_take_percent(struct view *v);
 
