@@ -7,7 +7,7 @@ CLANG_TIDY ?= clang-tidy-19
 LINT_SRC := $(wildcard userspace/*.c userspace/*/*.c)
 LINT_OK := $(LINT_SRC:userspace/%.c=$(BUILD)/lint/%.ok)
 LINT_FLAGS := -D_GNU_SOURCE -DHOMING_VERSION='"$(VERSION)"' -Iuserspace -Iinclude -isystem $(BUILD)/gen
-CPPCHECK := cppcheck --quiet --std=c11 --enable=warning,portability,performance \
+CPPCHECK = cppcheck --quiet --std=c11 --enable=warning,portability,performance \
 	--suppressions-list=tests/tools/cppcheck.txt --error-exitcode=1 -j $(JOBS) \
 	--template='{file}:{line}: {message} [{id}]'
 
