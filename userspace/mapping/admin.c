@@ -161,7 +161,8 @@ static void on_admin_list(struct query *query)
 		answer.result = MAPPING_ADMIN_TIMEOUT;
 	else if (query->request.result == STORE_DONE)
 		answer.result = MAPPING_ADMIN_OK;
-	answer.writable = mapping->store->ops->writable(mapping->store);
+	/* The last answers come when the store is gone. */
+	answer.writable = mapping->store && mapping->store->ops->writable(mapping->store);
 	admin_answer(query, &answer);
 }
 

@@ -215,13 +215,12 @@ void mapping_use_fini(struct mapping *mapping)
 
 	fini_retired(mapping);
 	store_free(use->store);
-	use->store = NULL;
+	use->store = mapping->store = NULL;
 	list_add_tail(&mapping->retired, &use->link);
 	do { /* results, reapers, and askers that were on their way */
 		mailbox_run(&mapping->control->mailbox);
 	} while (sweep_retired(mapping));
 	mapping->use = NULL;
-	mapping->store = NULL;
 }
 
 /* ---- everything ---- */
