@@ -26,7 +26,8 @@ static int grow(struct slots *slots)
 	if (!more)
 		return -ENOMEM;
 	for (uint32_t i = slots->count; i < count; i++)
-		more[i] = (struct slot){ .next_free = i + 1 < count ? i + 1 : NO_SLOT };
+		more[i] = (struct slot){ .generation = 1,
+			.next_free = i + 1 < count ? i + 1 : NO_SLOT };
 	slots->first_free = slots->count;
 	slots->slots = more;
 	slots->count = count;
@@ -77,7 +78,8 @@ void slots_remove(struct slots *slots, uint64_t handle)
 	if (!slot)
 		return;
 	slot->object = NULL;
-	slot->generation++;
+	if (++slot->generation == 0)
+		slot->generation = 1;
 	slot->next_free = slots->first_free;
 	slots->first_free = (uint32_t)handle;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Objects with handles: a number that names an object as long as it lives and nothing afterwards,
- * for whoever may outlive it (a message that is under way, another thread). One thread's.
+ * for whoever may outlive it (a message that is under way, another thread). Never 0. One thread's.
  */
 #ifndef BASE_SLOTS_H
 #define BASE_SLOTS_H

@@ -68,22 +68,31 @@ static bool write_failed(struct relay *relay, int d, ssize_t error)
 	return true;
 }
 
-bool relay_flush(struct relay *relay, int d)
+ssize_t relay_write_pending(struct relay *relay, int d)
 {
 	struct buf *pending = &relay->io[d].pending;
 	struct view v = buf_view(pending);
 	ssize_t n;
 
 	if (!v.len)
-		return true;
+		return 0;
 	n = relay_write_some(relay, d, v.data, v.len);
+	if (n < 0)
+		return n;
+	buf_consume(pending, (size_t)n);
+	if (!pending->len)
+		relay_drop_pending(pending);
+	return n;
+}
+
+bool relay_flush(struct relay *relay, int d)
+{
+	ssize_t n = relay_write_pending(relay, d);
+
 	if (n < 0)
 		return write_failed(relay, d, n);
 	if (n > 0)
 		relay_update_drain(relay, true);
-	buf_consume(pending, (size_t)n);
-	if (!pending->len)
-		relay_drop_pending(pending);
 	return true;
 }
 

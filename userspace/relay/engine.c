@@ -4,24 +4,14 @@
 #include "relay/internal.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 #define SCAN_MS 1000
-#define NO_SLOT UINT32_MAX
 #define ROWS_AT_ONCE 512
-
-static struct relay *find(struct relay_engine *engine, uint64_t handle)
-{
-	uint32_t slot = (uint32_t)handle;
-
-	if (slot >= engine->slot_count || engine->slots[slot].generation != handle >> 32)
-		return NULL;
-	return engine->slots[slot].relay;
-}
 
 static void on_row(void *arg, __u64 cookie, const struct hm_flow *flow)
 {
-	struct relay *relay = find(arg, flow->handle);
+	struct relay_engine *engine = arg;
+	struct relay *relay = slots_find(&engine->relays, flow->handle);
 
 	if (relay && relay->mover->row)
 		relay->mover->row(relay, cookie, flow);
@@ -61,8 +51,8 @@ static void on_scan(struct timer *timer)
 	(void)r;
 	engine->scans++;
 	relay_scratch_wipe(); /* for threads whose sessions live long */
-	for (uint32_t i = 0; i < engine->slot_count; i++) {
-		struct relay *relay = engine->slots[i].relay;
+	for (uint32_t i = 0; i < engine->relays.count; i++) {
+		struct relay *relay = engine->relays.slots[i].object;
 
 		if (relay)
 			relay->mover->scan(relay);
@@ -74,7 +64,8 @@ static void on_scan(struct timer *timer)
 
 static void on_event(void *arg, const struct hm_event *event)
 {
-	struct relay *relay = find(arg, event->handle);
+	struct relay_engine *engine = arg;
+	struct relay *relay = slots_find(&engine->relays, event->handle);
 
 	if (relay && relay->mover->event)
 		relay->mover->event(relay, event);
@@ -91,9 +82,8 @@ static void on_events(struct loop_watch *watch, uint32_t epoll_events)
 int relay_engine_init(struct relay_engine *engine, struct loop *loop, struct relay_kernel *kernel,
 	unsigned worker)
 {
-	*engine = (struct relay_engine){
-		.kernel = kernel, .loop = loop, .worker = worker, .first_free = NO_SLOT
-	};
+	*engine = (struct relay_engine){ .kernel = kernel, .loop = loop, .worker = worker };
+	slots_init(&engine->relays);
 	if (!kernel->bpfctl)
 		return 0;
 	return loop_watch_add(loop, &engine->events_watch, bpfctl_events_fd(kernel->bpfctl, worker),
@@ -107,25 +97,7 @@ void relay_engine_fini(struct relay_engine *engine)
 		return;
 	loop_watch_del(&engine->events_watch);
 	loop_timer_del(engine->loop, &engine->scan_timer);
-	free(engine->slots);
-	engine->slots = NULL;
-	engine->slot_count = 0;
-}
-
-static int grow(struct relay_engine *engine)
-{
-	uint32_t count = engine->slot_count ? 2 * engine->slot_count : 64;
-	struct relay_slot *slots = reallocarray(engine->slots, count, sizeof(*slots));
-
-	if (!slots)
-		return -ENOMEM;
-	for (uint32_t i = engine->slot_count; i < count; i++)
-		slots[i] = (struct relay_slot){ .generation = 1,
-			.next_free = i + 1 < count ? i + 1 : NO_SLOT };
-	engine->first_free = engine->slot_count;
-	engine->slots = slots;
-	engine->slot_count = count;
-	return 0;
+	slots_fini(&engine->relays);
 }
 
 int relay_register(struct relay *relay)
@@ -134,12 +106,8 @@ int relay_register(struct relay *relay)
 
 	if (!engine->kernel->bpfctl)
 		return 0;
-	if (engine->first_free == NO_SLOT && grow(engine) < 0)
+	if (slots_add(&engine->relays, relay, &relay->handle) < 0)
 		return -ENOMEM;
-	relay->slot = engine->first_free;
-	relay->registered = true;
-	engine->first_free = engine->slots[relay->slot].next_free;
-	engine->slots[relay->slot].relay = relay;
 	engine->active++;
 	if (!timer_armed(&engine->scan_timer))
 		loop_timer_set(engine->loop, &engine->scan_timer, SCAN_MS, on_scan);
@@ -150,12 +118,9 @@ void relay_unregister(struct relay *relay)
 {
 	struct relay_engine *engine = relay->engine;
 
-	if (!relay->registered)
+	if (!relay->handle)
 		return;
-	engine->slots[relay->slot].relay = NULL;
-	engine->slots[relay->slot].generation++;
-	engine->slots[relay->slot].next_free = engine->first_free;
-	engine->first_free = relay->slot;
+	slots_remove(&engine->relays, relay->handle);
 	engine->active--;
-	relay->registered = false;
+	relay->handle = 0;
 }

@@ -73,8 +73,7 @@ struct relay {
 	relay_done_fn *done;
 	void *arg;
 	uint64_t row_bytes; /* both directions, as the rows have them */
-	uint32_t slot;      /* in the engine, if registered */
-	bool registered;
+	uint64_t handle;    /* the engine's; 0: it does not know it */
 	bool may_switch[2]; /* the leg is OpenSSL's and may become the kernel's */
 	bool may_arm;       /* both are plain and may become the program's */
 	bool retry;         /* of this turn: something is due that no event announces */
@@ -210,6 +209,9 @@ bool relay_switch_to_program(struct relay *relay);
 
 /* ---- turn.c ---- */
 
+/* What is waited for of the legs that are still watched. May end the relay. */
+void relay_watch_legs(struct relay *relay, const uint32_t events[2]);
+
 /* The first turn of a relay, or what it waits for. May end it (reported from the loop). */
 void relay_user_begin(struct relay *relay);
 
@@ -234,6 +236,8 @@ bool relay_still_queued(struct relay *relay);
 
 /* Writes as much as goes. Returns bytes written, or -errno (not -EAGAIN: that is 0). */
 MUST_USE ssize_t relay_write_some(struct relay *relay, int d, const char *data, size_t len);
+/* Writes what waits, as relay_write_some() does, and gives its memory up when all is written. */
+MUST_USE ssize_t relay_write_pending(struct relay *relay, int d);
 /* What the target did not take waits. Returns false when the relay has ended. */
 MUST_USE bool relay_keep_rest(struct relay *relay, int d, const char *data, size_t len);
 /* What is pending goes first. Returns false when the relay has ended. */

@@ -9,6 +9,7 @@
 #define RELAY_RELAY_H
 
 #include "base/buf.h"
+#include "base/slots.h"
 #include "bpfctl/bpfctl.h"
 #include "loop/loop.h"
 #include "net/stream.h"
@@ -65,19 +66,14 @@ struct relay_kernel {
 };
 
 /* The relays of one loop: their rows, the program's events, the watchdog. */
-struct relay_slot {
-	struct relay *relay;
-	uint32_t generation, next_free;
-};
-
 struct relay_engine {
 	struct relay_kernel *kernel;
 	struct loop *loop;
 	unsigned worker;
 	struct loop_watch events_watch;
 	struct timer scan_timer;
-	struct relay_slot *slots;
-	uint32_t slot_count, first_free, active;
+	struct slots relays; /* those that have rows or may have some */
+	uint32_t active;     /* of them */
 	uint32_t scans;
 };
 

@@ -5,18 +5,12 @@
 
 #include <stdio.h>
 
-/* What a row or an event carries to find the relay again. */
-static uint64_t handle_of(const struct relay *relay)
-{
-	return (uint64_t)relay->engine->slots[relay->slot].generation << 32 | relay->slot;
-}
-
 void relay_fill_row(
 	const struct relay *relay, enum relay_direction direction, struct hm_flow *ret_flow)
 {
 	*ret_flow = (struct hm_flow){
 		.session = relay->state.session,
-		.handle = handle_of(relay),
+		.handle = relay->handle, /* by which a row or an event finds it again */
 		.worker = relay->engine->worker,
 		.direction = direction == RELAY_UP ? HM_UP : HM_DOWN,
 	};

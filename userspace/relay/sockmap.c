@@ -52,12 +52,7 @@ static void update_watches(struct relay *relay)
 			half->state == HALF_OPEN && half->clear)
 			events[relay_source(d)] |= EPOLLIN;
 	}
-	for (int i = 0; i < 2; i++) {
-		if (relay->watches[i].loop && loop_watch_set(&relay->watches[i], events[i]) < 0) {
-			relay_finish(relay, relay_error_of(i, -EBADF));
-			return;
-		}
-	}
+	relay_watch_legs(relay, events);
 }
 
 /* Epoll may tell of a hang-up a moment before the connection's state does. */
@@ -240,7 +235,7 @@ static void watch_half(struct relay *relay, int d)
 
 static void sockmap_scan(struct relay *relay)
 {
-	bool look_now = (relay->engine->scans + relay->slot) % QUIET_SCANS == 0;
+	bool look_now = (relay->engine->scans + relay->handle) % QUIET_SCANS == 0;
 
 	for (int d = 0; d < 2 && relay->state.phase < RELAY_BROKEN; d++) {
 		const struct relay_half *half = &relay->state.halves[d];

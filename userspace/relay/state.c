@@ -31,7 +31,7 @@ static void check_ended(const struct relay *relay)
 		assert(!relay->io[i].pending.data);
 		assert(!relay->state.halves[i].cookie);
 	}
-	assert(!relay->registered && !timer_armed(&relay->limit_timer));
+	assert(!relay->handle && !timer_armed(&relay->limit_timer));
 }
 
 void relay_check(const struct relay *relay)

@@ -62,9 +62,7 @@ struct relay_state {
 	struct relay_half halves[2]; /* RELAY_UP reads the client leg */
 	uint64_t session;            /* its number */
 	uint64_t last_ms;            /* the last byte in either direction, as far as is known */
-	uint64_t
-		/* a closed side's rest makes progress until then; 0: nothing is owed */
-		drain_at_ms;
+	uint64_t drain_at_ms; /* when a closed side that makes no progress is given up; or 0 */
 	uint64_t quit_at_ms;  /* until then the node may end what the client has hung up on; or 0 */
 	uint64_t reset_at_ms; /* RELAY_BROKEN with a program: the end, at the latest; else 0 */
 	uint32_t idle_ms, drain_ms;

@@ -14,6 +14,16 @@
 /* How soon to ask again when no event tells. */
 #define RETRY_MS 2
 
+void relay_watch_legs(struct relay *relay, const uint32_t events[2])
+{
+	for (int i = 0; i < 2; i++) {
+		if (relay->watches[i].loop && loop_watch_set(&relay->watches[i], events[i]) < 0) {
+			relay_finish(relay, relay_error_of(i, -EBADF));
+			return;
+		}
+	}
+}
+
 static void update_watches(struct relay *relay)
 {
 	uint32_t events[2] = { 0, 0 };
@@ -31,12 +41,7 @@ static void update_watches(struct relay *relay)
 				!(d == RELAY_UP && relay->state.quit_at_ms)))
 			events[relay_target(d)] |= io->write_want ? io->write_want : EPOLLOUT;
 	}
-	for (int i = 0; i < 2; i++) {
-		if (relay->watches[i].loop && loop_watch_set(&relay->watches[i], events[i]) < 0) {
-			relay_finish(relay, relay_error_of(i, -EBADF));
-			return;
-		}
-	}
+	relay_watch_legs(relay, events);
 }
 
 /* One direction. *ret_wait_ms: how long it waits for the node to end first. False when the relay

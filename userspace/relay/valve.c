@@ -47,22 +47,11 @@ static bool is_clear(struct relay *relay, int d)
 /* False when blocked or broken. */
 static bool flush_pending(struct relay *relay, int d)
 {
-	struct buf *pending = &relay->io[d].pending;
-	struct view v = buf_view(pending);
-	ssize_t n;
+	ssize_t n = relay_write_pending(relay, d);
 
-	if (!v.len)
-		return true;
-	n = relay_write_some(relay, d, v.data, v.len);
-	if (n < 0) {
+	if (n < 0)
 		relay_program_broken(relay, relay_target(d), n);
-		return false;
-	}
-	buf_consume(pending, (size_t)n);
-	if (pending->len)
-		return false;
-	relay_drop_pending(pending);
-	return true;
+	return n >= 0 && !relay->io[d].pending.len;
 }
 
 /* Reads and writes until one side blocks or the turn is over. True: nothing is left at the source

@@ -41,8 +41,8 @@ static void on_done(
 		session->cache_hit = answer->hit;
 		session_phase_end(session, PHASE_LOOKUP);
 	} else if (session->state == S_HOLD) {
-		session->node =
-			NULL; /* none has to do with it, not even that of an attempt before */
+		/* none has to do with it, not even that of an attempt before */
+		session->node = NULL;
 	}
 	switch (outcome) {
 	case REACH_FOUND:

@@ -14,6 +14,7 @@ static void test_a_handle_finds_its_object_until_it_is_gone(void **state)
 	slots_init(&slots);
 	assert_int_equal(slots_add(&slots, &one, &first), 0);
 	assert_int_equal(slots_add(&slots, &two, &second), 0);
+	assert_true(first && second); /* 0 is no handle */
 	assert_ptr_equal(slots_find(&slots, first), &one);
 	assert_ptr_equal(slots_find(&slots, second), &two);
 	slots_remove(&slots, first);
