@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "session/reach.h"
+#include "unit/file_mapping.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -51,34 +52,10 @@ static void on_done(
 
 static const struct reach_ops ops = { on_phase, on_done };
 
-static int file_account(void *arg, struct view account, char ret[321])
-{
-	(void)arg;
-	memcpy(ret, account.data, account.len);
-	return (int)account.len;
-}
-
-static bool file_declared(void *arg, struct view destination)
-{
-	(void)arg;
-	return destination.len > 0;
-}
-
 static int setup(void **state)
 {
 	static const char *const names[] = { "node1", "node2", NULL };
 	static const char accounts[] = "alice node1\nbob node2\n";
-	struct store_file_params file = {
-		.path = f.path, .account = file_account, .declared = file_declared
-	};
-	struct mapping_params params = { .control = &f.loop,
-		.positive_ttl_ms = 60000,
-		.negative_ttl_ms = 60000,
-		.lookup_timeout_ms = 10000,
-		.max_entries = 10,
-		.default_destination = "node1",
-		.destinations = names };
-	char error[STORE_ERROR_BYTES];
 	int fd;
 
 	(void)state;
@@ -90,8 +67,7 @@ static int setup(void **state)
 	close(fd);
 	assert_int_equal(loop_init(&f.loop), 0);
 	assert_int_equal(holds_new(&f.server.holds), 0);
-	assert_int_equal(store_file_new(&file, &params.store, error), 0);
-	assert_int_equal(mapping_new(&params, &f.server.mapping), 0);
+	f.server.mapping = file_mapping(&f.loop, f.path, names, 60000, 10000);
 	assert_int_equal(addr_parse(VIEW_LIT("192.0.2.1:40000"), &f.client), 0);
 	reaches_init(&f.reaches, &f.server, &f.loop);
 	return 0;

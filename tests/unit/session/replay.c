@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "session/session.h"
+#include "unit/file_mapping.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -37,21 +38,6 @@ static struct fixture {
 	int node_listener, node, client;
 	char from_client[4096], from_node[4096]; /* what the client and the node have read */
 } f;
-
-static struct store *store;
-
-static int file_account(void *arg, struct view account, char ret[321])
-{
-	(void)arg;
-	memcpy(ret, account.data, account.len);
-	return (int)account.len;
-}
-
-static bool file_declared(void *arg, struct view destination)
-{
-	(void)arg;
-	return destination.len > 0;
-}
 
 static void write_file(const char *name, const char *content, char path[128])
 {
@@ -88,21 +74,8 @@ static int listen_here(uint16_t *ret_port)
 static void make_mapping(const char *accounts)
 {
 	static const char *const names[] = { "node1", NULL };
-	struct store_file_params file = {
-		.path = accounts, .account = file_account, .declared = file_declared
-	};
-	struct mapping_params params = { .control = &f.loop,
-		.positive_ttl_ms = 1000,
-		.negative_ttl_ms = 1000,
-		.lookup_timeout_ms = 1000,
-		.max_entries = 10,
-		.default_destination = "node1",
-		.destinations = names };
-	char error[STORE_ERROR_BYTES];
 
-	assert_int_equal(store_file_new(&file, &store, error), 0);
-	params.store = store;
-	assert_int_equal(mapping_new(&params, &f.server.mapping), 0);
+	f.server.mapping = file_mapping(&f.loop, accounts, names, 1000, 1000);
 }
 
 static void connect_client(void)
