@@ -3,12 +3,11 @@
  * Structure of a TOML document: tables, arrays, keys, and the rules on what may be defined twice.
  * How a table came to be is kept in its flags, because that decides who may add to it:
  * EXPLICIT by [header], DOTTED by a dotted key, CLOSED inline or static; no flag: made in passing
- * by a longer header.
+ * by a longer header. Strings (toml_string.c) and scalars (toml_scalar.c) are read below it, and
+ * all of them make the document with toml_document.c.
  */
 #include "config/toml_parse.h"
-#include "base/hash.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,75 +16,7 @@
 #define FLAG_DOTTED BIT(1)
 #define FLAG_CLOSED BIT(2)
 
-#define ARENA_BLOCK_BYTES 65536
-#define SMALL_TABLE 8
-
-struct arena_block {
-	struct arena_block *next;
-	size_t used, size;
-	max_align_t data[];
-};
-
-static const char *const type_names[] = { "string", "integer", "float", "boolean",
-	"offset date-time", "local date-time", "local date", "local time", "array", "table" };
-
-const char *toml_type_name(enum toml_type type)
-{
-	return type_names[type];
-}
-
-/* ---- memory ---- */
-
-void *toml_alloc(struct toml_parser *parser, size_t size)
-{
-	struct arena_block *block = parser->document->blocks;
-	size_t rounded = (size + sizeof(max_align_t) - 1) & ~(sizeof(max_align_t) - 1);
-	void *p;
-
-	if (!block || block->size - block->used < rounded) {
-		size_t wanted = MAX(rounded, (size_t)ARENA_BLOCK_BYTES);
-
-		block = calloc(1, sizeof(*block) + wanted);
-		if (!block) {
-			parser->result = -ENOMEM;
-			return NULL;
-		}
-		block->size = wanted;
-		block->next = parser->document->blocks;
-		parser->document->blocks = block;
-	}
-	p = (char *)block->data + block->used;
-	block->used += rounded;
-	return p;
-}
-
-void toml_free(struct toml_document *document)
-{
-	struct arena_block *block, *next;
-
-	if (!document)
-		return;
-	for (block = document->blocks; block; block = next) {
-		next = block->next;
-		free(block);
-	}
-	free(document);
-}
-
-const struct toml_value *toml_root(const struct toml_document *document)
-{
-	return &document->root;
-}
-
-bool toml_fail_at(struct toml_parser *parser, unsigned line, unsigned column, const char *text)
-{
-	if (parser->result == 0) {
-		parser->error = (struct toml_error){ .line = line, .column = column };
-		snprintf(parser->error.text, sizeof(parser->error.text), "%s", text);
-		parser->result = -EINVAL;
-	}
-	return false;
-}
+/* ---- failures ---- */
 
 static bool fail_twice(struct toml_parser *parser, const struct toml_entry *second,
 	const char *what, const struct toml_entry *first)
@@ -95,95 +26,6 @@ static bool fail_twice(struct toml_parser *parser, const struct toml_entry *seco
 	snprintf(text, sizeof(text), "%s is defined twice: first on line %u", what,
 		first->value->line ? first->value->line : first->line);
 	return toml_fail_at(parser, second->line, second->column, text);
-}
-
-bool toml_fail(struct toml_parser *parser, const char *text)
-{
-	return toml_fail_at(parser, parser->line, toml_column(parser), text);
-}
-
-/* ---- tables ---- */
-
-static uint32_t index_slot(const struct toml_table *table, struct view key)
-{
-	uint32_t mask = table->index_cap - 1;
-	uint32_t slot = (uint32_t)hash_view(key) & mask;
-
-	while (table->index[slot] && !view_eq(table->entries[table->index[slot] - 1].key, key))
-		slot = (slot + 1) & mask;
-	return slot;
-}
-
-const struct toml_entry *toml_find(const struct toml_table *table, struct view key)
-{
-	if (table->index) {
-		uint32_t at = table->index[index_slot(table, key)];
-
-		return at ? &table->entries[at - 1] : NULL;
-	}
-	for (uint32_t i = 0; i < table->count; i++) {
-		if (view_eq(table->entries[i].key, key))
-			return &table->entries[i];
-	}
-	return NULL;
-}
-
-static bool table_grow(struct toml_parser *parser, struct toml_table *table)
-{
-	uint32_t cap = table->cap ? table->cap * 2 : 4;
-	struct toml_entry *entries = toml_alloc(parser, cap * sizeof(*entries));
-
-	if (!entries)
-		return false;
-	if (table->count)
-		memcpy(entries, table->entries, table->count * sizeof(*entries));
-	table->entries = entries;
-	table->cap = cap;
-	if (cap <= SMALL_TABLE)
-		return true;
-	table->index_cap = cap * 2;
-	table->index = toml_alloc(parser, table->index_cap * sizeof(*table->index));
-	if (!table->index)
-		return false;
-	for (uint32_t i = 0; i < table->count; i++)
-		table->index[index_slot(table, table->entries[i].key)] = i + 1;
-	return true;
-}
-
-static struct toml_value *table_add(struct toml_parser *parser, struct toml_table *table,
-	const struct toml_entry *where, enum toml_type type)
-{
-	struct toml_value *value = toml_alloc(parser, sizeof(*value));
-
-	if (!value || (table->count == table->cap && !table_grow(parser, table)))
-		return NULL;
-	assert(table->entries);
-	value->type = type;
-	value->line = where->line;
-	value->column = where->column;
-	table->entries[table->count] = *where;
-	table->entries[table->count++].value = value;
-	if (table->index)
-		table->index[index_slot(table, where->key)] = table->count;
-	return value;
-}
-
-static bool array_add(
-	struct toml_parser *parser, struct toml_array *array, struct toml_value *value)
-{
-	if (array->count == array->cap) {
-		uint32_t cap = array->cap ? array->cap * 2 : 4;
-		struct toml_value **items = toml_alloc(parser, cap * sizeof(struct toml_value *));
-
-		if (!items)
-			return false;
-		if (array->count)
-			memcpy(items, array->items, array->count * sizeof(struct toml_value *));
-		array->items = items;
-		array->cap = cap;
-	}
-	array->items[array->count++] = value;
-	return true;
 }
 
 /* ---- blanks ---- */
@@ -318,7 +160,7 @@ static bool read_array(struct toml_parser *parser, struct toml_value *value, uns
 			break;
 		item = toml_alloc(parser, sizeof(*item));
 		if (!item || !read_value(parser, item, depth + 1) ||
-			!array_add(parser, &value->array, item) || !skip_space(parser))
+			!toml_array_add(parser, &value->array, item) || !skip_space(parser))
 			return false;
 		if (toml_peek(parser) == ']')
 			break;
@@ -387,7 +229,7 @@ static struct toml_table *walk_dotted(
 		struct toml_value *value = found ? found->value : NULL;
 
 		if (!value) {
-			value = table_add(parser, table, part, TOML_TABLE);
+			value = toml_table_add(parser, table, part, TOML_TABLE);
 			if (!value)
 				return NULL;
 			value->flags = FLAG_DOTTED;
@@ -422,7 +264,7 @@ static bool read_pair(struct toml_parser *parser, struct toml_table *table, unsi
 	found = toml_find(table, last->key);
 	if (found)
 		return fail_twice(parser, last, "key", found);
-	value = table_add(parser, table, last, TOML_STRING);
+	value = toml_table_add(parser, table, last, TOML_STRING);
 	return value && read_value(parser, value, depth + key.count);
 }
 
@@ -438,7 +280,7 @@ static struct toml_table *walk_header(
 		struct toml_value *value = found ? found->value : NULL;
 
 		if (!value)
-			value = table_add(parser, table, part, TOML_TABLE);
+			value = toml_table_add(parser, table, part, TOML_TABLE);
 		if (!value)
 			return NULL;
 		if (value->type == TOML_ARRAY && !(value->flags & FLAG_CLOSED))
@@ -460,7 +302,7 @@ static struct toml_table *open_table(
 	struct toml_value *value = found ? found->value : NULL;
 
 	if (!value) {
-		value = table_add(parser, table, part, TOML_TABLE);
+		value = toml_table_add(parser, table, part, TOML_TABLE);
 		if (!value)
 			return NULL;
 	} else if (value->type != TOML_TABLE || value->flags) {
@@ -480,7 +322,7 @@ static struct toml_table *open_array_item(
 	struct toml_value *array = found ? found->value : NULL, *item;
 
 	if (!array)
-		array = table_add(parser, table, part, TOML_ARRAY);
+		array = toml_table_add(parser, table, part, TOML_ARRAY);
 	if (!array)
 		return NULL;
 	if (array->type != TOML_ARRAY || array->flags & FLAG_CLOSED) {
@@ -488,7 +330,7 @@ static struct toml_table *open_array_item(
 		return NULL;
 	}
 	item = toml_alloc(parser, sizeof(*item));
-	if (!item || !array_add(parser, &array->array, item))
+	if (!item || !toml_array_add(parser, &array->array, item))
 		return NULL;
 	*item = (struct toml_value){ .type = TOML_TABLE,
 		.flags = FLAG_EXPLICIT,

@@ -22,6 +22,7 @@ enum toml_type {
 	TOML_TIME_LOCAL,
 	TOML_ARRAY,
 	TOML_TABLE,
+	TOML_TYPES
 };
 const char *toml_type_name(enum toml_type type); /* "string", "integer", ... as in messages */
 
