@@ -84,7 +84,7 @@ $(BUILD)/lib/$(1).a: $(call mod_obj,$(1))
 	@rm -f $$@
 	ar rcs $$@ $$^
 endef
-$(foreach m,$(MODULES),$(eval $(call module_rule,$(m))))
+$(foreach m,$(MODULES) ctl,$(eval $(call module_rule,$(m))))
 
 TOP_SRC := $(wildcard userspace/*.c)
 TOP_OBJ := $(TOP_SRC:userspace/%.c=$(BUILD)/obj/%.o)

@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* HTTPS over the same TLS layer as the router's, driven by poll(2) up to a deadline. */
+/*
+ * One request to the admin API, over the same TLS layer as the router's. It blocks, on purpose and
+ * unlike all of the router: homingctl is a command, with nothing to do while it waits for its
+ * answer, and one request reads from top to bottom where a loop would need states. Who wants more
+ * at once (drain) has threads. The sockets are non-blocking all the same, and poll(2) waits for
+ * them, so that a deadline holds for all but the look-up of a name (getaddrinfo).
+ */
 #include "ctl/client.h"
 #include "base/buf.h"
 #include "base/clock.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* One HTTPS request to the admin API, blocking with a time limit. */
+/* One HTTPS request to the admin API, blocking with a time limit (client.c says why). */
 #ifndef CTL_CLIENT_H
 #define CTL_CLIENT_H
 

@@ -14,12 +14,13 @@
 #define PASSES 3
 #define SHOWN 20
 
-atomic_bool drain_stop;
+/* Of the process: a signal handler has no argument. */
+static atomic_bool stop;
 
 static void on_signal(int number)
 {
 	(void)number;
-	atomic_store(&drain_stop, true);
+	atomic_store(&stop, true);
 }
 
 /* ---- arguments ---- */
@@ -104,7 +105,7 @@ static int move_all(struct drain *drain, size_t *ret_left)
 
 	for (int pass = 0; code == EXIT_OK; pass++) {
 		struct drain_names accounts = { 0 };
-		bool end = pass == PASSES || drain->broken || drain_stop;
+		bool end = pass == PASSES || drain->broken || drain_is_stopped(drain);
 
 		code = drain_list(drain, &accounts);
 		if (code == EXIT_OK && !pass)
@@ -133,9 +134,9 @@ static void report_text(const struct drain *drain, size_t left, size_t sessions)
 		printf("failed: and %zu more\n", drain->failure_count - SHOWN);
 	if (drain->broken)
 		puts("stopped: too many failures in a row");
-	if (drain_stop)
+	if (drain_is_stopped(drain))
 		puts("stopped: the same command goes on from here");
-	if (sessions && !left && !drain_stop)
+	if (sessions && !left && !drain_is_stopped(drain))
 		puts("sessions of accounts that no row assigns (the default node?) are on it");
 }
 
@@ -149,7 +150,7 @@ static void report_json(const struct drain *drain, size_t left, size_t sessions)
 				drain->failures[i].error));
 	body = json_pack("{ss sI so sI sI sb}", "node", drain->node, "moved",
 		(json_int_t)drain->moved, "failed", failed, "left", (json_int_t)left, "sessions",
-		(json_int_t)sessions, "stopped", drain_stop || drain->broken);
+		(json_int_t)sessions, "stopped", drain_is_stopped(drain) || drain->broken);
 	json_dumpf(body, stdout, JSON_PRESERVE_ORDER | JSON_COMPACT);
 	putchar('\n');
 	json_decref(body);
@@ -177,7 +178,7 @@ static int run(struct drain *drain)
 
 int ctl_cmd_drain(struct ctl *ctl, char **args)
 {
-	struct drain drain = { .ctl = ctl, .node = args[0] };
+	struct drain drain = { .ctl = ctl, .node = args[0], .stop = &stop };
 	struct sigaction action = { .sa_handler = on_signal };
 	char error[CTL_ERROR_BYTES];
 	int code = EXIT_OK;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Private to ctl/: what homingctl drain is made of: asking the routers (drain_ask.c), telling
- * them (drain_announce.c), moving many accounts at a time (drain_run.c), and the command around
- * them (drain.c). */
+/* Private to ctl/: what homingctl drain is made of. On top the command (drain.c); below it moving
+ * many accounts at a time (drain_run.c) and asking the routers (drain_ask.c), side by side; both
+ * take steps (drain_announce.c) and keep lists of names (drain_names.c). */
 #ifndef CTL_DRAIN_H
 #define CTL_DRAIN_H
 
@@ -9,6 +9,8 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+
+/* ---- drain_names.c ---- */
 
 /* Names, each owned, that fit into memory: an account takes some forty bytes. */
 struct drain_names {
@@ -34,6 +36,8 @@ struct drain {
 	unsigned rate; /* accounts per second */
 	struct drain_names targets;
 	unsigned turn; /* of the next target */
+	/* Set by SIGINT and SIGTERM; lock-free, as a signal handler needs it. */
+	const atomic_bool *stop;
 
 	/* What each router knows the drain by, "" if it does not: drain_announce.c. */
 	pthread_mutex_t ids_lock;
@@ -52,8 +56,11 @@ struct drain {
 	size_t failure_count;
 };
 
-/* Set by SIGINT and SIGTERM; lock-free, as a signal handler needs it. */
-extern atomic_bool drain_stop;
+/* To be stopped: nothing new is begun. Any thread. */
+static inline bool drain_is_stopped(const struct drain *drain)
+{
+	return atomic_load(drain->stop);
+}
 
 /* ---- drain_ask.c ---- Each returns an exit code; what was wrong has been printed. */
 
@@ -72,18 +79,14 @@ int drain_sweep(struct drain *drain, size_t *ret_sessions);
  * that takes no announcements is drained all the same. */
 void drain_announce(struct drain *drain, size_t accounts);
 void drain_announce_end(struct drain *drain);
-/* A step on one router, as of the drain that was announced to it; once more if it has forgotten
- * that, as after a restart. Any thread. As ctl_ask(). */
-int drain_ask(struct drain *drain, unsigned target, enum ctl_move_step step, const char *account,
-	const char *node, char error[CTL_ERROR_BYTES]);
-
-/* ---- drain_run.c ---- */
-
-/* Moves accounts until all are done, drain_stop, or too many failures in a row. Adds to moved and
- * failures. Prints progress. Returns 0 or -errno (no thread). */
-MUST_USE int drain_run(struct drain *drain, const struct drain_names *accounts);
 /* A step on all routers, tried again up to `attempts` times each. Any thread. */
 int drain_step(struct drain *drain, enum ctl_move_step step, const char *account, const char *node,
 	unsigned attempts, char error[CTL_ERROR_BYTES]);
+
+/* ---- drain_run.c ---- */
+
+/* Moves accounts until all are done, it is to stop, or too many failures in a row. Adds to moved
+ * and failures. Prints progress. Returns 0 or -errno (no thread). */
+MUST_USE int drain_run(struct drain *drain, const struct drain_names *accounts);
 
 #endif

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What the routers are told of a drain: that it begins, with how many accounts, and that it ends.
- * Each gives an id for it, which the steps carry. */
+/* What the routers are told of a drain: that it begins, with how many accounts, the steps, and that
+ * it ends. Each gives an id for it, which the steps carry. */
 #include "ctl/drain.h"
 
+#include <poll.h>
 #include <stdlib.h>
+
+#define PAUSE_MS 250 /* before a step is tried again */
 
 /* Under ids_lock, or before and after the workers. No id: this router logs every step. */
 static void announce(struct drain *drain, unsigned target)
@@ -56,7 +59,9 @@ static void announce_again(struct drain *drain, unsigned target, const char *for
 	pthread_mutex_unlock(&drain->ids_lock);
 }
 
-int drain_ask(struct drain *drain, unsigned target, enum ctl_move_step step, const char *account,
+/* A step on one router, as of the drain that was announced to it; once more if it has forgotten
+ * that, as after a restart. As ctl_ask(). */
+static int ask(struct drain *drain, unsigned target, enum ctl_move_step step, const char *account,
 	const char *node, char error[CTL_ERROR_BYTES])
 {
 	int code = EXIT_REFUSED;
@@ -81,4 +86,24 @@ int drain_ask(struct drain *drain, unsigned target, enum ctl_move_step step, con
 			announce_again(drain, target, id);
 	}
 	return code;
+}
+
+int drain_step(struct drain *drain, enum ctl_move_step step, const char *account, const char *node,
+	unsigned attempts, char error[CTL_ERROR_BYTES])
+{
+	unsigned count = step == MOVE_WRITE ? 1 : drain->ctl->target_count;
+	int result = EXIT_OK;
+
+	for (unsigned i = 0; i < count && (result == EXIT_OK || step == MOVE_RELEASE); i++) {
+		int code = EXIT_REFUSED;
+
+		for (unsigned n = 0; n < attempts && code != EXIT_OK; n++) {
+			if (n)
+				poll(NULL, 0, PAUSE_MS);
+			code = ask(drain, i, step, account, node, error);
+		}
+		if (code != EXIT_OK)
+			result = code;
+	}
+	return result;
 }

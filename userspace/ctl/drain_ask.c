@@ -3,70 +3,12 @@
  * sessions are left. */
 #include "ctl/drain.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 
 #define PAGE "1000"
 #define WAIT_MS 5000
 #define POLL_MS 200
-
-/* ---- names ---- */
-
-int drain_names_add(struct drain_names *names, const char *name)
-{
-	char *copy = strdup(name);
-
-	if (names->count == names->cap) {
-		size_t cap = names->cap ? names->cap * 2 : 64;
-		char **longer = realloc(names->names, cap * sizeof(*longer));
-
-		if (longer) {
-			names->names = longer;
-			names->cap = cap;
-		}
-	}
-	if (!copy || names->count == names->cap) {
-		free(copy);
-		return -ENOMEM;
-	}
-	names->names[names->count++] = copy;
-	return 0;
-}
-
-static int compare(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-void drain_names_sort(struct drain_names *names)
-{
-	size_t kept = 0;
-
-	if (names->count)
-		qsort(names->names, names->count, sizeof(*names->names), compare);
-	for (size_t i = 0; i < names->count; i++) {
-		if (kept && strcmp(names->names[kept - 1], names->names[i]) == 0)
-			free(names->names[i]);
-		else
-			names->names[kept++] = names->names[i];
-	}
-	names->count = kept;
-}
-
-bool drain_names_has(const struct drain_names *names, const char *name)
-{
-	return names->count &&
-		bsearch(&name, names->names, names->count, sizeof(*names->names), compare);
-}
-
-void drain_names_free(struct drain_names *names)
-{
-	for (size_t i = 0; i < names->count; i++)
-		free(names->names[i]);
-	free(names->names);
-	*names = (struct drain_names){ 0 };
-}
 
 /* ---- asking ---- */
 
@@ -349,7 +291,8 @@ int drain_sweep(struct drain *drain, size_t *ret_sessions)
 		bool ending = false;
 
 		code = read_sessions(drain, &names, ret_sessions);
-		for (size_t i = 0; code == EXIT_OK && i < names.count && !drain_stop; i++) {
+		for (size_t i = 0; code == EXIT_OK && i < names.count && !drain_is_stopped(drain);
+			i++) {
 			/* What is cached may be as old as the session. */
 			if (drain_step(drain, MOVE_DROP, names.names[i], NULL, 1, error) !=
 					EXIT_OK ||
@@ -359,7 +302,7 @@ int drain_sweep(struct drain *drain, size_t *ret_sessions)
 			(void)drain_step(drain, MOVE_KICK, names.names[i], NULL, 1, error);
 		}
 		drain_names_free(&names);
-		if (code != EXIT_OK || !ending || waited >= WAIT_MS || drain_stop)
+		if (code != EXIT_OK || !ending || waited >= WAIT_MS || drain_is_stopped(drain))
 			return code;
 		poll(NULL, 0, POLL_MS);
 	}

@@ -17,8 +17,7 @@
 #define WORKERS_MAX 8u
 #define FAILURES_IN_ROW 5
 #define ATTEMPTS 4
-#define PAUSE_MS 250
-#define PATIENCE_US 50000 /* between two looks at drain_stop */
+#define PATIENCE_US 50000 /* between two looks whether it is to stop */
 
 static uint64_t now_us(void)
 {
@@ -26,26 +25,6 @@ static uint64_t now_us(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
-int drain_step(struct drain *drain, enum ctl_move_step step, const char *account, const char *node,
-	unsigned attempts, char error[CTL_ERROR_BYTES])
-{
-	unsigned count = step == MOVE_WRITE ? 1 : drain->ctl->target_count;
-	int result = EXIT_OK;
-
-	for (unsigned i = 0; i < count && (result == EXIT_OK || step == MOVE_RELEASE); i++) {
-		int code = EXIT_REFUSED;
-
-		for (unsigned n = 0; n < attempts && code != EXIT_OK; n++) {
-			if (n)
-				poll(NULL, 0, PAUSE_MS);
-			code = drain_ask(drain, i, step, account, node, error);
-		}
-		if (code != EXIT_OK)
-			result = code;
-	}
-	return result;
 }
 
 /* The order of `move`. Returns EXIT_OK, or another with what is wrong. */
@@ -97,16 +76,16 @@ static const char *take_account(struct drain *drain, const char **ret_node)
 
 	pthread_mutex_lock(&drain->lock);
 	now = now_us();
-	if (drain->next < drain->accounts->count && !drain->broken && !drain_stop) {
+	if (drain->next < drain->accounts->count && !drain->broken && !drain_is_stopped(drain)) {
 		account = drain->accounts->names[drain->next++];
 		*ret_node = drain->targets.names[drain->turn++ % drain->targets.count];
 		at = drain->next_at_us > now ? drain->next_at_us : now;
 		drain->next_at_us = at + 1000000 / drain->rate;
 	}
 	pthread_mutex_unlock(&drain->lock);
-	for (; account && !drain_stop && now < at; now = now_us())
+	for (; account && !drain_is_stopped(drain) && now < at; now = now_us())
 		usleep((useconds_t)MIN(at - now, (uint64_t)PATIENCE_US));
-	return drain_stop ? NULL : account;
+	return drain_is_stopped(drain) ? NULL : account;
 }
 
 static void *work(void *arg)
