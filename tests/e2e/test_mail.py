@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """All mail protocols through the router, on real Dovecot and Postfix nodes."""
 
+import base64
 import concurrent.futures
 import contextlib
 import hashlib
@@ -282,7 +283,7 @@ def test_SES_35_to_41_identity_from_tokens(make, dovecots):
         client.quit()
         return router.wait_sessions(count + 1)[-1]
 
-    footer = harness.base64.urlsafe_b64encode(b"bob@example.com").rstrip(b"=").decode()
+    footer = base64.urlsafe_b64encode(b"bob@example.com").rstrip(b"=").decode()
     for protocol in PROTOCOLS:
         for mech in ("OAUTHBEARER", "XOAUTH2"):
             line = routed(mech, "bob@example.com", "opaque", protocol)

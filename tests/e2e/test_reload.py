@@ -702,7 +702,7 @@ def frozen(pid, thread_name):
 
 
 def test_CFG_57_the_second_waits_then_503(make, monkeypatch):
-    monkeypatch.setattr(harness, "PATIENCE", 120.0)
+    monkeypatch.setattr(harness.router, "PATIENCE", 120.0)
     router = two(make)
     results = {}
 

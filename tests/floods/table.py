@@ -15,7 +15,7 @@ SECONDS = 6
 
 def main():
     workspace = harness.Workspace("homing-floods-")
-    harness.PATIENCE = SECONDS
+    harness.router.PATIENCE = harness.clients.PATIENCE = SECONDS
     for kind in test_floods.KINDS:
         router = test_floods.flooded_router(workspace).start()
         try:
