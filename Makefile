@@ -33,7 +33,8 @@ ALL_LDFLAGS = $(LDFLAGS) -pie -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(SAN
 
 # Modules, each a directory of userspace/ and a static library. MODS_x: what x may use, itself
 # first; the include check (make layers) and the unit tests' link lines both come from here.
-MODULES := base loop net tls proto identity route store mapping node bpfctl relay config session admin
+MODULES := base loop net tls proto identity route store mapping node bpfctl relay config router reach session \
+	mail http delivery worker admin control daemon
 MODS_base := base
 MODS_loop := loop base
 MODS_net := net loop base
@@ -47,10 +48,17 @@ MODS_node := node net loop base
 MODS_bpfctl := bpfctl base
 MODS_relay := relay bpfctl tls net loop base
 MODS_config := config route proto store identity tls net loop base
-MODS_session := session config route relay bpfctl node mapping store identity proto tls net loop base
-MODS_admin := admin session config route relay bpfctl node mapping store identity proto tls net loop base
+MODS_router := router config route relay bpfctl node mapping store identity proto tls net loop base
+MODS_reach := reach $(MODS_router)
+MODS_session := session $(MODS_reach)
+MODS_mail := mail $(MODS_session)
+MODS_http := http $(MODS_session)
+MODS_delivery := delivery $(MODS_session)
+MODS_worker := worker mail http delivery $(MODS_session)
+MODS_admin := admin $(MODS_session)
+MODS_control := control admin $(MODS_worker)
+MODS_daemon := daemon $(MODS_control)
 MODS_ctl := ctl config route proto store identity tls net loop base
-MODS_top := $(MODS_admin)
 
 LIBS := -lpq -lhiredis -lbpf -lelf -lz -lssl -lcrypto -lsqlite3 -lcares -ljansson -lnl-route-3 -lnl-3 -lpcre2-8 -lseccomp -lm
 NL_CFLAGS := -I/usr/include/libnl3 -I/usr/include/postgresql
@@ -86,13 +94,11 @@ $(BUILD)/lib/$(1).a: $(call mod_obj,$(1))
 endef
 $(foreach m,$(MODULES) ctl,$(eval $(call module_rule,$(m))))
 
-TOP_SRC := $(wildcard userspace/*.c)
-TOP_OBJ := $(TOP_SRC:userspace/%.c=$(BUILD)/obj/%.o)
 CTL_OBJ := $(call mod_obj,ctl)
 CTL_MODS := $(filter-out ctl,$(MODS_ctl))
 
-$(BUILD)/homingd: $(TOP_OBJ) $(call mod_libs,$(MODS_top))
-	$(CC) $(ALL_LDFLAGS) -o $@ $(TOP_OBJ) $(call link_libs,$(MODS_top))
+$(BUILD)/homingd: $(call mod_libs,$(MODS_daemon))
+	$(CC) $(ALL_LDFLAGS) -o $@ $(BUILD)/obj/daemon/main.o $(call link_libs,$(MODS_daemon))
 
 $(BUILD)/homingctl: $(CTL_OBJ) $(call mod_libs,$(CTL_MODS))
 	$(CC) $(ALL_LDFLAGS) -o $@ $(CTL_OBJ) $(call link_libs,$(CTL_MODS))
@@ -129,7 +135,7 @@ include $(wildcard tests/*.mk)
 
 LAYERS = python3 tests/tools/layers.py --build $(BUILD)
 layers: all ## who includes whom, as MODS_x allows; circles between files
-	@$(LAYERS) $(foreach m,$(MODULES) ctl top,'$(m)=$(MODS_$(m))')
+	@$(LAYERS) $(foreach m,$(MODULES) ctl,'$(m)=$(MODS_$(m))')
 circles: all ## takes what is no circle any more out of tests/tools/circles.txt
 	@$(LAYERS) --shrink
 figures: all ## lengths of files and functions, circles

@@ -3,7 +3,7 @@
 
 JOBS ?= $(shell nproc)
 TSAN_TESTS := $(addprefix build-tsan/tests/unit/,mapping/mapping mapping/reload loop/loop \
-	session/auth_events)
+	session/auth)
 
 .PHONY: build-deps demo-deps check test-build test-rest test-all releases
 deps: ## installs the Debian packages that are missing, of build and tests

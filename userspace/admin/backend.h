@@ -9,7 +9,7 @@
 #include "base/view.h"
 #include "mapping/mapping.h"
 #include "node/health.h"
-#include "session/session_list.h"
+#include "session/list.h"
 
 #include <jansson.h>
 

@@ -34,7 +34,7 @@ enum config_forwarding {
 	CONFIG_FORWARDING_XCLIENT,
 	CONFIG_FORWARDING_NONE
 };
-/* The names of proto/'s enum sasl_mech; step_dialogue.c maps one to the other, so that this header
+/* The names of proto/'s enum sasl_mech; mail/dialogue.c maps one to the other, so that this header
  * needs none of proto/. */
 enum config_sasl {
 	CONFIG_SASL_PLAIN,

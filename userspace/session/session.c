@@ -4,8 +4,8 @@
  * in between is in step_*.c. Invariants: only session_set_state() writes session->state; a closed
  * session holds no descriptor, timer, watch or secret.
  */
-#include "session/dial.h"
-#include "session/kinds.h"
+#include "reach/dial.h"
+#include "session/kind.h"
 #include "base/clock.h"
 
 #include <assert.h>
@@ -44,7 +44,7 @@ static uint64_t state_limit_ms(const struct session *session, enum session_limit
 		return session->snapshot->config->mapping.lookup_timeout_ms + LOOKUP_NET_MS;
 	case LIMIT_WINDOW:
 		return session->snapshot->config->server.backend_timeout_ms;
-	case LIMIT_DRAIN:
+	case LIMIT_FAREWELL:
 	case LIMIT_PROGRESS:
 		return DRAIN_MS;
 	case LIMIT_FIRST_HEAD:
@@ -125,7 +125,7 @@ void session_phase_end(struct session *session, enum session_phase phase)
 		session->phase_ms[phase] = 0;
 	session->phase_ms[phase] += (int32_t)MIN(spent, (uint64_t)INT32_MAX / 2);
 	session->login->phase_started_ms += spent;
-	histogram_observe(&session->pool->server->metrics.phases[phase], spent);
+	histogram_observe(&session->pool->router->metrics.phases[phase], spent);
 }
 
 /* ---- the node leg ---- */
@@ -228,18 +228,18 @@ void session_finish(struct session *session, enum session_reason reason)
 
 static void count_out(struct session *session)
 {
-	struct server *server = session->pool->server;
+	struct router *router = session->pool->router;
 
 	atomic_fetch_sub(&session->listener->active, 1);
-	atomic_fetch_sub(&server->active, 1);
-	atomic_fetch_add(&server->metrics.ended[session->reason], 1);
+	atomic_fetch_sub(&router->active, 1);
+	atomic_fetch_add(&router->metrics.ended[session->reason], 1);
 	if (session->counted_active) {
 		atomic_fetch_sub(&session->node->active, 1);
 		atomic_fetch_sub(&session->node->protocol_active[session->settings->protocol], 1);
 	}
 	for (int i = 0; i < 2; i++) {
 		if (session->path[i] != RELAY_PATH_NONE)
-			atomic_fetch_sub(&server->paths[session->path[i]][i].active, 1);
+			atomic_fetch_sub(&router->paths[session->path[i]][i].active, 1);
 	}
 }
 

@@ -2,15 +2,15 @@
 /*
  * One client connection, from accept to its log line. A session lives and dies on one worker.
  *
- *     accept -> tls -> dialogue -> identify -> hold -> map -> dial -> replay -> splice -> drain
+ *     accept -> tls -> dialogue -> identify -> hold -> map -> dial -> replay -> splice -> farewell
  *
  * An HTTP connection takes hold, map and dial for each of its requests, between a head and an
- * exchange of its own (http.h).
+ * exchange of its own (http/http.h).
  *
- * Each step is a file step_*.c. session_set_state() is the only place where a session's state
- * changes; the table in states.h says which changes are legal and what a state means, and kinds.c
- * what is done in it. No other thread names a session. Its memory is freed at the end of the loop's
- * batch, so a frame above may still look at session->state to see that it is over.
+ * session_set_state() is the only place where a session's state changes; the table in states.h says
+ * which changes are legal and what a state means, and worker/kinds.c what is done in it. No other
+ * thread names a session. Its memory is freed at the end of the loop's batch, so a frame above may
+ * still look at session->state to see that it is over.
  */
 #ifndef SESSION_SESSION_H
 #define SESSION_SESSION_H
@@ -24,9 +24,9 @@
 #include "net/proxyhdr.h"
 #include "proto/proto.h"
 #include "relay/relay.h"
-#include "session/names.h"
-#include "session/reach.h"
-#include "session/server.h"
+#include "router/names.h"
+#include "reach/reach.h"
+#include "router/router.h"
 #include "session/states.h"
 
 struct dial;
@@ -130,7 +130,8 @@ void session_format_id(const struct session *session, char ret_id[SESSION_ID_SIZ
 /* ---- the sessions of one worker ---- */
 
 struct session_pool {
-	struct server *server;
+	const struct session_kind *kinds; /* PROTOCOLS of them */
+	struct router *router;
 	struct snapshot *snapshot; /* reference: what new sessions start with */
 	struct loop *loop;
 	struct resolver *resolver;
@@ -139,13 +140,14 @@ struct session_pool {
 	struct reaches reaches;
 	struct timer fold_timer; /* moves relay bytes into the counters */
 	struct relay_engine engine;
-	bool draining;
+	bool shutting_down;
 	/* Called when the last session is gone; may be NULL. */
 	void (*on_empty)(struct session_pool *pool);
 };
 
-MUST_USE int session_pool_init(
-	struct session_pool *pool, struct server *server, struct loop *loop, unsigned worker);
+/* kinds: a row for each protocol; outlives the pool. Returns 0 or -errno. */
+MUST_USE int session_pool_init(struct session_pool *pool, const struct session_kind *kinds,
+	struct router *router, struct loop *loop, unsigned worker);
 /* New sessions start with this snapshot (a reference is taken); of its settings, those that live
  * sessions follow are applied to them (CFG-55). */
 void session_pool_follow(struct session_pool *pool, struct snapshot *snapshot);
@@ -160,7 +162,7 @@ const struct addr *session_local(struct session *session);
 void session_accept(
 	struct session_pool *pool, struct listener *listener, int fd, const struct addr *peer);
 /* SIGTERM: sessions before stage 9 get the shutdown line; established ones go on. */
-void session_pool_drain(struct session_pool *pool);
+void session_pool_shut_down(struct session_pool *pool);
 /* End of shutdown_grace: everything ends now. */
 void session_pool_kill(struct session_pool *pool);
 
@@ -172,14 +174,14 @@ unsigned session_pool_kick(struct session_pool *pool, const char *account);
 /* The pool of the calling thread (one per worker); NULL when it has none. */
 struct session_pool *session_pool_current(void);
 
-/* ---- memory (session_memory.c) ---- */
+/* ---- memory (memory.c) ---- */
 
 /* In no state yet. Returns 0 or -ENOMEM. */
 MUST_USE int session_new(struct session_pool *pool, struct session **ret_session);
 /* No list has it any more; its memory goes at the end of the loop's batch. */
 void session_forget(struct session *session);
 
-/* ---- between the steps (session.c, session_client.c) ---- */
+/* ---- between the steps (session.c, client_leg.c) ---- */
 
 /* Above it no further command is answered until it is sent. */
 #define SESSION_OUT_HIGH_BYTES 16384
@@ -253,9 +255,9 @@ void session_drop_dial(struct session *session);
 /* The relay is to take it: login->node_leg. */
 void session_hand_over_dial(struct session *session);
 
-/* ---- the log (session_log.c, session_names.c) ---- */
+/* ---- the log (log.c) ---- */
 
-void session_log(struct session *session); /* session_log.c: the one line */
+void session_log(struct session *session); /* the one line */
 /* Moves what the relay has carried since the last call into the counters. */
 void session_fold(struct session *session);
 /* An account as logs show it: 2 characters, ***#, 8 hex digits of its SHA-256. */

@@ -18,7 +18,7 @@ enum session_limit {
 	LIMIT_PREAUTH,    /* preauth_timeout, from accept or the last refusal */
 	LIMIT_LOOKUP,     /* the mapping answers within lookup_timeout; this is the safety net */
 	LIMIT_WINDOW,     /* backend_timeout */
-	LIMIT_DRAIN,      /* 60 s in all */
+	LIMIT_FAREWELL,   /* 60 s in all */
 	LIMIT_PROGRESS,   /* 60 s without progress */
 	LIMIT_LINGER,     /* 3 s */
 	LIMIT_KEEPALIVE,  /* http.keepalive_timeout */
@@ -131,7 +131,7 @@ struct session_state_row {
 		LIMIT_NONE, WATCH_NONE, CLIENT_END_CLOSES, KICK_CLOSES, SHUTDOWN_NOT, \
 		"established") \
 	X(FLUSH, BIT(S_LINGER) | BIT(S_CLOSED), \
-		LIMIT_DRAIN, WATCH_FLUSH, CLIENT_END_OVER, KICK_NOT, SHUTDOWN_NOT, "dialogue") \
+		LIMIT_FAREWELL, WATCH_FLUSH, CLIENT_END_OVER, KICK_NOT, SHUTDOWN_NOT, "dialogue") \
 	X(LINGER, BIT(S_CLOSED), \
 		LIMIT_LINGER, WATCH_DROP, CLIENT_END_OVER, KICK_NOT, SHUTDOWN_NOT, "dialogue") \
 	X(CLOSED, 0, \

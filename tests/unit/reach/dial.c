@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Reaching nodes without a session: several at once, one that is not there, one that is given
+ * up. */
+#include "unit.h"
+
+#include "base/clock.h"
+#include "reach/dial.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static const char text[] =
+	"[server]\nbackend_connect_retries = 0\n"
+	"[mapping]\nsource = \"file\"\n[mapping.file]\npath = \"accounts\"\n"
+	"[routing]\ndefault_destination = \"node1\"\n"
+	"[destination.node1]\nhost = \"127.0.0.1\"\nallow_plaintext_auth = true\n"
+	"forwarding = \"proxy\"\n"
+	"[destination.node1.protocol.imap]\nport = %u\ntls = \"plain\"\n"
+	"[capabilities.imap]\nallow_plain_auth_without_tls = true\nsasl = [\"PLAIN\"]\n"
+	"[listener.imap]\nprotocol = \"imap\"\nbind = [\"127.0.0.1:0\"]\ntls = \"plain\"\n";
+
+static struct fixture {
+	struct loop loop;
+	struct router router;
+	struct resolver *resolver;
+	struct config *config;
+	struct addr client, local;
+	int node_listener;
+	char directory[64], path[96], accounts[96];
+} f;
+
+struct owner {
+	struct dial *dial;
+	int up, failed, after;
+	enum session_reason reason;
+};
+
+static void on_up(void *arg)
+{
+	struct owner *owner = arg;
+
+	owner->up++;
+}
+
+static void on_failed(void *arg, enum session_reason reason)
+{
+	struct owner *owner = arg;
+
+	owner->failed++;
+	owner->reason = reason;
+	dial_free(owner->dial); /* an owner may */
+	owner->dial = NULL;
+}
+
+static void on_event(void *arg)
+{
+	(void)arg;
+}
+
+static void on_after(void *arg)
+{
+	struct owner *owner = arg;
+
+	owner->after++;
+}
+
+static const struct addr *on_local(void *arg)
+{
+	(void)arg;
+	return &f.local;
+}
+
+static const struct dial_ops ops = { on_up, on_event, on_failed, on_after, on_local };
+
+static void no_finding(void *arg, const struct config_finding *finding)
+{
+	(void)arg;
+	if (finding->error)
+		fail_msg("%s: %s", finding->keypath, finding->text);
+}
+
+static void write_file(const char *name, const char *content, char path[96])
+{
+	FILE *file;
+
+	snprintf(path, 96, "%s/%s", f.directory, name);
+	file = fopen(path, "w");
+	assert_non_null(file);
+	assert_true(fputs(content, file) >= 0);
+	assert_int_equal(fclose(file), 0);
+}
+
+static int setup(void **state)
+{
+	struct sockaddr_in addr = { .sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(addr);
+	struct build_error error;
+	struct snapshot *snapshot;
+	char content[1024];
+
+	(void)state;
+	memset(&f, 0, sizeof(f));
+	f.node_listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	assert_int_equal(bind(f.node_listener, (struct sockaddr *)&addr, len), 0);
+	assert_int_equal(getsockname(f.node_listener, (struct sockaddr *)&addr, &len), 0);
+	snprintf(content, sizeof(content), text, (unsigned)ntohs(addr.sin_port));
+	strcpy(f.directory, "/tmp/homing-dial-XXXXXX");
+	assert_non_null(mkdtemp(f.directory));
+	write_file("homing.toml", content, f.path);
+	write_file("accounts", "alice node1\n", f.accounts);
+	assert_int_equal(config_load(f.path, no_finding, NULL, &f.config), 0);
+	assert_int_equal(loop_init(&f.loop), 0);
+	assert_int_equal(snapshot_new(NULL, &f.router.known, f.config, &snapshot, &error), 0);
+	assert_int_equal(router_reserve(&f.router, snapshot), 0);
+	router_adopt(&f.router, snapshot);
+	assert_int_equal(netlink_addrs_new(&f.loop, &f.router.local_addrs), 0);
+	assert_int_equal(resolver_new(&f.loop, &f.resolver), 0);
+	assert_int_equal(addr_parse(VIEW_LIT("192.0.2.1:40000"), &f.client), 0);
+	assert_int_equal(addr_parse(VIEW_LIT("192.0.2.2:143"), &f.local), 0);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	resolver_free(f.resolver);
+	netlink_addrs_free(f.router.local_addrs);
+	router_forget(&f.router);
+	config_unref(f.config);
+	loop_fini(&f.loop);
+	close(f.node_listener);
+	unlink(f.path);
+	unlink(f.accounts);
+	rmdir(f.directory);
+	return 0;
+}
+
+static void start(struct owner *owner)
+{
+	static const unsigned char id[PROXYHDR_ID_BYTES];
+	struct dial_params params = { .ops = &ops,
+		.arg = owner,
+		.router = &f.router,
+		.newest = &f.router.snapshot,
+		.loop = &f.loop,
+		.resolver = f.resolver,
+		.node = f.router.snapshot->nodes[0],
+		.destination = &f.config->destinations[0],
+		.protocol = PROTOCOL_IMAP,
+		.client = &f.client,
+		.proxy_id = id,
+		.window_ends_ms = clock_mono_ms() + 10000 };
+
+	assert_int_equal(dial_new(&params, &owner->dial), 0);
+	assert_true(dial_enter(owner->dial));
+	dial_start(owner->dial);
+}
+
+static void run_until(const int *done)
+{
+	uint64_t end = clock_mono_ms() + 20000;
+
+	while (!*done && clock_mono_ms() < end)
+		assert_int_equal(loop_run_once(&f.loop, 5), 0);
+	assert_int_equal(*done, 1);
+}
+
+static void test_several_nodes_at_once(void **state)
+{
+	struct owner one = { 0 }, two = { 0 };
+	char header[PROXYHDR_MAX_BYTES];
+	int fd;
+
+	(void)state;
+	assert_int_equal(listen(f.node_listener, 4), 0);
+	start(&one);
+	start(&two);
+	run_until(&one.up);
+	run_until(&two.up);
+	assert_int_equal(one.failed + two.failed, 0);
+	assert_true(one.after > 0);
+	dial_report(one.dial, HEALTH_SUCCESS);
+	dial_report(one.dial, HEALTH_FAIL_HOST); /* one report each: this is none */
+	for (int i = 0; i < 2; i++) {
+		fd = accept4(f.node_listener, NULL, NULL, SOCK_CLOEXEC);
+		assert_true(fd >= 0);
+		assert_true(read(fd, header, sizeof(header)) > 16); /* who the client is */
+		close(fd);
+	}
+	dial_free(one.dial);
+	dial_free(two.dial);
+}
+
+/* Nothing listens there. */
+static void test_a_node_that_is_not_there(void **state)
+{
+	struct owner owner = { 0 };
+
+	(void)state;
+	start(&owner);
+	run_until(&owner.failed);
+	assert_int_equal(owner.reason, REASON_NODE_UNREACHABLE);
+	assert_int_equal(owner.up, 0);
+	assert_null(owner.dial);
+	assert_int_equal(atomic_load(&f.router.snapshot->nodes[0]->dial_errors), 1);
+}
+
+static void test_what_is_given_up_calls_nobody(void **state)
+{
+	struct owner owner = { 0 }, other = { 0 };
+
+	(void)state;
+	assert_int_equal(listen(f.node_listener, 4), 0);
+	start(&owner);
+	dial_free(owner.dial);
+	start(&other);
+	run_until(&other.up);
+	assert_int_equal(owner.up + owner.failed + owner.after, 0);
+	dial_free(other.dial);
+}
+
+static void test_a_window_that_is_over(void **state)
+{
+	struct owner owner = { 0 };
+
+	(void)state;
+	assert_int_equal(listen(f.node_listener, 4), 0);
+	start(&owner);
+	run_until(&owner.up);
+	dial_expired(owner.dial); /* it says nothing */
+	assert_int_equal(owner.failed, 1);
+	assert_int_equal(owner.reason, REASON_NODE_TIMEOUT);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_several_nodes_at_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_node_that_is_not_there, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_what_is_given_up_calls_nobody, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_window_that_is_over, setup, teardown),
+	};
+	int r;
+
+	if (tls_process_init() < 0)
+		return 1;
+	r = cmocka_run_group_tests(tests, NULL, NULL);
+	tls_process_fini();
+	return r;
+}

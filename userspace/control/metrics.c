@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+/* /metrics: what the router itself counts, as Prometheus text (admin.md section 6). Labels are
+ * declared names and closed sets, never an account, an address or a session. */
+#include "base/clock.h"
+#include "control/status.h"
+#include "session/session.h"
+
+#include <stdio.h>
+
+/* Formatting fails only without memory; the first failure stands. */
+struct out {
+	struct buf *buf;
+	int error;
+};
+
+__attribute__((format(printf, 2, 3))) static void put(struct out *out, const char *format, ...)
+{
+	char line[512];
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(line, sizeof(line), format, args);
+	va_end(args);
+	if (out->error == 0)
+		out->error = buf_append(out->buf, line, MIN((size_t)n, sizeof(line) - 1));
+}
+
+static void head(struct out *out, const char *name, const char *type, const char *help)
+{
+	put(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static unsigned long long load(const atomic_uint_fast64_t *counter)
+{
+	return (unsigned long long)atomic_load(counter);
+}
+
+static void put_process(struct out *out, const struct control_backend *control)
+{
+	head(out, "homing_build_info", "gauge", "Version of the router.");
+	put(out, "homing_build_info{version=\"%s\"} 1\n", HOMING_VERSION);
+	head(out, "homing_start_time_seconds", "gauge", "When the router started, Unix time.");
+	put(out, "homing_start_time_seconds %.3f\n",
+		(double)(clock_real_ms() - (clock_mono_ms() - control->started_ms)) / 1000);
+	head(out, "homing_config_generation", "gauge", "Configurations loaded since start.");
+	put(out, "homing_config_generation %llu\n", (unsigned long long)control->generation);
+	head(out, "homing_config_reload_failures_total", "counter",
+		"Reloads that changed nothing.");
+	put(out, "homing_config_reload_failures_total %llu\n",
+		(unsigned long long)control->reload_failures);
+}
+
+static void put_listeners(struct out *out, const struct router *router)
+{
+	static const struct {
+		const char *name, *type, *help;
+	} rows[] = { { "homing_connections_active", "gauge", "Client connections now." },
+		{ "homing_connections_total", "counter", "Client connections accepted." },
+		{ "homing_connections_rejected_total", "counter",
+			"Client connections over the listener's limit." } };
+
+	for (int i = 0; i < 3; i++) {
+		head(out, rows[i].name, rows[i].type, rows[i].help);
+		for (size_t k = 0; k < router->known.listener_count; k++) {
+			const struct listener *listener = router->known.listeners[k];
+			const atomic_uint_fast64_t *values[] = { &listener->active,
+				&listener->accepted, &listener->rejected_limit };
+
+			if (!router_shows_listener(router, listener))
+				continue;
+			put(out, "%s{listener=\"%s\"} %llu\n", rows[i].name, listener->name,
+				load(values[i]));
+		}
+	}
+}
+
+/* A leg that is declared, or was while there were sessions on it. */
+static bool shows_protocol(const struct router *router, const struct node *node, int protocol)
+{
+	int index = snapshot_find(router->snapshot, node->name);
+
+	return atomic_load(&node->protocol_active[protocol]) ||
+		(index >= 0 &&
+			router->snapshot->config->destinations[index].legs[protocol].declared);
+}
+
+static void put_node_sessions(struct out *out, const struct router *router, bool active)
+{
+	const char *name = active ? "homing_sessions_active" : "homing_sessions_total";
+
+	head(out, name, active ? "gauge" : "counter",
+		active ? "Established sessions now." : "Sessions established.");
+	for (size_t i = 0; i < router->known.node_count; i++) {
+		struct node *node = router->known.nodes[i].node;
+
+		for (int p = 0; p < PROTOCOLS; p++) {
+			if (shows_protocol(router, node, p))
+				put(out, "%s{node=\"%s\",protocol=\"%s\"} %llu\n", name, node->name,
+					protocol_name((enum protocol)p),
+					load(active ? &node->protocol_active[p]
+						    : &node->protocol_sessions[p]));
+		}
+	}
+}
+
+static void put_nodes(struct out *out, const struct router *router)
+{
+	static const char *const names[] = { "homing_node_down", "homing_node_failures",
+		"homing_node_failure_sources" };
+	static const char *const helps[] = { "1 while the breaker keeps sessions from the node.",
+		"Failures in a row.", "Client addresses that they came from." };
+
+	head(out, "homing_bytes_total", "counter", "Payload relayed after login.");
+	for (size_t i = 0; i < router->known.node_count; i++) {
+		const struct node *node = router->known.nodes[i].node;
+
+		if (router_shows_node(router, node))
+			put(out,
+				"homing_bytes_total{node=\"%s\",direction=\"up\"} %llu\n"
+				"homing_bytes_total{node=\"%s\",direction=\"down\"} %llu\n",
+				node->name, load(&node->bytes_up), node->name,
+				load(&node->bytes_down));
+	}
+	for (int k = 0; k < 3; k++) {
+		head(out, names[k], "gauge", helps[k]);
+		for (size_t i = 0; i < router->known.node_count; i++) {
+			const struct node *node = router->known.nodes[i].node;
+			struct health_status status;
+
+			if (!router_shows_node(router, node))
+				continue;
+			health_status(node->health, clock_mono_ms(), &status);
+			put(out, "%s{node=\"%s\"} %u\n", names[k], node->name,
+				k == 0           ? (unsigned)status.down
+					: k == 1 ? (unsigned)status.consecutive_failures
+						 : (unsigned)status.failure_sources);
+		}
+	}
+}
+
+static void put_node_errors(struct out *out, const struct router *router)
+{
+	head(out, "homing_node_errors_total", "counter",
+		"Attempts to use the node that failed, by the step.");
+	for (size_t i = 0; i < router->known.node_count; i++) {
+		const struct node *node = router->known.nodes[i].node;
+
+		for (int step = 0; step < NODE_STEP_COUNT && router_shows_node(router, node);
+			step++)
+			put(out, "homing_node_errors_total{node=\"%s\",step=\"%s\"} %llu\n",
+				node->name, node_step_name((enum node_step)step),
+				load(&node->errors[step]));
+	}
+	head(out, "homing_stuck_total", "counter",
+		"Times that a thread did not return to its loop for 3 seconds.");
+	put(out, "homing_stuck_total %llu\n", load(&router->metrics.stuck));
+	head(out, "homing_shortage_total", "counter",
+		"Connections to nodes that the router had no port, descriptor or memory for.");
+	for (int i = 0; i < SHORTAGES; i++)
+		put(out, "homing_shortage_total{what=\"%s\"} %llu\n",
+			session_shortage_name((enum session_shortage)i),
+			load(&router->metrics.shortages[i]));
+}
+
+static void put_paths(struct out *out, const struct router *router)
+{
+	static const struct {
+		const char *name, *type, *help;
+	} rows[] = { { "homing_path_active", "gauge", "Directions carried by the data path now." },
+		{ "homing_path_started_total", "counter", "Directions begun on the data path." },
+		{ "homing_path_bytes_total", "counter", "Payload carried by the data path." } };
+	static const char *const directions[] = { "up", "down" };
+
+	for (int i = 0; i < 3; i++) {
+		head(out, rows[i].name, rows[i].type, rows[i].help);
+		for (int p = RELAY_PATH_COPY; p < RELAY_PATHS; p++) {
+			for (int d = 0; d < 2; d++) {
+				const struct path_counters *path = &router->paths[p][d];
+				const atomic_uint_fast64_t *values[] = { &path->active,
+					&path->started, &path->bytes };
+
+				put(out, "%s{path=\"%s\",direction=\"%s\"} %llu\n", rows[i].name,
+					relay_path_name((enum relay_path)p), directions[d],
+					load(values[i]));
+			}
+		}
+	}
+}
+
+static void put_kernel(struct out *out, const struct relay_kernel *kernel)
+{
+	head(out, "homing_splice_fallbacks_total", "counter",
+		"Directions that the kernel gave back to user space: its backlog grew, they became "
+		"bulk, or it refused the sockets.");
+	put(out,
+		"homing_splice_fallbacks_total{reason=\"backlog\"} %llu\n"
+		"homing_splice_fallbacks_total{reason=\"bulk\"} %llu\n"
+		"homing_splice_fallbacks_total{reason=\"refused\"} %llu\n",
+		load(&kernel->demotions_backlog), load(&kernel->demotions_bulk),
+		load(&kernel->refused));
+	head(out, "homing_splice_resumed_total", "counter",
+		"Directions that the kernel took back.");
+	put(out, "homing_splice_resumed_total %llu\n", load(&kernel->resumes));
+	head(out, "homing_splice_stalls_total", "counter",
+		"Directions whose bytes stood still in the kernel and were taken over.");
+	put(out, "homing_splice_stalls_total %llu\n", load(&kernel->stalls));
+}
+
+static void put_auth(struct out *out, const struct session_metrics *metrics)
+{
+	static const char *const results[AUTHS] = { "ok", "refused", "malformed", "privacy",
+		"unavailable" };
+
+	head(out, "homing_auth_total", "counter", "Login attempts by outcome.");
+	for (int p = PROTOCOL_IMAP; p <= PROTOCOL_SUBMISSION; p++) {
+		for (int i = 0; i < AUTHS; i++)
+			put(out, "homing_auth_total{protocol=\"%s\",result=\"%s\"} %llu\n",
+				protocol_name((enum protocol)p), results[i],
+				load(&metrics->auth[p][i]));
+	}
+	head(out, "homing_session_end_total", "counter", "Finished client connections by reason.");
+	for (int i = 0; i < SESSION_REASON_COUNT; i++)
+		put(out, "homing_session_end_total{reason=\"%s\"} %llu\n",
+			session_reason_name((enum session_reason)i), load(&metrics->ended[i]));
+}
+
+static void put_phases(struct out *out, const struct session_metrics *metrics)
+{
+	static const char *const names[PHASES] = { "tls", "dialogue", "hold", "lookup", "dial",
+		"replay" };
+
+	head(out, "homing_phase_seconds", "histogram", "Time spent in the phases of a login.");
+	for (int p = 0; p < PHASES; p++) {
+		char label[32];
+
+		if (p == PHASE_HOLD) /* an operator's will, not a duration of ours */
+			continue;
+		snprintf(label, sizeof(label), "phase=\"%s\",", names[p]);
+		if (out->error == 0)
+			out->error = histogram_print(
+				&metrics->phases[p], "homing_phase_seconds", label, out->buf);
+	}
+}
+
+static void put_http(struct out *out, const struct router *router)
+{
+	const struct snapshot *snapshot = router->snapshot;
+
+	head(out, "homing_http_requests_total", "counter", "HTTP requests answered by nodes.");
+	for (size_t i = 0; i < snapshot->node_count; i++) {
+		if (!snapshot->config->destinations[i].legs[PROTOCOL_HTTP].declared)
+			continue;
+		for (int k = 0; k < 5; k++)
+			put(out, "homing_http_requests_total{node=\"%s\",code=\"%dxx\"} %llu\n",
+				snapshot->nodes[i]->name, k + 1,
+				load(&snapshot->nodes[i]->http_answers[k]));
+	}
+	head(out, "homing_http_regex_limited_total", "counter",
+		"Bodies on which a route's expression went over a limit.");
+	put(out, "homing_http_regex_limited_total %llu\n", load(&router->regex_limited));
+}
+
+int control_metrics(struct control_backend *control, struct buf *ret_text)
+{
+	struct router *router = control->router;
+	struct out out = { .buf = ret_text };
+
+	put_process(&out, control);
+	put_listeners(&out, router);
+	put_node_sessions(&out, router, true);
+	put_node_sessions(&out, router, false);
+	put_auth(&out, &router->metrics);
+	put_nodes(&out, router);
+	put_node_errors(&out, router);
+	put_paths(&out, router);
+	put_kernel(&out, &router->kernel);
+	put_phases(&out, &router->metrics);
+	put_http(&out, router);
+	return out.error;
+}

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Counters to JSON, nodes to status; see admin.md sections 5.2 and 5.4. */
+#include "control/status.h"
+#include "base/clock.h"
+#include "control/reload.h"
+#include "session/session.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static bool is_starting(void *arg)
+{
+	return ((struct control_backend *)arg)->starting;
+}
+
+static bool is_shutting_down(void *arg)
+{
+	return atomic_load(&((struct control_backend *)arg)->router->shutting_down);
+}
+
+static json_int_t load(atomic_uint_fast64_t *counter)
+{
+	return (json_int_t)atomic_load(counter);
+}
+
+static json_t *nodes_json(struct router *router)
+{
+	json_t *nodes = json_object();
+
+	for (size_t i = 0; i < router->known.node_count; i++) {
+		struct node *node = router->known.nodes[i].node;
+		struct health_status status;
+
+		if (!router_shows_node(router, node))
+			continue;
+
+		health_status(node->health, clock_mono_ms(), &status);
+		json_object_set_new(nodes, node->name,
+			json_pack("{sI sI sI sI sI sI sI sb}", "active", load(&node->active),
+				"sessions", load(&node->sessions), "bytes_up",
+				load(&node->bytes_up), "bytes_down", load(&node->bytes_down),
+				"auth_failed", load(&node->auth_failed), "dial_errors",
+				load(&node->dial_errors), "unavailable", load(&node->unavailable),
+				"down", (int)status.down));
+	}
+	return nodes;
+}
+
+static json_t *listeners_json(struct router *router)
+{
+	json_t *listeners = json_object();
+
+	for (size_t i = 0; i < router->known.listener_count; i++) {
+		struct listener *listener = router->known.listeners[i];
+
+		if (!router_shows_listener(router, listener))
+			continue;
+		json_object_set_new(listeners, listener->name,
+			json_pack("{sI sI sI}", "active", load(&listener->active), "accepted",
+				load(&listener->accepted), "rejected_limit",
+				load(&listener->rejected_limit)));
+	}
+	return listeners;
+}
+
+static json_t *paths_json(struct router *router)
+{
+	json_t *paths = json_object();
+
+	for (int i = RELAY_PATH_COPY; i < RELAY_PATHS; i++) {
+		struct path_counters *up = &router->paths[i][RELAY_UP],
+				     *down = &router->paths[i][RELAY_DOWN];
+
+		if (!load(&up->started) && !load(&down->started)) /* only those that were used */
+			continue;
+		json_object_set_new(paths, relay_path_name((enum relay_path)i),
+			json_pack("{sI sI sI}", "active", load(&up->active) + load(&down->active),
+				"started", load(&up->started) + load(&down->started), "bytes",
+				load(&up->bytes) + load(&down->bytes)));
+	}
+	return paths;
+}
+
+/* What the start's probes found, and what the kernel paths have had to do since. */
+static json_t *probe_json(const struct router *router)
+{
+	json_t *rows = json_array();
+
+	for (size_t i = 0; i < router->probe.row_count; i++) {
+		const struct probe_row *row = &router->probe.rows[i];
+
+		json_array_append_new(rows,
+			json_pack("{ss sb ss}", "name", row->name, "ok", (int)row->ok, "reason",
+				row->reason));
+	}
+	return rows;
+}
+
+static json_t *splice_json(struct router *router)
+{
+	struct relay_kernel *kernel = &router->kernel;
+
+	return json_pack("{sI sI sI sI sI sI}", "backlog", load(&kernel->demotions_backlog), "bulk",
+		load(&kernel->demotions_bulk), "resumed", load(&kernel->resumes), "stalls",
+		load(&kernel->stalls), "refused", load(&kernel->refused), "key_updates",
+		load(&kernel->key_updates));
+}
+
+static int add_stats(void *arg, json_t *object)
+{
+	struct control_backend *control = arg;
+	struct router *router = control->router;
+	char loaded[CLOCK_TEXT_SIZE];
+	int r = 0;
+
+	clock_format_rfc3339(control->loaded_real_ms, false, loaded);
+	r |= json_object_set_new(object, "active_connections", json_integer(load(&router->active)));
+	r |= json_object_set_new(object, "version", json_string(HOMING_VERSION));
+	r |= json_object_set_new(object, "uptime_s",
+		json_integer((json_int_t)((clock_mono_ms() - control->started_ms) / 1000)));
+	r |= json_object_set_new(object, "config_loaded_at", json_string(loaded));
+	r |= json_object_set_new(
+		object, "config_generation", json_integer((json_int_t)control->generation));
+	r |= json_object_set_new(
+		object, "rejected_limit", json_integer(load(&router->rejected_limit)));
+	r |= json_object_set_new(object, "auth_failed", json_integer(load(&router->auth_failed)));
+	r |= json_object_set_new(object, "held", json_integer(load(&router->held)));
+	r |= json_object_set_new(object, "nodes", nodes_json(router));
+	r |= json_object_set_new(object, "listeners", listeners_json(router));
+	r |= json_object_set_new(object, "paths", paths_json(router));
+	r |= json_object_set_new(object, "splice", splice_json(router));
+	r |= json_object_set_new(object, "probe", probe_json(router));
+	r |= json_object_set_new(
+		object, "regex_limited", json_integer(load(&router->regex_limited)));
+	return r ? -ENOMEM : 0;
+}
+
+static int account(void *arg, struct view text, char ret[321])
+{
+	struct control_backend *control = arg;
+	struct identity identity;
+	int r = identity_account(
+		&control->router->snapshot->config->identity_rules, text, &identity);
+
+	if (r < 0)
+		return r;
+	memcpy(ret, identity.account, identity.len + 1);
+	return (int)identity.len;
+}
+
+static int store_reload(void *arg, char error[STORE_ERROR_BYTES])
+{
+	struct store *store = ((struct control_backend *)arg)->store;
+
+	return store->ops->reload(store, error);
+}
+
+static int config_reload(void *arg, bool dry_run, bool force,
+	void (*done)(void *done_arg, int status, json_t *answer), void *done_arg)
+{
+	struct control_backend *control = arg;
+
+	if (!control->reload)
+		return -EAGAIN;
+	control_reload_start(control->reload, dry_run, force, done, done_arg);
+	return 0;
+}
+
+static int compare_nodes(const void *a, const void *b)
+{
+	return strcmp((*(struct node *const *)a)->name, (*(struct node *const *)b)->name);
+}
+
+static void each_node(void *arg,
+	void (*fn)(void *fn_arg, struct node *node, const struct health_status *status),
+	void *fn_arg)
+{
+	const struct snapshot *snapshot = ((struct control_backend *)arg)->router->snapshot;
+	struct node **sorted = calloc(snapshot->node_count + 1, sizeof(*sorted));
+
+	if (!sorted)
+		return;
+	memcpy(sorted, snapshot->nodes, snapshot->node_count * sizeof(*sorted));
+	qsort(sorted, snapshot->node_count, sizeof(*sorted), compare_nodes);
+	for (size_t i = 0; i < snapshot->node_count; i++) {
+		struct health_status status;
+
+		health_status(sorted[i]->health, clock_mono_ms(), &status);
+		fn(fn_arg, sorted[i], &status);
+	}
+	free(sorted);
+}
+
+static int node_reset(void *arg, struct view name)
+{
+	const struct snapshot *snapshot = ((struct control_backend *)arg)->router->snapshot;
+
+	for (size_t i = 0; i < snapshot->node_count; i++) {
+		if (view_eq(name, view_str(snapshot->nodes[i]->name))) {
+			health_reset(snapshot->nodes[i]->health);
+			node_forget_failure(snapshot->nodes[i]);
+			return 0;
+		}
+	}
+	return -ENOENT;
+}
+
+static int sessions(void *arg, const struct session_filter *filter,
+	void (*done)(void *done_arg, json_t *answer), void *done_arg)
+{
+	return control_sessions(arg, filter, done, done_arg);
+}
+
+static int kick(void *arg, const char *account_name, void (*done)(void *done_arg, json_t *answer),
+	void *done_arg)
+{
+	return control_kick(arg, account_name, done, done_arg);
+}
+
+static int delay(void *arg, const char *account_name, unsigned seconds)
+{
+	struct control_backend *control = arg;
+	int r = holds_set(control->router->holds, view_str(account_name),
+		seconds ? clock_mono_ms() + seconds * 1000ull : 0);
+
+	if (r == 0)
+		control_holds_changed(control);
+	return r;
+}
+
+static int metrics(void *arg, struct buf *ret_text)
+{
+	return control_metrics(arg, ret_text);
+}
+
+static void log_account(void *arg, struct view text, char *ret, size_t ret_size)
+{
+	struct control_backend *control = arg;
+
+	if (control->router->snapshot->config->server.log_accounts_full)
+		snprintf(ret, ret_size, "%.*s", (int)text.len, text.data);
+	else
+		session_redact(text, ret, ret_size);
+}
+
+void control_backend_fill(struct admin_backend *backend, struct control_backend *control)
+{
+	*backend = (struct admin_backend){
+		.arg = control,
+		.starting = is_starting,
+		.draining = is_shutting_down,
+		.add_stats = add_stats,
+		.account = account,
+		.mapping = control->router->mapping,
+		.store_reload = store_reload,
+		.config_reload = config_reload,
+		.each_node = each_node,
+		.node_reset = node_reset,
+		.sessions = sessions,
+		.kick = kick,
+		.metrics = metrics,
+		.delay = delay,
+		.log_account = log_account,
+	};
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+/* From a checked configuration to a serving process and back. */
+#ifndef DAEMON_DAEMON_H
+#define DAEMON_DAEMON_H
+
+#include "router/router.h"
+
+/* Runs until a stop signal. Returns the exit code (CFG-7): 0 clean stop, 1 start-up failure;
+ * messages go to stderr. */
+int daemon_run(const char *config_path);
+
+/* Tries what this kernel can do for the relay and prints it, one line for each thing. Returns 0. */
+int daemon_probe(void);
+
+#endif

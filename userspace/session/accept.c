@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * accept: the limit of the listener (SES-4), then a session. A refused connection is closed
+ * without a byte and without a session line. Then the inbound PROXY header where one is asked for,
+ * TLS, the dialogue or, on listeners without one, the node.
+ */
+#include "session/kind.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <unistd.h>
+
+static bool is_trusted(const struct config_listener *settings, const struct addr *peer)
+{
+	for (size_t i = 0; i < settings->proxy_trusted_count; i++) {
+		if (cidr_match(&settings->proxy_trusted[i], peer))
+			return true;
+	}
+	return false;
+}
+
+/* The caller keeps fd on failure. */
+static int open_session(struct session_pool *pool, struct listener *listener, int fd,
+	const struct addr *peer, struct session **ret_session)
+{
+	struct session *session;
+	int r = session_new(pool, &session);
+
+	if (r < 0)
+		return r;
+	session->snapshot = snapshot_ref(pool->snapshot);
+	session->listener = listener;
+	session->settings = snapshot_listener(session->snapshot, listener);
+	session->kind = &pool->kinds[session->settings->protocol];
+	session->client = *peer;
+	session->number = atomic_fetch_add(&pool->router->session_numbers, 1) + 1;
+	proxyhdr_make_id(pool->router->instance, session->number, session->login->proxy_id);
+	session->accepted_ms = clock_mono_ms();
+	session->login->phase_started_ms = session->login->input_ms = session->accepted_ms;
+	session->login->preauth_at_ms =
+		session->accepted_ms + session->settings->preauth_timeout_ms;
+	r = session_client_open(session, fd);
+	if (r < 0) {
+		session_forget(session);
+		return r;
+	}
+	*ret_session = session;
+	return 0;
+}
+
+void session_accept(
+	struct session_pool *pool, struct listener *listener, int fd, const struct addr *peer)
+{
+	struct router *router = pool->router;
+	const struct config_listener *settings = snapshot_listener(pool->snapshot, listener);
+	struct session *session;
+
+	if (atomic_fetch_add(&listener->active, 1) >= (uint64_t)settings->max_connections) {
+		atomic_fetch_sub(&listener->active, 1);
+		atomic_fetch_add(&listener->rejected_limit, 1);
+		atomic_fetch_add(&router->rejected_limit, 1);
+		log_event_limited(LOGL_WARN, "connection_limit", listener->name, "listener",
+			listener->name, NULL);
+		close(fd);
+		return;
+	}
+	if (open_session(pool, listener, fd, peer, &session) < 0) {
+		atomic_fetch_sub(&listener->active, 1);
+		log_event_limited(LOGL_ERROR, "accept_failed", listener->name, "listener",
+			listener->name, NULL);
+		close(fd);
+		return;
+	}
+	atomic_fetch_add(&listener->accepted, 1);
+	atomic_fetch_add(&router->active, 1);
+	session->login->trusted = is_trusted(session->settings, peer);
+	session->login->ttl = (uint8_t)session->snapshot->config->server.proxy_ttl;
+	if (session->settings->proxy_protocol == CONFIG_PROXY_OFF)
+		session_begin(session);
+	else
+		session_set_state(session, S_PROXY);
+	session_update_watch(session);
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "session/list.h"
+#include "base/clock.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static bool matches(const struct session *session, const struct session_filter *filter)
+{
+	if (filter->account &&
+		(!session->account || strcmp(session->account, filter->account) != 0))
+		return false;
+	return !filter->node || (session->node && strcmp(session->node->name, filter->node) == 0);
+}
+
+static void fill(struct session *session, struct session_row *row)
+{
+	uint64_t now = clock_mono_ms();
+
+	*row = (struct session_row){
+		.number = session->number,
+		.accepted_ms = session->accepted_ms,
+		.protocol = protocol_name(session->settings->protocol),
+		.stage = session_states[session->state].stage,
+		.age_ms = now - session->accepted_ms,
+	};
+	session_format_id(session, row->id);
+	snprintf(
+		row->account, sizeof(row->account), "%s", session->account ? session->account : "");
+	snprintf(row->node, sizeof(row->node), "%s", session->node ? session->node->name : "");
+	snprintf(row->listener, sizeof(row->listener), "%s", session->settings->name);
+	addr_format(&session->client, row->client);
+	for (int d = 0; session->relay && d < 2; d++) {
+		row->path[d] = relay_path_of(session->relay, (enum relay_direction)d);
+		row->bytes[d] = relay_bytes(session->relay, (enum relay_direction)d);
+	}
+	for (int d = 0; d < 2; d++)
+		row->bytes[d] += session->carried[d];
+	if (session->relay)
+		row->idle_ms = relay_idle_ms(session->relay);
+	else if (session->login && now > session->login->input_ms)
+		row->idle_ms = now - session->login->input_ms;
+	row->idle_ms = MIN(row->idle_ms, row->age_ms);
+}
+
+static int reserve(struct session_list *list, uint32_t count)
+{
+	struct session_row *rows = reallocarray(list->rows, count, sizeof(*rows));
+
+	if (!rows)
+		return -ENOMEM;
+	list->rows = rows;
+	return 0;
+}
+
+int session_list_collect(
+	struct session_pool *pool, const struct session_filter *filter, struct session_list *list)
+{
+	uint32_t room = list->count;
+
+	list_for_each (node, &pool->sessions) {
+		struct session *session = list_entry(node, struct session, link);
+
+		if (!matches(session, filter))
+			continue;
+		list->total++;
+		if (list->count == filter->limit)
+			continue;
+		if (list->count == room) {
+			room = MIN(room ? 2 * room : 16, filter->limit);
+			if (reserve(list, room) < 0)
+				return -ENOMEM;
+		}
+		fill(session, &list->rows[list->count++]);
+	}
+	return 0;
+}
+
+void session_list_free(struct session_list *list)
+{
+	free(list->rows);
+	*list = (struct session_list){ 0 };
+}
+
+static int by_age(const void *a, const void *b)
+{
+	const struct session_row *x = a, *y = b;
+
+	if (x->accepted_ms != y->accepted_ms)
+		return x->accepted_ms < y->accepted_ms ? -1 : 1;
+	return x->number < y->number ? -1 : x->number > y->number;
+}
+
+int session_list_merge(struct session_list *to, struct session_list *from, uint32_t limit)
+{
+	to->total += from->total;
+	if (!from->count)
+		return 0;
+	if (reserve(to, to->count + from->count) < 0)
+		return -ENOMEM;
+	memcpy(to->rows + to->count, from->rows, from->count * sizeof(*from->rows));
+	to->count += from->count;
+	qsort(to->rows, to->count, sizeof(*to->rows), by_age);
+	to->count = MIN(to->count, limit);
+	return 0;
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The three ways of a connection as tables of cells, and the kinds of listeners as rows: what a new
+ * protocol begins with. This file alone knows all steps; a session is given
+ * its row when it is accepted.
+ */
+#include "worker/kinds.h"
+#include "delivery/delivery.h"
+#include "http/cells.h"
+#include "mail/mail.h"
+#include "session/steps.h"
+
+/* Before the kind's own way begins, and when it is over. */
+#define COMMON_CELLS                                           \
+	[S_PROXY] = { .enter = step_proxy_enter,               \
+		.progress = step_proxy_progress,               \
+		.deadline = step_proxy_deadline },             \
+	[S_TLS] = { .enter = step_tls_enter,                   \
+		.progress = step_tls_progress,                 \
+		.deadline = step_preauth_deadline },           \
+	[S_SPLICE] = { .enter = session_run,                   \
+		.progress = step_splice_progress,              \
+		.deadline = step_peer_deadline },              \
+	[S_ESTABLISHED] = { .enter = step_established_enter }, \
+	[S_FLUSH] = { .enter = step_flush_enter,               \
+		.progress = step_flush_progress,               \
+		.deadline = step_peer_deadline },              \
+	[S_LINGER] = { .enter = step_linger_enter,             \
+		.client = step_linger_client,                  \
+		.deadline = step_linger_deadline }
+
+static const struct session_cell mail_cells[SESSION_STATE_COUNT] = {
+	COMMON_CELLS,
+	[S_STARTTLS] = { .enter = session_run,
+		.progress = step_starttls_progress,
+		.deadline = step_preauth_deadline },
+	[S_DIALOGUE] = { .enter = step_dialogue_enter,
+		.progress = step_dialogue_progress,
+		.client = step_dialogue_client,
+		.deadline = step_dialogue_deadline },
+	[S_HOLD] = { .enter = step_hold_enter },
+	[S_LOOKUP] = { .enter = step_lookup_enter, .deadline = step_lookup_deadline },
+	[S_DIAL] = { .enter = step_dial_enter, .deadline = step_dial_deadline },
+	[S_REPLAY] = { .enter = step_replay_enter, .deadline = step_replay_deadline },
+};
+
+static const struct session_cell passthrough_cells[SESSION_STATE_COUNT] = {
+	COMMON_CELLS,
+	[S_DIAL] = { .enter = step_dial_enter, .deadline = step_dial_deadline },
+};
+
+/* In these HTTP moves the client leg itself. */
+#define HTTP_CELL .progress = http_run, .client = http_client_event, .watch = http_update_watch
+
+static const struct session_cell http_cells[SESSION_STATE_COUNT] = {
+	COMMON_CELLS,
+	[S_FIRST_HEAD] = { HTTP_CELL, .enter = http_begin, .step = http_head_step,
+		.deadline = http_first_head_deadline },
+	[S_IDLE] = { HTTP_CELL, .enter = http_request_clear, .step = http_idle_step,
+		.deadline = http_idle_deadline },
+	[S_HEAD] = { HTTP_CELL, .enter = http_head_begin, .step = http_head_step,
+		.deadline = http_head_deadline },
+	[S_EXTRACT] = { HTTP_CELL, .enter = http_extract_enter, .step = http_extract_step,
+		.deadline = http_head_deadline },
+	[S_HOLD] = { HTTP_CELL, .enter = step_hold_enter, .step = http_watch_step },
+	[S_LOOKUP] = { HTTP_CELL, .enter = step_lookup_enter, .step = http_watch_step,
+		.deadline = step_lookup_deadline },
+	[S_DIAL] = { HTTP_CELL, .enter = step_dial_enter, .step = http_watch_step,
+		.deadline = step_dial_deadline },
+	[S_EXCHANGE] = { .progress = http_run,
+		.client = http_client_event,
+		.watch = http_exchange_watch,
+		.enter = http_exchange_enter,
+		.step = http_exchange_step,
+		.deadline = http_exchange_deadline },
+};
+
+/* Dovecot 2.3 overlooks a command on an implicit TLS port of ManageSieve that arrives within
+ * microseconds of the answer before it (the greeting, XCLIENT's, a challenge): it has been
+ * decrypted by then, and no event tells. So what a command may follow is not looked at before it
+ * has rested; the verdict may. */
+static bool sieve_rests(struct view said, bool in_login)
+{
+	return !in_login || !said.len || said.data[0] == '"' || said.data[0] == '{';
+}
+
+#define MAIL_KIND                                                                     \
+	.cells = mail_cells, .first = S_DIALOGUE, .connected = step_replay_connected, \
+	.node_event = step_replay_event, .refuse = step_mail_refuse
+
+#define PASSTHROUGH_KIND                                                              \
+	.cells = passthrough_cells, .first = S_DIAL, .begin = step_passthrough_begin, \
+	.connected = step_passthrough_connected, .line = step_passthrough_line,       \
+	.refuse = step_passthrough_refuse
+
+const struct session_kind session_kinds[PROTOCOLS] = {
+	[PROTOCOL_IMAP] = { MAIL_KIND, .alpn = { .id = "imap" }, .front = &imap_front_ops,
+		.back = &imap_back_ops },
+	[PROTOCOL_POP3] = { MAIL_KIND, .alpn = { .id = "pop3" }, .front = &pop3_front_ops,
+		.back = &pop3_back_ops },
+	[PROTOCOL_MANAGESIEVE] = { MAIL_KIND, .alpn = { .id = "managesieve" },
+		.front = &sieve_front_ops, .back = &sieve_back_ops,
+		.greets_after_tls = true, /* RFC 5804 section 2.2 */
+		.rests = sieve_rests },
+	[PROTOCOL_SUBMISSION] = { MAIL_KIND, .front = &smtp_front_ops, .back = &smtp_back_ops },
+	[PROTOCOL_SMTP] = { PASSTHROUGH_KIND },
+	[PROTOCOL_LMTP] = { PASSTHROUGH_KIND },
+	[PROTOCOL_HTTP] = { .cells = http_cells,
+		.first = S_FIRST_HEAD,
+		.alpn = { .id = "http/1.1", .required = true },
+		.client_first = true,
+		.by_request = true,
+		.found = http_found,
+		.connected = http_connected,
+		.refuse = http_refuse,
+		.kicked = http_kicked,
+		.end_after = http_end_after,
+		.release = http_release },
+};

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A worker: accepts, runs its sessions, and stops when the control thread says so. When the
+ * process has no descriptor left, accepting pauses for a moment instead of spinning on a
+ * listening socket that stays readable (security.md section 6).
+ */
+#include "worker/worker.h"
+#include "worker/kinds.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "net/sock.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define ACCEPTS_PER_EVENT 64
+#define ACCEPTS_AT_LEAVING 65536
+#define PAUSE_MS 100
+
+static void set_listening(struct worker *worker, uint32_t events)
+{
+	list_for_each (node, &worker->sockets) {
+		struct worker_socket *socket = list_entry(node, struct worker_socket, link);
+
+		if (socket->watch.loop && loop_watch_set(&socket->watch, events) < 0)
+			log_event(LOGL_ERROR, "listener_lost", "listener", socket->listener->name,
+				NULL);
+	}
+}
+
+static void on_resume(struct timer *timer)
+{
+	struct worker *worker = container_of(timer, struct worker, resume_timer);
+
+	worker->paused = false;
+	set_listening(worker, EPOLLIN);
+}
+
+static void pause_accepting(struct worker *worker, int error)
+{
+	if (!worker->short_of_fds)
+		log_event(LOGL_WARN, "accept_paused", "error", strerror(-error), NULL);
+	worker->short_of_fds = true;
+	worker->paused = true;
+	set_listening(worker, 0);
+	loop_timer_set(&worker->loop, &worker->resume_timer, PAUSE_MS, on_resume);
+}
+
+static void accept_some(struct worker_socket *socket, int limit)
+{
+	struct worker *worker = socket->worker;
+	struct addr peer;
+
+	for (int i = 0; i < limit && !worker->paused; i++) {
+		int fd = sock_accept(socket->fd, &peer);
+
+		if (fd == -EAGAIN)
+			return;
+		if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {
+			pause_accepting(worker, fd);
+			return;
+		}
+		if (fd < 0) /* the connection died in the queue */
+			continue;
+		if (worker->short_of_fds) {
+			worker->short_of_fds = false;
+			log_event(LOGL_INFO, "accept_resumed", NULL);
+		}
+		session_accept(&worker->pool, socket->listener, fd, &peer);
+	}
+}
+
+static void on_connection(struct loop_watch *watch, uint32_t epoll_events)
+{
+	(void)epoll_events;
+	accept_some(container_of(watch, struct worker_socket, watch), ACCEPTS_PER_EVENT);
+}
+
+static void on_pool_empty(struct session_pool *pool)
+{
+	struct worker *worker = container_of(pool, struct worker, pool);
+
+	if (!pool->shutting_down || worker->reported_empty)
+		return;
+	worker->reported_empty = true;
+	mailbox_send(worker->control, &worker->empty_post, worker->on_empty);
+}
+
+static void close_socket(struct worker_socket *socket)
+{
+	loop_watch_del(&socket->watch);
+	fd_closep(&socket->fd);
+	list_del(&socket->link);
+	free(socket);
+}
+
+static void close_sockets(struct worker *worker)
+{
+	while (!list_empty(&worker->sockets))
+		close_socket(list_entry(worker->sockets.next, struct worker_socket, link));
+}
+
+static void on_shutdown(struct post *post)
+{
+	struct worker *worker = container_of(post, struct worker, shutdown_post);
+
+	close_sockets(worker);
+	loop_timer_del(&worker->loop, &worker->resume_timer);
+	session_pool_shut_down(&worker->pool);
+}
+
+static void on_kill(struct post *post)
+{
+	struct worker *worker = container_of(post, struct worker, kill_post);
+
+	close_sockets(worker);
+	loop_timer_del(&worker->loop, &worker->resume_timer);
+	session_pool_kill(&worker->pool);
+	loop_stop(&worker->loop);
+}
+
+/* ---- another snapshot ---- */
+
+static struct worker_follow_item *find_item(
+	struct worker_follow *follow, const struct worker_socket *socket)
+{
+	for (size_t i = 0; i < follow->count; i++) {
+		if (follow->items[i].bound == socket->bound)
+			return &follow->items[i];
+	}
+	return NULL;
+}
+
+/* Who has connected already is served; whoever comes now is refused by the kernel. */
+static void leave_sockets(struct worker *worker, struct worker_follow *follow)
+{
+	list_for_each_safe (node, next, &worker->sockets) {
+		struct worker_socket *socket = list_entry(node, struct worker_socket, link);
+
+		if (find_item(follow, socket))
+			continue;
+		accept_some(socket, ACCEPTS_AT_LEAVING);
+		close_socket(socket);
+	}
+}
+
+static void keep_sockets(struct worker *worker, struct worker_follow *follow)
+{
+	list_for_each (node, &worker->sockets) {
+		struct worker_socket *socket = list_entry(node, struct worker_socket, link);
+
+		socket->listener = find_item(follow, socket)->listener;
+	}
+}
+
+static void enter_socket(struct worker *worker, struct worker_socket *socket)
+{
+	int r;
+
+	socket->worker = worker;
+	list_add_tail(&worker->sockets, &socket->link);
+	r = loop_watch_add(&worker->loop, &socket->watch, socket->fd, worker->paused ? 0 : EPOLLIN,
+		on_connection);
+	if (r < 0)
+		log_event(LOGL_ERROR, "listener_lost", "listener", socket->listener->name, "error",
+			strerror(-r), NULL);
+}
+
+static void on_follow(struct worker_call *call, struct session_pool *pool)
+{
+	struct worker_follow *follow = container_of(call, struct worker_follow, call);
+	struct worker *worker;
+
+	if (!pool) /* stopped */
+		return;
+	worker = container_of(pool, struct worker, pool);
+	leave_sockets(worker, follow);
+	session_pool_follow(pool, follow->snapshot);
+	keep_sockets(worker, follow);
+	for (size_t i = 0; i < follow->count && !pool->shutting_down; i++) {
+		if (follow->items[i].fresh)
+			enter_socket(worker, follow->items[i].fresh);
+		follow->items[i].fresh = NULL;
+	}
+}
+
+struct worker_follow *worker_follow_new(
+	unsigned worker, struct snapshot *snapshot, const struct listen_plan *plan)
+{
+	struct worker_follow *follow =
+		calloc(1, sizeof(*follow) + plan->count * sizeof(follow->items[0]));
+
+	if (!follow)
+		return NULL;
+	follow->call.run = on_follow;
+	follow->snapshot = snapshot_ref(snapshot);
+	for (size_t i = 0; i < plan->count; i++) {
+		struct worker_follow_item *item = &follow->items[follow->count++];
+		struct worker_socket *fresh;
+
+		item->bound = plan->items[i].bound;
+		item->listener = plan->items[i].listener;
+		if (!plan->items[i].fresh)
+			continue;
+		fresh = calloc(1, sizeof(*fresh));
+		if (!fresh) {
+			worker_follow_free(follow);
+			return NULL;
+		}
+		fresh->bound = item->bound;
+		fresh->listener = item->listener;
+		fresh->fd = take_fd(&plan->items[i].bound->fds[worker]);
+		item->fresh = fresh;
+	}
+	return follow;
+}
+
+void worker_follow_free(struct worker_follow *follow)
+{
+	if (!follow)
+		return;
+	for (size_t i = 0; i < follow->count; i++) {
+		if (follow->items[i].fresh)
+			close_socket(follow->items[i].fresh);
+	}
+	snapshot_unref(follow->snapshot);
+	free(follow);
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *worker = arg;
+	char name[16];
+	int r = session_pool_init(
+		&worker->pool, session_kinds, worker->router, &worker->loop, worker->index);
+
+	snprintf(name, sizeof(name), "worker%u", worker->index);
+	pthread_setname_np(pthread_self(), name);
+	worker->pool.on_empty = on_pool_empty;
+	if (r < 0)
+		log_event(LOGL_ERROR, "worker_failed", "error", strerror(-r), NULL);
+	r = loop_run(&worker->loop); /* also when failed: waits for the kill */
+	if (r < 0)
+		log_event(LOGL_ERROR, "worker_failed", "error", strerror(-r), NULL);
+	close_sockets(worker);
+	session_pool_fini(&worker->pool);
+	/* Answers to lookups that were under way free themselves here; then deferred frees. */
+	mailbox_close(&worker->loop.mailbox);
+	if (loop_run_once(&worker->loop, 0) < 0)
+		log_event(LOGL_ERROR, "worker_failed", NULL);
+	return NULL;
+}
+
+int worker_start(struct worker *worker, struct router *router, unsigned index,
+	struct mailbox *control, post_fn *on_empty)
+{
+	int r;
+
+	*worker = (struct worker){
+		.router = router, .index = index, .control = control, .on_empty = on_empty
+	};
+	list_init(&worker->sockets);
+	r = loop_init(&worker->loop);
+	if (r < 0)
+		return r;
+	r = -pthread_create(&worker->thread, NULL, worker_main, worker);
+	if (r < 0)
+		loop_fini(&worker->loop);
+	worker->started = r == 0;
+	return r;
+}
+
+void worker_shut_down(struct worker *worker)
+{
+	mailbox_send(&worker->loop.mailbox, &worker->shutdown_post, on_shutdown);
+}
+
+void worker_kill(struct worker *worker)
+{
+	mailbox_send(&worker->loop.mailbox, &worker->kill_post, on_kill);
+}
+
+static void on_call_done(struct post *post)
+{
+	struct worker_call *call = container_of(post, struct worker_call, post);
+
+	call->done(call);
+}
+
+static void on_call(struct post *post)
+{
+	struct worker_call *call = container_of(post, struct worker_call, post);
+
+	call->run(call, session_pool_current());
+	mailbox_send(call->reply_to, &call->post, on_call_done); /* control outlives us */
+}
+
+bool worker_call(struct worker *worker, struct worker_call *call)
+{
+	call->reply_to = worker->control;
+	return mailbox_send(&worker->loop.mailbox, &call->post, on_call);
+}
+
+void worker_join(struct worker *worker)
+{
+	if (!worker->started || worker->joined)
+		return;
+	pthread_join(worker->thread, NULL);
+	worker->joined = true;
+}
+
+void worker_fini(struct worker *worker)
+{
+	if (!worker->started)
+		return;
+	loop_fini(&worker->loop);
+	worker->started = false;
+}
