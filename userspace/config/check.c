@@ -1,107 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * What no single row can see: the cross checks of config.md section 12 (numbers in the comments)
- * on certificates, listeners, destinations, names and the environment; check_mapping.c,
- * check_http.c and check_admin.c have the others. No socket is opened, no name resolved.
+ * on certificates, listeners, destinations, names and the environment, and the order of all of
+ * them. check_mapping.c, check_http.c, check_admin.c and check_host.c have the others,
+ * check_shared.c what they share. No socket is opened, no name resolved.
  */
 #include "config/check.h"
 #include "net/sock.h"
 
 #include <errno.h>
 #include <ifaddrs.h>
-#include <stdarg.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-/* ---- places ---- */
-
-void config_locate(const struct config *config, const char *table_path, const char *key,
-	unsigned *ret_line, unsigned *ret_column)
-{
-	const struct config_private *priv = config->priv;
-
-	*ret_line = *ret_column = 1;
-	for (size_t i = 0; i < priv->instance_count; i++) {
-		const struct config_instance *instance = &priv->instances[i];
-		const struct toml_entry *entry;
-
-		if (!instance->path || strcmp(instance->path, table_path) != 0)
-			continue;
-		*ret_line = instance->line;
-		*ret_column = instance->column;
-		entry = instance->table && key ? toml_find(instance->table, view_str(key)) : NULL;
-		if (entry) {
-			*ret_line = entry->line;
-			*ret_column = entry->column;
-		}
-		return;
-	}
-}
-
-bool config_is_set(const struct config *config, const char *table_path, const char *key)
-{
-	const struct config_private *priv = config->priv;
-
-	for (size_t i = 0; i < priv->instance_count; i++) {
-		const struct config_instance *instance = &priv->instances[i];
-
-		if (instance->path && strcmp(instance->path, table_path) == 0)
-			return instance->table && toml_find(instance->table, view_str(key));
-	}
-	return false;
-}
-
-void check_find(struct loader *loader, bool error, const char *table, const char *key,
-	const char *format, ...)
-{
-	char keypath[KEYPATH_SIZE], text[TEXT_SIZE];
-	unsigned line, column;
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	snprintf(keypath, sizeof(keypath), "%s%s%s", table, key ? "." : "", key ? key : "");
-	config_locate(loader->config, table, key, &line, &column);
-	config_find(loader, error, line, column, keypath, "%s", text);
-}
-
-static const char *path_of(char path[KEYPATH_SIZE], const char *table, const char *name)
-{
-	config_table_path(path, table, view_str(name));
-	return path;
-}
-
-static bool is_interactive(int protocol)
-{
-	return protocol <= PROTOCOL_SUBMISSION;
-}
-
-bool check_any_listener(const struct config *config, enum protocol protocol)
-{
-	for (size_t i = 0; i < config->listener_count; i++) {
-		if (config->listeners[i].protocol == protocol)
-			return true;
-	}
-	return false;
-}
-
-const struct config_destination *check_default(const struct config *config)
-{
-	return config->routing.default_destination
-		? config_find_destination(config, view_str(config->routing.default_destination))
-		: NULL;
-}
-
-void check_mode(struct loader *loader, const char *table, const char *key, const char *path)
-{
-	struct stat st;
-
-	if (path && stat(path, &st) == 0 && st.st_mode & S_IROTH)
-		check_find(loader, false, table, key,
-			"\"%s\" holds a secret and is readable by others", path);
-}
 
 /* ---- tls ---- */
 
@@ -112,7 +22,7 @@ static void on_tls_finding(void *arg, const struct tls_finding *finding)
 	char path[KEYPATH_SIZE];
 
 	if (finding->cert)
-		check_find(arg, finding->error, path_of(path, "tls.certificate", finding->cert),
+		check_find(arg, finding->error, check_path(path, "tls.certificate", finding->cert),
 			finding->field, "%s", finding->text);
 	else
 		check_find(
@@ -128,8 +38,8 @@ static void check_tls(struct loader *loader)
 	for (size_t i = 0; i < config->cert_count; i++) {
 		if (!config->certs[i].cert_path || !config->certs[i].key_path)
 			return; /* reported as missing */
-		check_mode(loader, path_of(path, "tls.certificate", config->certs[i].name), "key",
-			config->certs[i].key_path);
+		check_mode(loader, check_path(path, "tls.certificate", config->certs[i].name),
+			"key", config->certs[i].key_path);
 	}
 	if (tls_check(config->certs, config->cert_count, &config->tls_policy, on_tls_finding,
 		    loader) < 0 &&
@@ -144,6 +54,11 @@ static void check_tls(struct loader *loader)
 }
 
 /* ---- listeners ---- */
+
+static bool is_interactive(int protocol)
+{
+	return protocol <= PROTOCOL_SUBMISSION;
+}
 
 struct bound {
 	const struct addr *addr;
@@ -170,7 +85,7 @@ static void check_binds(struct loader *loader)
 	for (size_t i = 0; all && i < config->listener_count; i++) {
 		char path[KEYPATH_SIZE];
 
-		path_of(path, "listener", config->listeners[i].name);
+		check_path(path, "listener", config->listeners[i].name);
 		for (size_t b = 0; b < config->listeners[i].bind_count; b++)
 			all[n++] = (struct bound){ &config->listeners[i].bind[b],
 				config_strdup(loader, view_str(path)) };
@@ -197,7 +112,7 @@ static void check_families(struct loader *loader, const struct config_listener *
 	size_t left = listener->bind_count;
 	struct addr v4;
 
-	path_of(path, "listener", listener->name);
+	check_path(path, "listener", listener->name);
 	for (size_t b = 0; b < listener->bind_count; b++) {
 		const struct addr *bind = &listener->bind[b];
 		bool v6 = bind->sa.sa_family == AF_INET6;
@@ -228,7 +143,7 @@ static void check_listener(struct loader *loader, const struct config_listener *
 	bool is_pass = listener->protocol == PROTOCOL_SMTP || listener->protocol == PROTOCOL_LMTP;
 	char path[KEYPATH_SIZE];
 
-	path_of(path, "listener", listener->name);
+	check_path(path, "listener", listener->name);
 	check_families(loader, listener);
 	if (is_interactive(listener->protocol) && destination &&
 		!destination->legs[listener->protocol].declared) /* 3 */
@@ -323,7 +238,7 @@ static void check_leg(
 	char path[KEYPATH_SIZE], table[KEYPATH_SIZE];
 
 	snprintf(path, sizeof(path), "%.200s.protocol.%s",
-		path_of(table, "destination", destination->name),
+		check_path(table, "destination", destination->name),
 		protocol_name((enum protocol)protocol));
 	if (no_xclient && leg->tls == CONFIG_TLS_STARTTLS) /* 6, 7 */
 		check_find(loader, true, path, "tls", "starttls is not possible with %s",
@@ -370,7 +285,7 @@ static void check_destination(struct loader *loader, const struct config_destina
 	struct addr addr;
 	bool tls = false;
 
-	path_of(path, "destination", destination->name);
+	check_path(path, "destination", destination->name);
 	for (int p = 0; p < PROTOCOLS; p++) {
 		if (!destination->legs[p].declared)
 			continue;

@@ -6,14 +6,20 @@
 
 #include "config/load.h"
 
+/* ---- check_shared.c ---- */
+
 /* A finding at table.key (key NULL: at the table's header). */
 void check_find(struct loader *loader, bool error, const char *table, const char *key,
 	const char *format, ...) PRINTF_LIKE(5, 6);
+/* "listener.imap"; returns path. */
+const char *check_path(char path[KEYPATH_SIZE], const char *table, const char *name);
 bool check_any_listener(const struct config *config, enum protocol protocol);
 /* NULL if it is not declared. */
 const struct config_destination *check_default(const struct config *config);
 /* 26: a file that holds a secret and is readable by others. */
 void check_mode(struct loader *loader, const char *table, const char *key, const char *path);
+
+/* ---- one subject each ---- */
 
 void check_mapping(struct loader *loader); /* check_mapping.c */
 void check_http(struct loader *loader);    /* check_http.c */

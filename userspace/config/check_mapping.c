@@ -223,26 +223,16 @@ static void check_redis(struct loader *loader)
 		check_find(loader, true, "mapping.redis", "url", "%s", error);
 }
 
-static bool has_table(const struct config *config, const char *path)
-{
-	const struct config_private *priv = config->priv;
-
-	for (size_t i = 0; i < priv->instance_count; i++) {
-		if (priv->instances[i].path && strcmp(priv->instances[i].path, path) == 0)
-			return priv->instances[i].table != NULL;
-	}
-	return false;
-}
-
 void check_mapping(struct loader *loader)
 {
 	static const char *const tables[] = { "mapping.file", "mapping.redis", "mapping.sql" };
 	const struct config *config = loader->config;
 	const char *table = tables[config->mapping.source];
+	const struct config_instance *instance = config_find_instance(config, table);
 
 	if (!config_is_set(config, "mapping", "source"))
 		return;
-	if (!has_table(config, table)) { /* 13 */
+	if (!instance || !instance->table) { /* 13 */
 		check_find(loader, true, "mapping", "source", "the table [%s] is missing", table);
 		return;
 	}

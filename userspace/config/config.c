@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The public face of config/: names, look-ups, reporting of findings. */
+/* Names of a configuration that is there, look-ups in it, and files beside it. */
 #include "config/load.h"
 #include "base/fd.h"
 #include "base/secret.h"
@@ -62,78 +62,6 @@ void config_named_path(char *ret, size_t ret_size, const char *prefix, const cha
 
 	config_table_path(path, prefix, view_str(name));
 	snprintf(ret, ret_size, "%s", path);
-}
-
-char *config_format_finding(const struct config_finding *finding)
-{
-	char *text;
-
-	if (asprintf(&text, "%s:%u:%u: %s: %s%s%s", finding->file, finding->line, finding->column,
-		    finding->error ? "error" : "warning", finding->keypath,
-		    *finding->keypath ? ": " : "", finding->text) < 0)
-		return NULL;
-	return text;
-}
-
-char *config_format_error(
-	const struct config *config, const char *table, const char *key, const char *text)
-{
-	struct config_finding finding = { .error = true, .file = config->priv->path, .text = text };
-	char keypath[KEYPATH_SIZE];
-
-	config_locate(config, table, key, &finding.line, &finding.column);
-	snprintf(keypath, sizeof(keypath), "%s%s%s", table, key ? "." : "", key ? key : "");
-	finding.keypath = keypath;
-	return config_format_finding(&finding);
-}
-
-struct report {
-	FILE *out;
-	unsigned errors, warnings;
-};
-
-static void print_finding(void *arg, const struct config_finding *finding)
-{
-	struct report *report = arg;
-	char *text = config_format_finding(finding);
-
-	if (finding->error)
-		report->errors++;
-	else
-		report->warnings++;
-	fprintf(report->out, "%s\n", text ? text : "out of memory");
-	free(text);
-}
-
-static int load_and_report(const char *path, FILE *out, bool to_check, struct config **ret_config)
-{
-	struct report report = { .out = out };
-	int r = to_check ? config_load_to_check(path, print_finding, &report, ret_config)
-			 : config_load(path, print_finding, &report, ret_config);
-	char *token = getenv("HOMING_ADMIN_TOKEN");
-
-	/* CFG-11: a syntax error or an unreadable file stands alone; it has no key. */
-	if (report.errors || report.warnings)
-		fprintf(out, "%u error(s), %u warning(s)\n", report.errors, report.warnings);
-	if (token) { /* SEC-23: also out of the environment block */
-		secret_wipe(token, strlen(token));
-		unsetenv("HOMING_ADMIN_TOKEN");
-	}
-	return r;
-}
-
-int config_load_reporting(const char *path, FILE *out, struct config **ret_config)
-{
-	return load_and_report(path, out, false, ret_config);
-}
-
-unsigned config_check_file(const char *path, FILE *out)
-{
-	struct config *config = NULL;
-	int r = load_and_report(path, out, true, &config);
-
-	config_unref(config);
-	return r < 0 ? 1 : 0;
 }
 
 int config_read_token(const char *path, char **ret_token)

@@ -564,7 +564,7 @@ void config_convert(struct loader *loader, const struct schema_row *row,
 	case KIND_PIN:
 		convert_pin(&at, field);
 		break;
-	case KIND_EXTRACT: /* load.c reads it as a table */
+	case KIND_EXTRACT: /* document.c reads it as a table */
 		break;
 	default:
 		convert_string(&at, field);

@@ -215,17 +215,6 @@ static int compare_keys(const void *a, const void *b)
 
 /* ---- tables ---- */
 
-static const struct config_instance *find_instance(const struct config *config, const char *path)
-{
-	const struct config_private *priv = config->priv;
-
-	for (size_t i = 0; i < priv->instance_count; i++) {
-		if (strcmp(priv->instances[i].path, path) == 0)
-			return &priv->instances[i];
-	}
-	return NULL;
-}
-
 /* Whether its presence says something by itself; other tables that are absent have defaults. */
 static bool presence_counts(enum schema_table_id id)
 {
@@ -301,7 +290,7 @@ static int diff_tables(const struct config *x, const struct config *y, bool rows
 {
 	for (size_t i = 0; i < x->priv->instance_count; i++) {
 		const struct config_instance *a = &x->priv->instances[i];
-		const struct config_instance *b = find_instance(y, a->path);
+		const struct config_instance *b = config_find_instance(y, a->path);
 		bool admin = a->id == TABLE_ADMIN;
 		int r = 0;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Private to config/: the state of one load, shared by load.c (walk), convert.c (values),
- * check.c (cross checks) and print.c. */
+/* Private to config/: the state of one load, and what its files offer each other. They are declared
+ * from the lowest to the highest. */
 #ifndef CONFIG_LOAD_H
 #define CONFIG_LOAD_H
 
@@ -68,36 +68,55 @@ struct loader {
 	int result; /* -ENOMEM */
 };
 
-/* Memory that lives as long as the snapshot, zeroed; NULL when there is none. */
+/* ---- private.c ---- */
+
+/* Without values, with one reference. Returns 0 or -ENOMEM. */
+MUST_USE int config_new(const char *path, struct config **ret_config);
+/* Memory that lives as long as the configuration, zeroed; NULL when there is none, which fails the
+ * load. */
 void *config_alloc(struct loader *loader, size_t size);
 char *config_strdup(struct loader *loader, struct view v);
+/* "listener.imap"; a name with a dot is quoted, as in a TOML header. */
+void config_table_path(char path[KEYPATH_SIZE], const char *prefix, struct view name);
+/* entry: the table in the document, or NULL; base: the structure that it fills. */
+void config_add_instance(struct loader *loader, enum schema_table_id id, const char *path,
+	const struct toml_entry *entry, const void *base);
+/* NULL if there is none of this path. */
+const struct config_instance *config_find_instance(const struct config *config, const char *path);
+/* Where a key stands (or its table's header): for the findings of the cross checks. */
+void config_locate(const struct config *config, const char *table_path, const char *key,
+	unsigned *ret_line, unsigned *ret_column);
+bool config_is_set(const struct config *config, const char *table_path, const char *key);
+
+/* ---- findings.c ---- */
 
 void config_find(struct loader *loader, bool error, unsigned line, unsigned column,
 	const char *keypath, const char *format, ...) PRINTF_LIKE(6, 7);
 /* The same with another file (the mapping file). */
 void config_find_in(struct loader *loader, bool error, const char *file, unsigned line,
 	const char *keypath, const char *text);
+/* All of them, in file order. */
+void config_report(struct loader *loader, config_finding_fn *report, void *arg);
 
-/* As config_load(), for --check-config. */
-MUST_USE int config_load_to_check(
-	const char *path, config_finding_fn *report, void *arg, struct config **ret_config);
+/* ---- convert.c ---- */
 
 /* Converts one value into its place. Findings say what is wrong. */
 void config_convert(struct loader *loader, const struct schema_row *row,
 	const struct toml_value *value, void *base, const char *keypath);
 
-/* Where a key stands (or its table's header): for the findings of the cross checks. */
-void config_locate(const struct config *config, const char *table_path, const char *key,
-	unsigned *ret_line, unsigned *ret_column);
-bool config_is_set(const struct config *config, const char *table_path, const char *key);
+/* ---- document.c ---- */
 
-/* "listener.imap"; a name with a dot is quoted, as in a TOML header. */
-void config_table_path(char path[KEYPATH_SIZE], const char *prefix, struct view name);
+/* Fills the configuration from the document's root, defaults included. */
+void config_load_document(struct loader *loader, const struct toml_table *root);
 
-/* Digests of all files that keys name (diff.c). */
-void config_digest_files(struct loader *loader);
+/* ---- check.c ---- */
 
 /* All cross checks of config.md section 12 and the certificates. */
 void config_check(struct loader *loader);
+
+/* ---- diff.c ---- */
+
+/* Digests of all files that keys name. */
+void config_digest_files(struct loader *loader);
 
 #endif
