@@ -33,22 +33,23 @@ ALL_LDFLAGS = $(LDFLAGS) -pie -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(SAN
 
 # Modules, each a directory of userspace/ and a static library. MODS_x: what x may use, itself
 # first; the include check (make layers) and the unit tests' link lines both come from here.
-MODULES := base loop net tls proto identity route store mapping node bpfctl relay config router reach session \
+MODULES := base loop net record tls proto identity route store mapping node bpfctl relay config router reach session \
 	mail http delivery worker admin control daemon
 MODS_base := base
 MODS_loop := loop base
 MODS_net := net loop base
-MODS_tls := tls net loop base
+MODS_record := record base
+MODS_tls := tls record net loop base
 MODS_proto := proto base
 MODS_identity := identity base
 MODS_route := route proto identity base
-MODS_store := store tls net loop base
-MODS_mapping := mapping store tls net loop base
+MODS_store := store tls record net loop base
+MODS_mapping := mapping store tls record net loop base
 MODS_node := node net loop base
 MODS_bpfctl := bpfctl base
-MODS_relay := relay bpfctl tls net loop base
-MODS_config := config route proto store identity tls net loop base
-MODS_router := router config route relay bpfctl node mapping store identity proto tls net loop base
+MODS_relay := relay bpfctl tls record net loop base
+MODS_config := config route proto store identity tls record net loop base
+MODS_router := router config route relay bpfctl node mapping store identity proto tls record net loop base
 MODS_reach := reach $(MODS_router)
 MODS_session := session $(MODS_reach)
 MODS_mail := mail $(MODS_session)
@@ -58,7 +59,7 @@ MODS_worker := worker mail http delivery $(MODS_session)
 MODS_admin := admin $(MODS_session)
 MODS_control := control admin $(MODS_worker)
 MODS_daemon := daemon $(MODS_control)
-MODS_ctl := ctl config route proto store identity tls net loop base
+MODS_ctl := ctl config route proto store identity tls record net loop base
 
 LIBS := -lpq -lhiredis -lbpf -lelf -lz -lssl -lcrypto -lsqlite3 -lcares -ljansson -lnl-route-3 -lnl-3 -lpcre2-8 -lseccomp -lm
 NL_CFLAGS := -I/usr/include/libnl3 -I/usr/include/postgresql

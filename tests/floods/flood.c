@@ -18,21 +18,19 @@
 #define BLOCK_BYTES 65536
 #define RECORD_ROOM 512
 
-enum { RECORD_HANDSHAKE = 22, RECORD_DATA = 23 };
-
 struct attacker {
 	struct stream stream;
-	struct tls_keys keys;
-	struct tls_traffic_key key;
-	unsigned char block[BLOCK_BYTES + TLS_RECORD_MAX + RECORD_ROOM];
+	struct record_keys keys;
+	struct record_traffic_key key;
+	unsigned char block[BLOCK_BYTES + RECORD_MAX + RECORD_ROOM];
 	size_t len;     /* of what is to be sent */
 	size_t text_at; /* in the text that is sent over and over */
 };
 
 static void seal(struct attacker *a, unsigned char type, const void *data, size_t len)
 {
-	int n = tls_record_seal(
-		&a->keys, &a->key, a->keys.seq[TLS_WRITE]++, type, data, len, 0, a->block + a->len);
+	int n = record_seal(&a->keys, &a->key, a->keys.seq[RECORD_WRITE]++, type, data, len, 0,
+		a->block + a->len);
 
 	if (n < 0)
 		abort();
@@ -41,7 +39,7 @@ static void seal(struct attacker *a, unsigned char type, const void *data, size_
 
 static bool change_keys(struct attacker *a)
 {
-	return tls_keys_derive(&a->keys, TLS_WRITE, &a->key) == 0;
+	return record_keys_derive(&a->keys, RECORD_WRITE, &a->key) == 0;
 }
 
 static void seal_key_update(struct attacker *a)
@@ -49,7 +47,7 @@ static void seal_key_update(struct attacker *a)
 	static const unsigned char requested[] = { 24, 0, 0, 1, 1 };
 
 	seal(a, RECORD_HANDSHAKE, requested, sizeof(requested));
-	if (tls_keys_update(&a->keys, TLS_WRITE) < 0 || !change_keys(a))
+	if (record_keys_update(&a->keys, RECORD_WRITE) < 0 || !change_keys(a))
 		abort();
 }
 
@@ -111,7 +109,7 @@ static void fill_bytes(struct attacker *a, const char *text)
 
 static void fill_text(struct attacker *a, const char *text)
 {
-	char data[TLS_RECORD_MAX];
+	char data[RECORD_MAX];
 
 	while (a->len < BLOCK_BYTES) {
 		put_text(a, text, data, sizeof(data));

@@ -500,9 +500,9 @@ static void test_a_cut_does_not_overtake_data(void **state)
 
 /* ---- every version and cipher ---- */
 
-static void use_suite(enum tls_version version, enum tls_cipher cipher)
+static void use_suite(enum record_version version, enum record_cipher cipher)
 {
-	static const char *const names[TLS_VERSIONS][TLS_CIPHERS] = {
+	static const char *const names[RECORD_VERSIONS][RECORD_CIPHERS] = {
 		{ "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
 			"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
 			"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256" },
@@ -514,12 +514,12 @@ static void use_suite(enum tls_version version, enum tls_cipher cipher)
 	char error[TLS_ERROR_SIZE];
 	int n = 0;
 
-	for (int i = 0; i < TLS_CIPHERS; i++) {
+	for (int i = 0; i < RECORD_CIPHERS; i++) {
 		if (i != (int)cipher)
 			disabled[n++] = names[version][i];
 	}
-	for (int i = 0; version == TLS_VERSION_1_2 && i < TLS_CIPHERS; i++)
-		disabled[n++] = names[TLS_VERSION_1_3][i];
+	for (int i = 0; version == RECORD_TLS_1_2 && i < RECORD_CIPHERS; i++)
+		disabled[n++] = names[RECORD_TLS_1_3][i];
 	tls_server_unref(server);
 	assert_int_equal(tls_server_new(NULL, 0, &policy, &server, error), 0);
 }
@@ -527,15 +527,15 @@ static void use_suite(enum tls_version version, enum tls_cipher cipher)
 static void test_every_version_and_cipher(void **state)
 {
 	(void)state;
-	for (int v = 0; v < TLS_VERSIONS; v++) {
-		for (int c = 0; c < TLS_CIPHERS; c++) {
+	for (int v = 0; v < RECORD_VERSIONS; v++) {
+		for (int c = 0; c < RECORD_CIPHERS; c++) {
 			struct fixture f;
 			ssize_t last;
 			char byte;
 
 			if (!kernel.ktls.usable[v][c])
 				continue;
-			use_suite((enum tls_version)v, (enum tls_cipher)c);
+			use_suite((enum record_version)v, (enum record_cipher)c);
 			setup(&f);
 			for (int i = 0; i < 10; i++)
 				pass(&f, i & 1, "hello on this cipher");
@@ -545,7 +545,7 @@ static void test_every_version_and_cipher(void **state)
 			teardown(&f);
 		}
 	}
-	use_suite(TLS_VERSION_1_3, TLS_AES_128_GCM);
+	use_suite(RECORD_TLS_1_3, RECORD_AES_128_GCM);
 }
 
 static int group_setup(void **state)
@@ -557,11 +557,11 @@ static int group_setup(void **state)
 	signal(SIGPIPE, SIG_IGN);
 	assert_int_equal(tls_process_init(), 0);
 	relay_probe(&probe, &kernel, "not loaded");
-	use_suite(TLS_VERSION_1_3, TLS_AES_128_GCM);
+	use_suite(RECORD_TLS_1_3, RECORD_AES_128_GCM);
 	if (tls_client_new(&(struct tls_client_params){ .allow_invalid = true }, &client, error) <
 		0)
 		return -1;
-	return kernel.ktls.usable[TLS_VERSION_1_3][TLS_AES_128_GCM] ? 0 : -1;
+	return kernel.ktls.usable[RECORD_TLS_1_3][RECORD_AES_128_GCM] ? 0 : -1;
 }
 
 int main(void)

@@ -54,7 +54,7 @@ static struct loop loop;
 static struct relay_kernel kernel;
 static struct relay_engine engine;
 static enum relay_path wanted;
-static struct tls_server *servers[TLS_VERSIONS][TLS_CIPHERS];
+static struct tls_server *servers[RECORD_VERSIONS][RECORD_CIPHERS];
 static struct tls_client *client;
 static unsigned elsewhere;
 static unsigned finished, faults, resets, lost_resets, truncations;
@@ -92,7 +92,7 @@ static void fault(struct trial *trial, const char *text)
 
 static void make_servers(void)
 {
-	static const char *const names[TLS_VERSIONS][TLS_CIPHERS] = {
+	static const char *const names[RECORD_VERSIONS][RECORD_CIPHERS] = {
 		{ "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
 			"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
 			"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256" },
@@ -101,19 +101,19 @@ static void make_servers(void)
 	};
 	char error[TLS_ERROR_SIZE];
 
-	for (int v = 0; v < TLS_VERSIONS; v++) {
-		for (int c = 0; c < TLS_CIPHERS; c++) {
+	for (int v = 0; v < RECORD_VERSIONS; v++) {
+		for (int c = 0; c < RECORD_CIPHERS; c++) {
 			const char *disabled[6] = { 0 };
 			struct tls_policy policy = { .disabled_suites = disabled,
 				.ignore_client_order = true };
 			int n = 0;
 
-			for (int i = 0; i < TLS_CIPHERS; i++) {
+			for (int i = 0; i < RECORD_CIPHERS; i++) {
 				if (i != c)
 					disabled[n++] = names[v][i];
 			}
-			for (int i = 0; v == TLS_VERSION_1_2 && i < TLS_CIPHERS; i++)
-				disabled[n++] = names[TLS_VERSION_1_3][i];
+			for (int i = 0; v == RECORD_TLS_1_2 && i < RECORD_CIPHERS; i++)
+				disabled[n++] = names[RECORD_TLS_1_3][i];
 			if (tls_server_new(NULL, 0, &policy, &servers[v][c], error) < 0)
 				abort();
 		}
@@ -151,25 +151,25 @@ static bool draw_tls(void)
 	return wanted == RELAY_PATH_SOCKMAP ? false : random_below(4) != 0;
 }
 
-static void draw_cipher(enum tls_version *version, enum tls_cipher *cipher)
+static void draw_cipher(enum record_version *version, enum record_cipher *cipher)
 {
 	do {
-		*version = (enum tls_version)random_below(TLS_VERSIONS);
-		*cipher = (enum tls_cipher)random_below(TLS_CIPHERS);
+		*version = (enum record_version)random_below(RECORD_VERSIONS);
+		*cipher = (enum record_cipher)random_below(RECORD_CIPHERS);
 	} while (wanted == RELAY_PATH_KTLS && !kernel.ktls.usable[*version][*cipher]);
 }
 
 static void put_tls(struct trial *trial, int leg)
 {
-	enum tls_version version;
-	enum tls_cipher cipher;
+	enum record_version version;
+	enum record_cipher cipher;
 	struct stream *server = leg ? &trial->far[leg].stream : &trial->near[leg];
 	struct stream *peer = leg ? &trial->near[leg] : &trial->far[leg].stream;
 	size_t len = strlen(trial->what);
 
 	draw_cipher(&version, &cipher);
 	snprintf(trial->what + len, sizeof(trial->what) - len, "%s %s %s, ",
-		leg ? "node" : "client", tls_version_name(version), tls_cipher_name(cipher));
+		leg ? "node" : "client", record_version_name(version), record_cipher_name(cipher));
 	if (tls_stream_accept(server, servers[version][cipher], NULL) < 0 ||
 		tls_stream_connect(peer, client) < 0)
 		abort();
@@ -518,8 +518,8 @@ int main(int argc, char **argv)
 		(unsigned long long)kernel.demotions_backlog,
 		(unsigned long long)kernel.demotions_bulk, (unsigned long long)kernel.resumes,
 		(unsigned long long)kernel.stalls, (unsigned long long)kernel.refused);
-	for (int v = 0; v < TLS_VERSIONS; v++) {
-		for (int c = 0; c < TLS_CIPHERS; c++)
+	for (int v = 0; v < RECORD_VERSIONS; v++) {
+		for (int c = 0; c < RECORD_CIPHERS; c++)
 			tls_server_unref(servers[v][c]);
 	}
 	tls_client_unref(client);

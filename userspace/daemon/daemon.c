@@ -131,7 +131,7 @@ static void log_probe(const struct router *router)
 {
 	const struct relay_probe *probe = &router->probe;
 	const struct probe_row *row = first_failure(probe, router->bpfctl ? "sockmap" : "bpf");
-	bool ktls = router->kernel.ktls.usable[TLS_VERSION_1_3][TLS_AES_128_GCM];
+	bool ktls = router->kernel.ktls.usable[RECORD_TLS_1_3][RECORD_AES_128_GCM];
 
 	if (!router->kernel.sockmap)
 		log_event(LOGL_WARN, "path_unavailable", "path", "sockmap", "reason",

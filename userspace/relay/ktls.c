@@ -8,6 +8,7 @@
 #include "relay/ktls.h"
 #include "base/secret.h"
 #include "net/tcpinfo.h"
+#include "record/post.h"
 #include "tls/tls.h"
 
 #include <errno.h>
@@ -30,14 +31,9 @@
 #define TLS_RX_EXPECT_NO_PAD 4
 #endif
 
-enum { RECORD_ALERT = 21, RECORD_HANDSHAKE = 22, RECORD_DATA = 23 };
-enum { ALERT_CLOSE_NOTIFY = 0, ALERT_USER_CANCELED = 90 };
-enum { MESSAGE_TICKET = 4, MESSAGE_KEY_UPDATE = 24 };
-
-/* As for OpenSSL's streams: records and messages without data that one read takes, and those that a
- * peer may send one behind the other; what a change of keys counts for, in bytes. */
+/* As for OpenSSL's streams: records and messages without data that one read takes, and what a
+ * change of keys counts for, in bytes. */
 #define READ_RECORDS 16
-#define QUIET_MAX 32
 #define MESSAGE_COST 8192
 
 struct ktls {
@@ -45,10 +41,9 @@ struct ktls {
 	uint64_t payload;      /* of all records since, control records included */
 	uint64_t first_seq;    /* of the first record since the last change of keys */
 	uint64_t records_before;
-	struct tls_keys *keys; /* owned; kept only where the kernel can change keys */
-	uint32_t ticket_rest;  /* bytes of a ticket that continue in the next record */
+	struct record_keys *keys; /* owned; kept only where the kernel can change keys */
+	struct record_peer peer;
 	uint8_t version, cipher, overhead;
-	uint8_t quiet_records, quiet_messages; /* of the peer's, since the last byte of data */
 	bool alert_sent, shut, ended, expired;
 	bool update_due; /* the peer asked us to change keys: before the next data record */
 };
@@ -67,30 +62,24 @@ union crypto_info {
 	struct tls12_crypto_info_chacha20_poly1305 chacha;
 };
 
-static void put_seq(unsigned char out[8], uint64_t seq)
-{
-	for (int i = 7; i >= 0; i--, seq >>= 8)
-		out[i] = (unsigned char)seq;
-}
-
 /* With TLS 1.2 and GCM the explicit nonce is ours to choose: the record number, as OpenSSL does. */
-static socklen_t fill_info(union crypto_info *info, const struct tls_keys *keys,
-	const struct tls_traffic_key *key, uint64_t seq)
+static socklen_t fill_info(union crypto_info *info, const struct record_keys *keys,
+	const struct record_traffic_key *key, uint64_t seq)
 {
 	unsigned char number[8];
 	const unsigned char *nonce = key->iv_len == 12 ? key->iv + 4 : number;
 
-	put_seq(number, seq);
-	info->info.version = keys->version == TLS_VERSION_1_3 ? TLS_1_3_VERSION : TLS_1_2_VERSION;
+	record_put_number(number, seq);
+	info->info.version = keys->version == RECORD_TLS_1_3 ? TLS_1_3_VERSION : TLS_1_2_VERSION;
 	switch (keys->cipher) {
-	case TLS_AES_128_GCM:
+	case RECORD_AES_128_GCM:
 		info->info.cipher_type = TLS_CIPHER_AES_GCM_128;
 		memcpy(info->gcm_128.key, key->key, sizeof(info->gcm_128.key));
 		memcpy(info->gcm_128.salt, key->iv, sizeof(info->gcm_128.salt));
 		memcpy(info->gcm_128.iv, nonce, sizeof(info->gcm_128.iv));
 		memcpy(info->gcm_128.rec_seq, number, sizeof(number));
 		return sizeof(info->gcm_128);
-	case TLS_AES_256_GCM:
+	case RECORD_AES_256_GCM:
 		info->info.cipher_type = TLS_CIPHER_AES_GCM_256;
 		memcpy(info->gcm_256.key, key->key, sizeof(info->gcm_256.key));
 		memcpy(info->gcm_256.salt, key->iv, sizeof(info->gcm_256.salt));
@@ -106,17 +95,17 @@ static socklen_t fill_info(union crypto_info *info, const struct tls_keys *keys,
 	}
 }
 
-int ktls_set_keys(int fd, const struct tls_keys *keys, enum tls_direction direction)
+int ktls_set_keys(int fd, const struct record_keys *keys, enum record_direction direction)
 {
 	union crypto_info info = { 0 };
-	struct tls_traffic_key key;
+	struct record_traffic_key key;
 	socklen_t len;
-	int r = tls_keys_derive(keys, direction, &key);
+	int r = record_keys_derive(keys, direction, &key);
 
 	if (r < 0)
 		return r;
 	len = fill_info(&info, keys, &key, keys->seq[direction]);
-	if (setsockopt(fd, SOL_TLS, direction == TLS_WRITE ? TLS_TX : TLS_RX, &info, len) < 0)
+	if (setsockopt(fd, SOL_TLS, direction == RECORD_WRITE ? TLS_TX : TLS_RX, &info, len) < 0)
 		r = -errno;
 	secret_wipe(&info, sizeof(info));
 	secret_wipe(&key, sizeof(key));
@@ -182,18 +171,18 @@ ssize_t ktls_recv(int fd, void *data, size_t len, int *ret_type)
 }
 
 /* Number of the next record to be sent. */
-static int sent_seq(int fd, enum tls_cipher cipher, uint64_t *ret_seq)
+static int sent_seq(int fd, enum record_cipher cipher, uint64_t *ret_seq)
 {
 	union crypto_info info = { 0 };
 	const unsigned char *number;
 	socklen_t len;
 
 	switch (cipher) {
-	case TLS_AES_128_GCM:
+	case RECORD_AES_128_GCM:
 		len = sizeof(info.gcm_128);
 		number = info.gcm_128.rec_seq;
 		break;
-	case TLS_AES_256_GCM:
+	case RECORD_AES_256_GCM:
 		len = sizeof(info.gcm_256);
 		number = info.gcm_256.rec_seq;
 		break;
@@ -211,7 +200,7 @@ static int sent_seq(int fd, enum tls_cipher cipher, uint64_t *ret_seq)
 	return 0;
 }
 
-int ktls_can_count(int fd, enum tls_cipher cipher)
+int ktls_can_count(int fd, enum record_cipher cipher)
 {
 	uint64_t seq;
 
@@ -228,9 +217,9 @@ static int change_read_keys(struct stream *stream, struct ktls *ktls, bool reque
 		ktls->expired = true;
 		return -EKEYEXPIRED;
 	}
-	r = tls_keys_update(ktls->keys, TLS_READ);
+	r = record_keys_update(ktls->keys, RECORD_READ);
 	if (r == 0)
-		r = ktls_set_keys(stream->fd, ktls->keys, TLS_READ);
+		r = ktls_set_keys(stream->fd, ktls->keys, RECORD_READ);
 	if (r < 0) {
 		ktls->expired = true;
 		return -EKEYEXPIRED;
@@ -239,49 +228,21 @@ static int change_read_keys(struct stream *stream, struct ktls *ktls, bool reque
 	return 0;
 }
 
-/* Messages of one handshake record: tickets are dropped, a KeyUpdate ends its record (RFC 8446
- * sections 4.6 and 5.1). TLS 1.2 has nothing to say here. */
-static int on_handshake(
-	struct stream *stream, struct ktls *ktls, const unsigned char *data, size_t len)
-{
-	size_t at = MIN(len, (size_t)ktls->ticket_rest);
-
-	if (ktls->version != TLS_VERSION_1_3)
-		return -EPROTO;
-	ktls->ticket_rest -= (uint32_t)at;
-	while (at < len) {
-		size_t left = len - at, size;
-
-		if (left < 4 || ++ktls->quiet_messages > QUIET_MAX)
-			return -EPROTO;
-		size = (size_t)data[at + 1] << 16 | (size_t)data[at + 2] << 8 | data[at + 3];
-		if (data[at] == MESSAGE_KEY_UPDATE && size == 1 && left == 5 && data[at + 4] <= 1)
-			return change_read_keys(stream, ktls, data[at + 4] == 1);
-		if (data[at] != MESSAGE_TICKET)
-			return -EPROTO;
-		if (size + 4 > left) {
-			ktls->ticket_rest = (uint32_t)(size + 4 - left);
-			return 0;
-		}
-		at += 4 + size;
-	}
-	return 0;
-}
-
 /* Returns 1 at the peer's end, 0 to go on, or -errno. */
 static int on_record(
 	struct stream *stream, struct ktls *ktls, int type, const void *data, size_t len)
 {
-	const unsigned char *bytes = data;
+	int r = record_peer_said(&ktls->peer, (enum record_version)ktls->version, type, data, len);
 
-	if (type == RECORD_ALERT && len == 2) {
-		if (bytes[1] == ALERT_CLOSE_NOTIFY)
-			return 1;
-		return bytes[1] == ALERT_USER_CANCELED ? 0 : -ECONNRESET;
+	switch (r) {
+	case RECORD_END:
+		return 1;
+	case RECORD_KEY_UPDATE:
+	case RECORD_KEY_UPDATE_REQUESTED:
+		return change_read_keys(stream, ktls, r == RECORD_KEY_UPDATE_REQUESTED);
+	default:
+		return r;
 	}
-	if (type == RECORD_HANDSHAKE)
-		return on_handshake(stream, ktls, data, len);
-	return -EPROTO;
 }
 
 static ssize_t read_error(struct stream *stream, struct ktls *ktls, ssize_t error)
@@ -323,13 +284,9 @@ static ssize_t ktls_read(struct stream *stream, void *data, size_t len)
 		if (n < 0)
 			return read_error(stream, ktls, n);
 		if (type == RECORD_DATA && n > 0) {
-			ktls->quiet_records = ktls->quiet_messages = 0;
+			record_peer_data(&ktls->peer);
 			return n;
 		}
-		if (type >= 0 && ++ktls->quiet_records > QUIET_MAX)
-			return -EPROTO;
-		if (type == RECORD_DATA) /* an empty record */
-			continue;
 		if (type < 0 && n > 0)
 			return n;
 		if (type < 0) /* FIN without close_notify */
@@ -348,19 +305,19 @@ static ssize_t ktls_read(struct stream *stream, void *data, size_t len)
 /* Our KeyUpdate goes out under the old keys, then they change (RFC 8446 section 4.6.3). */
 static int change_write_keys(struct stream *stream, struct ktls *ktls)
 {
-	static const unsigned char message[] = { MESSAGE_KEY_UPDATE, 0, 0, 1, 0 };
 	uint64_t seq;
-	ssize_t n = ktls_send_record(stream->fd, RECORD_HANDSHAKE, message, sizeof(message));
+	ssize_t n = ktls_send_record(
+		stream->fd, RECORD_HANDSHAKE, record_key_update, sizeof(record_key_update));
 	int r;
 
 	if (n < 0)
 		return (int)n;
-	ktls->payload += sizeof(message);
+	ktls->payload += sizeof(record_key_update);
 	r = sent_seq(stream->fd, ktls->cipher, &seq);
 	if (r == 0)
-		r = tls_keys_update(ktls->keys, TLS_WRITE);
+		r = record_keys_update(ktls->keys, RECORD_WRITE);
 	if (r == 0)
-		r = ktls_set_keys(stream->fd, ktls->keys, TLS_WRITE);
+		r = ktls_set_keys(stream->fd, ktls->keys, RECORD_WRITE);
 	if (r < 0)
 		return r;
 	ktls->records_before += seq - ktls->first_seq;
@@ -424,14 +381,13 @@ static int ktls_cut(struct stream *stream)
 /* close_notify, then FIN. */
 static int ktls_shutdown(struct stream *stream)
 {
-	static const unsigned char close_notify[] = { 1, ALERT_CLOSE_NOTIFY };
 	struct ktls *ktls = stream->layer;
 
 	if (ktls->shut)
 		return 0;
 	if (!ktls->alert_sent) {
 		ssize_t n = ktls_send_record(
-			stream->fd, RECORD_ALERT, close_notify, sizeof(close_notify));
+			stream->fd, RECORD_ALERT, record_close_notify, sizeof(record_close_notify));
 
 		if (n == -EAGAIN) {
 			stream->want = EPOLLOUT;
@@ -440,7 +396,7 @@ static int ktls_shutdown(struct stream *stream)
 		if (n < 0)
 			return (int)n;
 		ktls->alert_sent = true;
-		ktls->payload += sizeof(close_notify);
+		ktls->payload += sizeof(record_close_notify);
 	}
 	return ktls_cut(stream);
 }
@@ -478,7 +434,7 @@ bool ktls_is_on(const struct stream *stream)
 
 /* ---- the switch ---- */
 
-static struct ktls *new_state(const struct tls_keys *keys, bool keep_keys)
+static struct ktls *new_state(const struct record_keys *keys, bool keep_keys)
 {
 	struct ktls *ktls = calloc(1, sizeof(*ktls));
 
@@ -486,9 +442,9 @@ static struct ktls *new_state(const struct tls_keys *keys, bool keep_keys)
 		return NULL;
 	ktls->version = (uint8_t)keys->version;
 	ktls->cipher = (uint8_t)keys->cipher;
-	ktls->overhead = (uint8_t)tls_record_overhead(keys->version, keys->cipher);
-	ktls->first_seq = keys->seq[TLS_WRITE];
-	if (keep_keys && keys->version == TLS_VERSION_1_3) {
+	ktls->overhead = (uint8_t)record_overhead(keys->version, keys->cipher);
+	ktls->first_seq = keys->seq[RECORD_WRITE];
+	if (keep_keys && keys->version == RECORD_TLS_1_3) {
 		ktls->keys = malloc(sizeof(*ktls->keys));
 		if (!ktls->keys) {
 			free(ktls);
@@ -501,24 +457,25 @@ static struct ktls *new_state(const struct tls_keys *keys, bool keep_keys)
 
 /* Without keys the attached layer passes bytes through unchanged, so until the first key is set
  * OpenSSL can go on. */
-static int switch_socket(int fd, const struct tls_keys *keys, const struct ktls_features *features)
+static int switch_socket(
+	int fd, const struct record_keys *keys, const struct ktls_features *features)
 {
 	int r = ktls_attach(fd);
 
 	if (r == 0)
-		r = ktls_set_keys(fd, keys, TLS_READ);
+		r = ktls_set_keys(fd, keys, RECORD_READ);
 	if (r < 0)
 		return r;
-	if (ktls_set_keys(fd, keys, TLS_WRITE) < 0)
+	if (ktls_set_keys(fd, keys, RECORD_WRITE) < 0)
 		return -EIO;
-	if (features->no_pad && keys->version == TLS_VERSION_1_3 && ktls_expect_no_pad(fd) < 0)
+	if (features->no_pad && keys->version == RECORD_TLS_1_3 && ktls_expect_no_pad(fd) < 0)
 		return -EIO;
 	return 0;
 }
 
 int ktls_switch(struct stream *stream, const struct ktls_features *features)
 {
-	struct tls_keys keys;
+	struct record_keys keys;
 	struct ktls *ktls = NULL;
 	int r;
 

@@ -13,7 +13,7 @@
 
 /* What this kernel can do, per version and cipher; found out by relay/probe. */
 struct ktls_features {
-	bool usable[TLS_VERSIONS][TLS_CIPHERS]; /* both directions */
+	bool usable[RECORD_VERSIONS][RECORD_CIPHERS]; /* both directions */
 	bool no_pad; /* TLS_RX_EXPECT_NO_PAD is correct, also for padded records */
 	bool rekey;  /* both directions can change keys */
 };
@@ -30,11 +30,11 @@ bool ktls_is_on(const struct stream *stream);
 
 /* The system calls alone, also for the probe. 0 or -errno. */
 MUST_USE int ktls_attach(int fd);
-MUST_USE int ktls_set_keys(int fd, const struct tls_keys *keys, enum tls_direction direction);
+MUST_USE int ktls_set_keys(int fd, const struct record_keys *keys, enum record_direction direction);
 MUST_USE int ktls_expect_no_pad(int fd);
 /* Whether the kernel tells how many records it has sent, without which an end of stream could
  * overtake data. 0 or -errno. */
-MUST_USE int ktls_can_count(int fd, enum tls_cipher cipher);
+MUST_USE int ktls_can_count(int fd, enum record_cipher cipher);
 /* One record that is not data. Bytes taken or -errno. */
 MUST_USE ssize_t ktls_send_record(int fd, unsigned char type, const void *data, size_t len);
 /* As recvmsg(); ret_type: the record's type, -1 if there was none (end of file). */

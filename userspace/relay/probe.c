@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "net/sock.h"
+#include "record/post.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -77,15 +78,16 @@ static void close_pair(int fds[2])
 /* ---- kernel TLS ---- */
 
 /* Both ends of one made-up connection. */
-static void make_keys(struct tls_keys keys[2], enum tls_version version, enum tls_cipher cipher)
+static void make_keys(
+	struct record_keys keys[2], enum record_version version, enum record_cipher cipher)
 {
 	for (int i = 0; i < 2; i++) {
-		keys[i] = (struct tls_keys){ .version = version, .cipher = cipher };
+		keys[i] = (struct record_keys){ .version = version, .cipher = cipher };
 		keys[i].is_server = i == 1;
-		keys[i].seq[TLS_READ] = keys[i].seq[TLS_WRITE] = 3;
+		keys[i].seq[RECORD_READ] = keys[i].seq[RECORD_WRITE] = 3;
 		keys[i].secret_len =
-			version == TLS_VERSION_1_3 && cipher != TLS_AES_256_GCM ? 32 : 48;
-		for (size_t k = 0; k < TLS_SECRET_MAX; k++) {
+			version == RECORD_TLS_1_3 && cipher != RECORD_AES_256_GCM ? 32 : 48;
+		for (size_t k = 0; k < RECORD_SECRET_MAX; k++) {
 			keys[i].secret[0][k] = pattern(k);
 			keys[i].secret[1][k] = pattern(k + 100);
 		}
@@ -116,7 +118,7 @@ static int expect_data(int fd, size_t at, size_t len)
 
 		if (n < 0)
 			return (int)n;
-		if (n == 0 || (type >= 0 && type != 23))
+		if (n == 0 || (type >= 0 && type != RECORD_DATA))
 			return -EPROTO;
 		for (ssize_t i = 0; i < n; i++) {
 			if (data[i] != pattern(at + (size_t)i))
@@ -141,9 +143,8 @@ static int send_data(int fd, size_t at, size_t len)
 	return (size_t)n == len ? 0 : -EPROTO;
 }
 
-static int try_exchange(int fds[2], struct tls_keys keys[2])
+static int try_exchange(int fds[2], struct record_keys keys[2])
 {
-	static const unsigned char close_notify[] = { 1, 0 };
 	unsigned char data[16];
 	int r = 0, type = -1;
 	ssize_t n;
@@ -151,9 +152,9 @@ static int try_exchange(int fds[2], struct tls_keys keys[2])
 	for (int i = 0; r == 0 && i < 2; i++) {
 		r = ktls_attach(fds[i]);
 		if (r == 0)
-			r = ktls_set_keys(fds[i], &keys[i], TLS_READ);
+			r = ktls_set_keys(fds[i], &keys[i], RECORD_READ);
 		if (r == 0)
-			r = ktls_set_keys(fds[i], &keys[i], TLS_WRITE);
+			r = ktls_set_keys(fds[i], &keys[i], RECORD_WRITE);
 	}
 	for (int i = 0; r == 0 && i < 2; i++) {
 		r = send_data(fds[i], 0, DATA_BYTES);
@@ -162,19 +163,20 @@ static int try_exchange(int fds[2], struct tls_keys keys[2])
 	}
 	if (r < 0)
 		return r;
-	n = ktls_send_record(fds[0], 21, close_notify, sizeof(close_notify));
+	n = ktls_send_record(
+		fds[0], RECORD_ALERT, record_close_notify, sizeof(record_close_notify));
 	if (n < 0)
 		return (int)n;
 	n = recv_soon(fds[1], data, sizeof(data), &type);
 	if (n < 0)
 		return (int)n;
-	return n == 2 && type == 21 && data[1] == 0 ? 0 : -EPROTO;
+	return n == 2 && type == RECORD_ALERT && data[1] == 0 ? 0 : -EPROTO;
 }
 
 static void probe_cipher(struct relay_probe *probe, struct relay_kernel *kernel,
-	enum tls_version version, enum tls_cipher cipher)
+	enum record_version version, enum record_cipher cipher)
 {
-	struct tls_keys keys[2];
+	struct record_keys keys[2];
 	char name[48];
 	int fds[2], r = make_pair(fds);
 
@@ -186,8 +188,8 @@ static void probe_cipher(struct relay_probe *probe, struct relay_kernel *kernel,
 		close_pair(fds);
 	}
 	kernel->ktls.usable[version][cipher] = r == 0;
-	snprintf(name, sizeof(name), "ktls %s %s", tls_version_name(version),
-		tls_cipher_name(cipher));
+	snprintf(name, sizeof(name), "ktls %s %s", record_version_name(version),
+		record_cipher_name(cipher));
 	add_row(probe, name, r, r == -EPROTO ? "wrong bytes" : "");
 }
 
@@ -195,24 +197,24 @@ static void probe_cipher(struct relay_probe *probe, struct relay_kernel *kernel,
 static int try_padded(int fds[2])
 {
 	static const size_t paddings[] = { 40, 0, 40, 200, 40, 1, 16000, 0 };
-	unsigned char data[100], record[TLS_RECORD_MAX + 256];
-	struct tls_traffic_key key;
-	struct tls_keys keys[2];
+	unsigned char data[100], record[RECORD_MAX + 256];
+	struct record_traffic_key key;
+	struct record_keys keys[2];
 	size_t at = 0;
 	int r;
 
-	make_keys(keys, TLS_VERSION_1_3, TLS_AES_128_GCM);
-	r = tls_keys_derive(&keys[0], TLS_WRITE, &key);
+	make_keys(keys, RECORD_TLS_1_3, RECORD_AES_128_GCM);
+	r = record_keys_derive(&keys[0], RECORD_WRITE, &key);
 	if (r == 0)
 		r = ktls_attach(fds[1]);
 	if (r == 0)
-		r = ktls_set_keys(fds[1], &keys[1], TLS_READ);
+		r = ktls_set_keys(fds[1], &keys[1], RECORD_READ);
 	if (r == 0)
 		r = ktls_expect_no_pad(fds[1]);
 	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(paddings); i++, at += sizeof(data)) {
 		for (size_t k = 0; k < sizeof(data); k++)
 			data[k] = pattern(at + k);
-		r = tls_record_seal(&keys[0], &key, keys[0].seq[TLS_WRITE] + i, 23, data,
+		r = record_seal(&keys[0], &key, keys[0].seq[RECORD_WRITE] + i, RECORD_DATA, data,
 			sizeof(data), paddings[i], record);
 		if (r > 0 && send(fds[0], record, (size_t)r, MSG_NOSIGNAL) != r)
 			r = -EIO;
@@ -222,28 +224,28 @@ static int try_padded(int fds[2])
 
 static int try_rekey(int fds[2])
 {
-	static const unsigned char message[] = { 24, 0, 0, 1, 0 };
 	unsigned char data[16];
-	struct tls_keys keys[2];
+	struct record_keys keys[2];
 	int r = 0, type = -1;
 	ssize_t n;
 
-	make_keys(keys, TLS_VERSION_1_3, TLS_AES_128_GCM);
+	make_keys(keys, RECORD_TLS_1_3, RECORD_AES_128_GCM);
 	for (int i = 0; r == 0 && i < 2; i++) {
 		r = ktls_attach(fds[i]);
 		if (r == 0)
-			r = ktls_set_keys(fds[i], &keys[i], i ? TLS_READ : TLS_WRITE);
+			r = ktls_set_keys(fds[i], &keys[i], i ? RECORD_READ : RECORD_WRITE);
 	}
 	if (r == 0)
 		r = send_data(fds[0], 0, 1000);
 	if (r < 0)
 		return r;
-	n = ktls_send_record(fds[0], 22, message, sizeof(message));
+	n = ktls_send_record(
+		fds[0], RECORD_HANDSHAKE, record_key_update, sizeof(record_key_update));
 	if (n < 0)
 		return (int)n;
-	r = tls_keys_update(&keys[0], TLS_WRITE);
+	r = record_keys_update(&keys[0], RECORD_WRITE);
 	if (r == 0)
-		r = ktls_set_keys(fds[0], &keys[0], TLS_WRITE);
+		r = ktls_set_keys(fds[0], &keys[0], RECORD_WRITE);
 	if (r == 0)
 		r = send_data(fds[0], 1000, 1000);
 	if (r == 0)
@@ -251,11 +253,12 @@ static int try_rekey(int fds[2])
 	if (r < 0)
 		return r;
 	n = recv_soon(fds[1], data, sizeof(data), &type);
-	if (n != sizeof(message) || type != 22 || data[0] != 24)
+	if (n != sizeof(record_key_update) || type != RECORD_HANDSHAKE ||
+		data[0] != record_key_update[0])
 		return n < 0 ? (int)n : -EPROTO;
-	r = tls_keys_update(&keys[1], TLS_READ);
+	r = record_keys_update(&keys[1], RECORD_READ);
 	if (r == 0)
-		r = ktls_set_keys(fds[1], &keys[1], TLS_READ);
+		r = ktls_set_keys(fds[1], &keys[1], RECORD_READ);
 	return r < 0 ? r : expect_data(fds[1], 1000, 1000);
 }
 
@@ -283,11 +286,11 @@ static void probe_ktls(struct relay_probe *probe, struct relay_kernel *kernel)
 		add_row(probe, "ktls", r, "no kernel TLS (modprobe tls)");
 		return;
 	}
-	for (int v = TLS_VERSIONS - 1; v >= 0; v--) {
-		for (int c = 0; c < TLS_CIPHERS; c++)
-			probe_cipher(probe, kernel, (enum tls_version)v, (enum tls_cipher)c);
+	for (int v = RECORD_VERSIONS - 1; v >= 0; v--) {
+		for (int c = 0; c < RECORD_CIPHERS; c++)
+			probe_cipher(probe, kernel, (enum record_version)v, (enum record_cipher)c);
 	}
-	if (!kernel->ktls.usable[TLS_VERSION_1_3][TLS_AES_128_GCM])
+	if (!kernel->ktls.usable[RECORD_TLS_1_3][RECORD_AES_128_GCM])
 		return;
 	r = on_pair(try_padded);
 	kernel->ktls.no_pad = r == 0;
@@ -509,9 +512,9 @@ unsigned relay_probe_ciphers(const struct relay_kernel *kernel)
 {
 	unsigned mask = 0;
 
-	for (int c = 0; c < TLS_CIPHERS; c++) {
-		if (kernel->ktls.usable[TLS_VERSION_1_3][c] &&
-			kernel->ktls.usable[TLS_VERSION_1_2][c])
+	for (int c = 0; c < RECORD_CIPHERS; c++) {
+		if (kernel->ktls.usable[RECORD_TLS_1_3][c] &&
+			kernel->ktls.usable[RECORD_TLS_1_2][c])
 			mask |= BIT(c);
 	}
 	return mask;

@@ -28,7 +28,7 @@ struct relay_probe {
  */
 void relay_probe(struct relay_probe *ret_probe, struct relay_kernel *kernel, const char *bpf_error);
 
-/* Which of enum tls_cipher kernel TLS can take in every version, as a bit mask. */
+/* Which of enum record_cipher kernel TLS can take in every version, as a bit mask. */
 unsigned relay_probe_ciphers(const struct relay_kernel *kernel);
 
 #endif

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Private to tls/: what its files share. The only headers of OpenSSL outside are relay/ktls's. */
+/* Private to tls/: what its files share. libssl is included nowhere else. */
 #ifndef TLS_INTERNAL_H
 #define TLS_INTERNAL_H
 
@@ -78,8 +78,9 @@ struct tls_layer {
 	struct buf held; /* records that are not sent yet: a flight; later TLS_HELD_BYTES */
 	size_t owed;     /* bytes taken by a write whose records are in held; it is repeated */
 	uint8_t secret_len;
-	unsigned char secret[2][TLS_SECRET_MAX]; /* TLS 1.3 traffic secrets: client's, server's */
-	uint64_t seq[2];                         /* per enum tls_direction */
+	unsigned char secret[2]
+			    [RECORD_SECRET_MAX]; /* TLS 1.3 traffic secrets: client's, server's */
+	uint64_t seq[2];                         /* per enum record_direction */
 	char error[TLS_ERROR_SIZE / 2];
 };
 /* NULL if OpenSSL is not on the stream. */

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * TLS for every leg: contexts (certificates, policy, trust) and connections over net/stream.
- * Only tls/ and relay/ktls know OpenSSL. Nothing here blocks, logs or looks at configuration:
- * the caller passes plain parameters and gets -errno or an error text.
+ * Only tls/ knows OpenSSL's connections; record/ uses its ciphers. Nothing here blocks, logs or
+ * looks at configuration: the caller passes plain parameters and gets -errno or an error text.
  */
 #ifndef TLS_TLS_H
 #define TLS_TLS_H
@@ -54,9 +54,9 @@ MUST_USE int tls_check(const struct tls_cert_params *certs, size_t cert_count,
 MUST_USE int tls_groups_check(
 	const char *const *names, const char *field, tls_finding_fn *report, void *arg);
 
-/* Which of enum tls_cipher (tls/keys.h), as bits, go first in what both legs offer and choose,
- * because the kernel can take them over; the rest keeps its order behind them. With none the
- * secrets of TLS 1.3 are not followed, because OpenSSL has a slow way to tell them, and
+/* Which of enum record_cipher (record/record.h), as bits, go first in what both legs offer and
+ * choose, because the kernel can take them over; the rest keeps its order behind them. With none
+ * the secrets of TLS 1.3 are not followed, because OpenSSL has a slow way to tell them, and
  * tls_keys_export() is refused. Before the first context is made; without a call: no order,
  * secrets. */
 void tls_prefer_ciphers(unsigned mask);

@@ -10,15 +10,13 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-enum { RECORD_HANDSHAKE = 22, RECORD_DATA = 23 };
-
 static struct tls_server *server;
 static struct tls_client *client;
 
 /* near is the one that is tried: a server's, or a client's as towards nodes. */
 struct fixture {
 	struct stream near, far;
-	struct tls_keys keys; /* far's, for records that OpenSSL does not make */
+	struct record_keys keys; /* far's, for records that OpenSSL does not make */
 };
 
 static ssize_t take(struct fixture *f)
@@ -83,13 +81,13 @@ static void take_keys(struct fixture *f)
 static void put_record(
 	struct fixture *f, unsigned char type, const void *data, size_t len, size_t padding)
 {
-	static unsigned char record[TLS_RECORD_MAX + 512];
-	struct tls_traffic_key key;
+	static unsigned char record[RECORD_MAX + 512];
+	struct record_traffic_key key;
 	int n;
 
-	assert_int_equal(tls_keys_derive(&f->keys, TLS_WRITE, &key), 0);
-	n = tls_record_seal(
-		&f->keys, &key, f->keys.seq[TLS_WRITE]++, type, data, len, padding, record);
+	assert_int_equal(record_keys_derive(&f->keys, RECORD_WRITE, &key), 0);
+	n = record_seal(
+		&f->keys, &key, f->keys.seq[RECORD_WRITE]++, type, data, len, padding, record);
 	assert_int_equal(send(f->far.fd, record, (size_t)n, 0), n);
 }
 

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What a peer says beside data after the handshake: alerts, tickets, KeyUpdates, records without
+ * anything in them. Some of it, and not for ever.
+ */
+#ifndef RECORD_POST_H
+#define RECORD_POST_H
+
+#include "record/record.h"
+
+/* Records and messages without data that a peer may send one behind the other. */
+#define RECORD_QUIET_MAX 32
+
+enum record_verdict {
+	RECORD_GO_ON,
+	RECORD_END,                  /* close_notify */
+	RECORD_KEY_UPDATE,           /* the peer's next record has its next key */
+	RECORD_KEY_UPDATE_REQUESTED, /* the same, and it asks us to change ours */
+};
+
+/* Zeroed at the start. */
+struct record_peer {
+	uint32_t ticket_rest; /* bytes of a ticket that continue in the next record */
+	uint8_t quiet_records, quiet_messages; /* since the last byte of data */
+};
+
+/* The peer has sent data. */
+static inline void record_peer_data(struct record_peer *peer)
+{
+	peer->quiet_records = peer->quiet_messages = 0;
+}
+
+/*
+ * One opened record of the peer's that is not data, or is empty: its type and content, len bytes.
+ * Returns enum record_verdict; -EPROTO for what nobody may send now, or too much of it; -ECONNRESET
+ * for an alert that ends the connection.
+ */
+MUST_USE int record_peer_said(struct record_peer *peer, enum record_version version, int type,
+	const void *data, size_t len);
+
+/* Ours: content of records. The KeyUpdate asks for none in return. */
+extern const unsigned char record_close_notify[2];
+extern const unsigned char record_key_update[5];
+
+#endif
