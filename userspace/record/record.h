@@ -81,4 +81,20 @@ MUST_USE int record_seal(const struct record_keys *keys, const struct record_tra
 	uint64_t seq, unsigned char record_type, const void *data, size_t len, size_t padding,
 	unsigned char *ret);
 
+/* What an opened record holds: len bytes inside the record. */
+struct record_text {
+	unsigned char type; /* content type */
+	unsigned char *data;
+	size_t len;
+};
+
+/*
+ * Opens one whole record of len bytes, header included, in place; numbered by seq. Returns 0 with
+ * the text; -EBADMSG for one that this key has not sealed with this number, or that was changed;
+ * -EPROTO for what is no protected record of len bytes, or holds more than RECORD_MAX bytes or no
+ * content type. On failure the bytes are of no use.
+ */
+MUST_USE int record_open(const struct record_keys *keys, const struct record_traffic_key *key,
+	uint64_t seq, unsigned char *record, size_t len, struct record_text *ret_text);
+
 #endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Records of traffic keys (RFC 8446 section 5.2, RFC 5246 section 6.2.3.3, RFC 5288, RFC 7905).
- * With TLS 1.2 and GCM the explicit nonce is ours to choose: the record number, as OpenSSL does. */
+/* Records of traffic keys: sealing, opening, and the nonce of both (RFC 8446 section 5.2, RFC 5246
+ * section 6.2.3.3, RFC 5288, RFC 7905). With TLS 1.2 and GCM the explicit nonce is ours to choose:
+ * the record number, as OpenSSL does. */
 #include "record/record.h"
 
 #include <errno.h>
@@ -38,6 +39,11 @@ static void make_nonce(const struct record_traffic_key *key,
 		ret[NONCE_BYTES - NUMBER_BYTES + i] ^= number[i];
 }
 
+static size_t explicit_bytes(const struct record_traffic_key *key)
+{
+	return key->iv_len == SALT_BYTES ? NUMBER_BYTES : 0;
+}
+
 static void put_header(unsigned char ret[HEADER_BYTES], unsigned char type, size_t len)
 {
 	ret[0] = type;
@@ -58,21 +64,26 @@ static const EVP_CIPHER *evp_of(enum record_cipher cipher)
 	}
 }
 
-static int seal(enum record_cipher cipher, const struct record_traffic_key *key,
+/* Text and the tag behind it, in place. 0 or -EIO; opening, also if it is not the tag's text. */
+static int run(bool sealing, enum record_cipher cipher, const struct record_traffic_key *key,
 	const unsigned char nonce[NONCE_BYTES], const unsigned char *aad, int aad_len,
-	unsigned char *data, size_t len)
+	unsigned char *text, size_t len)
 {
 	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+	unsigned char *tag = text + len;
 	int n, ok;
 
-	ok = ctx && EVP_EncryptInit_ex(ctx, evp_of(cipher), NULL, key->key, nonce) == 1 &&
-		EVP_EncryptUpdate(ctx, NULL, &n, aad, aad_len) == 1 &&
-		EVP_EncryptUpdate(ctx, data, &n, data, (int)len) == 1 &&
-		EVP_EncryptFinal_ex(ctx, data + n, &n) == 1 &&
-		EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, TAG_BYTES, data + len) == 1;
+	ok = ctx && EVP_CipherInit_ex(ctx, evp_of(cipher), NULL, key->key, nonce, sealing) == 1 &&
+		(sealing || EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, TAG_BYTES, tag) == 1) &&
+		EVP_CipherUpdate(ctx, NULL, &n, aad, aad_len) == 1 &&
+		EVP_CipherUpdate(ctx, text, &n, text, (int)len) == 1 &&
+		EVP_CipherFinal_ex(ctx, text + n, &n) == 1 &&
+		(!sealing || EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, TAG_BYTES, tag) == 1);
 	EVP_CIPHER_CTX_free(ctx);
 	return ok ? 0 : -EIO;
 }
+
+/* ---- sealing ---- */
 
 static int seal_13(const struct record_keys *keys, const struct record_traffic_key *key,
 	uint64_t seq, unsigned char record_type, const void *data, size_t len, size_t padding,
@@ -87,7 +98,7 @@ static int seal_13(const struct record_keys *keys, const struct record_traffic_k
 	memset(text + len + 1, 0, padding);
 	record_put_number(number, seq);
 	make_nonce(key, number, nonce);
-	return seal(keys->cipher, key, nonce, ret, HEADER_BYTES, text, inner) < 0
+	return run(true, keys->cipher, key, nonce, ret, HEADER_BYTES, text, inner) < 0
 		? -EIO
 		: (int)(HEADER_BYTES + body);
 }
@@ -95,8 +106,7 @@ static int seal_13(const struct record_keys *keys, const struct record_traffic_k
 static int seal_12(const struct record_keys *keys, const struct record_traffic_key *key,
 	uint64_t seq, unsigned char record_type, const void *data, size_t len, unsigned char *ret)
 {
-	size_t explicit = key->iv_len == SALT_BYTES ? NUMBER_BYTES : 0;
-	size_t body = explicit + len + TAG_BYTES;
+	size_t explicit = explicit_bytes(key), body = explicit + len + TAG_BYTES;
 	unsigned char *text = ret + HEADER_BYTES + explicit, nonce[NONCE_BYTES];
 	unsigned char aad[NUMBER_BYTES + HEADER_BYTES]; /* RFC 5246 section 6.2.3.3 */
 
@@ -106,7 +116,7 @@ static int seal_12(const struct record_keys *keys, const struct record_traffic_k
 	memcpy(ret + HEADER_BYTES, aad, explicit);
 	memcpy(text, data, len);
 	make_nonce(key, aad, nonce);
-	return seal(keys->cipher, key, nonce, aad, sizeof(aad), text, len) < 0
+	return run(true, keys->cipher, key, nonce, aad, sizeof(aad), text, len) < 0
 		? -EIO
 		: (int)(HEADER_BYTES + body);
 }
@@ -117,4 +127,61 @@ int record_seal(const struct record_keys *keys, const struct record_traffic_key 
 	if (keys->version == RECORD_TLS_1_3)
 		return seal_13(keys, key, seq, record_type, data, len, padding, ret);
 	return seal_12(keys, key, seq, record_type, data, len, ret);
+}
+
+/* ---- opening ---- */
+
+/* The content type is the last byte that is not zero (RFC 8446 section 5.4). */
+static int open_13(const struct record_keys *keys, const struct record_traffic_key *key,
+	uint64_t seq, unsigned char *record, size_t body, struct record_text *ret_text)
+{
+	unsigned char *text = record + HEADER_BYTES, nonce[NONCE_BYTES], number[NUMBER_BYTES];
+	size_t len = body - TAG_BYTES;
+
+	if (record[0] != RECORD_DATA || len > RECORD_MAX + 1)
+		return -EPROTO;
+	record_put_number(number, seq);
+	make_nonce(key, number, nonce);
+	if (run(false, keys->cipher, key, nonce, record, HEADER_BYTES, text, len) < 0)
+		return -EBADMSG;
+	while (len && !text[len - 1])
+		len--;
+	if (!len)
+		return -EPROTO;
+	*ret_text = (struct record_text){ text[len - 1], text, len - 1 };
+	return 0;
+}
+
+static int open_12(const struct record_keys *keys, const struct record_traffic_key *key,
+	uint64_t seq, unsigned char *record, size_t body, struct record_text *ret_text)
+{
+	size_t explicit = explicit_bytes(key);
+	unsigned char *text = record + HEADER_BYTES + explicit, nonce[NONCE_BYTES];
+	unsigned char aad[NUMBER_BYTES + HEADER_BYTES];
+	size_t len;
+
+	if (body < explicit + TAG_BYTES || body - explicit - TAG_BYTES > RECORD_MAX)
+		return -EPROTO;
+	len = body - explicit - TAG_BYTES;
+	record_put_number(aad, seq);
+	put_header(aad + NUMBER_BYTES, record[0], len);
+	/* The peer's own choice, which need not be the number. */
+	make_nonce(key, explicit ? record + HEADER_BYTES : aad, nonce);
+	if (run(false, keys->cipher, key, nonce, aad, sizeof(aad), text, len) < 0)
+		return -EBADMSG;
+	*ret_text = (struct record_text){ record[0], text, len };
+	return 0;
+}
+
+int record_open(const struct record_keys *keys, const struct record_traffic_key *key, uint64_t seq,
+	unsigned char *record, size_t len, struct record_text *ret_text)
+{
+	size_t body = len - HEADER_BYTES;
+
+	if (len < HEADER_BYTES + TAG_BYTES || record[1] != 3 || record[2] != 3 ||
+		((size_t)record[3] << 8 | record[4]) != body)
+		return -EPROTO;
+	if (keys->version == RECORD_TLS_1_3)
+		return open_13(keys, key, seq, record, body, ret_text);
+	return open_12(keys, key, seq, record, body, ret_text);
 }

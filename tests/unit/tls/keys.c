@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What tls_keys_export() tells opens OpenSSL's records and makes such as it opens. */
+#include "unit.h"
+
+#include "tls/internal.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/socket.h>
+
+static const struct kind {
+	const char *suite; /* the only one of its version */
+	int version;
+	enum record_cipher cipher;
+} kinds[] = {
+	{ "TLS_AES_128_GCM_SHA256", TLS1_3_VERSION, RECORD_AES_128_GCM },
+	{ "TLS_AES_256_GCM_SHA384", TLS1_3_VERSION, RECORD_AES_256_GCM },
+	{ "TLS_CHACHA20_POLY1305_SHA256", TLS1_3_VERSION, RECORD_CHACHA20_POLY1305 },
+	{ "ECDHE-ECDSA-AES128-GCM-SHA256", TLS1_2_VERSION, RECORD_AES_128_GCM },
+	{ "ECDHE-ECDSA-AES256-GCM-SHA384", TLS1_2_VERSION, RECORD_AES_256_GCM },
+	{ "ECDHE-ECDSA-CHACHA20-POLY1305", TLS1_2_VERSION, RECORD_CHACHA20_POLY1305 },
+};
+
+/* near's keys are told; far is OpenSSL to the end. */
+struct fixture {
+	struct stream near, far;
+	struct tls_client *client;
+	struct record_keys keys;
+};
+
+static void only_suite(struct stream *stream, const struct kind *kind)
+{
+	SSL *ssl = ((struct tls_layer *)stream->layer)->ssl;
+
+	assert_int_equal(SSL_set_min_proto_version(ssl, kind->version), 1);
+	assert_int_equal(SSL_set_max_proto_version(ssl, kind->version), 1);
+	if (kind->version == TLS1_3_VERSION)
+		assert_int_equal(SSL_set_ciphersuites(ssl, kind->suite), 1);
+	else
+		assert_int_equal(SSL_set_cipher_list(ssl, kind->suite), 1);
+}
+
+static void pass(struct stream *from, struct stream *to)
+{
+	char data[16];
+
+	assert_int_equal(stream_write(from, "hello", 5), 5);
+	assert_int_equal(stream_read(to, data, sizeof(data)), 5);
+	assert_memory_equal(data, "hello", 5);
+}
+
+static void setup(struct fixture *f, struct tls_server *server, const struct kind *kind, bool swap)
+{
+	bool done[2] = { false, false };
+	char error[TLS_ERROR_SIZE];
+	int fds[2];
+
+	memset(f, 0, sizeof(*f));
+	assert_int_equal(tls_client_new(&(struct tls_client_params){ .allow_invalid = true },
+				 &f->client, error),
+		0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+	stream_init_plain(&f->near, fds[0]);
+	stream_init_plain(&f->far, fds[1]);
+	assert_int_equal(tls_stream_accept(swap ? &f->far : &f->near, server, NULL), 0);
+	assert_int_equal(tls_stream_connect(swap ? &f->near : &f->far, f->client), 0);
+	only_suite(swap ? &f->near : &f->far, kind);
+	for (int i = 0; !done[0] || !done[1]; i++) {
+		assert_in_range(i, 0, 20);
+		done[0] |= tls_stream_handshake(&f->near) == 0;
+		done[1] |= tls_stream_handshake(&f->far) == 0;
+	}
+	/* so that numbers are above 0, and a server's tickets have been read */
+	for (int i = 0; i < 3; i++) {
+		pass(&f->near, &f->far);
+		pass(&f->far, &f->near);
+	}
+}
+
+static void teardown(struct fixture *f)
+{
+	stream_close(&f->near);
+	stream_close(&f->far);
+	tls_client_unref(f->client);
+}
+
+static void open_of_far(struct fixture *f, const char *text)
+{
+	unsigned char record[256];
+	struct record_traffic_key key;
+	struct record_text got;
+	ssize_t n;
+
+	assert_int_equal(stream_write(&f->far, text, strlen(text)), strlen(text));
+	n = recv(f->near.fd, record, sizeof(record), 0);
+	assert_true(n > 0);
+	assert_int_equal(record_keys_derive(&f->keys, RECORD_READ, &key), 0);
+	assert_int_equal(
+		record_open(&f->keys, &key, f->keys.seq[RECORD_READ]++, record, (size_t)n, &got),
+		0);
+	assert_int_equal(got.type, RECORD_DATA);
+	assert_int_equal(got.len, strlen(text));
+	assert_memory_equal(got.data, text, got.len);
+}
+
+static void seal_for_far(struct fixture *f, const char *text)
+{
+	unsigned char record[256];
+	struct record_traffic_key key;
+	char got[64];
+	int n;
+
+	assert_int_equal(record_keys_derive(&f->keys, RECORD_WRITE, &key), 0);
+	n = record_seal(&f->keys, &key, f->keys.seq[RECORD_WRITE]++, RECORD_DATA, text,
+		strlen(text), 0, record);
+	assert_true(n > 0);
+	assert_int_equal(send(f->near.fd, record, (size_t)n, 0), n);
+	assert_int_equal(stream_read(&f->far, got, sizeof(got)), strlen(text));
+	assert_memory_equal(got, text, strlen(text));
+}
+
+static void exchange(struct fixture *f)
+{
+	for (int i = 0; i < 3; i++) {
+		open_of_far(f, "what OpenSSL has sealed");
+		seal_for_far(f, "what it opens");
+	}
+}
+
+static void try_kind(struct tls_server *server, const struct kind *kind, bool near_is_client)
+{
+	struct fixture f;
+
+	setup(&f, server, kind, near_is_client);
+	tls_keys_prepare(&f.near);
+	assert_int_equal(tls_keys_export(&f.near, &f.keys), 0);
+	assert_int_equal(f.keys.cipher, kind->cipher);
+	assert_int_equal(f.keys.is_server, !near_is_client);
+	exchange(&f);
+	if (kind->version == TLS1_3_VERSION) { /* what far says next has its next key */
+		SSL *ssl = ((struct tls_layer *)f.far.layer)->ssl;
+		unsigned char record[256];
+
+		assert_int_equal(SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+		assert_int_equal(SSL_do_handshake(ssl), 1);
+		assert_true(recv(f.near.fd, record, sizeof(record), 0) > 0);
+		assert_int_equal(record_keys_update(&f.keys, RECORD_READ), 0);
+		exchange(&f);
+	}
+	teardown(&f);
+}
+
+static void test_exported_keys_fit_openssl(void **state)
+{
+	struct tls_policy policy = { 0 };
+	char error[TLS_ERROR_SIZE];
+	struct tls_server *server;
+
+	(void)state;
+	assert_int_equal(tls_server_new(NULL, 0, &policy, &server, error), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		try_kind(server, &kinds[i], false);
+		try_kind(server, &kinds[i], true);
+	}
+	tls_server_unref(server);
+}
+
+/* Half a record, and what is written but not sent: not yet. */
+static void test_not_within_a_record(void **state)
+{
+	struct tls_policy policy = { 0 };
+	char error[TLS_ERROR_SIZE], data[16];
+	struct tls_server *server;
+	struct fixture f;
+	unsigned char record[256];
+	ssize_t n;
+
+	(void)state;
+	assert_int_equal(tls_server_new(NULL, 0, &policy, &server, error), 0);
+	setup(&f, server, &kinds[0], false);
+	tls_keys_prepare(&f.near);
+	assert_int_equal(stream_write(&f.far, "hello", 5), 5);
+	n = recv(f.near.fd, record, sizeof(record), 0);
+	assert_true(n > 8);
+	assert_int_equal(send(f.far.fd, record, 8, 0), 8);
+	assert_int_equal(stream_read(&f.near, data, sizeof(data)), -EAGAIN);
+	assert_int_equal(tls_keys_export(&f.near, &f.keys), TLS_KEYS_NOT_YET);
+	assert_int_equal(send(f.far.fd, record + 8, (size_t)n - 8, 0), n - 8);
+	assert_int_equal(stream_read(&f.near, data, 2), 2);
+	assert_int_equal(tls_keys_export(&f.near, &f.keys), TLS_KEYS_NOT_YET);
+	assert_int_equal(stream_read(&f.near, data, sizeof(data)), 3);
+	assert_int_equal(tls_keys_export(&f.near, &f.keys), 0);
+	exchange(&f);
+	teardown(&f);
+	tls_server_unref(server);
+}
+
+static int group_setup(void **state)
+{
+	(void)state;
+	signal(SIGPIPE, SIG_IGN);
+	return tls_process_init();
+}
+
+static int group_teardown(void **state)
+{
+	(void)state;
+	tls_process_fini();
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_exported_keys_fit_openssl),
+		cmocka_unit_test(test_not_within_a_record),
+	};
+
+	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+}
