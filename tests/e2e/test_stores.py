@@ -126,9 +126,11 @@ def login(router, user):
 
 
 def where(router, user):
-    """The node of a login, from the router's log."""
+    """The node of a login, from the router's log. Only what is logged from now on counts: Linux
+    draws its ports for clients anew every ten seconds, so an earlier session may have had the same."""
+    before = len(router.session_lines())
     client = login(router, user)
-    return wait_until(lambda: [line for line in router.session_lines()
+    return wait_until(lambda: [line for line in router.session_lines()[before:]
                                if line["client"] == client])[-1]["node"]
 
 
