@@ -3,11 +3,15 @@
 
 import socket
 import threading
+import time
+
+import pytest
 
 from harness import PATIENCE, wait_until
 from http_nodes import HttpMake, Wire, basic, http, two  # noqa: F401
 
 G = "GET / HTTP/1.1\r\nHost: x\r\n"
+LARGE = 8 << 20
 UPGRADE = ("GET /ws HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n")
 
@@ -38,6 +42,34 @@ def test_HTTP_7_the_answer_survives_what_the_client_goes_on_to_send(http):
         assert c.answer().status == 404
         assert c.rest() == b""
         c.sock.shutdown(socket.SHUT_WR)
+    assert router.wait_sessions(1)[0]["reason"] == "protocol_error"
+
+
+@pytest.mark.parametrize("secure", ["plain", "implicit"])
+def test_HTTP_7_a_large_body_does_not_cost_the_client_the_answer(http, secure):
+    """Who writes all of it before reading anything, faster than the router turns to it, is not reset."""
+    router = http.router([http.node("node1")], '[[http.route]]\nmatch = "/x"\ndestination = "node1"\n',
+                         tls=secure)
+    with http.client(router) as c:
+        c.sock.sendall(b"POST /none HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % LARGE)
+        for _ in range(LARGE >> 16):
+            c.sock.sendall(bytes(1 << 16))
+        assert c.answer().status == 404
+        assert c.rest() == b""
+    assert router.wait_sessions(1)[0]["reason"] == "protocol_error"
+
+
+def test_HTTP_7_who_never_stops_sending_is_waited_for_3_s(http):
+    router = http.router([http.node("node1")], '[[http.route]]\nmatch = "/x"\ndestination = "node1"\n')
+    with http.client(router) as c:
+        c.sock.sendall(b"POST /none HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999999\r\n\r\n")
+        assert c.answer().status == 404
+        begun = time.monotonic()
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            while time.monotonic() < begun + PATIENCE:
+                c.sock.sendall(bytes(4096))
+                time.sleep(0.01)
+        assert time.monotonic() - begun > 2.5
     assert router.wait_sessions(1)[0]["reason"] == "protocol_error"
 
 

@@ -142,6 +142,14 @@ def test_ADM_4_an_answer_that_nobody_takes(pair, network):
                                                     b"homing_" in data and len(data) > 8192)
 
 
+def test_ADM_6_a_large_body_does_not_cost_the_client_the_answer(pair):
+    """It writes all of it before it reads anything."""
+    size = 8 << 20
+    router = pair[0].router(pair[1])
+    assert raw(router, b"POST /cache/invalidate HTTP/1.1\r\n" + AUTH + b"Content-Length: %d\r\n\r\n" %
+               size + bytes(size))[::2] == (413, b'{"error": "body too large"}\n')
+
+
 def test_ADM_6_bodies_are_read_and_ignored(pair):
     router = pair[0].router(pair[1])
 

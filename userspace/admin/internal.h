@@ -24,7 +24,6 @@ struct admin_conn {
 	enum admin_state state;
 	struct http_head head;
 	uint64_t body_left;
-	uint64_t dropped;              /* bytes behind the request */
 	size_t spent;                  /* in this turn, as stream_read_cost() counts */
 	bool is_head;                  /* HEAD: no body in the answer */
 	struct admin_pending *pending; /* an answer that the mapping owes; forgets us when we go */

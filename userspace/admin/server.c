@@ -22,7 +22,7 @@
 #define INPUT_MS 10000
 #define SEND_MS 30000
 #define LINGER_MS 2000
-#define LINGER_BYTES 65536
+#define LINGER_PAUSE_MS 1ul /* between turns: the thread is for others */
 #define PAUSE_MS 100
 /* Of one connection before others get their turn. */
 #define TURN_STEPS 16
@@ -226,20 +226,16 @@ static bool run_send(struct admin_conn *conn)
 }
 
 /* Unread input at close would reset the connection and could lose the answer. Who does not stop
- * sending does not wait for it. */
+ * sending is read on for LINGER_MS, in turns. */
 static bool run_linger(struct admin_conn *conn)
 {
 	ssize_t n = leg_drop(&conn->leg, &conn->spent);
 
 	if (n == -EAGAIN)
 		return false;
-	if (n > 0)
-		conn->dropped += (size_t)n;
-	if (n <= 0 || conn->dropped > LINGER_BYTES || conn->spent > LINGER_BYTES) {
+	if (n <= 0)
 		conn_close(conn);
-		return false;
-	}
-	return true;
+	return n > 0;
 }
 
 static bool run_once(struct admin_conn *conn)
@@ -291,6 +287,13 @@ static bool is_alive(struct admin_server *server, const struct admin_conn *conn)
 	return false;
 }
 
+static uint64_t pause_ms(const struct admin_conn *conn)
+{
+	uint64_t pause = leg_pause_ms(conn->spent, TURN_READ_BYTES);
+
+	return conn->state == ADMIN_LINGER ? MAX(pause, LINGER_PAUSE_MS) : pause;
+}
+
 static void on_turn(struct timer *timer)
 {
 	conn_run(container_of(timer, struct admin_conn, turn));
@@ -303,8 +306,7 @@ static void conn_run(struct admin_conn *conn)
 	conn->spent = 0;
 	for (unsigned steps = 0; run_once(conn); steps++) {
 		if (steps == TURN_STEPS || conn->spent >= TURN_READ_BYTES) {
-			loop_timer_set(server->params.loop, &conn->turn,
-				leg_pause_ms(conn->spent, TURN_READ_BYTES), on_turn);
+			loop_timer_set(server->params.loop, &conn->turn, pause_ms(conn), on_turn);
 			break;
 		}
 	}

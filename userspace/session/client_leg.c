@@ -59,7 +59,7 @@ static bool may_read(const struct session *session)
 	case WATCH_AHEAD:
 		return buf_room(&login->leg.in) && !timer_armed(&login->turn);
 	case WATCH_DROP:
-		return true;
+		return !timer_armed(&login->turn);
 	default:
 		return false;
 	}

@@ -10,7 +10,8 @@
 
 #include <errno.h>
 
-#define LINGER_BYTES 65536
+#define LINGER_TURN_BYTES 65536 /* as stream_read_cost() counts */
+#define LINGER_PAUSE_MS 1ul     /* between turns: the thread is for others */
 
 void step_flush_enter(struct session *session)
 {
@@ -34,29 +35,33 @@ void step_flush_progress(struct session *session)
 	session_set_state(session, S_LINGER);
 }
 
-static void drop_input(struct session *session)
+/* One turn. Who sends faster than that is read on in the next one: a close before the end would be
+ * the reset that this is about. The state's limit is the end of it (RFC 9112 section 9.6). */
+void step_linger_progress(struct session *session)
 {
-	size_t dropped = 0;
-	ssize_t n = 0;
+	size_t spent = 0;
+	ssize_t n = 1;
 
-	while (dropped < LINGER_BYTES && (n = leg_drop(&session->login->leg, &dropped)) > 0)
+	while (spent < LINGER_TURN_BYTES && (n = leg_drop(&session->login->leg, &spent)) > 0)
 		;
-	if (n == -EAGAIN)
-		session_update_watch(session);
-	else
+	if (n > 0) /* OpenSSL may hold some of it */
+		session_client_later(
+			session, MAX(LINGER_PAUSE_MS, leg_pause_ms(spent, LINGER_TURN_BYTES)));
+	else if (n != -EAGAIN)
 		session_close(session, session->reason);
+	session_update_watch(session);
 }
 
 void step_linger_enter(struct session *session)
 {
 	session->login->leg.read_want = 0;
-	drop_input(session);
+	step_linger_progress(session);
 }
 
 void step_linger_client(struct session *session, uint32_t epoll_events)
 {
 	(void)epoll_events;
-	drop_input(session);
+	step_linger_progress(session);
 }
 
 void step_peer_deadline(struct session *session)

@@ -36,6 +36,7 @@ void step_established_enter(struct session *session);
 void step_flush_enter(struct session *session);
 void step_flush_progress(struct session *session);
 void step_linger_enter(struct session *session);
+void step_linger_progress(struct session *session);
 void step_linger_client(struct session *session, uint32_t epoll_events);
 void step_peer_deadline(struct session *session); /* SPLICE and FLUSH: the peer had its time */
 void step_linger_deadline(struct session *session);

@@ -26,6 +26,7 @@
 		.progress = step_flush_progress,               \
 		.deadline = step_peer_deadline },              \
 	[S_LINGER] = { .enter = step_linger_enter,             \
+		.progress = step_linger_progress,              \
 		.client = step_linger_client,                  \
 		.deadline = step_linger_deadline }
 
