@@ -5,6 +5,7 @@
 #include "control/status.h"
 #include "session/session.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 /* Formatting fails only without memory; the first failure stands. */
@@ -60,13 +61,14 @@ static void put_listeners(struct out *out, const struct router *router)
 		{ "homing_connections_rejected_total", "counter",
 			"Client connections over the listener's limit." } };
 
-	for (int i = 0; i < 3; i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		head(out, rows[i].name, rows[i].type, rows[i].help);
 		for (size_t k = 0; k < router->known.listener_count; k++) {
 			const struct listener *listener = router->known.listeners[k];
 			const atomic_uint_fast64_t *values[] = { &listener->active,
 				&listener->accepted, &listener->rejected_limit };
 
+			static_assert(ARRAY_SIZE(values) == ARRAY_SIZE(rows), "one for each");
 			if (!router_shows_listener(router, listener))
 				continue;
 			put(out, "%s{listener=\"%s\"} %llu\n", rows[i].name, listener->name,
@@ -111,6 +113,7 @@ static void put_nodes(struct out *out, const struct router *router)
 	static const char *const helps[] = { "1 while the breaker keeps sessions from the node.",
 		"Failures in a row.", "Client addresses that they came from." };
 
+	static_assert(ARRAY_SIZE(helps) == ARRAY_SIZE(names), "one for each");
 	head(out, "homing_bytes_total", "counter", "Payload relayed after login.");
 	for (size_t i = 0; i < router->known.node_count; i++) {
 		const struct node *node = router->known.nodes[i].node;
@@ -122,7 +125,7 @@ static void put_nodes(struct out *out, const struct router *router)
 				node->name, load(&node->bytes_up), node->name,
 				load(&node->bytes_down));
 	}
-	for (int k = 0; k < 3; k++) {
+	for (size_t k = 0; k < ARRAY_SIZE(names); k++) {
 		head(out, names[k], "gauge", helps[k]);
 		for (size_t i = 0; i < router->known.node_count; i++) {
 			const struct node *node = router->known.nodes[i].node;
@@ -172,7 +175,7 @@ static void put_paths(struct out *out, const struct router *router)
 		{ "homing_path_bytes_total", "counter", "Payload carried by the data path." } };
 	static const char *const directions[] = { "up", "down" };
 
-	for (int i = 0; i < 3; i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		head(out, rows[i].name, rows[i].type, rows[i].help);
 		for (int p = RELAY_PATH_COPY; p < RELAY_PATHS; p++) {
 			for (int d = 0; d < 2; d++) {
@@ -180,6 +183,8 @@ static void put_paths(struct out *out, const struct router *router)
 				const atomic_uint_fast64_t *values[] = { &path->active,
 					&path->started, &path->bytes };
 
+				static_assert(
+					ARRAY_SIZE(values) == ARRAY_SIZE(rows), "one for each");
 				put(out, "%s{path=\"%s\",direction=\"%s\"} %llu\n", rows[i].name,
 					relay_path_name((enum relay_path)p), directions[d],
 					load(values[i]));
@@ -209,9 +214,10 @@ static void put_kernel(struct out *out, const struct relay_kernel *kernel)
 
 static void put_auth(struct out *out, const struct session_metrics *metrics)
 {
-	static const char *const results[AUTHS] = { "ok", "refused", "malformed", "privacy",
+	static const char *const results[] = { "ok", "refused", "malformed", "privacy",
 		"unavailable" };
 
+	static_assert(ARRAY_SIZE(results) == AUTHS, "a name for each");
 	head(out, "homing_auth_total", "counter", "Login attempts by outcome.");
 	for (int p = PROTOCOL_IMAP; p <= PROTOCOL_SUBMISSION; p++) {
 		for (int i = 0; i < AUTHS; i++)
@@ -227,9 +233,10 @@ static void put_auth(struct out *out, const struct session_metrics *metrics)
 
 static void put_phases(struct out *out, const struct session_metrics *metrics)
 {
-	static const char *const names[PHASES] = { "tls", "dialogue", "hold", "lookup", "dial",
+	static const char *const names[] = { "tls", "dialogue", "hold", "lookup", "dial",
 		"replay" };
 
+	static_assert(ARRAY_SIZE(names) == PHASES, "a name for each");
 	head(out, "homing_phase_seconds", "histogram", "Time spent in the phases of a login.");
 	for (int p = 0; p < PHASES; p++) {
 		char label[32];

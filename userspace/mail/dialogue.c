@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "net/sock.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #define TURN_STEPS 32 /* commands of one client before others get their turn */
@@ -24,6 +25,7 @@ static size_t pick_mechs(
 		[CONFIG_SASL_XOAUTH2] = SASL_XOAUTH2,
 	};
 
+	static_assert(ARRAY_SIZE(mechs) == CONFIG_SASL_MECHS, "proto/'s name for each");
 	for (size_t i = 0; i < caps->mech_count; i++)
 		ret_mechs[i] = mechs[caps->mechs[i]];
 	return caps->mech_count;

@@ -80,6 +80,7 @@ enum front_end {
 	FRONT_END_AUTH_LIMIT, /* auth_limit */
 	FRONT_END_TOO_LONG,   /* protocol_error */
 	FRONT_END_VIOLATION,  /* protocol_error */
+	FRONT_ENDS
 };
 
 enum {

@@ -8,6 +8,7 @@
 #include "reach/dial.h"
 #include "reach/fault.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -114,7 +115,7 @@ static enum session_shortage shortage_of(const struct dial *dial, int error)
 
 bool dial_is_shortage(struct dial *dial, int error)
 {
-	static const char *const hints[SHORTAGES] = {
+	static const char *const hints[] = {
 		[SHORT_OF_PORTS] = "more source_ips, or a wider net.ipv4.ip_local_port_range",
 		[SHORT_OF_ADDRESSES] = "source_ips must be addresses of this machine",
 		[SHORT_OF_DESCRIPTORS] = "raise the limit of open files (LimitNOFILE)",
@@ -122,6 +123,7 @@ bool dial_is_shortage(struct dial *dial, int error)
 	};
 	enum session_shortage shortage = shortage_of(dial, error);
 
+	static_assert(ARRAY_SIZE(hints) == SHORTAGES, "a hint for each");
 	if (shortage == SHORTAGES)
 		return false;
 	atomic_fetch_add(&dial->params.router->metrics.shortages[shortage], 1);

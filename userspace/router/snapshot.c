@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "router/snapshot.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -175,6 +176,7 @@ static int build_routes(struct snapshot *snapshot, struct build_error *error)
 	char text[ROUTE_ERROR_SIZE];
 	int r;
 
+	static_assert(ARRAY_SIZE(from) == CONFIG_EXTRACTS, "route/'s name for each");
 	if (!specs)
 		return -ENOMEM;
 	for (size_t i = 0; i < http->route_count; i++) {

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 const char *session_route_name(enum session_route route)
@@ -79,9 +80,10 @@ void session_fold(struct session *session)
 
 static void log_phases(struct log_line *line, const struct session *session)
 {
-	static const char *const keys[PHASES] = { "ms_tls", "ms_dialogue", "ms_hold", "ms_lookup",
+	static const char *const keys[] = { "ms_tls", "ms_dialogue", "ms_hold", "ms_lookup",
 		"ms_dial", "ms_replay" };
 
+	static_assert(ARRAY_SIZE(keys) == PHASES, "a key for each");
 	for (int i = 0; i < PHASES; i++) {
 		if (session->phase_ms[i] >= 0)
 			log_int(line, keys[i], session->phase_ms[i]);

@@ -168,6 +168,7 @@ void session_after_reply(struct session *session, int outcome)
 		[FRONT_END_AUTH_LIMIT] = REASON_AUTH_LIMIT,
 		[FRONT_END_TOO_LONG] = REASON_PROTOCOL_ERROR,
 		[FRONT_END_VIOLATION] = REASON_PROTOCOL_ERROR,
+	static_assert(ARRAY_SIZE(ends) == FRONT_ENDS, "a reason for each");
 	};
 
 	session->attempts = (uint16_t)session->kind->front->attempts(session->login->front);

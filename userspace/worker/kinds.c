@@ -10,6 +10,8 @@
 #include "mail/mail.h"
 #include "session/steps.h"
 
+#include <assert.h>
+
 /* Before the kind's own way begins, and when it is over. */
 #define COMMON_CELLS                                           \
 	[S_PROXY] = { .enter = step_proxy_enter,               \
@@ -94,7 +96,7 @@ static bool sieve_rests(struct view said, bool in_login)
 	.connected = step_passthrough_connected, .line = step_passthrough_line,       \
 	.refuse = step_passthrough_refuse
 
-const struct session_kind session_kinds[PROTOCOLS] = {
+const struct session_kind session_kinds[] = {
 	[PROTOCOL_IMAP] = { MAIL_KIND, .alpn = { .id = "imap" }, .front = &imap_front_ops,
 		.back = &imap_back_ops },
 	[PROTOCOL_POP3] = { MAIL_KIND, .alpn = { .id = "pop3" }, .front = &pop3_front_ops,
@@ -118,3 +120,4 @@ const struct session_kind session_kinds[PROTOCOLS] = {
 		.end_after = http_end_after,
 		.release = http_release },
 };
+static_assert(ARRAY_SIZE(session_kinds) == PROTOCOLS, "a row for each");
