@@ -27,7 +27,7 @@ static void on_reply(struct post *post)
 	struct mapping_reply *reply = container_of(post, struct mapping_reply, post);
 
 	answers++;
-	unmapped += reply->answer.route != MAPPING_MAPPED;
+	unmapped += reply->answer.choice != MAPPING_MAPPED;
 	mapping_reply_free(reply);
 	out--;
 	if (clock_mono_ms() < end_ms)

@@ -20,7 +20,7 @@ static void on_reply(struct post *post)
 	struct mapping_reply *reply = container_of(post, struct mapping_reply, post);
 
 	answers++;
-	mapped += reply->answer.route == MAPPING_MAPPED;
+	mapped += reply->answer.choice == MAPPING_MAPPED;
 	mapping_reply_free(reply);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Start, signals and stop. Stop is: tell every worker to drain; when all are empty or
+ * Start, signals and stop. Stop is: tell every worker to shut down; when all are empty or
  * shutdown_grace is over, tell them to end; join them; only then free what they shared (SES-86).
  * The admin listener answers until the end (ADM-9).
  */

@@ -9,7 +9,7 @@
 
 void step_passthrough_begin(struct session *session)
 {
-	session->route = ROUTE_PASSTHROUGH;
+	session->choice = CHOICE_PASSTHROUGH;
 	session_set_node_name(
 		session, session->snapshot->config->routing.smtp_passthrough_destination);
 }

@@ -41,7 +41,7 @@ static void take_fallback(struct session *session)
 	const struct config *config = session->snapshot->config;
 	const char *fallback = route_of(session)->fallback;
 
-	session->route = MAPPING_DEFAULT;
+	session->choice = CHOICE_DEFAULT;
 	session->cache_hit = false;
 	if (!fallback || strcmp(fallback, "default") == 0)
 		fallback = config->routing.default_destination;
@@ -213,7 +213,7 @@ void http_route_request(struct session *session, struct http_head *head)
 	session->account = NULL;
 	session->node = NULL;
 	session->destination = NULL;
-	session->route = -1;
+	session->choice = -1;
 	request->route = route_find(session->snapshot->routes, head->target);
 	if (request->route < 0) {
 		http_answer(session, 404, REASON_PROTOCOL_ERROR);
@@ -221,7 +221,7 @@ void http_route_request(struct session *session, struct http_head *head)
 	}
 	route = route_of(session);
 	if (route->destination) {
-		session->route = ROUTE_PIN;
+		session->choice = CHOICE_PIN;
 		go_to(session, route->destination);
 	} else if (route->from == CONFIG_EXTRACT_BODY) {
 		session_set_state(session, S_EXTRACT);

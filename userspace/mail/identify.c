@@ -44,7 +44,7 @@ static void nobody(struct session *session)
 {
 	free(session->account);
 	session->account = NULL;
-	session->route = ROUTE_DEFAULT;
+	session->choice = CHOICE_DEFAULT;
 	session_set_node_name(session, session->snapshot->config->routing.default_destination);
 	session_set_state(session, S_DIAL);
 }

@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "mapping/internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,11 +38,12 @@ struct flight {
 	char account[ACCOUNT_BYTES + 1];
 };
 
-const char *mapping_route_name(enum mapping_route route)
+const char *mapping_choice_name(enum mapping_choice choice)
 {
 	static const char *const names[] = { "mapped", "default", "stale", "unavailable" };
 
-	return names[route];
+	static_assert(ARRAY_SIZE(names) == MAPPING_CHOICES, "a name for each");
+	return names[choice];
 }
 
 /* ---- names ---- */
@@ -69,10 +71,10 @@ bool mapping_declared(const struct mapping *mapping, struct view destination)
 
 /* The table of names is looked at after the index was: it is long enough. */
 static void set_answer(const struct mapping *mapping, unsigned destination,
-	enum mapping_route route, bool hit, struct mapping_answer *ret_answer)
+	enum mapping_choice choice, bool hit, struct mapping_answer *ret_answer)
 {
 	memcpy(ret_answer->destination, mapping_name(mapping, destination), MAPPING_NAME_BYTES + 1);
-	ret_answer->route = route;
+	ret_answer->choice = choice;
 	ret_answer->hit = hit;
 }
 
@@ -82,7 +84,7 @@ static void set_unknown(const struct mapping *mapping, bool hit, struct mapping_
 	set_answer(mapping, atomic_load(&mapping->default_index), MAPPING_DEFAULT, hit, ret_answer);
 	if (!atomic_load(&mapping->no_guess))
 		return;
-	ret_answer->route = MAPPING_UNAVAILABLE;
+	ret_answer->choice = MAPPING_UNAVAILABLE;
 	ret_answer->destination[0] = '\0';
 }
 

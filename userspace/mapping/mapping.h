@@ -14,14 +14,20 @@
 
 #define MAPPING_NAME_BYTES 64
 
-enum mapping_route { MAPPING_MAPPED, MAPPING_DEFAULT, MAPPING_STALE, MAPPING_UNAVAILABLE };
+enum mapping_choice {
+	MAPPING_MAPPED,
+	MAPPING_DEFAULT,
+	MAPPING_STALE,
+	MAPPING_UNAVAILABLE,
+	MAPPING_CHOICES
+};
 /* "mapped" "default" "stale" "unavailable" */
-const char *mapping_route_name(enum mapping_route route);
+const char *mapping_choice_name(enum mapping_choice choice);
 
 struct mapping_answer {
 	char destination[MAPPING_NAME_BYTES +
 		1]; /* declared; the default one when nothing is mapped; "" MAPPING_UNAVAILABLE */
-	enum mapping_route route;
+	enum mapping_choice choice;
 	bool hit; /* came from the cache without waiting */
 };
 

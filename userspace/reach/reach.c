@@ -33,7 +33,7 @@ static void finish(
 
 static void got_answer(struct reach *reach, const struct mapping_answer *answer)
 {
-	finish(reach, answer->route == MAPPING_UNAVAILABLE ? REACH_NO_STORE : REACH_FOUND, answer);
+	finish(reach, answer->choice == MAPPING_UNAVAILABLE ? REACH_NO_STORE : REACH_FOUND, answer);
 }
 
 static void on_reply(struct post *post)

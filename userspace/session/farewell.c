@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * drain: a session that ends before stage 9 still owes the client its last line. FLUSH sends it
+ * farewell: a session that ends before stage 9 still owes the client its last line. FLUSH sends it
  * and closes our direction (close_notify, FIN); LINGER reads and drops what the client still
  * sends, because closing a socket with unread input resets it and the line could be lost.
- * An established session is drained by the relay.
+ * What the legs of an established session are owed is the relay's.
  */
 #include "net/sock.h"
 #include "session/steps.h"

@@ -10,15 +10,15 @@
 #include <assert.h>
 #include <stdio.h>
 
-const char *session_route_name(enum session_route route)
+const char *session_choice_name(enum session_choice choice)
 {
-	switch (route) {
-	case ROUTE_PIN:
+	switch (choice) {
+	case CHOICE_PIN:
 		return "pin";
-	case ROUTE_PASSTHROUGH:
+	case CHOICE_PASSTHROUGH:
 		return "passthrough";
 	default:
-		return mapping_route_name((enum mapping_route)route);
+		return mapping_choice_name((enum mapping_choice)choice);
 	}
 }
 
@@ -125,8 +125,8 @@ void session_log(struct session *session)
 	log_int(&line, "attempts", session->attempts);
 	log_str(&line, "node", session->node ? session->node->name : NULL);
 	log_str(&line, "route",
-		session->route >= 0 ? session_route_name((enum session_route)session->route)
-				    : NULL);
+		session->choice >= 0 ? session_choice_name((enum session_choice)session->choice)
+				     : NULL);
 	if (session->phase_ms[PHASE_LOOKUP] >= 0)
 		log_str(&line, "cache", session->cache_hit ? "hit" : "miss");
 	log_str(&line, "path_up", relay_path_name((enum relay_path)session->path[RELAY_UP]));

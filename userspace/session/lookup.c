@@ -37,7 +37,7 @@ static void on_done(
 	struct session *session = session_of(reach);
 
 	if (answer) {
-		session->route = (int8_t)answer->route;
+		session->choice = (int8_t)answer->choice;
 		session->cache_hit = answer->hit;
 		session_phase_end(session, PHASE_LOOKUP);
 	} else if (session->state == S_HOLD) {

@@ -24,7 +24,7 @@ int session_new(struct session_pool *pool, struct session **ret_session)
 	session->pool = pool;
 	list_add_tail(&pool->sessions, &session->link);
 	pool->count++;
-	session->mech = session->route = -1;
+	session->mech = session->choice = -1;
 	for (int i = 0; i < PHASES; i++)
 		session->phase_ms[i] = -1;
 	*ret_session = session;

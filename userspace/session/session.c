@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define DRAIN_MS 60000
 #define LINGER_MS 3000
 #define LOOKUP_NET_MS 5000 /* added to lookup_timeout: never expected to pass */
 
@@ -46,7 +45,7 @@ static uint64_t state_limit_ms(const struct session *session, enum session_limit
 		return session->snapshot->config->server.backend_timeout_ms;
 	case LIMIT_FAREWELL:
 	case LIMIT_PROGRESS:
-		return DRAIN_MS;
+		return SESSION_FAREWELL_MS;
 	case LIMIT_FIRST_HEAD:
 		return MIN(state_limit_ms(session, LIMIT_PREAUTH),
 			session->snapshot->config->http.head_timeout_ms);
@@ -168,8 +167,8 @@ void session_after_reply(struct session *session, int outcome)
 		[FRONT_END_AUTH_LIMIT] = REASON_AUTH_LIMIT,
 		[FRONT_END_TOO_LONG] = REASON_PROTOCOL_ERROR,
 		[FRONT_END_VIOLATION] = REASON_PROTOCOL_ERROR,
-	static_assert(ARRAY_SIZE(ends) == FRONT_ENDS, "a reason for each");
 	};
+	static_assert(ARRAY_SIZE(ends) == FRONT_ENDS, "a reason for each");
 
 	session->attempts = (uint16_t)session->kind->front->attempts(session->login->front);
 	if (outcome < 0)

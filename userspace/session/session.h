@@ -107,22 +107,22 @@ struct session {
 	int32_t phase_ms[PHASES];             /* -1: not reached */
 	uint16_t attempts;
 	int8_t mech;    /* enum sasl_mech or -1 */
-	int8_t route;   /* enum session_route or -1 */
+	int8_t choice;  /* enum session_choice or -1 */
 	int8_t path[2]; /* enum relay_path */
 	bool cache_hit;
 	bool counted_active; /* in node->active */
 };
 
-/* How the node was chosen: the mapping's routes, then those that need no lookup. */
-enum session_route {
-	ROUTE_MAPPED = MAPPING_MAPPED,
-	ROUTE_DEFAULT = MAPPING_DEFAULT,
-	ROUTE_STALE = MAPPING_STALE,
-	ROUTE_UNAVAILABLE = MAPPING_UNAVAILABLE,
-	ROUTE_PIN,
-	ROUTE_PASSTHROUGH,
+/* How the node was chosen: by the mapping, then the ways that need no lookup. */
+enum session_choice {
+	CHOICE_MAPPED = MAPPING_MAPPED,
+	CHOICE_DEFAULT = MAPPING_DEFAULT,
+	CHOICE_STALE = MAPPING_STALE,
+	CHOICE_UNAVAILABLE = MAPPING_UNAVAILABLE,
+	CHOICE_PIN = MAPPING_CHOICES,
+	CHOICE_PASSTHROUGH,
 };
-const char *session_route_name(enum session_route route);
+const char *session_choice_name(enum session_choice choice);
 
 /* "H" + 4 hex digits of the instance + "-" + hex number. */
 void session_format_id(const struct session *session, char ret_id[SESSION_ID_SIZE]);

@@ -7,7 +7,8 @@
 #include "session/steps.h"
 #include "base/clock.h"
 
-#define DRAIN_MS 60000
+#include <assert.h>
+
 #define FOLD_MS 1000
 
 static void on_fold(struct timer *timer)
@@ -42,6 +43,7 @@ static void on_relay_done(struct relay *relay, void *arg, enum relay_end end)
 	};
 	struct session *session = arg;
 
+	static_assert(ARRAY_SIZE(reasons) == RELAY_END_STOPPED + 1, "a reason for each");
 	(void)relay;
 	/* OPS-22: both ended, the node first: the answer to LOGOUT or QUIT was the last word. */
 	if (end == RELAY_END_NODE_EOF && !session->kind->by_request)
@@ -76,6 +78,7 @@ static const enum relay_mode modes[] = {
 	[CONFIG_SPLICE_KTLS] = RELAY_MODE_KTLS,
 	[CONFIG_SPLICE_COPY] = RELAY_MODE_COPY,
 };
+static_assert(ARRAY_SIZE(modes) == CONFIG_SPLICE_MODES, "the relay's word for each");
 
 static int start_relay(struct session *session)
 {
@@ -92,7 +95,7 @@ static int start_relay(struct session *session)
 		.session = session->number,
 		.protocol = protocol_name(session->settings->protocol),
 		.idle_ms = session->pool->snapshot->config->server.bridge_idle_ms,
-		.drain_ms = DRAIN_MS,
+		.drain_ms = SESSION_FAREWELL_MS,
 		.one_way = node.one_way,
 		.watches = { &session->login->leg.watch, &node.leg->watch },
 		.done = on_relay_done,

@@ -12,14 +12,17 @@
 
 #include <stdint.h>
 
+/* How long a client, or a closed direction of a relay, is still given to take what it is owed. */
+#define SESSION_FAREWELL_MS 60000
+
 /* What limits the time in a state. */
 enum session_limit {
 	LIMIT_NONE,       /* the state has its own timers, or ends by itself */
 	LIMIT_PREAUTH,    /* preauth_timeout, from accept or the last refusal */
 	LIMIT_LOOKUP,     /* the mapping answers within lookup_timeout; this is the safety net */
 	LIMIT_WINDOW,     /* backend_timeout */
-	LIMIT_FAREWELL,   /* 60 s in all */
-	LIMIT_PROGRESS,   /* 60 s without progress */
+	LIMIT_FAREWELL,   /* SESSION_FAREWELL_MS in all */
+	LIMIT_PROGRESS,   /* SESSION_FAREWELL_MS without progress */
 	LIMIT_LINGER,     /* 3 s */
 	LIMIT_KEEPALIVE,  /* http.keepalive_timeout */
 	LIMIT_RELAY_IDLE, /* http.relay_idle without progress */

@@ -38,7 +38,8 @@ struct worker {
 	post_fn *on_empty; /* run by the control loop with empty_post */
 };
 
-/* control and on_empty: where and how an empty draining worker reports. Returns 0 or -errno. */
+/* control and on_empty: where and how a worker that shuts down reports that it is empty. Returns 0
+ * or -errno. */
 MUST_USE int worker_start(struct worker *worker, struct router *router, unsigned index,
 	struct mailbox *control, post_fn *on_empty);
 /* Any thread, once each: stop accepting and end what has not logged in; end everything and stop. */

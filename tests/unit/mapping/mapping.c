@@ -162,7 +162,7 @@ static void test_MAP_81_hit_after_miss(void **state)
 	run(&f);
 	assert_int_equal(f.reply_count, 1);
 	assert_string_equal(f.replies[0].destination, "node2");
-	assert_int_equal(f.replies[0].route, MAPPING_MAPPED);
+	assert_int_equal(f.replies[0].choice, MAPPING_MAPPED);
 	assert_int_equal(look(&f, "alice", &got), MAPPING_HIT);
 	assert_string_equal(got.destination, "node2");
 	assert_int_equal(stats_of(&f).hits, 1);
@@ -232,7 +232,7 @@ static void test_MAP_31_store_that_never_answers(void **state)
 		assert_int_equal(loop_run_once(&f.loop, 10), 0);
 	assert_int_equal(f.reply_count, 1);
 	assert_string_equal(f.replies[0].destination, "node1");
-	assert_int_equal(f.replies[0].route, MAPPING_DEFAULT);
+	assert_int_equal(f.replies[0].choice, MAPPING_DEFAULT);
 	assert_int_equal(stats_of(&f).store_state, MAPPING_STORE_DOWN);
 	assert_int_equal(stats_of(&f).store_errors, 1);
 	assert_int_equal(look(&f, "alice", &got), MAPPING_HIT); /* transient: no query */
@@ -258,7 +258,7 @@ static void test_MAP_91_93_stale(void **state)
 	assert_int_equal(look(&f, "alice", &got), MAPPING_PENDING);
 	run(&f);
 	assert_string_equal(f.replies[1].destination, "node2");
-	assert_int_equal(f.replies[1].route, MAPPING_STALE);
+	assert_int_equal(f.replies[1].choice, MAPPING_STALE);
 	assert_int_equal(stats_of(&f).stale_served, 1);
 	mapping_invalidate(f.mapping, VIEW_LIT("alice"));
 	assert_int_equal(look(&f, "alice", &got), MAPPING_PENDING);

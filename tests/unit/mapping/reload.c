@@ -163,7 +163,8 @@ static int ask(const char *account)
 	return mapping_lookup(mapping, view_str(account), &loop.mailbox, on_reply, 1, &reply);
 }
 
-static void check(const char *account, bool hit, const char *destination, enum mapping_route route)
+static void check(
+	const char *account, bool hit, const char *destination, enum mapping_choice choice)
 {
 	unsigned before = replies;
 	int r = ask(account);
@@ -174,7 +175,7 @@ static void check(const char *account, bool hit, const char *destination, enum m
 		assert_int_equal(replies, before + 1);
 	}
 	assert_string_equal(reply.destination, destination);
-	assert_int_equal(reply.route, route);
+	assert_int_equal(reply.choice, choice);
 }
 
 static struct mapping_stats stats(void)

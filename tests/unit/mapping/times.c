@@ -140,8 +140,8 @@ static void pass(uint64_t ms)
 	run();
 }
 
-/* Node and route of a login of alice now, and whether the store was asked. */
-static void expect(const char *node, enum mapping_route route, bool asked)
+/* Node of a login of alice now, how it was chosen, and whether the store was asked. */
+static void expect(const char *node, enum mapping_choice choice, bool asked)
 {
 	unsigned before = f.fake.lookups, replies = f.replies;
 	struct mapping_answer got;
@@ -153,7 +153,7 @@ static void expect(const char *node, enum mapping_route route, bool asked)
 		got = f.reply;
 	}
 	assert_string_equal(got.destination, node);
-	assert_int_equal(got.route, route);
+	assert_int_equal(got.choice, choice);
 	assert_int_equal(f.fake.lookups - before, asked);
 }
 
@@ -332,7 +332,7 @@ static void test_MAP_1_3_every_outcome_has_a_node(void **state)
 	static const struct {
 		enum store_result result;
 		const char *value, *node;
-		enum mapping_route route;
+		enum mapping_choice choice;
 	} cases[] = { { STORE_FOUND, "node2", "node2", MAPPING_MAPPED },
 		{ STORE_FOUND, "node1", "node1", MAPPING_MAPPED }, /* MAP-3 */
 		{ STORE_FOUND, "ghost", "node1", MAPPING_DEFAULT },
@@ -347,10 +347,10 @@ static void test_MAP_1_3_every_outcome_has_a_node(void **state)
 		setup(NEGATIVE);
 		f.fake.result = cases[i].result;
 		f.fake.value = cases[i].value;
-		expect(cases[i].node, cases[i].route, true);
-		expect(cases[i].node, cases[i].route, false);
+		expect(cases[i].node, cases[i].choice, true);
+		expect(cases[i].node, cases[i].choice, false);
 		pass(NEGATIVE); /* what is positive lives longer than what is not */
-		expect(cases[i].node, cases[i].route, cases[i].route != MAPPING_MAPPED);
+		expect(cases[i].node, cases[i].choice, cases[i].choice != MAPPING_MAPPED);
 		teardown();
 	}
 }
