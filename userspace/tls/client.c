@@ -74,7 +74,7 @@ static int on_new_session(SSL *ssl, SSL_SESSION *session)
 	SSL_SESSION *copy = SSL_SESSION_dup(session);
 
 	if (copy)
-		cache_put(tls_ssl_client(ssl), copy);
+		cache_put(tls_layer_of(ssl)->client, copy);
 	return 0;
 }
 
@@ -180,6 +180,16 @@ static char *dup_name(const char *name)
 	return view_dup(view_make(name, len > 1 && name[len - 1] == '.' ? len - 1 : len));
 }
 
+/* The reason of the newest queued error, without any byte of the peer's. */
+static void error_text(char error[TLS_ERROR_SIZE], const char *what)
+{
+	unsigned long code = ERR_peek_last_error();
+	const char *reason = code ? ERR_reason_error_string(code) : NULL;
+
+	snprintf(error, TLS_ERROR_SIZE, "%s%s%s", what, reason ? ": " : "", reason ? reason : "");
+	ERR_clear_error();
+}
+
 int tls_client_new(const struct tls_client_params *params, struct tls_client **ret_client,
 	char error[TLS_ERROR_SIZE])
 {
@@ -216,7 +226,7 @@ int tls_client_new(const struct tls_client_params *params, struct tls_client **r
 	if (r == 0)
 		r = set_alpn(client);
 	if (r < 0) {
-		tls_error_text(error, "cannot set up TLS towards the node");
+		error_text(error, "cannot set up TLS towards the node");
 		tls_client_unref(client);
 		return r;
 	}
@@ -260,11 +270,10 @@ static int set_name(SSL *ssl, const struct tls_client *client)
 		: -EINVAL;
 }
 
-int tls_stream_connect(struct stream *stream, struct tls_client *client)
+int tls_client_ssl(struct tls_client *client, SSL **ret_ssl)
 {
 	SSL *ssl = SSL_new(client->ctx);
 	SSL_SESSION *session;
-	int r;
 
 	if (!ssl)
 		return -ENOMEM;
@@ -278,8 +287,6 @@ int tls_stream_connect(struct stream *stream, struct tls_client *client)
 		SSL_set_session(ssl, session);
 		SSL_SESSION_free(session);
 	}
-	r = tls_stream_attach(stream, ssl, tls_client_ref(client), NULL);
-	if (r < 0)
-		tls_client_unref(client);
-	return r;
+	*ret_ssl = ssl;
+	return 0;
 }

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Private to tls/: what its files share. libssl is included nowhere else. */
+/*
+ * Private to tls/: what its files share. They need each other in one direction only:
+ *
+ *	keys.c -> stream.c -> client.c, server.c -> suites.c -> follow.c -> layer.c
+ *
+ * Contexts (client.c, server.c) make connections, stream.c puts them on sockets (wire.c). What
+ * OpenSSL calls finds its struct tls_layer by tls_layer_of().
+ */
 #ifndef TLS_INTERNAL_H
 #define TLS_INTERNAL_H
 
 #include "tls/keys.h"
-#include "tls/tls.h"
-
-#include <openssl/ssl.h>
+#include "tls/layer.h"
 
 /* Cleanup helpers for CLEANUP(). */
 static inline void x509_freep(X509 **p)
@@ -51,38 +56,10 @@ void tls_names_free(char **names);
 bool tls_cert_is_rsa(X509 *leaf);
 bool tls_cert_is_better(X509 *leaf, X509 *than);
 
-/* What one call takes from the socket at most. What it leaves there, epoll tells again. */
-#define TLS_READ_BUDGET 65536
-/* Records and messages of the peer's after the handshake that bring no data, one behind the
- * other. */
-#define TLS_QUIET_MAX 32
-/* Above it nothing is read that might ask for an answer, and no answer is made. */
-#define TLS_HELD_BYTES 65536
-
-/* The layer of an OpenSSL stream. */
-struct tls_layer {
-	SSL *ssl;
-	struct tls_client *client; /* reference; NULL on the server side */
-	const struct tls_alpn *alpn;
-	bool handshaken, failed, shut;
-	bool protocol_error; /* as opposed to a peer that just went away */
-	bool close_notify;   /* the peer's has arrived */
-	bool write_blocked;  /* OpenSSL holds a record that the socket did not take */
-	bool holding;        /* what OpenSSL writes goes to held */
-	bool eof;            /* the peer's FIN has been read */
-	bool flooded; /* too many records or messages without data: nothing is read any more */
-	uint8_t quiet_records, quiet_messages; /* of the peer's, since the last byte of data */
-	uint8_t messages, records;             /* of the peer's, in this call */
-	uint32_t budget; /* bytes that this call may still take from the socket */
-	int fd;          /* the stream's */
-	struct buf held; /* records that are not sent yet: a flight; later TLS_HELD_BYTES */
-	size_t owed;     /* bytes taken by a write whose records are in held; it is repeated */
-	uint8_t secret_len;
-	unsigned char secret[2]
-			    [RECORD_SECRET_MAX]; /* TLS 1.3 traffic secrets: client's, server's */
-	uint64_t seq[2];                         /* per enum record_direction */
-	char error[TLS_ERROR_SIZE / 2];
-};
+/* stream.c: puts SSL on a stream; takes over ssl. On success the caller counts its client (NULL: a
+ * server's), and the stream gives it back. Returns 0 or -ENOMEM: the stream is as it was. */
+MUST_USE int tls_stream_attach(
+	struct stream *stream, SSL *ssl, struct tls_client *client, const struct tls_alpn *alpn);
 /* NULL if OpenSSL is not on the stream. */
 const struct tls_layer *tls_stream_layer(const struct stream *stream);
 
@@ -91,20 +68,16 @@ MUST_USE int tls_wire_attach(struct tls_layer *layer);
 /* Sends what is held. Returns 0 when nothing is left, -EAGAIN or -errno. */
 MUST_USE int tls_wire_flush(struct tls_layer *layer);
 
-/* keys.c: the callbacks that follow record numbers and, if asked for, secrets. */
-void tls_keys_install(SSL_CTX *ctx, bool secrets);
+/* follow.c: the callbacks that follow record numbers and, if asked for, secrets. */
+void tls_follow(SSL_CTX *ctx, bool secrets);
+/* Returns 0 or -ENOTSUP. */
+MUST_USE int tls_find_cipher(const SSL *ssl, enum record_cipher *ret_cipher);
 
-/* stream.c: puts SSL on a stream; takes over ssl, and the reference to client on success. */
-struct tls_client;
-MUST_USE int tls_stream_attach(
-	struct stream *stream, SSL *ssl, struct tls_client *client, const struct tls_alpn *alpn);
-const struct tls_alpn *tls_stream_alpn(SSL *ssl);
-struct tls_client *tls_ssl_client(SSL *ssl);
-
+/* server.c, client.c: one connection, without a socket; the caller frees it. A client's knows whom
+ * it goes to and what it resumes. Returns 0, -ENOMEM or -EINVAL. */
+MUST_USE int tls_server_ssl(struct tls_server *server, SSL **ret_ssl);
+MUST_USE int tls_client_ssl(struct tls_client *client, SSL **ret_ssl);
 /* client.c: called once a client handshake is complete; checks the pin. 0 or -EPROTO + text. */
 MUST_USE int tls_client_verify(struct tls_client *client, SSL *ssl, char error[TLS_ERROR_SIZE]);
-
-/* The reason of the newest queued error, without any byte of the peer's. */
-void tls_error_text(char error[TLS_ERROR_SIZE], const char *what);
 
 #endif

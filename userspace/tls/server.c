@@ -107,7 +107,7 @@ static bool is_id(const unsigned char *p, struct view id)
 static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
 	const unsigned char *in, unsigned in_len, void *arg)
 {
-	const struct tls_alpn *alpn = tls_stream_alpn(ssl);
+	const struct tls_alpn *alpn = tls_layer_of(ssl)->alpn;
 	bool http = false;
 
 	(void)arg;
@@ -347,12 +347,13 @@ void tls_server_unref(struct tls_server *server)
 		server_free(server);
 }
 
-int tls_stream_accept(struct stream *stream, struct tls_server *server, const struct tls_alpn *alpn)
+int tls_server_ssl(struct tls_server *server, SSL **ret_ssl)
 {
 	SSL *ssl = SSL_new(server->fallback);
 
 	if (!ssl)
 		return -ENOMEM;
 	SSL_set_accept_state(ssl);
-	return tls_stream_attach(stream, ssl, NULL, alpn);
+	*ret_ssl = ssl;
+	return 0;
 }

@@ -19,27 +19,19 @@
 #define MESSAGE_COST 8192
 #define RECORD_COST 512
 
-void tls_error_text(char error[TLS_ERROR_SIZE], const char *what)
-{
-	unsigned long code = ERR_peek_last_error();
-	const char *reason = code ? ERR_reason_error_string(code) : NULL;
-
-	snprintf(error, TLS_ERROR_SIZE, "%s%s%s", what, reason ? ": " : "", reason ? reason : "");
-	ERR_clear_error();
-}
-
 static void note_error(struct tls_layer *layer)
 {
 	unsigned long code = ERR_peek_last_error();
 	const char *reason = code ? ERR_reason_error_string(code) : NULL;
 	long verify = SSL_get_verify_result(layer->ssl);
+	char text[sizeof(layer->error)];
 
-	layer->failed = layer->protocol_error = true;
 	if (layer->client && verify != X509_V_OK)
-		snprintf(layer->error, sizeof(layer->error), "certificate refused: %s",
+		snprintf(text, sizeof(text), "certificate refused: %s",
 			X509_verify_cert_error_string(verify));
 	else
-		snprintf(layer->error, sizeof(layer->error), "%s", reason ? reason : "TLS error");
+		snprintf(text, sizeof(text), "%s", reason ? reason : "TLS error");
+	tls_layer_fail(layer, TLS_REFUSED, text);
 	ERR_clear_error();
 }
 
@@ -49,14 +41,6 @@ static void begin(struct tls_layer *layer)
 	errno = 0;
 	layer->budget = TLS_READ_BUDGET;
 	layer->messages = layer->records = 0;
-}
-
-static ssize_t end_flood(struct tls_layer *layer)
-{
-	layer->failed = layer->protocol_error = true;
-	snprintf(layer->error, sizeof(layer->error), "too many TLS messages without data");
-	ERR_clear_error();
-	return -EPROTO;
 }
 
 /* After a call that returned r: -EAGAIN with stream->want, 0 for a clean end, or -errno. */
@@ -70,9 +54,9 @@ static int map_result(struct stream *stream, struct tls_layer *layer, int r, int
 		stream->want = EPOLLOUT;
 		return -EAGAIN;
 	case SSL_ERROR_ZERO_RETURN:
-		return layer->close_notify ? STREAM_EOF : -ECONNABORTED;
+		return layer->in == TLS_IN_CLOSED ? STREAM_EOF : -ECONNABORTED;
 	case SSL_ERROR_SYSCALL:
-		layer->failed = true;
+		tls_layer_fail(layer, TLS_BROKEN, "");
 		ERR_clear_error();
 		return saved_errno ? -saved_errno : -ECONNABORTED;
 	default:
@@ -97,7 +81,7 @@ static ssize_t layer_read(struct stream *stream, void *data, size_t len)
 	size_t n = 0;
 	int r;
 
-	if (!layer->handshaken) {
+	if (layer->phase < TLS_FLOWS) {
 		stream->want = EPOLLIN;
 		return -EAGAIN;
 	}
@@ -110,11 +94,14 @@ static ssize_t layer_read(struct stream *stream, void *data, size_t len)
 	r = SSL_read_ex(layer->ssl, data, len, &n);
 	layer->holding = false;
 	stream->work = layer->messages * MESSAGE_COST + layer->records * RECORD_COST;
-	if (layer->flooded)
-		return end_flood(layer);
+	if (layer->phase == TLS_FLOODED) {
+		ERR_clear_error();
+		return -EPROTO;
+	}
 	if (r <= 0)
 		return map_result(stream, layer, r, errno);
 	layer->quiet_records = layer->quiet_messages = 0;
+	tls_layer_check(layer);
 	return (ssize_t)n;
 }
 
@@ -127,6 +114,8 @@ static ssize_t pay_owed(struct stream *stream, struct tls_layer *layer)
 	if (r < 0)
 		return r;
 	layer->owed = 0;
+	layer->out = TLS_OUT_OPEN;
+	tls_layer_check(layer);
 	return (ssize_t)n;
 }
 
@@ -136,20 +125,21 @@ static ssize_t layer_write(struct stream *stream, const void *data, size_t len)
 	size_t n = 0;
 	int r;
 
-	if (!layer->handshaken) {
+	if (layer->phase < TLS_FLOWS) {
 		stream->want = EPOLLIN;
 		return -EAGAIN;
 	}
-	if (layer->failed || layer->shut)
+	if (layer->phase > TLS_FLOWS || layer->out == TLS_OUT_SHUT)
 		return -EPIPE;
-	if (layer->owed)
+	if (layer->out == TLS_OUT_OWED)
 		return pay_owed(stream, layer);
 	begin(layer);
 	layer->holding = layer->held.len != 0; /* tickets go with the first bytes */
 	r = SSL_write_ex(layer->ssl, data, len, &n);
-	layer->write_blocked = r <= 0;
+	layer->out = r > 0 ? TLS_OUT_OPEN : TLS_OUT_BLOCKED;
 	if (r > 0 && layer->holding) {
 		layer->holding = false;
+		layer->out = TLS_OUT_OWED;
 		layer->owed = n;
 		return pay_owed(stream, layer);
 	}
@@ -165,7 +155,9 @@ static int layer_cut(struct stream *stream)
 {
 	struct tls_layer *layer = stream->layer;
 
-	layer->shut = true;
+	layer->out = TLS_OUT_SHUT;
+	layer->owed = 0;
+	tls_layer_check(layer);
 	return shutdown(stream->fd, SHUT_WR) < 0 && errno != ENOTCONN ? -errno : 0;
 }
 
@@ -174,7 +166,7 @@ static int layer_shutdown(struct stream *stream)
 	struct tls_layer *layer = stream->layer;
 	int r;
 
-	if (!layer->shut && !layer->failed && layer->handshaken) {
+	if (layer->phase == TLS_FLOWS && layer->out != TLS_OUT_SHUT) {
 		r = flush_held(stream);
 		if (r < 0)
 			return r;
@@ -201,7 +193,7 @@ static void layer_close(struct stream *stream)
 	struct tls_layer *layer = stream->layer;
 
 	/* Without this OpenSSL marks the session as not resumable, also after a mere truncation. */
-	if (layer->handshaken && !layer->protocol_error)
+	if (layer->phase == TLS_FLOWS || layer->phase == TLS_BROKEN)
 		SSL_set_shutdown(layer->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
 	SSL_free(layer->ssl);
 	ERR_clear_error();
@@ -221,7 +213,7 @@ static const struct stream_ops tls_ops = {
 	.close = layer_close,
 };
 
-static int attach(
+int tls_stream_attach(
 	struct stream *stream, SSL *ssl, struct tls_client *client, const struct tls_alpn *alpn)
 {
 	struct tls_layer *layer = calloc(1, sizeof(*layer));
@@ -256,20 +248,24 @@ void tls_stream_detach(struct stream *stream)
 	stream_init_plain(stream, fd);
 }
 
-const struct tls_alpn *tls_stream_alpn(SSL *ssl)
+int tls_stream_accept(struct stream *stream, struct tls_server *server, const struct tls_alpn *alpn)
 {
-	return ((struct tls_layer *)SSL_get_app_data(ssl))->alpn;
+	SSL *ssl;
+	int r = tls_server_ssl(server, &ssl);
+
+	return r < 0 ? r : tls_stream_attach(stream, ssl, NULL, alpn);
 }
 
-struct tls_client *tls_ssl_client(SSL *ssl)
+int tls_stream_connect(struct stream *stream, struct tls_client *client)
 {
-	return ((struct tls_layer *)SSL_get_app_data(ssl))->client;
-}
+	SSL *ssl;
+	int r = tls_client_ssl(client, &ssl);
 
-int tls_stream_attach(
-	struct stream *stream, SSL *ssl, struct tls_client *client, const struct tls_alpn *alpn)
-{
-	return attach(stream, ssl, client, alpn);
+	if (r == 0)
+		r = tls_stream_attach(stream, ssl, client, NULL);
+	if (r == 0)
+		tls_client_ref(client);
+	return r;
 }
 
 /* One call of OpenSSL, and what it wants to say. Returns 0 when it is done, or as map_result(). */
@@ -300,19 +296,21 @@ int tls_stream_handshake(struct stream *stream)
 	char error[TLS_ERROR_SIZE];
 	int r;
 
-	if (layer->handshaken)
+	if (layer->phase >= TLS_FLOWS)
 		return 0;
+	if (layer->phase == TLS_UNSHAKEN)
+		return -EPROTO;
 	r = flush_held(stream);
 	if (r == 0)
 		r = shake(stream, layer);
+	tls_layer_check(layer);
 	if (r < 0)
 		return r;
 	if (layer->client && tls_client_verify(layer->client, layer->ssl, error) < 0) {
-		snprintf(layer->error, sizeof(layer->error), "%.100s", error);
-		layer->failed = layer->protocol_error = true;
+		tls_layer_fail(layer, TLS_REFUSED, error);
 		return -EPROTO;
 	}
-	layer->handshaken = true;
+	layer->phase = TLS_FLOWS;
 	return 0;
 }
 

@@ -136,7 +136,7 @@ void tls_context_common(SSL_CTX *ctx)
 	SSL_CTX_set_mode(ctx,
 		SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 			SSL_MODE_RELEASE_BUFFERS);
-	tls_keys_install(ctx, exports_keys);
+	tls_follow(ctx, exports_keys);
 }
 
 int tls_policy_apply(SSL_CTX *ctx, const struct tls_policy *policy)

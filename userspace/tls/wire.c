@@ -19,7 +19,7 @@ static int wire_write(BIO *bio, const char *data, int len)
 	ssize_t n;
 
 	BIO_clear_retry_flags(bio);
-	if (layer->holding && layer->handshaken && layer->held.len > TLS_HELD_BYTES) {
+	if (layer->holding && layer->phase >= TLS_FLOWS && layer->held.len > TLS_HELD_BYTES) {
 		BIO_set_retry_write(bio);
 		return -1;
 	}
@@ -39,10 +39,10 @@ static int wire_read(BIO *bio, char *data, int len)
 	ssize_t n;
 
 	BIO_clear_retry_flags(bio);
-	if (layer->flooded)
+	if (layer->phase == TLS_FLOODED)
 		return -1;
 	/* OpenSSL asks only when it has used up what it had, so what is left is in the socket. */
-	if (!layer->budget || (!layer->handshaken && layer->held.len)) {
+	if (!layer->budget || (layer->phase < TLS_FLOWS && layer->held.len)) {
 		BIO_set_retry_read(bio);
 		return -1;
 	}
@@ -53,7 +53,8 @@ static int wire_read(BIO *bio, char *data, int len)
 		BIO_set_retry_read(bio);
 	if (n > 0)
 		layer->budget -= (uint32_t)n;
-	layer->eof |= n == 0;
+	if (n == 0 && layer->in == TLS_IN_OPEN)
+		layer->in = TLS_IN_CUT;
 	return (int)n;
 }
 
@@ -63,7 +64,7 @@ static long wire_ctrl(BIO *bio, int command, long number, void *pointer)
 	(void)pointer;
 	switch (command) {
 	case BIO_CTRL_EOF:
-		return ((struct tls_layer *)BIO_get_data(bio))->eof;
+		return ((struct tls_layer *)BIO_get_data(bio))->in != TLS_IN_OPEN;
 	case BIO_CTRL_FLUSH: /* tls_wire_flush() does it */
 		return 1;
 	default:
