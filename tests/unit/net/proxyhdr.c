@@ -348,6 +348,28 @@ static void test_SES_11_unmap(void **state)
 	assert_false(addr_is_set(&none));
 }
 
+static void test_section_10_proxy_header(void **state)
+{
+	static const unsigned char instance[16] = "0123456789abcdef";
+	unsigned char id[PROXYHDR_ID_BYTES], header[PROXYHDR_MAX_BYTES];
+	static const unsigned char expected[] = "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x2b"
+						"\xc0\0\2\1\xc0\0\2\2\x12\x34\x03\xe1\x05\0\x1c"
+						"HMG10123456789abcdef\0\0\0\0\0\0\1\2";
+	struct addr client, local;
+
+	(void)state;
+	proxyhdr_make_id(instance, 0x102, id);
+	assert_int_equal(addr_parse(VIEW_LIT("192.0.2.1:4660"), &client), 0);
+	assert_int_equal(addr_parse(VIEW_LIT("192.0.2.2:993"), &local), 0);
+	assert_int_equal(proxyhdr_write(&client, &local, id, header), sizeof(expected) - 1);
+	assert_memory_equal(header, expected, sizeof(expected) - 1);
+	assert_int_equal(addr_parse(VIEW_LIT("[::1]:993"), &local), 0);
+	assert_int_equal(proxyhdr_write(&client, &local, id, header), 15);
+	assert_memory_equal(header, "PROXY UNKNOWN\r\n", 15);
+	assert_int_equal(addr_parse(VIEW_LIT("[2001:db8::1]:1"), &client), 0);
+	assert_int_equal(proxyhdr_write(&client, &local, id, header), 16 + 36 + 31);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -359,6 +381,7 @@ int main(void)
 		cmocka_unit_test(test_SES_64_round_trip),
 		cmocka_unit_test(test_SES_64_unique_id),
 		cmocka_unit_test(test_SES_11_unmap),
+		cmocka_unit_test(test_section_10_proxy_header),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
