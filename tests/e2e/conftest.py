@@ -3,4 +3,4 @@ import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from fixtures import make, network, pytest_runtest_call, workspace  # noqa: E402,F401
+from fixtures import make, network, pair, pytest_runtest_call, sink, workspace  # noqa: E402,F401

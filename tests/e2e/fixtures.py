@@ -59,6 +59,12 @@ def make(workspace):
         thing.close()
 
 
+@pytest.fixture
+def pair(make):
+    """What starts things, and two nodes."""
+    return make, (make.node("node1"), make.node("node2"))
+
+
 @contextlib.contextmanager
 def own_network():
     """This thread and what it starts are in a new network namespace, with nothing but loopback."""

@@ -2,16 +2,17 @@
 """HTTP for the end-to-end tests: nodes that keep every byte they were sent, a client that sees every
 byte, real nginx nodes."""
 
+import asyncio
 import base64
 import contextlib
 import os
 import socket
 import subprocess
-
-import pytest
+import threading
 
 import harness
-from harness import ScriptedNode, free_port, wait_until
+import pytest
+from harness import PATIENCE, ScriptedNode, free_port, wait_until
 
 
 def basic(login, password="pw"):
@@ -207,8 +208,6 @@ class HttpMake:
             thing.close()
 
 
-# ---- nginx ----
-
 NGINX_CONF = """
 daemon off;
 worker_processes 1;
@@ -301,8 +300,6 @@ class NginxNode:
         harness.end_process(self.process)
 
 
-# ---- what the tests share ----
-
 @pytest.fixture
 def http(make, workspace):
     things = HttpMake(make, workspace)
@@ -337,3 +334,59 @@ def refused(client, status):
 
 def nothing_reached(nodes):
     assert [node.everything() for node in nodes] == [[] for _ in nodes]
+
+
+class AiohttpNode(threading.Thread):
+    """A server written with another HTTP implementation: WebSocket echo, events, JSON."""
+
+    def __init__(self, name):
+        from aiohttp import web
+        super().__init__(daemon=True)
+        self.name_, self.web, self.port, self.ready = name, web, None, threading.Event()
+        self.loop, self.stopped = asyncio.new_event_loop(), None
+
+    async def echo(self, request):
+        socket_ = self.web.WebSocketResponse()
+        await socket_.prepare(request)
+        await socket_.send_str(self.name_)
+        async for message in socket_:
+            if message.type.name == "TEXT":
+                await socket_.send_str(message.data)
+            elif message.type.name == "BINARY":
+                await socket_.send_bytes(message.data)
+        return socket_
+
+    async def events(self, request):
+        response = self.web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for i in range(5):
+            await response.write(b"data: %s %d\n\n" % (self.name_.encode(), i))
+            await asyncio.sleep(0.05)
+        return response
+
+    async def json(self, request):
+        data = await request.json() if request.method == "POST" else None
+        return self.web.json_response({"node": self.name_, "got": data})
+
+    async def main(self):
+        app = self.web.Application(client_max_size=1 << 30)
+        app.router.add_get("/ws", self.echo)
+        app.router.add_get("/events", self.events)
+        app.router.add_route("*", "/api", self.json)
+        runner = self.web.AppRunner(app)
+        await runner.setup()
+        site = self.web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        self.port = runner.addresses[0][1]
+        self.stopped = asyncio.Event()
+        self.ready.set()
+        await self.stopped.wait()
+        await runner.cleanup()
+
+    def run(self):
+        self.loop.run_until_complete(self.main())
+        self.loop.close()
+
+    def close(self):
+        self.loop.call_soon_threadsafe(self.stopped.set)
+        self.join(PATIENCE)

@@ -4,8 +4,6 @@
 import contextlib
 import glob
 import os
-import pwd
-import shutil
 import signal
 import socket
 import subprocess
@@ -234,3 +232,16 @@ class FaultProxy:
 
     def close(self):
         self.refuse()
+
+
+class Balancer(FaultProxy):
+    """Each connection goes to the other one of two servers."""
+
+    @property
+    def target(self):
+        self.targets.reverse()
+        return self.targets[0]
+
+    @target.setter
+    def target(self, targets):
+        self.targets = list(targets)

@@ -9,11 +9,10 @@ import socket
 import subprocess
 import threading
 
-import pytest
-
 import harness
+import pytest
+from config_check import change, check  # noqa: F401
 from harness import PATIENCE, Client, wait_until
-from test_config import MINIMAL, Checker, change
 
 CLUSTER = os.path.join(harness.ROOT, "tests", "e2e", "cluster.toml")
 
@@ -39,11 +38,6 @@ def greets(router, address):
         with Client(router.tls_context().wrap_socket(sock, server_hostname="localhost")) as client:
             return client.line().startswith("* OK")
     return False
-
-
-@pytest.fixture
-def check(workspace):
-    return Checker(workspace)
 
 
 def test_CFG_26_wildcard_alone_serves_both_families(make, network):

@@ -4,11 +4,10 @@ them costs only whoever asks for it. The client is OpenSSL's own, with one group
 
 import subprocess
 
-import pytest
-
 import harness
+import pytest
 import release
-from test_config import MINIMAL, check  # noqa: F401
+from config_check import MINIMAL, check  # noqa: F401
 
 CHEAP = ["X25519", "P-256"]
 COSTLY = ["P-384", "P-521", "X448", "ffdhe2048", "ffdhe8192"]

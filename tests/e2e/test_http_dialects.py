@@ -11,8 +11,8 @@ import pytest
 
 import harness
 from harness import PATIENCE, free_port, wait_until
-from http_nodes import (ROUTE, HttpClient, Wire, answer, basic, http,  # noqa: F401
-                        nothing_reached, refused, serve_http, two)
+from http_nodes import (HttpClient, Wire, basic, http,  # noqa: F401
+                        nothing_reached, refused, two)
 
 
 def old(client, target="/", fields="", method="GET", body=""):

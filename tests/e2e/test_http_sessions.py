@@ -13,10 +13,9 @@ import time
 import pytest
 
 import harness
-from harness import PATIENCE, wait_until
+from harness import PATIENCE, memory_holds, wait_until
 from http_nodes import (ROUTE, Wire, answer, basic, http, nothing_reached,  # noqa: F401
                         refused, serve_http, two)
-from test_sessions import memory_holds
 
 G = "GET / HTTP/1.1\r\nHost: x\r\n"
 

@@ -10,52 +10,10 @@ import harness
 import pytest
 import stores
 from harness import wait_until
-from test_stores import RedisStore, SqlStore, login, postgres, store, wait_push  # noqa: F401
+from mapping_stores import (FileStore, RedisStore, SqlStore, SqliteStore, login,  # noqa: F401
+                            postgres, put_all_redis, put_all_sql, store, wait_push)
 
 COUNT = 250
-
-
-class FileStore:
-    def __init__(self, space):
-        self.space = space
-        self.path = space.write("mapping.txt", "")
-
-    def toml(self):
-        return ('[mapping]\nsource = "file"\nnormalize = "lowercase"\n[mapping.file]\npath = "%s"\n' %
-                self.path)
-
-    def put_all(self, rows):
-        self.space.write("mapping.txt", "".join("%s %s\n" % row for row in rows.items()))
-
-    def close(self):
-        pass
-
-
-class SqliteStore:
-    def __init__(self, space):
-        self.space = space
-
-    def toml(self):
-        return None # the harness's own
-
-    def put_all(self, rows):
-        with sqlite3.connect(self.space.path + "/mapping.sqlite") as db:
-            db.executemany("INSERT INTO account_nodes VALUES (?, ?)", list(rows.items()))
-
-    def close(self):
-        pass
-
-
-def put_all_sql(store, rows):
-    values = ", ".join("('%s', '%s')" % row for row in rows.items())
-    assert store.server.try_sql(store.name, "INSERT INTO account_nodes VALUES " + values)
-
-
-def put_all_redis(store, rows):
-    store.server.cli("mset", *[word for name, node in rows.items()
-                               for word in ("route:" + name, node)])
-
-
 KINDS = ["file", "sqlite", "postgresql", "redis"]
 
 

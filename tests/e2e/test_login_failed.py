@@ -11,7 +11,6 @@ import subprocess
 
 import pytest
 
-from fixtures import sink  # noqa: F401
 from harness import wait_until
 from http_nodes import Wire, answer, basic, http  # noqa: F401
 from mailnodes import PROTOCOLS

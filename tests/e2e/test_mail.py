@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All mail protocols through the router, on real Dovecot and Postfix nodes."""
+"""All mail protocols through the router, on real Dovecot and Postfix nodes, with every mechanism."""
 
 import base64
 import concurrent.futures
@@ -10,49 +10,12 @@ import itertools
 import os
 import smtplib
 
-import pytest
-
 import harness
 import mailnodes
-from fixtures import sink  # noqa: F401
+import pytest
 from harness import jwt, wait_until
-from mailnodes import MECHS, PROTOCOLS, PostfixNode, Refused, connect
-
-USERS = {"alice@example.com": "secret-a", "bob@example.com": "secret-b"}
-PLAIN_ALLOWED = "".join("[capabilities.%s]\nallow_plain_auth_without_tls = true\n" % p
-                        for p in PROTOCOLS)
-
-
-def listeners(legs=("implicit", "starttls"), more="", protocols=PROTOCOLS):
-    return {p + "-" + leg: (leg, more, p) for p in protocols for leg in legs}
-
-
-def secret_of(user, mech, right=True):
-    if mech in ("PLAIN", "LOGIN"):
-        return USERS[user] if right else "wrong"
-    return jwt({"email": user}, harness.OAUTH_KEY if right else b"another key, not the node's one")
-
-
-@pytest.fixture
-def dovecots(make, sink):
-    """node1 and node2 with all four protocols; submission ends in the sink."""
-    return [make.dovecot("node%d" % i, "127.0.0.%d" % (20 + i), USERS, protocols=PROTOCOLS,
-                         relay_port=sink.port) for i in (1, 2)]
-
-
-@pytest.fixture
-def postfix(workspace, make):
-    """Returns a function that starts a Postfix; its passwords and mailboxes are a Dovecot's."""
-    started = []
-
-    def start(name, address, dovecot, transport=None, **kwargs):
-        if transport is None:
-            transport = "lmtp:inet:%s:%d" % (dovecot.address, dovecot.ports["lmtp"][0])
-        started.append(PostfixNode(workspace, name, address, dovecot, transport, **kwargs))
-        return started[-1]
-    yield start
-    for node in started:
-        node.close()
+from mailnodes import MECHS, PROTOCOLS, Refused, connect
+from mailsite import PLAIN_ALLOWED, USERS, dovecots, listeners, postfix, secret_of  # noqa: F401
 
 
 def login_everywhere(router, protocol, leg, mech, user):
@@ -192,80 +155,6 @@ def test_100_mb_mails_both_ways(make, dovecots, sink, node_leg, client_leg, path
         assert (line["path_up"], line["path_down"]) == (path, path), line
         if line["proto"] == "submission":
             assert int(line["bytes_up"]) >= BIG
-
-
-# ---- pass-through ----
-
-def passthrough_router(make, table, tables):
-    return make.router([table], default="node1", listeners=tables,
-                       routing='smtp_passthrough_destination = "node1"\n')
-
-
-def test_SES_80_pass_through_of_smtp_and_lmtp(make, postfix):
-    """The node's greeting is the first line, EHLO is the node's, lmtp uses the lmtp leg, the client's
-    address arrives, and on plain legs the kernel moves the bytes."""
-    dovecot = make.dovecot("back", "127.0.0.25", USERS, protocols=("imap", "lmtp"))
-    store = make.dovecot("store", "127.0.0.26", USERS, haproxy=False, protocols=("imap", "lmtp"))
-    front = postfix("node1", "127.0.0.27", store)
-    table = harness.destination_toml(
-        "node1", "127.0.0.27", None, {"smtp": "plain"}, front.pin, "proxy", "",
-        {"smtp": front.ports["smtp"][0]})
-    smtp_router = passthrough_router(make, table, {"smtp": ("plain", "", "smtp"),
-                                                   "smtps": ("implicit", "", "smtp")})
-    with smtplib.SMTP("localhost", smtp_router.ports["smtp"], source_address=("127.0.3.9", 0)) as s:
-        code, text = s.ehlo()
-        assert code == 250 and text.startswith(b"node1.test")
-        assert s.sendmail("x@remote.test", ["alice@example.com"], "Subject: a\r\n\r\nb\r\n") == {}
-    smtp_router.wait_sessions(1)
-    with smtplib.SMTP_SSL("localhost", smtp_router.ports["smtps"],
-                          context=mailnodes.context(smtp_router)) as s:
-        assert s.sendmail("x@remote.test", ["alice@example.com"], "Subject: c\r\n\r\nd\r\n") == {}
-    lines = smtp_router.wait_sessions(2)
-    assert [(x["proto"], x["route"], x["node"]) for x in lines] == [
-        ("smtp", "passthrough", "node1")] * 2
-    assert (lines[0]["path_up"], lines[0]["path_down"]) == ("sockmap", "sockmap")
-    assert "127.0.3.9" in front.clients()
-    lmtp_table = harness.destination_toml(
-        "node1", "127.0.0.25", None, {"lmtp": "plain", "smtp": "plain"}, None, "proxy", "",
-        {"lmtp": dovecot.ports["lmtp"][0], "smtp": dovecot.ports["lmtp"][0]})
-    smtp_router.stop()
-    router = passthrough_router(make, lmtp_table, {"lmtp": ("plain", "", "lmtp")})
-    with smtplib.LMTP("localhost", router.ports["lmtp"]) as s:
-        assert s.sendmail("x@remote.test", ["alice@example.com"], "Subject: e\r\n\r\nf\r\n") == {}
-    wait_until(lambda: "saved mail to INBOX" in dovecot.log())
-    wait_until(lambda: store.log().count("saved mail to INBOX") == 2)
-
-
-def test_SES_82_dead_pass_through_node(make):
-    port = harness.free_port()
-    table = harness.destination_toml("node1", "127.0.0.1", None, {"smtp": "plain"}, None, "none",
-                                     "", {"smtp": port})
-    router = passthrough_router(make, table, {"smtp": ("plain", "", "smtp")})
-    with router.client("smtp", tls=False) as client:
-        client.expect("421 4.3.0 router.test Service temporarily unavailable")
-        assert client.eof() == b""
-
-
-def test_SES_83_early_bytes_of_a_pass_through_client(make):
-    """What the client sent before the node was there arrives first, in order."""
-    got = []
-
-    def serve(conn):
-        conn.send("220 scripted\r\n")
-        while len(got) < 3:
-            got.append(conn.line())
-            conn.send("250 ok\r\n")
-
-    node = make.node("node1", serve, tls="plain")
-    table = harness.destination_toml("node1", node.address, None, {"smtp": "plain"}, None, "none",
-                                     "", {"smtp": node.port})
-    router = passthrough_router(make, table, {"smtp": ("plain", "", "smtp")})
-    with router.client("smtp", tls=False) as client:
-        client.send("EHLO early\r\nNOOP 1\r\nNOOP 2\r\n")
-        client.expect("220 scripted")
-        for _ in range(3):
-            client.expect("250 ok")
-    assert got == ["EHLO early", "NOOP 1", "NOOP 2"]
 
 
 # ---- tokens ----

@@ -2,7 +2,6 @@
 """Real clients doing their normal work through the router, with TLS: each in a test of its own, which is
 skipped with a word where Debian's package is not installed."""
 
-import email
 import imaplib
 import os
 import pty
@@ -13,76 +12,14 @@ import smtplib
 import subprocess
 import threading
 
-import pytest
-
 import mailnodes
+import pytest
 from harness import PATIENCE, wait_until
-
-USER, PASSWORD = "alice@example.com", "secret-a"
-MAIL = "From: bob@remote.test\r\nTo: %s\r\nSubject: %%s\r\nMessage-ID: <%%s@test>\r\n\r\nhello %%s\r\n" % USER
+from mailsite import MAIL, PASSWORD, USER, Setup
 
 
 def program(name):
     return pytest.mark.skipif(shutil.which(name) is None, reason=name + " is not installed")
-
-
-class Setup:
-    def __init__(self, make, workspace, sink):
-        self.workspace, self.sink = workspace, sink
-        self.home = workspace.mkdir("home")
-        self.node = make.dovecot("node1", "127.0.0.51", {USER: PASSWORD},
-                                 protocols=mailnodes.PROTOCOLS, relay_port=sink.port)
-        self.router = make.router([self.node.toml()], default="node1", listeners={
-            "imaps": ("implicit", "", "imap"), "imap": ("starttls", "", "imap"),
-            "pop3s": ("implicit", "", "pop3"), "pop3": ("starttls", "", "pop3"),
-            "sieve": ("starttls", "", "managesieve"),
-            "smtps": ("implicit", "", "submission"), "smtp": ("starttls", "", "submission")})
-        self.ports = self.router.ports
-        self.environment = dict(os.environ, HOME=self.home, LC_ALL="C", TERM="xterm",
-                                SSL_CERT_FILE=self.router.cert)
-
-    def file(self, name, text):
-        path = os.path.join(self.home, name)
-        with open(path, "w", encoding="utf-8") as f:
-            f.write(text)
-        os.chmod(path, 0o600)
-        return path
-
-    def run(self, *command, stdin="", check=True, **kwargs):
-        done = subprocess.run(command, input=stdin, env=self.environment, cwd=self.home, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE * 2,
-                              check=False, **kwargs)
-        assert not check or done.returncode == 0, done.stdout + self.router.log()
-        return done.stdout
-
-    def put(self, *names):
-        """Mails that are there."""
-        imap = imaplib.IMAP4_SSL("localhost", self.ports["imaps"],
-                                 ssl_context=mailnodes.context(self.router))
-        imap.login(USER, PASSWORD)
-        for name in names:
-            assert imap.append("INBOX", None, None, (MAIL % (name, name, name)).encode())[0] == "OK"
-        imap.logout()
-
-    @staticmethod
-    def maildir_subjects(path):
-        found = []
-        for sub in ("new", "cur"):
-            for name in os.listdir(os.path.join(path, sub)) if os.path.isdir(
-                    os.path.join(path, sub)) else []:
-                with open(os.path.join(path, sub, name), "rb") as f:
-                    found.append(email.message_from_binary_file(f)["Subject"])
-        return sorted(found)
-
-    def logged_in(self, protocol, count=1):
-        wait_until(lambda: len(self.node.logins(protocol)) >= count)
-
-
-@pytest.fixture
-def sink():
-    sink = mailnodes.MailSink()
-    yield sink
-    sink.close()
 
 
 @pytest.fixture

@@ -2,15 +2,14 @@
 """admin.md section 6: /metrics parses, is complete, agrees with the log and /stats, names nobody; the
 dashboard and the alert rules ask for what there is."""
 
-import http.client
 import json
 import os
 import re
-import ssl
 import subprocess
 
 import harness
 from harness import wait_until
+from metrics import fetch, values
 
 NAMES = """homing_build_info homing_start_time_seconds homing_config_generation
 homing_config_reload_failures_total homing_connections_active homing_connections_total
@@ -25,21 +24,6 @@ homing_http_requests_total homing_admin_denied_total homing_admin_locked
 homing_node_errors_total homing_shortage_total homing_splice_fallbacks_total homing_stuck_total
 homing_splice_resumed_total homing_splice_stalls_total
 homing_store_seconds""".split()
-
-
-def fetch(router, token=harness.TOKEN):
-    context = ssl.create_default_context(cafile=router.cert)
-    conn = http.client.HTTPSConnection("localhost", router.ports["admin"], timeout=30,
-                                       context=context)
-    conn.request("GET", "/metrics", headers={"Authorization": "Bearer " + token} if token else {})
-    answer = conn.getresponse()
-    text = answer.read().decode()
-    conn.close()
-    return answer, text
-
-
-def values(text):
-    return {key: float(value) for key, value in re.findall(r"^(homing\S+) (\S+)$", text, re.M)}
 
 
 def test_section_6_metrics(make):

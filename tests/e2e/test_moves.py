@@ -15,11 +15,6 @@ from harness import wait_until
 PLAIN = "[capabilities.imap]\nallow_plain_auth_without_tls = true\n"
 
 
-@pytest.fixture
-def pair(make):
-    return make, (make.node("node1"), make.node("node2"))
-
-
 def start(client, user):
     client.line()
     client.send("a LOGIN %s pw\r\n" % user)

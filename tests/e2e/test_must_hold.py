@@ -5,8 +5,6 @@ nobody. (test_stores.py has the store's outage and 200 moves.)"""
 
 import asyncio
 import contextlib
-import selectors
-import socket
 import subprocess
 import threading
 import time
@@ -14,10 +12,10 @@ import time
 import harness
 import pytest
 import stores
+from crowds import Crowd
 from harness import wait_until
 from mailcrowd import MailClient, MailNode, SubmitClient
-from test_list import put_all_sql
-from test_stores import SqlStore, login, postgres, store, wait_push  # noqa: F401
+from mapping_stores import SqlStore, login, postgres, put_all_sql, store, wait_push  # noqa: F401
 
 PLAIN = "".join("[capabilities.%s]\nallow_plain_auth_without_tls = true\n" % protocol
                 for protocol in ("imap", "submission"))
@@ -159,41 +157,6 @@ def test_locality_with_two_routers_before_and_after_a_move(make, store): # noqa:
 
 
 # ---- crowds ----
-
-class Crowd:
-    """Plain IMAP connections driven by one thread."""
-
-    def __init__(self, router, count):
-        self.selector, self.socks = selectors.DefaultSelector(), []
-        for _ in range(count):
-            sock = router.connect()
-            sock.setblocking(False)
-            self.socks.append(sock)
-            self.selector.register(sock, selectors.EVENT_READ)
-
-    def lines(self):
-        """One line from each; in order of the connections."""
-        got, waiting = {sock: b"" for sock in self.socks}, len(self.socks)
-        end = time.monotonic() + 60
-        while waiting:
-            assert time.monotonic() < end, waiting
-            for key, _ in self.selector.select(1):
-                was = got[key.fileobj]
-                data = key.fileobj.recv(4096)
-                assert data, was
-                got[key.fileobj] += data
-                waiting -= b"\n" in data and b"\n" not in was
-        return [got[sock] for sock in self.socks]
-
-    def say(self, text):
-        for sock in self.socks:
-            sock.send(text)
-
-    def close(self):
-        self.selector.close()
-        for sock in self.socks:
-            sock.close()
-
 
 def test_1000_logins_at_once_of_an_unknown_account_make_one_query(make, store): # noqa: F811
     proxy = stores.FaultProxy(store.target)

@@ -4,7 +4,6 @@ test says which path must have carried the bytes."""
 
 import contextlib
 import hashlib
-import json
 import os
 import re
 import resource
@@ -15,52 +14,16 @@ import threading
 import time
 
 import harness
-import rawtcp
 import pytest
-from harness import node_imap, node_login, wait_until
-
-PLAIN_AUTH = "[capabilities.imap]\nallow_plain_auth_without_tls = true\n"
-
-
-@pytest.fixture
-def pins(workspace):
-    """A BPF file system of the test's own."""
-    path = workspace.mkdir("bpf")
-    subprocess.run(["mount", "-t", "bpf", "bpf", path], check=True)
-    yield path + "/homing"
-    subprocess.run(["umount", path], check=True)
-
-
-def plain_router(make, nodes, pins=None, splice="", server="", **kwargs):
-    pin = 'pin_path = "%s"\n' % pins if pins else ""
-    kwargs.setdefault("listeners", {"imap": "plain"})
-    return make.router(nodes, server=server, extra=PLAIN_AUTH + "[splice]\n" + pin + splice,
-                       **kwargs)
-
-
-def login(router, user="alice", tls=False, path="sockmap"):
-    """A client whose session is carried by the given path; None: whatever it is."""
-    client = router.client(tls=tls)
-    client.line()
-    assert client.command("a LOGIN %s pw" % user)[-1].startswith("a OK")
-    if path:
-        router.wait_path(path, user)
-    return client
-
-
-def rows(pins, name="flows"):
-    done = subprocess.run(["bpftool", "-j", "map", "dump", "pinned", "%s/v1/%s" % (pins, name)],
-                          capture_output=True, text=True, check=True)
-    return [entry["formatted"]["value"] for entry in json.loads(done.stdout)]
+import rawtcp
+from harness import node_login, wait_until
+from logins import last_session
+from plain_legs import login, pins, plain_router, rows  # noqa: F401
 
 
 def capabilities(router):
     with open("/proc/%d/status" % router.process.pid, encoding="ascii") as f:
         return dict(re.findall(r"^(\w+):\s*(\S+)", f.read(), re.M))
-
-
-def last_session(router, count=1):
-    return router.wait_sessions(count)[-1]
 
 
 # ---- sockmap ----

@@ -7,7 +7,7 @@ import harness
 import pytest
 import stores
 from harness import wait_until
-from test_stores import SqlStore, login, postgres, wait_push, where  # noqa: F401
+from mapping_stores import SqlStore, login, postgres, wait_push, where  # noqa: F401
 
 
 @pytest.fixture

@@ -90,13 +90,6 @@ def router_node(make):
     return make.last_node
 
 
-@pytest.fixture
-def sink():
-    sink = mailnodes.MailSink()
-    yield sink
-    sink.close()
-
-
 @pytest.fixture(autouse=True)
 def remember_nodes(make):
     """make.last_node: the node made last."""

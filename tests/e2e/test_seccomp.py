@@ -6,8 +6,8 @@ import os
 
 import harness
 import pytest
+from confined import deny
 from harness import wait_until
-from test_rules_system import deny
 
 pytestmark = pytest.mark.skipif("-san" in harness.BUILD or "-tsan" in harness.BUILD,
                                 reason="builds with sanitizers have no filter")

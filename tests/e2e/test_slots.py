@@ -10,8 +10,8 @@ import time
 import pytest
 
 import harness
-from harness import PATIENCE, Client, fast_time, node_login, rss_kib, wait_until
-from http_nodes import HttpClient, Wire, answer, basic, http, refused  # noqa: F401
+from harness import PATIENCE, Client, fast_time, rss_kib, wait_until
+from http_nodes import Wire, answer, basic, http, refused  # noqa: F401
 
 FAST = 30
 BODY = '[[http.route]]\nmatch = "/body"\nextract = { from = "body", regex = "u=([^&]*)" }\n'
@@ -323,6 +323,7 @@ def test_SES_3_memory_before_login_in_every_state(http, make):
     stages = memory_within(router, states, stop.set)
     assert stages.count("hold") == 2 * COUNT and stages.count("dial") == 2 * COUNT, stages
     assert stages.count("replay") == COUNT and len(stages) == len(states) * COUNT
+
 
 def handshake_begun(sock):
     """A hello that is answered, and then the longest record but its end."""

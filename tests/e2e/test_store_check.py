@@ -3,9 +3,9 @@
 words, a write that fails is no outage."""
 
 import os
+import re
 import signal
 import subprocess
-import re
 import threading
 import time
 
@@ -14,16 +14,12 @@ import pytest
 import stores
 from harness import wait_until
 from http_nodes import basic, http, refused  # noqa: F401
-from test_admin_mapping import served
-from test_mail_rules import PROTOCOLS, attempt, node_toml, speak
-from test_stores import RedisStore, SqlStore, login, postgres, wait_push, where  # noqa: F401
+from logins import served
+from mail_dialogue import attempt, node_toml
+from mailnodes import PROTOCOLS, speak
+from mapping_stores import RedisStore, SqlStore, login, postgres, wait_push, where  # noqa: F401
 
 QUERY = "SELECT node FROM account_nodes WHERE identifier = $1"
-
-
-@pytest.fixture
-def pair(make):
-    return make, (make.node("node1"), make.node("node2"))
 
 
 def edit(router, before, after):

@@ -6,7 +6,7 @@ import time
 
 import harness
 from harness import parse_logfmt, wait_until
-from test_metrics import fetch, values
+from metrics import fetch, values
 
 
 def start(make, exit_after):

@@ -7,8 +7,8 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests/e2e"))
+import floods  # noqa: E402
 import harness  # noqa: E402
-import test_floods  # noqa: E402
 
 SECONDS = 6
 
@@ -16,11 +16,11 @@ SECONDS = 6
 def main():
     workspace = harness.Workspace("homing-floods-")
     harness.router.PATIENCE = harness.clients.PATIENCE = SECONDS
-    for kind in test_floods.KINDS:
-        router = test_floods.flooded_router(workspace).start()
+    for kind in floods.KINDS:
+        router = floods.flooded_router(workspace).start()
         try:
-            waits, _ = test_floods.measure(router, kind, SECONDS,
-                                           os.path.join(os.environ["FLOODS"], "flood"))
+            waits, _ = floods.measure(router, kind, SECONDS,
+                                      os.path.join(os.environ["FLOODS"], "flood"))
         finally:
             router.process.kill()
             router.process.wait()

@@ -32,8 +32,8 @@ SETS = {
 
 # End-to-end tests that go before the others, the slowest first, so that none of them is alone at the
 # end; of the others the largest file goes first.
-SLOW = ("test_stores", "test_reload", "test_mail", "test_sessions", "test_http_wire", "test_drain",
-        "test_admin_mapping", "test_rules_mapping", "test_cyrus_courier")
+SLOW = ("test_stores", "test_mail", "test_reload", "test_drain", "test_sessions", "test_list", "test_credentials",
+        "test_mapping", "test_http_wire", "test_admin", "test_cyrus_courier")
 # Tests of memory and of many at once: nothing else runs beside them.
 ALONE = ("test_paths.py", "test_must_hold.py", "test_floods.py")
 # How many at once. They wait most of the time: three of them kept two cores half busy.
@@ -49,8 +49,8 @@ SELECT = {
     PLAIN: "",
     SANITIZED: " and ".join("not " + name for name in OPTIMISED_ONLY),
     THREADS: "(150 or MAP or ADM or drain or SES_86 or SES_51 or 100_mib or random or reload or CFG_5 "
-             "or matrix_of or HTTP_6 or HTTP_9) and not gib and not 200_moves and not must_hold "
-             "and not floods",
+             "or matrix_of or HTTP_6 or HTTP_9 or init_db or by_sni) and not gib and not 200_moves "
+             "and not must_hold and not floods",
 }
 TITLES = {PLAIN: "optimised", SANITIZED: "sanitizers", THREADS: "ThreadSanitizer"}
 

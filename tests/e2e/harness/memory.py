@@ -21,6 +21,28 @@ def available_kib():
         return int(re.search(r"^MemAvailable:\s+(\d+)", f.read(), re.M).group(1))
 
 
+def memory_holds(pid, needle):
+    """Where a process's writable memory holds some bytes."""
+    found = []
+    with open("/proc/%d/maps" % pid, encoding="ascii") as maps, \
+            open("/proc/%d/mem" % pid, "rb", 0) as mem:
+        for line in maps:
+            span, mode, *rest = line.split()
+            start, end = (int(x, 16) for x in span.split("-"))
+            if not mode.startswith("rw") or end - start > 1 << 32:
+                continue
+            try:
+                mem.seek(start)
+                data = mem.read(end - start)
+            except (OSError, OverflowError, ValueError):
+                continue
+            at = data.find(needle)
+            while at >= 0:
+                found.append((hex(start + at), rest[-1] if rest else ""))
+                at = data.find(needle, at + 1)
+    return found
+
+
 def push_at_a_closed_door(make, sysctl, path, tls, mode, push=400 << 20):
     """A node tries to push at a client that does not read. What was taken of it is held by four
     sockets, the router and the kernel's backlog between them: at most the buffers and 2 MiB. Then

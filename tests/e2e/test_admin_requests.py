@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""admin.md rule by rule: one request per connection, time limits, bodies, slow stores, the exact form
-of answers, errors and log lines."""
+"""admin.md on the wire: one request per connection, time limits, bodies; the form of answers and errors, and
+what is logged."""
 
-import hashlib
 import json
 import os
 import re
@@ -14,50 +13,10 @@ import time
 
 import harness
 import pytest
+from admin_wire import AUTH, drain, raw, request, router_socket, sha, tls
 from harness import PATIENCE, TOKEN, fast_time, wait_until
-from test_admin_mapping import file_mapping, login, router_socket
-
-AUTH = b"Host: x\r\nAuthorization: Bearer " + TOKEN.encode() + b"\r\n"
-
-
-@pytest.fixture
-def pair(make):
-    return make, (make.node("node1"), make.node("node2"))
-
-
-def tls(router, sock=None):
-    sock = sock or router_socket(router)
-    sock.settimeout(PATIENCE)
-    return router.tls_context().wrap_socket(sock, server_hostname="localhost")
-
-
-def drain(sock):
-    """All bytes up to the end of the connection, however it ends; (bytes, ended orderly)."""
-    data = b""
-    try:
-        while piece := sock.recv(65536):
-            data += piece
-    except (ConnectionResetError, ssl.SSLError):
-        return data, False
-    return data, True
-
-
-def raw(router, data):
-    """One connection, these bytes, the whole answer: (status, head as text, body)."""
-    with tls(router) as sock:
-        sock.sendall(data)
-        answer, orderly = drain(sock)
-    assert orderly
-    head, _, body = answer.partition(b"\r\n\r\n")
-    return int(head.split(b" ")[1]), head.decode(), body
-
-
-def request(router, method, target, head=AUTH):
-    return raw(router, ("%s %s HTTP/1.1\r\n" % (method, target)).encode() + head + b"\r\n")
-
-
-def sha(account):
-    return hashlib.sha256(account.encode()).hexdigest()[:8]
+from logins import login
+from mapping_stores import file_mapping
 
 
 # ---- the listener ----

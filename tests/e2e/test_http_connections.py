@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""http.md: the beginning and the end of a connection, what is passed on unchanged, kicks."""
+"""http.md: the beginning and the end of a connection, what is passed on, and accounts that move."""
 
 import socket
 import threading

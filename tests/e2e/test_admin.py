@@ -1,38 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""admin.md and mapping.md on a running router: HTTPS API, homingctl, stores, cache, outage."""
+"""admin.md on a running router: HTTPS and unix socket, tokens, parameters, homingctl."""
 
 import os
+import re
 import shutil
 import socket
-import sqlite3
-import ssl
+import stat
 import subprocess
-import threading
-import time
-
-import pytest
 
 import harness
+from admin_wire import router_socket
 from harness import wait_until
-
-
-def login(router, user, expect="a OK"):
-    with router.client() as c:
-        c.line()
-        c.send("a LOGIN %s pw\r\n" % user)
-        line = c.line()
-        assert line.startswith(expect), line
-    return line
-
-
-def served(node):
-    return [getattr(conn, "user", None) for conn in node.connections]
-
-
-@pytest.fixture
-def pair(make):
-    nodes = [make.node("node1"), make.node("node2")]
-    return make, nodes
+from logins import login, served
 
 
 # ---- listener, token, lockout ----
@@ -127,10 +106,6 @@ def test_ADM_2_strict_http(pair):
     assert raw(b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 200")
 
 
-def router_socket(router):
-    return socket.create_connection(("127.0.0.1", router.ports["admin"]), 10)
-
-
 def test_ADM_20_21_22_25_parameters(pair):
     router = pair[0].router(pair[1])
     get = lambda path: router.admin("GET", path)  # noqa: E731
@@ -194,34 +169,6 @@ def test_section_5_4_destinations_and_reset(pair):
         "destinations"]}["node3"]["down"]
 
 
-def test_SES_51_exactly_one_probe(make):
-    hang, waiting = threading.Event(), []
-
-    def serve(conn):
-        waiting.append(conn)
-        hang.wait(harness.PATIENCE)
-        harness.node_imap(conn)
-
-    node = make.node("node1", serve)
-    router = make.router([node], server='host_down_threshold = 1\nhost_down_cooldown = "500ms"\n'
-                         'backend_timeout = "1s"\nbackend_connect_retries = 0')
-    login(router, "alice", "a NO [UNAVAILABLE]")  # the dial window: a host failure
-    assert router.admin("GET", "/destinations")[1]["destinations"][0]["down"]
-    wait_until(lambda: router.admin("GET", "/destinations")[1]["destinations"][0][
-        "down_for_s"] == 0)
-    before, results = len(waiting), []
-    threads = [threading.Thread(target=lambda i=i: results.append(
-        login(router, "user%d" % i, "a "))) for i in range(20)]
-    for t in threads:
-        t.start()
-    wait_until(lambda: len(results) >= 19)
-    assert len(waiting) == before + 1
-    hang.set()
-    for t in threads:
-        t.join()
-    assert sum(line.startswith("a NO [UNAVAILABLE]") for line in results) >= 19
-
-
 def test_section_5_5_mappings(pair):
     router = pair[0].router(pair[1])
     put = router.admin("PUT", "/mappings?identifier=Alice@X.com&destination=node2")
@@ -273,7 +220,6 @@ def test_section_8_homingctl(pair):
     bad = router.workspace.write("bad-token", "x" * 40)
     assert router.ctl("--token-file", bad, "stats").returncode == 1
     # Its certificate is not in the system's store.
-    import subprocess
     done = subprocess.run([harness.BUILD + "/homingctl", "--config", router.config, "--url",
                            "https://127.0.0.1:%d" % router.ports["admin"], "stats"],
                           capture_output=True, text=True, timeout=30)
@@ -285,322 +231,9 @@ def test_section_8_homingctl(pair):
     assert done.returncode == 0, done.stderr
 
 
-# ---- mapping ----
-
-def test_MAP_10_normalisation(pair):
-    make, (node1, node2) = pair
-    router = make.router([node1, node2])
-    router.map({"user@example.com": "node2"})
-    login(router, "USER@EXAMPLE.COM")
-    assert served(node2) == ["USER@EXAMPLE.COM"]
-
-
-def test_MAP_20_master_user_is_routed_by_account(pair):
-    make, (node1, node2) = pair
-    router = make.router([node1, node2])
-    router.map({"user@example.com": "node2"})
-    login(router, '"user@example.com%admin"')
-    assert served(node2) == ["user@example.com%admin"]
-
-
-def test_MAP_2_mapped_node_without_the_protocol(make):
-    node1 = make.node("node1")
-    other = harness.destination_toml("node2", "127.0.0.1", 1, "implicit", "00" * 32).replace(
-        "protocol.imap", "protocol.pop3")
-    router = make.router([node1, other])
-    router.map({"alice": "node2"})
-    login(router, "alice", "a NO [UNAVAILABLE]")
-    assert router.wait_sessions(1)[-1]["reason"] == "node_no_protocol"
-    assert all(d["consecutive_failures"] == 0 for d in
-               router.admin("GET", "/destinations")[1]["destinations"])
-
-
-def test_MAP_53_null_blank_and_unknown_values(make):
-    node1, node2 = make.node("node1"), make.node("node2")
-    router = make.router([node1, node2])
-    router.map({"empty": "", "blank": "  ", "padded": " node2 ", "ghosty": "ghost"})
-    for user in ("empty", "blank", "ghosty", "ghosty", "padded"):
-        login(router, user)
-    assert served(node2) == ["padded"]
-    stats = router.stats()
-    assert stats["unknown_destination"] == 1  # the second one is a (negative) hit
-    router.wait_line(lambda line: "unknown_destination" in line)
-
-
-def test_MAP_63_change_by_another_process(pair):
-    make, (node1, node2) = pair
-    router = make.router([node1, node2])
-    router.map({"alice": "node1"})
-    login(router, "alice")
-    router.map({"alice": "node2"})
-    wait_until(lambda: router.stats()["flushes"] >= 1)
-    login(router, "alice")
-    assert served(node2) == ["alice"]
-
-
-def test_MAP_34_store_missing_at_start(pair):
-    make, (node1, node2) = pair
-    router = make.router([node1, node2], start=False)
-    os.unlink(router.db)
-    for suffix in ("-wal", "-shm"):
-        if os.path.exists(router.db + suffix):
-            os.unlink(router.db + suffix)
-    router.start()
-    status, body, _ = router.admin("GET", "/readyz", token=None)
-    assert status == 503 and body["reasons"] == ["store"]
-    login(router, "alice")  # served by the default node all the same
-    assert served(node1) == ["alice"]
-    router.sqlite_toml()
-    wait_until(lambda: router.admin("GET", "/readyz", token=None)[0] == 200)
-
-
-def lock_db(router):
-    db = sqlite3.connect(router.db, timeout=10, isolation_level=None, check_same_thread=False)
-    db.execute("PRAGMA locking_mode = EXCLUSIVE")
-    db.execute("BEGIN EXCLUSIVE")
-    return db
-
-
-def unlock_db(router, db):
-    db.execute("ROLLBACK")
-    db.close()
-    for path in (router.db, router.db + "-wal", router.db + "-shm"):
-        if os.path.exists(path):
-            router.workspace.own(path)
-
-
-@pytest.fixture
-def rollback_journal():
-    """In WAL mode readers do not wait for writers, so the blackhole needs the other mode."""
-    def use(router):
-        db = sqlite3.connect(router.db)
-        db.execute("PRAGMA journal_mode = DELETE")
-        db.close()
-        router.workspace.own(router.db)
-    return use
-
-
-def test_MAP_90_blackholed_store(pair, rollback_journal):
-    """Cached accounts and /healthz go on without delay; others get the default node in time."""
-    make, (node1, node2) = pair
-    router = make.router([node1, node2], mapping_extra='lookup_timeout = "2s"\n', start=False)
-    rollback_journal(router)
-    router.map({"alice": "node2"})
-    router.start()
-    wait_until(lambda: router.admin("GET", "/readyz", token=None)[0] == 200)
-    login(router, "alice")
-    db = lock_db(router)
-    try:
-        results = []
-        slow = [threading.Thread(target=lambda i=i: results.append(
-            (time.monotonic(), login(router, "new%d" % i)))) for i in range(5)]
-        start = time.monotonic()
-        for t in slow:
-            t.start()
-        wait_until(lambda: router.stats()["store_queries"] >= 2)
-        for _ in range(5):
-            login(router, "alice")
-            assert router.admin("GET", "/healthz", token=None)[0] == 200
-        assert time.monotonic() - start < 10
-        for t in slow:
-            t.join()
-        stats = router.stats()
-        assert stats["store_state"] == "down" and stats["store_errors"] == 5
-        queries = stats["store_queries"]
-        login(router, "new0")  # MAP-90: no query within the transient time
-        assert router.stats()["store_queries"] == queries
-        assert router.log().count("msg=store_lost") == 1
-    finally:
-        unlock_db(router, db)
-    wait_until(lambda: login(router, "other%f" % time.monotonic()) and
-               router.stats()["store_state"] == "up")
-    router.wait_line(lambda line: "msg=store_back" in line)
-
-
-def test_MAP_91_93_stale_entries(pair, rollback_journal):
-    make, (node1, node2) = pair
-    router = make.router([node1, node2],
-                         mapping_extra='positive_ttl = "1s"\nlookup_timeout = "500ms"\n',
-                         start=False)
-    rollback_journal(router)
-    router.map({"alice": "node2", "bob": "node2"})
-    router.start()
-    login(router, "alice"), login(router, "bob")
-    db = lock_db(router)
-    try:
-        wait_until(lambda: router.stats()["stale_entries"] == 2)
-        login(router, "alice")
-        assert served(node2)[-1] == "alice"
-        assert router.stats()["stale_served"] == 1
-        assert router.wait_sessions(3)[-1]["route"] == "stale"
-        router.admin("POST", "/cache/invalidate?identifier=bob")
-        login(router, "bob")
-        assert served(node1) == ["bob"]
-    finally:
-        unlock_db(router, db)
-
-
-def test_MAP_82_one_query_for_many_logins(pair, rollback_journal):
-    make, (node1, node2) = pair
-    router = make.router([node1, node2], mapping_extra='lookup_timeout = "20s"\n', start=False)
-    rollback_journal(router)
-    router.map({"alice": "node2"})
-    router.start()
-    wait_until(lambda: router.admin("GET", "/readyz", token=None)[0] == 200)
-    db = lock_db(router)
-    results = []
-    threads = [threading.Thread(target=lambda: results.append(login(router, "alice")))
-               for _ in range(60)]
-    for t in threads:
-        t.start()
-    wait_until(lambda: router.stats()["cache_misses"] + router.stats()["cache_coalesced"] == 60)
-    unlock_db(router, db)
-    for t in threads:
-        t.join()
-    stats = router.stats()
-    assert len(results) == 60 and len(served(node2)) == 60 and not served(node1)
-    assert (stats["store_queries"], stats["cache_misses"], stats["cache_coalesced"]) == (1, 1, 59)
-
-
-# ---- file store ----
-
-def file_mapping(workspace, text):
-    workspace.write("accounts", text, 0o640)
-    return '[mapping]\nsource = "file"\nnormalize = "lowercase"\n[mapping.file]\npath = "accounts"\n'
-
-
-def test_MAP_40_43_44_file_store(pair, workspace):
-    make, (node1, node2) = pair
-    mapping = file_mapping(workspace, "# comment\n\nBob@x \t node2  # two\r\ncarol@x node1\n")
-    os.chmod(workspace.path, 0o755)
-    router = make.router([node1, node2], mapping=mapping)
-    login(router, "bob@x")
-    assert served(node2) == ["bob@x"]
-    assert router.admin("PUT", "/mappings?identifier=alice@example.com&destination=node2")[0] == 200
-    with open(workspace.path + "/accounts", encoding="utf-8") as f:
-        assert f.read() == "alice@example.com\tnode2\nbob@x\tnode2\ncarol@x\tnode1\n"
-    assert os.stat(workspace.path + "/accounts").st_mode & 0o777 == 0o640
-    login(router, "alice@example.com")
-    assert router.admin("DELETE", "/mappings?identifier=bob@x")[1] == {"removed": True}
-    assert router.admin("DELETE", "/mappings?identifier=bob@x")[1] == {"removed": False}
-    file_mapping(workspace, "carol@x node2\n")
-    assert router.admin("POST", "/mappings/reload")[1] == {"reloaded": True, "entries": 1}
-    login(router, "carol@x")
-    assert served(node2)[-1] == "carol@x"
-    file_mapping(workspace, "carol@x ghost\n")
-    status, body, _ = router.admin("POST", "/mappings/reload")
-    assert status == 500 and body["error"] == "reload failed"
-    login(router, "carol@x")
-    assert served(node2)[-1] == "carol@x"
-
-
-def test_MAP_43_failed_write_changes_nothing(pair, workspace):
-    make, (node1, node2) = pair
-    directory = workspace.mkdir("readonly")
-    mapping = file_mapping(workspace, "").replace('"accounts"', '"readonly/accounts"')
-    workspace.write("readonly/accounts", "alice node2\n")
-    os.chmod(directory, 0o555)
-    if os.geteuid() == 0:
-        os.chown(directory, 0, 0)
-    router = make.router([node1, node2], mapping=mapping)
-    status, body, _ = router.admin("PUT", "/mappings?identifier=alice&destination=node1")
-    assert (status, body["error"]) == (500, "store write failed")
-    assert "Permission denied" in body["store_error"]
-    login(router, "alice")
-    assert served(node2) == ["alice"]
-    os.chmod(directory, 0o755)
-
-
-# ---- real servers, real clients ----
-
-def test_dovecot_with_mbsync_curl_imaplib(make, workspace):
-    """Right node, wrong password refused with the node's words, mail stored and fetched."""
-    import imaplib
-    import subprocess
-    users = {"alice@x.com": "pw-a", "bob@x.com": "pw-b"}
-    nodes = [make.dovecot("node%d" % i, "127.0.0.%d" % (20 + i), users) for i in (1, 2)]
-    router = make.router(nodes)
-    router.map({"alice@x.com": "node1", "bob@x.com": "node2"})
-    context = router.tls_context()
-    imap = imaplib.IMAP4_SSL("localhost", router.ports["imap"], ssl_context=context)
-    with pytest.raises(imaplib.IMAP4.error, match="Authentication failed"):
-        imap.login("bob@x.com", "not it")
-    imap.login("bob@x.com", "pw-b")
-    assert imap.append("INBOX", None, None, b"Subject: x\r\n\r\nbody\r\n")[0] == "OK"
-    imap.select("INBOX")
-    assert imap.fetch("1", "(BODY[TEXT])")[1][0][1] == b"body\r\n"
-    imap.logout()
-    starttls = imaplib.IMAP4("localhost", router.ports["imapt"])
-    starttls.starttls(context)
-    starttls.login("alice@x.com", "pw-a")
-    starttls.logout()
-    subprocess.run(["curl", "-sSf", "--cacert", router.cert, "-u", "bob@x.com:pw-b",
-                    "imaps://localhost:%d/INBOX;MAILINDEX=1" % router.ports["imap"]], check=True,
-                   capture_output=True, timeout=60)
-    assert [user for user, _ in nodes[1].logins()] == ["bob@x.com", "bob@x.com"]
-    assert [user for user, _ in nodes[0].logins()] == ["alice@x.com"]
-    mail = os.path.join(workspace.path, "mbsync")
-    os.mkdir(mail)
-    rc = workspace.write("mbsyncrc", """
-IMAPAccount far
-Host localhost
-Port %d
-User bob@x.com
-Pass pw-b
-SSLType IMAPS
-CertificateFile %s
-AuthMechs LOGIN PLAIN
-
-IMAPStore far
-Account far
-
-MaildirStore near
-Path %s/
-Inbox %s/INBOX
-
-Channel all
-Far :far:
-Near :near:
-Create Near
-SyncState *
-""" % (router.ports["imap"], router.cert, mail, mail))
-    done = subprocess.run(["mbsync", "-c", rc, "all"], timeout=60, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found = [f for _, _, files in os.walk(mail + "/INBOX") for f in files if "U=" in f]
-    assert len(found) == 1
-    assert len(nodes[1].logins()) == 3
-
-
-def test_certificates_by_sni(make, workspace):
-    workspace.certificate("exact", ["a.example.com"])
-    workspace.certificate("wild", ["*.example.com"])
-    extra = ('[tls.certificate.exact]\ncert = "exact.pem"\nkey = "exact.key"\n'
-             '[tls.certificate.wild]\ncert = "wild.pem"\nkey = "wild.key"\n')
-    router = make.router([make.node("node1")], extra=extra)
-
-    def subject(name):
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        with context.wrap_socket(router.connect(), server_hostname=name) as tls:
-            der = tls.getpeercert(True)
-        for file in ("exact", "wild", "router"):
-            with open("%s/%s.pem" % (workspace.path, file), encoding="ascii") as f:
-                if ssl.PEM_cert_to_DER_cert(f.read()) == der:
-                    return file
-        return "other"
-
-    assert subject("a.example.com") == "exact"
-    assert subject("A.Example.Com") == "exact"
-    assert subject("b.example.com") == "wild"
-    assert subject("b.c.example.com") == "router"
-    assert subject("example.com") == "router"
-    assert subject(None) == "router"
-
-
 # ---- the host's own socket ----
 
 def test_ADM_9a_unix_socket(make, workspace):
-    import stat
     path = os.path.join(workspace.path, "admin.sock")
     os.chmod(workspace.path, 0o755)
     node = make.node("node1")
@@ -639,8 +272,6 @@ def test_ADM_9a_unix_socket(make, workspace):
 
 
 def test_help_man_and_completion_know_the_same():
-    import re
-
     def run(*args):
         done = subprocess.run([harness.BUILD + "/homingctl", *args], capture_output=True, text=True,
                               timeout=30, check=False)
