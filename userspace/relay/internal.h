@@ -2,9 +2,9 @@
 /*
  * Private to relay/: the live part of a relay, which is one frame whatever moves the bytes, and
  * what a mover provides. relay.c starts and stops; engine.c, rows.c, end.c and scratch.c serve
- * every relay; copy.c, half.c and turn.c move bytes in user space; program.c, arm.c, valve.c,
- * drain.c and sockmap.c are the path on which the kernel moves them; switch.c decides when one
- * becomes the other.
+ * every relay; copy.c, half.c and turn.c move bytes in user space, through OpenSSL or through
+ * ktls_stream.c; program.c, arm.c, valve.c, drain.c and sockmap.c are the path on which the kernel
+ * moves them; switch.c decides when one becomes the other.
  */
 #ifndef RELAY_INTERNAL_H
 #define RELAY_INTERNAL_H

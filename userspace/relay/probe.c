@@ -178,13 +178,14 @@ static void probe_cipher(struct relay_probe *probe, struct relay_kernel *kernel,
 {
 	struct record_keys keys[2];
 	char name[48];
+	uint64_t number;
 	int fds[2], r = make_pair(fds);
 
 	if (r == 0) {
 		make_keys(keys, version, cipher);
 		r = try_exchange(fds, keys);
 		if (r == 0)
-			r = ktls_can_count(fds[0], cipher);
+			r = ktls_next_number(fds[0], cipher, &number);
 		close_pair(fds);
 	}
 	kernel->ktls.usable[version][cipher] = r == 0;

@@ -3,13 +3,20 @@
  * may be asked of it. Also the names of the paths. */
 #include "relay/internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
 const char *relay_path_name(enum relay_path path)
 {
-	static const char *const names[RELAY_PATHS] = { "-", "copy", "ktls", "sockmap" };
+	static const char *const names[] = {
+		[RELAY_PATH_NONE] = "-",
+		[RELAY_PATH_COPY] = "copy",
+		[RELAY_PATH_KTLS] = "ktls",
+		[RELAY_PATH_SOCKMAP] = "sockmap",
+	};
 
+	static_assert(ARRAY_SIZE(names) == RELAY_PATHS, "a name for each");
 	return names[path];
 }
 

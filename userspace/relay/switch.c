@@ -4,7 +4,11 @@
  * record boundary, two plain legs the program's when both have been read empty. What cannot change
  * stays with user space, for good.
  */
+#include "base/secret.h"
+#include "relay/ktls_stream.h"
 #include "relay/program.h"
+#include "tls/keys.h"
+#include "tls/tls.h"
 
 #include <errno.h>
 #include <sys/epoll.h>
@@ -18,7 +22,7 @@ void relay_note_path(struct relay *relay)
 		if (!stream_is_tls(&relay->legs[i]))
 			continue;
 		path = RELAY_PATH_KTLS;
-		if (!ktls_is_on(&relay->legs[i])) {
+		if (!ktls_stream_is(&relay->legs[i])) {
 			path = RELAY_PATH_COPY;
 			break;
 		}
@@ -27,14 +31,40 @@ void relay_note_path(struct relay *relay)
 		relay->state.halves[d].path = (uint8_t)path;
 }
 
+/* From OpenSSL to kernel TLS. Returns 0; TLS_KEYS_NOT_YET when the stream is not at a record
+ * boundary; -EIO when its socket is half switched; else -errno: OpenSSL goes on. */
+static int to_kernel(struct stream *stream, const struct ktls_features *features)
+{
+	struct record_keys keys;
+	struct ktls *ktls;
+	int r;
+
+	tls_keys_prepare(stream);
+	r = tls_keys_export(stream, &keys);
+	if (r == TLS_KEYS_NOT_YET)
+		return r;
+	if (r == 0 && !features->usable[keys.version][keys.cipher])
+		r = -ENOTSUP;
+	if (r == 0)
+		r = ktls_stream_prepare(stream->fd, &keys, features, &ktls);
+	secret_wipe(&keys, sizeof(keys));
+	if (r == 0) {
+		tls_stream_detach(stream);
+		ktls_stream_put(stream, ktls);
+	} else if (r != -EIO) {
+		tls_stream_read_ahead(stream, true);
+	}
+	return r;
+}
+
 bool relay_switch_leg(struct relay *relay, int leg)
 {
 	int r;
 
 	if (!relay->may_switch[leg])
 		return true;
-	r = ktls_switch(&relay->legs[leg], &relay_kernel(relay)->ktls);
-	if (r == KTLS_NOT_YET)
+	r = to_kernel(&relay->legs[leg], &relay_kernel(relay)->ktls);
+	if (r == TLS_KEYS_NOT_YET)
 		return true;
 	relay->may_switch[leg] = false;
 	if (r == -EIO) {
