@@ -20,6 +20,10 @@ docs-check: $(BUILD)/tests/schema-doc ## is it current?
 rules-check: ## do code, tests and pages name rules that exist (docs/rules/)?
 	@/usr/bin/python3 tests/tools/rules-check.py
 
+.PHONY: tests-check
+tests-check: ## has each source its test, or a reason (tests/tools/tested-elsewhere.txt)?
+	@/usr/bin/python3 tests/tools/tests-check.py
+
 # Mail clients from the npm registry; needs node and npm.
 .PHONY: test-clients
 test-clients: all ## mail clients of the npm registry; needs node and npm

@@ -32,8 +32,9 @@ SETS = {
 
 # End-to-end tests that go before the others, the slowest first, so that none of them is alone at the
 # end; of the others the largest file goes first.
-SLOW = ("test_stores", "test_mail", "test_reload", "test_drain", "test_sessions", "test_list", "test_credentials",
-        "test_mapping", "test_http_wire", "test_admin", "test_cyrus_courier")
+SLOW = ("test_stores_outage", "test_mail.py", "test_mail_refusals", "test_reload_sessions", "test_sessions",
+        "test_drain.py", "test_mail", "test_list", "test_credentials", "test_reload", "test_mapping",
+        "test_http_wire", "test_stores", "test_admin_requests", "test_cyrus_courier")
 # Tests of memory and of many at once: nothing else runs beside them.
 ALONE = ("test_paths.py", "test_must_hold.py", "test_floods.py")
 # How many at once. They wait most of the time: three of them kept two cores half busy.
@@ -202,6 +203,7 @@ def build_flavours(make, wanted):
 def static(make):
     single("layers", [*make, "layers"])
     single("rules", [*make, "rules-check"])
+    single("tests of all sources", [*make, "tests-check"])
     single("format", [*make, "format-check"])
     single("docs/config.md is current", [*make, "docs-check"])
 
