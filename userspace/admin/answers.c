@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -157,6 +158,7 @@ static const char *store_name(const struct mapping_stats *stats)
 {
 	static const char *const names[] = { "unknown", "up", "down" };
 
+	static_assert(ARRAY_SIZE(names) == MAPPING_STORE_STATES, "a name for each");
 	return names[stats->store_state];
 }
 
@@ -164,6 +166,7 @@ static const char *push_name(const struct mapping_stats *stats)
 {
 	static const char *const names[] = { "none", "up", "down" };
 
+	static_assert(ARRAY_SIZE(names) == MAPPING_PUSH_STATES, "a name for each");
 	return names[stats->push_state];
 }
 

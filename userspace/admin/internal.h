@@ -8,7 +8,15 @@
 #include "net/leg.h"
 #include "proto/http_head.h"
 
-enum admin_state { ADMIN_TLS, ADMIN_HEAD, ADMIN_BODY, ADMIN_WAIT, ADMIN_SEND, ADMIN_LINGER };
+enum admin_state {
+	ADMIN_TLS,
+	ADMIN_HEAD,
+	ADMIN_BODY,
+	ADMIN_WAIT,
+	ADMIN_SEND,
+	ADMIN_LINGER,
+	ADMIN_STATES
+};
 
 struct admin_pending;
 

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "net/sock.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,6 +58,7 @@ static void set_state(struct admin_conn *conn, enum admin_state state)
 		[ADMIN_BODY] = INPUT_MS,
 		[ADMIN_SEND] = SEND_MS,
 		[ADMIN_LINGER] = LINGER_MS };
+	static_assert(ARRAY_SIZE(limits) == ADMIN_STATES, "a limit for each but waiting");
 
 	conn->state = state;
 	if (state == ADMIN_WAIT) /* the mapping has its own limit */

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -23,6 +24,8 @@
 
 static const char *const level_names[] = { "error", "warn", "info", "debug", "trace" };
 static const int level_priorities[] = { 3, 4, 6, 7, 7 };
+static_assert(ARRAY_SIZE(level_names) == LOGL_LEVELS, "a name for each");
+static_assert(ARRAY_SIZE(level_priorities) == LOGL_LEVELS, "a priority for each");
 
 static atomic_int current_level = LOGL_INFO;
 static atomic_int log_fd = 2;

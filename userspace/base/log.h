@@ -12,7 +12,7 @@
 
 #define LOG_LINE_BYTES 4000
 
-enum log_level { LOGL_ERROR, LOGL_WARN, LOGL_INFO, LOGL_DEBUG, LOGL_TRACE };
+enum log_level { LOGL_ERROR, LOGL_WARN, LOGL_INFO, LOGL_DEBUG, LOGL_TRACE, LOGL_LEVELS };
 
 struct log_line {
 	size_t len;

@@ -3,6 +3,7 @@
 #include "config/check.h"
 #include "store/store.h"
 
+#include <assert.h>
 #include <grp.h>
 #include <limits.h>
 #include <pwd.h>
@@ -226,6 +227,7 @@ static void check_redis(struct loader *loader)
 void check_mapping(struct loader *loader)
 {
 	static const char *const tables[] = { "mapping.file", "mapping.redis", "mapping.sql" };
+	static_assert(ARRAY_SIZE(tables) == CONFIG_SOURCES, "a table for each");
 	const struct config *config = loader->config;
 	const char *table = tables[config->mapping.source];
 	const struct config_instance *instance = config_find_instance(config, table);

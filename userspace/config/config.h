@@ -26,13 +26,19 @@ enum protocol {
 };
 const char *protocol_name(enum protocol protocol);
 
-enum config_tls { CONFIG_TLS_IMPLICIT, CONFIG_TLS_STARTTLS, CONFIG_TLS_PLAIN };
-enum config_proxy { CONFIG_PROXY_OFF, CONFIG_PROXY_OPTIONAL, CONFIG_PROXY_REQUIRED };
+enum config_tls { CONFIG_TLS_IMPLICIT, CONFIG_TLS_STARTTLS, CONFIG_TLS_PLAIN, CONFIG_TLS_KINDS };
+enum config_proxy {
+	CONFIG_PROXY_OFF,
+	CONFIG_PROXY_OPTIONAL,
+	CONFIG_PROXY_REQUIRED,
+	CONFIG_PROXY_KINDS
+};
 enum config_forwarding {
 	CONFIG_FORWARDING_UNSET,
 	CONFIG_FORWARDING_PROXY,
 	CONFIG_FORWARDING_XCLIENT,
-	CONFIG_FORWARDING_NONE
+	CONFIG_FORWARDING_NONE,
+	CONFIG_FORWARDINGS
 };
 /* The names of proto/'s enum sasl_mech; mail/dialogue.c maps one to the other, so that this header
  * needs none of proto/. */
@@ -43,7 +49,7 @@ enum config_sasl {
 	CONFIG_SASL_XOAUTH2,
 	CONFIG_SASL_MECHS
 };
-enum config_source { CONFIG_SOURCE_FILE, CONFIG_SOURCE_REDIS, CONFIG_SOURCE_SQL };
+enum config_source { CONFIG_SOURCE_FILE, CONFIG_SOURCE_REDIS, CONFIG_SOURCE_SQL, CONFIG_SOURCES };
 enum config_sql_kind { CONFIG_SQL_POSTGRES, CONFIG_SQL_SQLITE };
 enum config_splice_mode {
 	CONFIG_SPLICE_AUTO,
@@ -118,7 +124,7 @@ struct config_destination {
 };
 
 /* Where a login goes of which the store cannot say anything and nothing is remembered. */
-enum config_on_failure { CONFIG_FAILURE_DEFAULT, CONFIG_FAILURE_UNAVAILABLE };
+enum config_on_failure { CONFIG_FAILURE_DEFAULT, CONFIG_FAILURE_UNAVAILABLE, CONFIG_FAILURES };
 
 struct config_routing {
 	const char *default_destination;

@@ -5,6 +5,7 @@
  */
 #include "config/load.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -479,6 +480,7 @@ static void convert_list(const struct at *at, void *field)
 static void convert_sasl(const struct at *at, struct config_capabilities *caps)
 {
 	static const char *const names[] = { "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2", NULL };
+	static_assert(ARRAY_SIZE(names) == CONFIG_SASL_MECHS + 1, "a name for each");
 	const struct toml_array *array = &at->value->array;
 	unsigned seen = 0;
 

@@ -3,6 +3,8 @@
  * structure that each of them fills. Their keys are read along the schema's rows (walk.c). */
 #include "config/walk.h"
 
+#include <assert.h>
+
 /* ---- tables with names ---- */
 
 static void load_certificate(
@@ -130,6 +132,7 @@ static void load_mapping(struct loader *loader, const struct toml_table *root)
 	} stores[] = { { "file", "mapping.file", TABLE_MAPPING_FILE },
 		{ "redis", "mapping.redis", TABLE_MAPPING_REDIS },
 		{ "sql", "mapping.sql", TABLE_MAPPING_SQL } };
+	static_assert(ARRAY_SIZE(stores) == CONFIG_SOURCES, "a table for each");
 
 	walk_table(loader, TABLE_MAPPING, "mapping", mapping, config);
 	for (size_t i = 0; i < ARRAY_SIZE(stores); i++)
@@ -152,6 +155,8 @@ static void load_capabilities(struct loader *loader, const struct toml_table *ro
 			PROTOCOL_SUBMISSION },
 	};
 	static const char *const names[] = { "imap", "managesieve", "pop3", "submission", NULL };
+	static_assert(ARRAY_SIZE(tables) == PROTOCOL_SUBMISSION + 1, "one for each with a login");
+	static_assert(ARRAY_SIZE(names) == ARRAY_SIZE(tables) + 1, "a name for each");
 	const struct toml_entry *caps =
 		walk_find_table(loader, root, "capabilities", "capabilities");
 	const struct toml_table *table = caps ? &caps->value->table : NULL;

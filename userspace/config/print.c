@@ -133,12 +133,11 @@ static int compare_rows(const void *a, const void *b)
 static void print_row(FILE *out, const struct config *config,
 	const struct config_instance *instance, const struct schema_row *row)
 {
-	static const char *const levels[] = { "error", "warn", "info", "debug", "trace" };
 	const struct toml_entry *entry =
 		instance->table ? toml_find(instance->table, view_str(row->key)) : NULL;
 
 	if (instance->id == TABLE_SERVER && strcmp(row->key, "log_level") == 0) {
-		fprintf(out, "log_level = \"%s\"\n", levels[config->server.log_level]);
+		fprintf(out, "log_level = \"%s\"\n", row->values[config->server.log_level]);
 	} else if (!entry && !row->fallback) {
 		fprintf(out, "# %s =\n", row->key);
 	} else if (!entry) {

@@ -2,24 +2,41 @@
 /* The rows. Order inside a table is the order of docs/config.md. */
 #include "config/schema.h"
 
+#include <assert.h>
 #include <stddef.h>
 
+/* In the order of their enum, then NULL; a bool has two. */
+#define NAMES_ALL(names, count) static_assert(ARRAY_SIZE(names) == (count) + 1, "a name for each")
+
 static const char *const levels[] = { "error", "warn", "info", "debug", "trace", NULL };
+NAMES_ALL(levels, LOGL_LEVELS);
 static const char *const accounts[] = { "redacted", "full", NULL };
+NAMES_ALL(accounts, 2);
 static const char *const versions[] = { "1.2", "1.3", NULL };
+NAMES_ALL(versions, 2);
 static const char *const leg_tls[] = { "implicit", "starttls", "plain", NULL };
+NAMES_ALL(leg_tls, CONFIG_TLS_KINDS);
 static const char *const proxies[] = { "off", "optional", "required", NULL };
+NAMES_ALL(proxies, CONFIG_PROXY_KINDS);
 static const char *const forwarded[] = { "off", "trust", NULL };
-/* In the order of enum config_forwarding; the first, unset, has no name in the file. */
+NAMES_ALL(forwarded, 2);
+/* The first, unset, has no name in the file. */
 static const char *const forwardings[] = { "", "proxy", "xclient", "none", NULL };
+NAMES_ALL(forwardings, CONFIG_FORWARDINGS);
 static const char *const sources[] = { "file", "redis", "sql", NULL };
+NAMES_ALL(sources, CONFIG_SOURCES);
 static const char *const on_failures[] = { "default", "unavailable", NULL };
+NAMES_ALL(on_failures, CONFIG_FAILURES);
 static const char *const normals[] = { "none", "lowercase", NULL };
+NAMES_ALL(normals, IDENTITY_NORMALIZES);
 static const char *const froms[] = { "", "authorization", "query", "body", "header", NULL };
+NAMES_ALL(froms, CONFIG_EXTRACTS);
 static const char *const modes[] = { "auto", "sockmap", "ktls", "copy", NULL };
+NAMES_ALL(modes, CONFIG_SPLICE_MODES);
 static const char *const admin_tls[] = { "implicit", NULL };
 const char *const schema_protocols[] = { "imap", "pop3", "managesieve", "submission", "smtp",
 	"lmtp", "http", NULL };
+NAMES_ALL(schema_protocols, PROTOCOLS);
 
 #define SASL_DEFAULT "[\"PLAIN\", \"LOGIN\", \"OAUTHBEARER\", \"XOAUTH2\"]"
 #define SIEVE_DEFAULT                                                                      \
@@ -383,7 +400,7 @@ static const char *const http_subtables[] = { "route", NULL };
 const char *const schema_root_tables[] = { "admin", "capabilities", "destination", "http",
 	"listener", "mapping", "oauth", "routing", "server", "splice", "tls", NULL };
 
-const struct schema_table schema_tables[TABLES] = {
+const struct schema_table schema_tables[] = {
 	[TABLE_SERVER] = { "server", server_rows, NULL },
 	[TABLE_CERTIFICATE] = { "tls.certificate.<name>", certificate_rows, NULL },
 	[TABLE_TLS_PROTOCOLS] = { "tls.protocols", tls_protocols_rows, NULL },
@@ -406,3 +423,4 @@ const struct schema_table schema_tables[TABLES] = {
 	[TABLE_ADMIN] = { "admin", admin_rows, NULL },
 	[TABLE_SPLICE] = { "splice", splice_rows, NULL },
 };
+static_assert(ARRAY_SIZE(schema_tables) == TABLES, "rows for each");

@@ -86,8 +86,8 @@ struct schema_table {
 	const char *const *subtables;  /* names below it, NULL-terminated; may be NULL */
 };
 
-extern const struct schema_table schema_tables[TABLES];
-extern const char *const schema_root_tables[]; /* NULL-terminated */
+extern const struct schema_table schema_tables[]; /* one for each id */
+extern const char *const schema_root_tables[];    /* NULL-terminated */
 extern const char *const schema_protocols[];
 
 /* NULL if there is no such key. */

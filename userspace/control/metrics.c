@@ -175,6 +175,7 @@ static void put_paths(struct out *out, const struct router *router)
 		{ "homing_path_bytes_total", "counter", "Payload carried by the data path." } };
 	static const char *const directions[] = { "up", "down" };
 
+	static_assert(ARRAY_SIZE(directions) == RELAY_DOWN + 1, "a name for each");
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		head(out, rows[i].name, rows[i].type, rows[i].help);
 		for (int p = RELAY_PATH_COPY; p < RELAY_PATHS; p++) {

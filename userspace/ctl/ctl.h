@@ -132,7 +132,7 @@ int ctl_call_for(struct ctl *ctl, const char *method, const char *path, const ch
 	const char *node, json_t **ret_body);
 
 /* The steps that move an account, in their order (mapping.md section 11). */
-enum ctl_move_step { MOVE_HOLD, MOVE_WRITE, MOVE_DROP, MOVE_KICK, MOVE_RELEASE };
+enum ctl_move_step { MOVE_HOLD, MOVE_WRITE, MOVE_DROP, MOVE_KICK, MOVE_RELEASE, MOVE_STEPS };
 #define CTL_HOLD_DEFAULT "10"
 /* The request of a step: a path, freed by the caller, and the method. NULL without memory. drain:
  * the announced drain that it belongs to, or "". */

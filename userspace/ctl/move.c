@@ -4,6 +4,7 @@
  * row is written; whatever fails, no delay stays. */
 #include "ctl/ctl.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -80,6 +81,7 @@ int ctl_cmd_move(struct ctl *ctl, char **args)
 		[MOVE_WRITE] = "the new node is written",
 		[MOVE_DROP] = "the cached one is dropped",
 		[MOVE_KICK] = "sessions on the old node are ended" };
+	static_assert(ARRAY_SIZE(lines) == MOVE_STEPS - 1, "one for each but the last");
 	int code = EXIT_OK, released;
 
 	if (!args[0] || !args[1] || args[2])

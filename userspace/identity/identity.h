@@ -11,7 +11,11 @@
 #define IDENTITY_ACCOUNT_BYTES 320
 #define IDENTITY_LOGIN_BYTES 1024
 
-enum identity_normalize { IDENTITY_NORMALIZE_NONE, IDENTITY_NORMALIZE_LOWERCASE };
+enum identity_normalize {
+	IDENTITY_NORMALIZE_NONE,
+	IDENTITY_NORMALIZE_LOWERCASE,
+	IDENTITY_NORMALIZES
+};
 
 struct identity_rules {
 	enum identity_normalize normalize;

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "mapping/internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@ const char *mapping_source_name(enum mapping_source source)
 	static const char *const names[] = { "cache", "stale", "store", "default", "undeclared",
 		"error" };
 
+	static_assert(ARRAY_SIZE(names) == MAPPING_SOURCES, "a name for each");
 	return names[source];
 }
 
@@ -59,6 +61,7 @@ static void on_admin_write(struct query *query)
 		[STORE_TIMEOUT] = MAPPING_ADMIN_TIMEOUT,
 		[STORE_READ_ONLY] = MAPPING_ADMIN_READ_ONLY,
 	};
+	static_assert(ARRAY_SIZE(results) == STORE_RESULTS, "a result for each");
 	struct mapping_admin_answer answer = { .result = results[query->request.result],
 		.expires_in_s = -1,
 		.error = query->request.error };

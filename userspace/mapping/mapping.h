@@ -102,6 +102,7 @@ enum mapping_source {
 	MAPPING_SOURCE_DEFAULT,
 	MAPPING_SOURCE_UNDECLARED,
 	MAPPING_SOURCE_ERROR,
+	MAPPING_SOURCES
 };
 const char *mapping_source_name(enum mapping_source source); /* admin.md section 5.5 */
 
@@ -153,10 +154,20 @@ typedef void mapping_event_fn(
 	void *arg, enum mapping_event event, const char *text, uint64_t outage_ms);
 void mapping_on_event(struct mapping *mapping, mapping_event_fn *fn, void *arg);
 
-enum mapping_store_state { MAPPING_STORE_UNKNOWN, MAPPING_STORE_UP, MAPPING_STORE_DOWN };
+enum mapping_store_state {
+	MAPPING_STORE_UNKNOWN,
+	MAPPING_STORE_UP,
+	MAPPING_STORE_DOWN,
+	MAPPING_STORE_STATES
+};
 
 /* The store's push channel, as the owner of the store was told (MAP-106). Any thread. */
-enum mapping_push_state { MAPPING_PUSH_NONE, MAPPING_PUSH_UP, MAPPING_PUSH_DOWN };
+enum mapping_push_state {
+	MAPPING_PUSH_NONE,
+	MAPPING_PUSH_UP,
+	MAPPING_PUSH_DOWN,
+	MAPPING_PUSH_STATES
+};
 void mapping_set_push(struct mapping *mapping, enum mapping_push_state state);
 
 /* mapping.md section 12. */

@@ -4,9 +4,11 @@
 
 #include "base/base64.h"
 
+#include <assert.h>
 #include <errno.h>
 
-static const char *const names[SASL_MECHS] = { "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2" };
+static const char *const names[] = { "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2" };
+static_assert(ARRAY_SIZE(names) == SASL_MECHS, "a name for each");
 
 const char *sasl_mech_name(enum sasl_mech mech)
 {

@@ -3,12 +3,14 @@
  * says of its client, and what we say to a node. LOGIN is neither sent nor honoured (#14). */
 #include "proto/front.h"
 
+#include <assert.h>
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 
-static const char *const names[XCLIENT_ATTRIBUTES] = { "ADDR", "PORT", "DESTADDR", "DESTPORT",
-	"SESSION", "TTL", "CLIENT-TRANSPORT", "HELO", "PROTO" };
+static const char *const names[] = { "ADDR", "PORT", "DESTADDR", "DESTPORT", "SESSION", "TTL",
+	"CLIENT-TRANSPORT", "HELO", "PROTO" };
+static_assert(ARRAY_SIZE(names) == XCLIENT_ATTRIBUTES, "a name for each");
 
 static int find_name(struct view name)
 {

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <libpq-fe.h>
 #include <stdio.h>
@@ -387,6 +388,7 @@ static int send_statement(struct pool_conn *conn, struct store_request *request)
 		[STORE_UPSERT] = store->sql[PG_UPSERT],
 		[STORE_DELETE] = store->sql[PG_DELETE],
 		[STORE_ANNOUNCE] = announce };
+	static_assert(ARRAY_SIZE(statements) == STORE_OPS, "one for each but list and ping");
 	char identifier[512], destination[STORE_VALUE_BYTES];
 	const char *values[] = { identifier, destination };
 	int count = request->op == STORE_UPSERT ? 2 : 1;

@@ -8,6 +8,7 @@
 #include "store/pool.h"
 #include "store/redis_link.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -135,6 +136,8 @@ static int redis_send(struct store_conn *base, struct store_request *request)
 		[STORE_DELETE] = 2,
 		[STORE_PING] = 2,
 		[STORE_ANNOUNCE] = 5 };
+	static_assert(ARRAY_SIZE(verbs) == STORE_OPS, "a verb for each but the list");
+	static_assert(ARRAY_SIZE(counts) == STORE_OPS, "a number of words for each");
 	const struct store_redis *store = base->pool->owner;
 	struct redis_link *link = &((struct redis_conn *)base)->link;
 	char key[128 + 320 + 1];

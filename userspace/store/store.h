@@ -22,6 +22,7 @@ enum store_op {
 	STORE_PING, /* can it answer? The lookup of STORE_NOBODY, its changes taken back (MAP-54) */
 	STORE_LIST, /* identifiers of one destination, a page at a time */
 	STORE_ANNOUNCE, /* a store's own: proof of its push channel */
+	STORE_OPS
 };
 
 /* What a ping looks up: no account is in .invalid (RFC 2606). */
@@ -34,6 +35,7 @@ enum store_result {
 	STORE_ERROR, /* error holds why, in the server's words (no secret, no identifier) */
 	STORE_TIMEOUT,
 	STORE_READ_ONLY,
+	STORE_RESULTS
 };
 
 #define STORE_TOKEN_BYTES 1024
