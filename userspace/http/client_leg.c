@@ -27,9 +27,9 @@ void http_progress(struct session *session)
 void http_answer(struct session *session, int status, enum session_reason reason)
 {
 	struct http *http = session->login->http;
-	bool to_head = http->request.to_head;
+	bool to_head = http->request.asks == ASKS_HEAD;
 
-	if (http->request.status) { /* HTTP-33: there is no way to say it */
+	if (http->request.response >= RESPONSE_FLOWS) { /* HTTP-33: there is no way to say it */
 		sock_abort_on_close(session->login->leg.stream.fd);
 		session_close(session, reason);
 		return;
@@ -85,14 +85,14 @@ static ssize_t client_ended(struct session *session)
 {
 	struct http *http = session->login->http;
 
-	http->client_eof = true;
+	http->source = SOURCE_ENDED;
 	switch (row_of(session)->client_end) {
 	case CLIENT_END_GRACE:
 		if (!timer_armed(&http->wait))
 			start_grace(session);
 		return 0;
 	case CLIENT_END_SERVES:
-		if (http_body_is_done(&http->request.up) && !http->request.streaming)
+		if (http_body_is_done(&http->request.up) && !http->request.plan.streaming)
 			return 0;
 		/* fall through */
 	default:
@@ -128,7 +128,7 @@ ssize_t http_read_client(struct session *session, struct buf *to, uint64_t span)
 		span = READ_BYTES;
 	}
 	want = MIN((size_t)MIN(span, (uint64_t)BODY_READ_BYTES), room_in(session, to));
-	if (login->http->client_eof) /* what came before it has been used up */
+	if (login->http->source == SOURCE_ENDED) /* what came before it has been used up */
 		return client_ended(session);
 	if (!want || login->leg.dry)
 		return 0;
@@ -155,7 +155,8 @@ ssize_t http_read_client(struct session *session, struct buf *to, uint64_t span)
 static void client_left(struct session *session)
 {
 	if (row_of(session)->client_end == CLIENT_END_GRACE) {
-		session->login->http->client_left = true;
+		if (session->login->http->source == SOURCE_OPEN)
+			session->login->http->source = SOURCE_ENDING;
 		start_grace(session);
 		session_update_watch(session);
 	} else {
@@ -188,7 +189,7 @@ void http_update_watch(struct session *session)
 	const struct http *http = session->login->http;
 
 	http_watch_client(session,
-		!http->client_eof && room_in(session, &session->login->leg.in) &&
+		http->source != SOURCE_ENDED && room_in(session, &session->login->leg.in) &&
 			!timer_armed(&http->turn),
-		!http->client_eof && !http->client_left);
+		http->source == SOURCE_OPEN);
 }

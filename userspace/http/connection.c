@@ -99,8 +99,8 @@ static uint64_t idle_limit_ms(const struct session *session)
 {
 	const struct config *config = session->snapshot->config;
 
-	return session->login->http->request.streaming ? config->server.bridge_idle_ms
-						       : config->http.relay_idle_ms;
+	return session->login->http->request.plan.streaming ? config->server.bridge_idle_ms
+							    : config->http.relay_idle_ms;
 }
 
 /* Nothing has moved for relay_idle. */
@@ -109,9 +109,9 @@ static void exchange_silent(struct session *session)
 	const struct http *http = session->login->http;
 	const struct http_request *request = &http->request;
 
-	if (request->status) {
+	if (request->response >= RESPONSE_FLOWS) {
 		http_answer(session, 0, REASON_IDLE);
-	} else if (!http_body_is_done(&request->up) && !request->await_continue &&
+	} else if (!http_body_is_done(&request->up) && request->goes != BODY_AWAITED &&
 		!http->leg->wire.out.len) {
 		http_answer(session, 408, REASON_IDLE); /* the client owes its body */
 	} else {
@@ -178,7 +178,8 @@ bool http_head_step(struct session *session)
 		return http_read_client(session, NULL, 0) > 0;
 	login->http->scanned = 0;
 	if (r != HTTP_HEAD_DONE) {
-		login->http->request.to_head = view_eq(head.method, VIEW_LIT("HEAD"));
+		if (view_eq(head.method, VIEW_LIT("HEAD")))
+			login->http->request.asks = ASKS_HEAD;
 		http_answer(session, r, REASON_PROTOCOL_ERROR);
 		return false;
 	}
@@ -240,6 +241,7 @@ void http_run(struct session *session)
 		;
 	if (!http_drives(session))
 		return;
+	http_check(session);
 	if (is_turn_over(session))
 		loop_timer_set(session->pool->loop, &http->turn, pause_ms(session), on_turn);
 	if (!exchanges(session) && !session->login->leg.in.len)

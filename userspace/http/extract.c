@@ -102,7 +102,6 @@ bool http_extract_step(struct session *session)
 	int r = HTTP_BODY_MORE;
 
 	if (login->leg.in.len) {
-		request->body_seen = true;
 		r = http_body_peek(
 			&request->up, buf_view(&login->leg.in), &consumed, &request->data);
 		buf_consume(&login->leg.in, consumed);
@@ -123,7 +122,7 @@ void http_extract_enter(struct session *session)
 	struct http_request *request = &session->login->http->request;
 	const struct config_http *http = &session->snapshot->config->http;
 
-	request->drop_expect = true;
+	request->goes = BODY_LOOKED_AT;
 	buf_init(&request->data, (size_t)http->body_extract_cap, true);
 	if (http_body_is_done(&request->up)) {
 		identify(session);
@@ -168,6 +167,13 @@ static bool is_repeatable(struct view method)
 	return false;
 }
 
+static enum http_asks asks_for(const struct http_head *head)
+{
+	if (head->wants_websocket)
+		return ASKS_WEBSOCKET;
+	return view_eq(head->method, VIEW_LIT("HEAD")) ? ASKS_HEAD : ASKS_CONTENT;
+}
+
 static void fill_request(struct session *session, const struct http_head *head)
 {
 	struct http *http = session->login->http;
@@ -176,13 +182,13 @@ static void fill_request(struct session *session, const struct http_head *head)
 
 	request->started_ms = clock_mono_ms();
 	request->http10 = head->is_http10;
-	request->to_head = view_eq(head->method, VIEW_LIT("HEAD"));
-	request->websocket = head->wants_websocket;
-	request->repeatable = is_repeatable(head->method);
+	request->asks = asks_for(head);
 	snprintf(request->method, sizeof(request->method), "%.*s", (int)head->method.len,
 		head->method.data);
 	http_body_init(
 		&request->up, head->framing, head->content_length, (size_t)settings->max_head_size);
+	if (is_repeatable(head->method) && http_body_is_done(&request->up))
+		request->repeat = REPEAT_ONCE;
 	session->requests++;
 	if (head->wants_close) {
 		http->closing = true;

@@ -3,6 +3,15 @@
 #include "http/http.h"
 #include "reach/fault.h"
 
+#include <errno.h>
+
+enum session_reason http_lost_reason(ssize_t error)
+{
+	if (error == STREAM_EOF || error == -ECONNABORTED)
+		return REASON_NODE_EOF;
+	return error == -EPROTO ? REASON_TLS_NODE : REASON_NODE_ERROR;
+}
+
 void http_note_failure(
 	struct session *session, enum session_reason reason, int error, const char *cause)
 {
@@ -13,7 +22,7 @@ void http_note_failure(
 		.step = NODE_STEP_RESPONSE,
 		.leg = &leg->destination->legs[PROTOCOL_HTTP],
 		.error = error,
-		.closed = !cause && fault_is_closed(error, words) && !leg->reused,
+		.closed = !cause && fault_is_closed(error, words) && leg->use == LEG_FIRST,
 		.secured = leg->secured,
 		.cause = words,
 		.said = "",

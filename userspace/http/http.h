@@ -8,7 +8,7 @@
  * Requests are handled strictly one after another: nothing behind a request is looked at before its
  * answer has been sent in full. Each request has one node leg; legs are kept for later requests of
  * the same client and node, and never leave the connection they were made for. What a direction
- * holds is bounded: a side is not read while the other one is slow.
+ * holds is bounded: a side is not read while the other one is slow. What is valid when: states.h.
  */
 #ifndef HTTP_HTTP_H
 #define HTTP_HTTP_H
@@ -17,9 +17,12 @@
 #include "proto/http_write.h"
 #include "reach/dial.h"
 #include "http/cells.h"
+#include "http/plan.h"
+#include "http/states.h"
 
 #define HTTP_TURN_BYTES (256 * 1024) /* moved before others get their turn */
 #define HTTP_HEAD_TURN_BYTES 32768   /* the same before an exchange */
+#define HTTP_MAX_IDLE 8              /* node legs kept for later requests */
 #define HTTP_HIGH_BYTES 65536        /* more is not read while so much waits to be sent */
 
 /* A connection to a node, in use or idle. */
@@ -30,33 +33,30 @@ struct http_leg {
 	const struct config_destination *destination;
 	struct addr addr;
 	struct leg wire;
-	struct timer timer;   /* idle: keepalive_timeout */
-	bool write_failed;    /* it does not take the request any more, but may have answered */
-	bool secured, reused; /* reused: the request is not its first */
+	struct timer timer; /* LEG_IDLE: keepalive_timeout */
+	enum http_leg_use use;
+	bool write_failed; /* it does not take the request any more, but may have answered */
+	bool secured;
 };
 
 /* Of the request under way. Zeroed for the next one. */
 struct http_request {
 	struct buf raw;         /* its head as it came; secret */
-	struct http_head *head; /* views into raw; both go when the answer has begun */
+	struct http_head *head; /* views into raw; both go when the response has begun */
 	int route;
 	char method[33];
-	bool to_head, websocket, repeatable;
-	bool drop_expect;
-	bool http10;                        /* the client's version */
-	bool unchunked;                     /* the response goes to it without its coding */
-	bool await_continue, continue_over; /* the node has a second to say 100 */
-	bool body_seen;                     /* some of it was read */
-	bool retried;
+	enum http_asks asks;
+	bool http10; /* the client's version */
+	enum http_repeat repeat;
+	enum http_body_goes goes;
 	struct http_body up, down;
-	struct buf data; /* extract: what was looked at of the body, decoded; secret */
+	struct buf data; /* BODY_LOOKED_AT: what was looked at of the body, decoded; secret */
 
+	enum http_response response;
 	size_t response_scanned;
 	unsigned interim;
 	int status; /* of the final response; 0: not begun */
-	bool keep_leg;
-	bool streaming; /* an event stream that is not handed over */
-	bool cut;       /* the answer cannot be completed: close when what is there is sent */
+	struct http_plan plan;
 	uint64_t started_ms, bytes[2];
 };
 
@@ -75,8 +75,7 @@ struct http {
 	uint64_t turn_bytes; /* moved in this one */
 	struct addr peer;    /* of the socket */
 	bool closing;        /* after this exchange */
-	bool client_eof;     /* its direction has ended */
-	bool client_left;    /* its end was seen behind input that is not read now */
+	enum http_source source;
 	enum session_reason close_reason;
 	size_t scanned;   /* of the next head */
 	uint64_t head_ms; /* when it began */
@@ -137,12 +136,39 @@ int http_leg_flush(struct http_leg *leg);
  * words, or NULL. */
 void http_note_failure(
 	struct session *session, enum session_reason reason, int error, const char *cause);
+/* Why a leg that ended so, as stream_read() says it, ends the session. */
+enum session_reason http_lost_reason(ssize_t error);
 
-/* ---- exchange.c ---- */
+/* ---- up.c ---- */
 
 /* Whether the exchange goes on with more of the request's body. */
 bool http_exchange_wants_body(const struct session *session);
+/* Returns 1 if anything moved, 0 if not, -1: the exchange is over, and nothing may be touched. */
+int http_move_up(struct session *session);
+
+/* ---- response.c, down.c ---- */
+
+/* Towards the response's head, which is passed on. Returns as http_move_up(). */
+int http_move_head(struct session *session);
+/* Whether more of the response may be read now. */
+bool http_exchange_wants_response(const struct session *session);
+/* Returns as http_move_up(). The response may be cut. */
+int http_move_down(struct session *session);
+
+/* ---- exchange.c ---- */
+
 /* Counts and logs the request. */
 void http_exchange_account(struct session *session);
+
+/* ---- check.c: asserts what states.h says, in builds with sanitizers ---- */
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+void http_check(const struct session *session);
+#else
+static inline void http_check(const struct session *session)
+{
+	(void)session;
+}
+#endif
 
 #endif

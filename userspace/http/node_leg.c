@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define MAX_IDLE 8
 #define READ_BYTES 8192
 #define BODY_READ_BYTES 65536
 #define IN_BYTES 65536
@@ -18,7 +17,7 @@ static void leg_free(struct http_leg *leg)
 {
 	struct http *http = leg->session->login->http;
 
-	if (list_linked(&leg->link)) {
+	if (leg->use == LEG_IDLE) {
 		list_del(&leg->link);
 		http->idle_count--;
 	}
@@ -113,7 +112,7 @@ struct http_leg *http_leg_take(struct session *session, struct node *node)
 		list_del(&leg->link);
 		http->idle_count--;
 		loop_timer_del(session->pool->loop, &leg->timer);
-		leg->reused = true;
+		leg->use = LEG_AGAIN;
 		http->leg = leg;
 		return leg;
 	}
@@ -147,8 +146,9 @@ void http_leg_keep(struct session *session)
 	struct http_leg *leg = http->leg;
 
 	http->leg = NULL;
+	leg->use = LEG_IDLE;
 	list_add_tail(&http->idle, &leg->link);
-	if (++http->idle_count > MAX_IDLE)
+	if (++http->idle_count > HTTP_MAX_IDLE)
 		leg_free(list_entry(http->idle.next, struct http_leg, link));
 	buf_fini(&leg->wire.in);
 	loop_timer_set(session->pool->loop, &leg->timer,

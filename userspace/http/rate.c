@@ -15,7 +15,7 @@ static bool client_owes(const struct session *session)
 {
 	if (session->state == S_EXTRACT)
 		return true;
-	return session->state == S_EXCHANGE && !session->login->http->request.streaming &&
+	return session->state == S_EXCHANGE && !session->login->http->request.plan.streaming &&
 		(session->login->leg.out.len || http_exchange_wants_body(session));
 }
 

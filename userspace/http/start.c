@@ -42,11 +42,11 @@ static int write_head(struct session *session)
 		.keep_forwarded = keeps_forwarded(session),
 		.client = http->leg->destination->forwarded ? addr_format_ip(&session->client, ip)
 							    : NULL,
-		.drop_expect = http->request.drop_expect,
+		.drop_expect = request->goes == BODY_LOOKED_AT,
 	};
 	int r = http_write_request(request->head, &changes, &http->leg->wire.out);
 
-	if (r == 0 && request->body_seen)
+	if (r == 0 && request->goes == BODY_LOOKED_AT)
 		r = http_body_put_peeked(
 			&request->up, buf_view(&request->data), &http->leg->wire.out);
 	buf_fini(&request->data);
@@ -68,8 +68,9 @@ void http_exchange_enter(struct session *session)
 		return;
 	}
 	loop_timer_del(session->pool->loop, &http->wait);
-	request->await_continue = request->head->expects_continue && !request->drop_expect &&
-		!http_body_is_done(&request->up);
+	if (request->head->expects_continue && request->goes == BODY_FLOWS &&
+		!http_body_is_done(&request->up))
+		request->goes = BODY_AWAITED;
 	request->response_scanned = 0;
 	http->leg->wire.dry = false;
 	http_progress(session);
