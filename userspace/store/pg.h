@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Private to the PostgreSQL store: pool connections and operations (pg.c), the listener
- * (pg_listen.c). Everything belongs to the store's thread. */
+/* Private to the PostgreSQL store: pool connections and operations (pg.c), the connection that
+ * listens (pg_listen.c), what both need (pg_link.c). Everything belongs to the store's thread. */
 #ifndef STORE_PG_H
 #define STORE_PG_H
 
@@ -36,14 +36,14 @@ struct store_pg {
 	enum pg_listening listening;
 };
 
-/* NULL without memory; else its status may be bad at once. */
+/* pg_link.c. NULL without memory; else its status may be bad at once. */
 PGconn *pg_connect(const struct store_pg *store);
 /* (Re)arms the watch on the connection's socket, which libpq may have changed. */
 MUST_USE int pg_watch(
 	struct store_pg *store, struct pg_link *link, uint32_t events, loop_watch_fn *fn);
 void pg_close_link(struct pg_link *link);
 
-/* Fills store->push and what belongs to it. */
+/* pg_listen.c. Fills store->push and what belongs to it. */
 void pg_listen_init(struct store_pg *store, const struct store_pg_params *params);
 
 #endif
