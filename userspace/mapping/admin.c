@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What the admin API asks of the mapping: reading an assignment without touching cache or counters,
- * changing it, and the sign of life of the store. Control thread only. */
+ * changing it, listing. Control thread only. */
 #include "base/clock.h"
-#include "mapping/internal.h"
+#include "mapping/core.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -197,24 +197,4 @@ int mapping_admin_list(struct mapping *mapping, struct view destination, struct 
 	query->done = on_admin_list;
 	mapping_query_start(query);
 	return 0;
-}
-
-static void on_probed(struct query *query)
-{
-	query->mapping->probing = false;
-}
-
-void mapping_probe_store(struct mapping *mapping)
-{
-	struct query *query;
-
-	if (mapping->probing)
-		return;
-	query = mapping_query_new(
-		mapping, STORE_PING, view_make(STORE_NOBODY, strlen(STORE_NOBODY)));
-	if (!query)
-		return;
-	mapping->probing = true;
-	query->done = on_probed;
-	mapping_query_start(query);
 }

@@ -2,16 +2,16 @@
 /*
  * Lookups. A hit never leaves the caller's thread. A miss is posted to the control loop, which
  * alone owns the flights: one per account under way, with the askers that wait for it (MAP-82).
- * A store request outlives its flight when the store does not answer in time; it is then an
- * orphan that only waits to be freed. The store's thread talks to us by posts alone.
+ *
+ * Files need each other in one direction: admin.c, reload.c -> mapping.c -> query.c -> uses.c,
+ * names.c, cache.c.
  */
 #include "base/clock.h"
 #include "base/hash.h"
-#include "mapping/internal.h"
+#include "mapping/core.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #define TRANSIENT_MS 5000
@@ -46,28 +46,7 @@ const char *mapping_choice_name(enum mapping_choice choice)
 	return names[choice];
 }
 
-/* ---- names ---- */
-
-int mapping_find_name(const struct mapping *mapping, struct view name)
-{
-	const struct mapping_names *names = atomic_load(&mapping->names);
-
-	for (size_t i = 0; i < names->count; i++) {
-		if (mapping->declared[i] && view_eq(name, view_str(names->names[i])))
-			return (int)i;
-	}
-	return -1;
-}
-
-const char *mapping_name(const struct mapping *mapping, unsigned index)
-{
-	return atomic_load(&mapping->names)->names[index];
-}
-
-bool mapping_declared(const struct mapping *mapping, struct view destination)
-{
-	return mapping_find_name(mapping, destination) >= 0;
-}
+/* ---- answers ---- */
 
 /* The table of names is looked at after the index was: it is long enough. */
 static void set_answer(const struct mapping *mapping, unsigned destination,
@@ -100,149 +79,6 @@ void mapping_answer_from_cache(const struct mapping *mapping, const struct cache
 	else
 		set_answer(mapping, atomic_load(&mapping->default_index), MAPPING_DEFAULT, hit,
 			ret_answer);
-}
-
-static void event(
-	struct mapping *mapping, enum mapping_event what, const char *text, uint64_t outage_ms)
-{
-	if (mapping->on_event)
-		mapping->on_event(mapping->event_arg, what, text, outage_ms);
-}
-
-/* ---- store requests ---- */
-
-static void note_outcome(struct mapping *mapping, const struct store_request *request)
-{
-	uint64_t since = atomic_load(&mapping->down_since_ms);
-
-	if (request->result == STORE_ERROR || request->result == STORE_TIMEOUT) {
-		snprintf(mapping->store_error, sizeof(mapping->store_error), "%s", request->error);
-		atomic_store(&mapping->store_refused, request->refused);
-		if (!since) {
-			atomic_store(&mapping->down_since_ms, clock_mono_ms());
-			event(mapping, MAPPING_STORE_LOST, request->error, 0);
-		}
-		return;
-	}
-	mapping->store_error[0] = '\0';
-	atomic_store(&mapping->store_refused, false);
-	atomic_store(&mapping->store_seen, true);
-	if (since) {
-		atomic_store(&mapping->down_since_ms, 0);
-		event(mapping, MAPPING_STORE_BACK, "", clock_mono_ms() - since);
-	}
-}
-
-/* What failed alone says nothing about lookups: a page of a list, a write (a constraint, a table
- * that is locked or may only be read). Nor does what an earlier store had to say. */
-static bool is_sign(const struct query *query)
-{
-	bool failed =
-		query->request.result == STORE_ERROR || query->request.result == STORE_TIMEOUT;
-	bool is_write = query->request.op == STORE_UPSERT || query->request.op == STORE_DELETE;
-
-	return query->use == query->mapping->use && query->request.op != STORE_LIST &&
-		!(is_write && (failed || query->request.result == STORE_READ_ONLY));
-}
-
-static void flight_done(struct flight *flight, const struct store_request *request);
-
-/* Tells whoever still waits; the query may stay out as an orphan afterwards. */
-static void settle(struct query *query)
-{
-	struct flight *flight = query->flight;
-	query_fn *done = query->done;
-
-	loop_timer_del(query->mapping->control, &query->timer);
-	query->flight = NULL;
-	query->done = NULL;
-	if (!flight && !done)
-		return;
-	if (query->request.op == STORE_LOOKUP)
-		histogram_observe(&query->mapping->latency, clock_mono_ms() - query->started_ms);
-	if (is_sign(query))
-		note_outcome(query->mapping, &query->request);
-	if (flight)
-		flight_done(flight, &query->request);
-	else
-		done(query);
-}
-
-static void on_query_done(struct post *post)
-{
-	struct query *query = container_of(post, struct query, post);
-
-	settle(query);
-	mapping_use_done(query->use);
-	mapping_query_free(query);
-}
-
-/* Any thread. The control loop lives longer than the store. */
-static void on_store_done(struct store_request *request)
-{
-	struct query *query = container_of(request, struct query, request);
-
-	mailbox_send(&query->mapping->control->mailbox, &query->post, on_query_done);
-}
-
-/* The store is late: answer without it. Its own answer finds nobody and is dropped. The request
- * still belongs to the store's thread: nothing of it but op, which nobody writes, may be read. */
-static void on_query_late(struct timer *timer)
-{
-	struct query *query = container_of(timer, struct query, timer);
-	struct query late = { .mapping = query->mapping,
-		.use = query->use,
-		.started_ms = query->started_ms,
-		.flight = query->flight,
-		.done = query->done,
-		.admin_done = query->admin_done,
-		.admin_arg = query->admin_arg,
-		.request = { .op = query->request.op, .result = STORE_TIMEOUT } };
-
-	memcpy(late.account, query->account, sizeof(late.account));
-	memcpy(late.destination, query->destination, sizeof(late.destination));
-	snprintf(late.request.error, sizeof(late.request.error), "no answer within lookup_timeout");
-	query->flight = NULL;
-	query->done = NULL;
-	if (late.flight)
-		late.flight->query = NULL;
-	settle(&late);
-}
-
-struct query *mapping_query_new(struct mapping *mapping, enum store_op op, struct view account)
-{
-	struct query *query = calloc(1, sizeof(*query));
-
-	if (!query)
-		return NULL;
-	query->mapping = mapping;
-	query->request.op = op;
-	memcpy(query->account, account.data, MIN(account.len, (size_t)ACCOUNT_BYTES));
-	query->request.identifier =
-		view_make(query->account, MIN(account.len, (size_t)ACCOUNT_BYTES));
-	query->request.done = on_store_done;
-	return query;
-}
-
-void mapping_query_free(struct query *query)
-{
-	if (query->list)
-		store_list_fini(query->list);
-	free(query->list);
-	free(query);
-}
-
-void mapping_query_start(struct query *query)
-{
-	struct mapping *mapping = query->mapping;
-
-	query->started_ms = clock_mono_ms();
-	query->request.deadline_ms = query->started_ms + mapping->params.lookup_timeout_ms;
-	loop_timer_set(
-		mapping->control, &query->timer, mapping->params.lookup_timeout_ms, on_query_late);
-	query->use = mapping->use;
-	query->use->out++;
-	mapping->store->ops->submit(mapping->store, &query->request);
 }
 
 /* ---- flights ---- */
@@ -333,7 +169,7 @@ static void resolve_result(struct flight *flight, const struct store_request *re
 		destination = mapping_find_name(mapping, view_str(request->value));
 		if (destination < 0) {
 			atomic_fetch_add(&mapping->unknown_destination, 1);
-			event(mapping, MAPPING_UNKNOWN_DESTINATION, request->value, 0);
+			mapping_event(mapping, MAPPING_UNKNOWN_DESTINATION, request->value, 0);
 		}
 	}
 	if (destination >= 0) {
@@ -348,10 +184,13 @@ static void resolve_result(struct flight *flight, const struct store_request *re
 	}
 }
 
-static void flight_done(struct flight *flight, const struct store_request *request)
+static void on_flight_done(struct query *query)
 {
+	const struct store_request *request = &query->request;
+	struct flight *flight = query->flight;
 	struct mapping_answer answer;
 
+	query->flight = NULL;
 	if (request->result == STORE_ERROR || request->result == STORE_TIMEOUT)
 		resolve_failure(flight, &answer);
 	else
@@ -381,6 +220,7 @@ static void start_flight(struct mapping *mapping, struct asker *asker)
 	list_add_tail(&flight->askers, &asker->link);
 	list_add_tail(bucket_of(mapping, account), &flight->link);
 	query->flight = flight;
+	query->done = on_flight_done;
 	atomic_fetch_add(&mapping->misses, 1);
 	atomic_fetch_add(&mapping->store_queries, 1);
 	mapping_query_start(query);
@@ -502,12 +342,6 @@ void mapping_set_push(struct mapping *mapping, enum mapping_push_state state)
 	atomic_store(&mapping->push_state, (int)state);
 }
 
-void mapping_on_event(struct mapping *mapping, mapping_event_fn *fn, void *arg)
-{
-	mapping->on_event = fn;
-	mapping->event_arg = arg;
-}
-
 /* ---- life ---- */
 
 int mapping_new(const struct mapping_params *params, struct mapping **ret_mapping)
@@ -550,6 +384,7 @@ static void answer_pending(struct mapping *mapping)
 
 			if (flight->query) {
 				flight->query->flight = NULL;
+				flight->query->done = NULL;
 				loop_timer_del(mapping->control, &flight->query->timer);
 			}
 			reply_all(flight, &answer);
