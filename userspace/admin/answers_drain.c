@@ -29,11 +29,11 @@ static void begin_drain(struct admin_request *request)
 		admin_error(request->conn, 400, "bad request");
 		return;
 	}
-	if (!mapping_declared(request->backend->mapping, view_make(node->value, node->len))) {
+	if (!mapping_declared(request->ops->mapping, view_make(node->value, node->len))) {
 		admin_error(request->conn, 404, "unknown destination");
 		return;
 	}
-	r = admin_drain_begin(request->backend->drains, &caller, node->value, accounts, id);
+	r = admin_drain_begin(request->ops->drains, &caller, node->value, accounts, id);
 	if (r == -ENOSPC)
 		admin_error(request->conn, 503, "too many drains");
 	else if (r < 0)
@@ -52,7 +52,7 @@ void admin_answer_drains(struct admin_request *request)
 		begin_drain(request);
 	else if (!id->given || request->params[0].given || request->params[1].given)
 		admin_error(request->conn, 400, "bad request");
-	else if (admin_drain_end(request->backend->drains, &caller, id->value, &moved, &failed) < 0)
+	else if (admin_drain_end(request->ops->drains, &caller, id->value, &moved, &failed) < 0)
 		admin_error(request->conn, 404, "unknown drain");
 	else
 		admin_send_json(request->conn, 200,
@@ -70,7 +70,7 @@ bool admin_take_drain(
 	if (!id->given)
 		return true;
 	if (id->len != ADMIN_DRAIN_ID_BYTES ||
-		!admin_drain_known(request->backend->drains, &caller, id->value)) {
+		!admin_drain_known(request->ops->drains, &caller, id->value)) {
 		admin_error(request->conn, 404, "unknown drain");
 		return false;
 	}
@@ -91,7 +91,7 @@ static const char *node_of(const struct mapping_admin_answer *answer)
 
 static void finish(struct admin_pending *pending, const char *node)
 {
-	struct admin_drains *drains = pending->backend->drains;
+	struct admin_drains *drains = pending->ops->drains;
 	struct admin_conn *conn = admin_take_conn(pending);
 	char seconds[16];
 
@@ -103,7 +103,7 @@ static void finish(struct admin_pending *pending, const char *node)
 		!admin_drain_hold(
 			drains, &pending->caller, pending->drain, pending->account, node)) {
 		snprintf(seconds, sizeof(seconds), "%u", pending->seconds);
-		admin_log_op(pending->backend, &pending->caller, "delay", pending->account, "done",
+		admin_log_op(pending->ops, &pending->caller, "delay", pending->account, "done",
 			"seconds", seconds, NULL);
 	}
 	if (conn) {
@@ -123,7 +123,7 @@ static void on_node(void *arg, const struct mapping_admin_answer *answer)
 /* A store that is down is not waited for. */
 static bool must_ask(const struct admin_pending *pending)
 {
-	struct admin_drains *drains = pending->backend->drains;
+	struct admin_drains *drains = pending->ops->drains;
 	struct mapping_stats stats;
 
 	if (!*pending->drain)
@@ -133,7 +133,7 @@ static bool must_ask(const struct admin_pending *pending)
 			admin_drain_written(
 				drains, &pending->caller, pending->drain, pending->account)))
 		return false;
-	mapping_stats(pending->backend->mapping, &stats);
+	mapping_stats(pending->ops->mapping, &stats);
 	return stats.store_state == MAPPING_STORE_UP;
 }
 
@@ -143,7 +143,7 @@ void admin_drain_delayed(
 	pending->seconds = seconds;
 	admin_wait_for(request, pending);
 	if (!must_ask(pending) ||
-		mapping_admin_get(request->backend->mapping, view_str(pending->account), on_node,
-			pending) < 0)
+		mapping_admin_get(
+			request->ops->mapping, view_str(pending->account), on_node, pending) < 0)
 		finish(pending, "");
 }

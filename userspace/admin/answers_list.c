@@ -13,23 +13,23 @@
 #define LIMIT_DEFAULT 100
 #define LIMIT_MAX 1000
 
-static bool is_account(const struct admin_backend *backend, struct view name)
+static bool is_account(const struct admin_ops *ops, struct view name)
 {
 	char account[ADMIN_ACCOUNT_BYTES];
-	int n = backend->account(backend->arg, name, account);
+	int n = ops->account(ops->arg, name, account);
 
 	return n >= 0 && view_eq(view_make(account, (size_t)n), name);
 }
 
 static json_t *names_of(
-	const struct admin_backend *backend, const struct store_list *list, unsigned *ret_skipped)
+	const struct admin_ops *ops, const struct store_list *list, unsigned *ret_skipped)
 {
 	const char *name = buf_view(&list->names).data;
 	json_t *names = json_array();
 
 	*ret_skipped = 0;
 	for (unsigned i = 0; i < list->count; i++, name += strlen(name) + 1) {
-		if (is_account(backend, view_str(name)))
+		if (is_account(ops, view_str(name)))
 			json_array_append_new(names, json_string(name));
 		else
 			(*ret_skipped)++;
@@ -50,7 +50,7 @@ static void send_page(struct admin_conn *conn, const struct admin_pending *pendi
 		admin_error(conn, 500, "store read failed");
 		return;
 	}
-	names = names_of(pending->backend, answer->list, &skipped);
+	names = names_of(pending->ops, answer->list, &skipped);
 	admin_send_json(conn, 200,
 		json_pack("{ss so so sb si}", "destination", pending->destination, "identifiers",
 			names, "next", next, "writable", answer->writable, "skipped",
@@ -89,7 +89,7 @@ void admin_answer_mappings_list(struct admin_request *request)
 	const struct admin_param *destination = &request->params[0], *after = &request->params[1];
 	unsigned limit = admin_parse_limit(&request->params[2], LIMIT_DEFAULT, LIMIT_MAX);
 	struct view node = view_make(destination->value, destination->len);
-	struct mapping *mapping = request->backend->mapping;
+	struct mapping *mapping = request->ops->mapping;
 	struct admin_pending *pending;
 
 	if (!destination->given || !limit) {

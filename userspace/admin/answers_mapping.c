@@ -40,10 +40,10 @@ static void write_failed(struct admin_conn *conn, const char *error)
 
 static void log_write(const struct admin_pending *pending, const char *outcome)
 {
-	if (admin_drain_write(pending->backend->drains, pending, strcmp(outcome, "done") == 0))
+	if (admin_drain_write(pending->ops->drains, pending, strcmp(outcome, "done") == 0))
 		return;
-	admin_log_op(pending->backend, &pending->caller, pending->op, pending->account, outcome,
-		"node", pending->destination, "was", pending->was, NULL);
+	admin_log_op(pending->ops, &pending->caller, pending->op, pending->account, outcome, "node",
+		pending->destination, "was", pending->was, NULL);
 }
 
 static void answer_write(struct admin_pending *pending, struct admin_conn *conn,
@@ -97,7 +97,7 @@ static void on_mapping_del(void *arg, const struct mapping_admin_answer *answer)
 
 static void start_write(struct admin_pending *pending)
 {
-	struct mapping *mapping = pending->backend->mapping;
+	struct mapping *mapping = pending->ops->mapping;
 	struct view account = view_str(pending->account);
 	int r = *pending->destination
 		? mapping_admin_set(
@@ -121,7 +121,7 @@ static void on_node_before(void *arg, const struct mapping_admin_answer *answer)
 /* The log says what stood there before, if the store can tell now (OPS-22). */
 static void look_and_write(struct admin_pending *pending)
 {
-	struct mapping *mapping = pending->backend->mapping;
+	struct mapping *mapping = pending->ops->mapping;
 	struct mapping_stats stats;
 
 	mapping_stats(mapping, &stats);
@@ -165,7 +165,7 @@ static void put_mapping(struct admin_request *request, struct mapping *mapping)
 
 void admin_answer_mappings(struct admin_request *request)
 {
-	struct mapping *mapping = request->backend->mapping;
+	struct mapping *mapping = request->ops->mapping;
 	struct admin_pending *pending;
 
 	if (request->method == METHOD_PUT) {
@@ -192,7 +192,7 @@ void admin_answer_mappings_reload(struct admin_request *request)
 {
 	struct admin_caller caller = admin_caller(request->conn);
 	char error[STORE_ERROR_BYTES] = "";
-	int r = request->backend->store_reload(request->backend->arg, error);
+	int r = request->ops->store_reload(request->ops->arg, error);
 
 	if (r == -ENOTSUP) {
 		admin_send_json(request->conn, 200,
@@ -200,15 +200,14 @@ void admin_answer_mappings_reload(struct admin_request *request)
 				"the store is read on every lookup"));
 		return;
 	}
-	admin_log_op(
-		request->backend, &caller, "map_reload", NULL, r < 0 ? "failed" : "done", NULL);
+	admin_log_op(request->ops, &caller, "map_reload", NULL, r < 0 ? "failed" : "done", NULL);
 	if (r < 0) { /* MAP-44: file and line */
 		log_event(LOGL_ERROR, "mapping_file", "error", error, NULL);
 		admin_send_json(request->conn, 500,
 			json_pack("{ss ss}", "error", "reload failed", "detail", error));
 		return;
 	}
-	mapping_invalidate_all(request->backend->mapping);
+	mapping_invalidate_all(request->ops->mapping);
 	admin_send_json(request->conn, 200, json_pack("{sb si}", "reloaded", 1, "entries", r));
 }
 
@@ -222,20 +221,19 @@ void admin_answer_invalidate(struct admin_request *request)
 	if (!admin_take_drain(request, 1, drain))
 		return;
 	if (!identifier->given) {
-		count = mapping_invalidate_all(request->backend->mapping);
-	} else if (request->backend->account(request->backend->arg,
+		count = mapping_invalidate_all(request->ops->mapping);
+	} else if (request->ops->account(request->ops->arg,
 			   view_make(identifier->value, identifier->len), account) < 0) {
 		admin_error(request->conn, 400, "invalid identifier");
 		return;
 	} else {
-		count = mapping_invalidate(request->backend->mapping, view_str(account));
+		count = mapping_invalidate(request->ops->mapping, view_str(account));
 	}
 	snprintf(dropped, sizeof(dropped), "%llu", (unsigned long long)count);
 	/* It assigns nothing: a drain may drop what is cached of any account without a line at
 	 * info. */
-	if (!admin_drain_has(request->backend->drains, &caller, drain, account))
-		admin_log_op_at(*drain && identifier->given ? LOGL_DEBUG : LOGL_INFO,
-			request->backend, &caller, "invalidate", account, "done", "entries",
-			dropped, NULL);
+	if (!admin_drain_has(request->ops->drains, &caller, drain, account))
+		admin_log_op_at(*drain && identifier->given ? LOGL_DEBUG : LOGL_INFO, request->ops,
+			&caller, "invalidate", account, "done", "entries", dropped, NULL);
 	admin_send_json(request->conn, 200, json_pack("{sI}", "invalidated", (json_int_t)count));
 }

@@ -56,27 +56,27 @@ static int put_mapping(struct buf *out, struct mapping *mapping)
 
 void admin_answer_metrics(struct admin_request *request)
 {
-	const struct admin_server *server = request->conn->server;
+	const struct admin_listener *listener = request->conn->listener;
 	struct buf out;
 	int r;
 
 	buf_init(&out, 0, false);
-	r = request->backend->metrics(request->backend->arg, &out);
+	r = request->ops->metrics(request->ops->arg, &out);
 	if (r == 0)
-		r = put_mapping(&out, request->backend->mapping);
+		r = put_mapping(&out, request->ops->mapping);
 	if (r == 0)
 		r = buf_append_str(&out,
 			"# HELP homing_store_seconds Time until the store answered a lookup.\n"
 			"# TYPE homing_store_seconds histogram\n");
 	if (r == 0)
-		r = histogram_print(mapping_store_latency(request->backend->mapping),
+		r = histogram_print(mapping_store_latency(request->ops->mapping),
 			"homing_store_seconds", "", &out);
 	if (r == 0)
 		r = put(&out, "homing_admin_denied_total", "counter",
-			"Requests to the admin API without the right token.", server->denied);
+			"Requests to the admin API without the right token.", listener->denied);
 	if (r == 0)
 		r = put(&out, "homing_admin_locked", "gauge", "Addresses locked out now.",
-			lockout_count(server->lockout, clock_mono_ms()));
+			lockout_count(listener->lockout, clock_mono_ms()));
 	if (r == 0)
 		r = buf_append(&out, "", 1);
 	if (r < 0)

@@ -10,7 +10,7 @@ static void on_reloaded(void *arg, int status, json_t *answer)
 	struct admin_pending *pending = arg;
 	struct admin_conn *conn = admin_take_conn(pending);
 
-	admin_log_op(pending->backend, &pending->caller, pending->op, NULL,
+	admin_log_op(pending->ops, &pending->caller, pending->op, NULL,
 		status == 200 ? "done" : "failed", NULL);
 	if (conn && answer)
 		admin_send_json(conn, status, json_incref(answer));
@@ -48,8 +48,8 @@ void admin_answer_config_reload(struct admin_request *request)
 	}
 	pending->op = is_dry ? "config_check" : "config_reload";
 	admin_wait_for(request, pending);
-	if (request->backend->config_reload(
-		    request->backend->arg, is_dry, force, on_reloaded, pending) < 0) {
+	if (request->ops->config_reload(request->ops->arg, is_dry, force, on_reloaded, pending) <
+		0) {
 		admin_error(admin_take_conn(pending), 503, "not ready");
 		free(pending);
 	}

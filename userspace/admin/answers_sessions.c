@@ -25,17 +25,6 @@ static void on_sessions(void *arg, json_t *answer)
 	free(pending);
 }
 
-unsigned admin_parse_limit(const struct admin_param *param, unsigned standard, unsigned most)
-{
-	uint64_t limit;
-
-	if (!param->given)
-		return standard;
-	if (view_to_u64(view_make(param->value, param->len), &limit) < 0 || limit > most)
-		return 0;
-	return (unsigned)limit;
-}
-
 void admin_answer_sessions(struct admin_request *request)
 {
 	const struct admin_param *destination = &request->params[1];
@@ -60,7 +49,7 @@ void admin_answer_sessions(struct admin_request *request)
 	filter.account = request->params[0].given ? pending->account : NULL;
 	filter.node = destination->given ? destination->value : NULL;
 	admin_wait_for(request, pending);
-	r = request->backend->sessions(request->backend->arg, &filter, on_sessions, pending);
+	r = request->ops->sessions(request->ops->arg, &filter, on_sessions, pending);
 	if (r == -ENOENT) {
 		admin_error(admin_take_conn(pending), 404, "unknown destination");
 		free(pending);
@@ -76,8 +65,8 @@ static void on_kicked(void *arg, json_t *answer)
 	char count[24];
 
 	snprintf(count, sizeof(count), "%lld", (long long)kicked);
-	if (!answer || !admin_drain_kick(pending->backend->drains, pending, (uint64_t)kicked))
-		admin_log_op(pending->backend, &pending->caller, "kick", pending->account,
+	if (!answer || !admin_drain_kick(pending->ops->drains, pending, (uint64_t)kicked))
+		admin_log_op(pending->ops, &pending->caller, "kick", pending->account,
 			answer ? "done" : "failed", "sessions", count, NULL);
 	on_sessions(arg, answer);
 }
@@ -93,7 +82,7 @@ void admin_answer_kick(struct admin_request *request)
 		return;
 	}
 	admin_wait_for(request, pending);
-	if (request->backend->kick(request->backend->arg, pending->account, on_kicked, pending) < 0)
+	if (request->ops->kick(request->ops->arg, pending->account, on_kicked, pending) < 0)
 		admin_out_of_memory(pending);
 }
 
@@ -130,12 +119,12 @@ void admin_answer_delay(struct admin_request *request)
 		free(pending);
 		return;
 	}
-	r = request->backend->delay(request->backend->arg, pending->account, (unsigned)seconds);
+	r = request->ops->delay(request->ops->arg, pending->account, (unsigned)seconds);
 	if (r == 0) {
 		admin_drain_delayed(request, pending, (unsigned)seconds);
 		return;
 	}
-	admin_log_op(request->backend, &caller, "delay", pending->account, "failed", "seconds",
+	admin_log_op(request->ops, &caller, "delay", pending->account, "failed", "seconds",
 		given->value, NULL);
 	if (r == -ENOSPC)
 		admin_error(request->conn, 503, "too many delays");

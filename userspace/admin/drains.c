@@ -19,7 +19,7 @@
 
 struct admin_drains {
 	struct loop *loop;
-	const struct admin_backend *backend;
+	const struct admin_ops *ops;
 	struct list_node drains;
 	unsigned count, last_number;
 };
@@ -55,9 +55,8 @@ static void log_drain(const struct drain *drain, const char *outcome)
 	snprintf(accounts, sizeof(accounts), "%" PRIu64, drain->accounts);
 	snprintf(moved, sizeof(moved), "%" PRIu64, drain->moved);
 	snprintf(failed, sizeof(failed), "%" PRIu64, drain->failed);
-	admin_log_op(drain->drains->backend, &drain->caller, "drain", NULL, outcome, "drain",
-		number, "node", drain->node, "accounts", accounts, "moved", moved, "failed", failed,
-		NULL);
+	admin_log_op(drain->drains->ops, &drain->caller, "drain", NULL, outcome, "drain", number,
+		"node", drain->node, "accounts", accounts, "moved", moved, "failed", failed, NULL);
 }
 
 static void log_account(
@@ -72,7 +71,7 @@ static void log_account(
 	snprintf(number, sizeof(number), "%u", drain->number);
 	snprintf(sessions, sizeof(sessions), "%" PRIu64, account->sessions);
 	snprintf(ms, sizeof(ms), "%" PRIu64, clock_mono_ms() - account->begun_ms);
-	admin_log_op_at(level, drain->drains->backend, &drain->caller, "drain_account",
+	admin_log_op_at(level, drain->drains->ops, &drain->caller, "drain_account",
 		account->account, outcome, "drain", number, "node", account->node, "was",
 		drain->node, "sessions", sessions, "hold_ms", ms, NULL);
 }
@@ -302,14 +301,14 @@ void admin_drain_release(struct admin_drains *drains, const struct admin_caller 
 /* ---- life ---- */
 
 int admin_drains_new(
-	struct loop *loop, const struct admin_backend *backend, struct admin_drains **ret_drains)
+	struct loop *loop, const struct admin_ops *ops, struct admin_drains **ret_drains)
 {
 	struct admin_drains *drains = calloc(1, sizeof(*drains));
 
 	if (!drains)
 		return -ENOMEM;
 	drains->loop = loop;
-	drains->backend = backend;
+	drains->ops = ops;
 	list_init(&drains->drains);
 	*ret_drains = drains;
 	return 0;

@@ -16,7 +16,7 @@
 
 struct admin_drains;
 MUST_USE int admin_drains_new(
-	struct loop *loop, const struct admin_backend *backend, struct admin_drains **ret_drains);
+	struct loop *loop, const struct admin_ops *ops, struct admin_drains **ret_drains);
 /* Says of each how far it came. NULL is fine. */
 void admin_drains_free(struct admin_drains *drains);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Failed tokens per address (ADM-14, ADM-15): IPv4, or IPv6 by /64; a bounded table. */
-#include "admin/internal.h"
+#include "admin/lockout.h"
+#include "base/list.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Private to admin/: a request whose head, token and parameters have been checked (routes.c), as
- * the functions that answer it see it (answers*.c). */
+/* Private to admin/: a request whose head, token and parameters have been checked (dispatch.c), as
+ * the functions that answer it see it (answers_*.c). */
 #ifndef ADMIN_REQUEST_H
 #define ADMIN_REQUEST_H
 
-#include "admin/backend.h"
-#include "admin/internal.h"
+#include "admin/ops.h"
+#include "admin/connection.h"
 #include "base/log.h"
 
 #define ADMIN_PARAMS_MAX 3
@@ -23,9 +23,17 @@ struct admin_param {
 
 struct admin_request {
 	struct admin_conn *conn;
-	const struct admin_backend *backend;
+	const struct admin_ops *ops;
 	int method;
-	struct admin_param params[ADMIN_PARAMS_MAX]; /* in the order of the route's row */
+	struct admin_param params[ADMIN_PARAMS_MAX]; /* in the order of the endpoint's row */
+};
+
+struct admin_endpoint {
+	const char *path;
+	int methods;
+	const char *params[ADMIN_PARAMS_MAX + 1]; /* NULL-terminated */
+	void (*answer)(struct admin_request *request);
+	bool open; /* no token */
 };
 
 /* Who made a call, for the log: an address, or "local" and the user of the socket's peer. */
@@ -39,7 +47,7 @@ struct admin_caller {
 /* An answer that comes later. The connection may be gone by then: conn is NULL. */
 struct admin_pending {
 	struct admin_conn *conn;
-	const struct admin_backend *backend;
+	const struct admin_ops *ops;
 	const char *op;
 	char identifier[ADMIN_VALUE_BYTES + 1], account[ADMIN_ACCOUNT_BYTES],
 		destination[MAPPING_NAME_BYTES + 1];
@@ -49,20 +57,19 @@ struct admin_pending {
 	struct admin_caller caller;
 };
 
-/* Sends an object (taken over) as the answer. */
-void admin_send_json(struct admin_conn *conn, int status, json_t *object);
-/* The log line of a changing call (ADM-26, OPS-22). account: NULL if it is about none. Then keys
- * and values of what was changed, strings, up to a NULL key; an empty value is shown as "-". */
-void admin_log_op(const struct admin_backend *backend, const struct admin_caller *caller,
-	const char *op, const char *account, const char *outcome, ...);
+/* oplog.c. The log line of a changing call (ADM-26, OPS-22). account: NULL if it is about none.
+ * Then keys and values of what was changed, strings, up to a NULL key; an empty value is shown as
+ * "-". */
+void admin_log_op(const struct admin_ops *ops, const struct admin_caller *caller, const char *op,
+	const char *account, const char *outcome, ...);
 /* The same at another level than info. */
-void admin_log_op_at(enum log_level level, const struct admin_backend *backend,
+void admin_log_op_at(enum log_level level, const struct admin_ops *ops,
 	const struct admin_caller *caller, const char *op, const char *account, const char *outcome,
 	...);
 struct admin_caller admin_caller(const struct admin_conn *conn);
 const char *admin_client(const struct admin_conn *conn, char text[ADDR_TEXT_SIZE]);
-/* ADM-22: reads parameter 0. Answers 400 with `missing` or "invalid identifier" and returns NULL
- * when it is missing or bad. */
+/* pending.c. ADM-22: reads parameter 0. Answers 400 with `missing` or "invalid identifier" and
+ * returns NULL when it is missing or bad. */
 struct admin_pending *admin_take_identifier(struct admin_request *request, const char *missing);
 /* The answer comes later, through admin_take_conn(). */
 void admin_wait_for(struct admin_request *request, struct admin_pending *pending);
@@ -72,9 +79,13 @@ struct admin_conn *admin_take_conn(struct admin_pending *pending);
 void admin_wake(struct admin_conn *conn);
 /* A late answer that cannot be had. */
 void admin_out_of_memory(struct admin_pending *pending);
+/* params.c. Returns NULL or the error text. */
+const char *admin_take_query(
+	struct admin_request *request, const struct admin_endpoint *endpoint, struct view query);
 /* A limit parameter: decimal, 1 to most; `standard` if it is not given, 0 if it is not valid. */
 unsigned admin_parse_limit(const struct admin_param *param, unsigned standard, unsigned most);
 
+/* answers_*.c */
 void admin_answer_healthz(struct admin_request *request);
 void admin_answer_readyz(struct admin_request *request);
 void admin_answer_stats(struct admin_request *request);

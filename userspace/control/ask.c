@@ -136,7 +136,7 @@ static char *copy(const char *text)
 }
 
 static struct request *request_new(
-	struct control_backend *control, void (*done)(void *arg, json_t *answer), void *arg)
+	struct control_state *control, void (*done)(void *arg, json_t *answer), void *arg)
 {
 	struct request *request =
 		calloc(1, sizeof(*request) + control->worker_count * sizeof(struct part));
@@ -149,7 +149,7 @@ static struct request *request_new(
 	return request;
 }
 
-static void ask_all(struct control_backend *control, struct request *request,
+static void ask_all(struct control_state *control, struct request *request,
 	void (*run)(struct worker_call *call, struct session_pool *pool))
 {
 	/* NOLINTBEGIN(clang-analyzer-unix.Malloc): only the last part_done() frees it */
@@ -179,7 +179,7 @@ static bool knows_node(const struct router *router, const char *name)
 	return false;
 }
 
-int control_sessions(struct control_backend *control, const struct session_filter *filter,
+int control_sessions(struct control_state *control, const struct session_filter *filter,
 	void (*done)(void *arg, json_t *answer), void *arg)
 {
 	struct request *request;
@@ -201,7 +201,7 @@ int control_sessions(struct control_backend *control, const struct session_filte
 	return 0;
 }
 
-int control_kick(struct control_backend *control, const char *account,
+int control_kick(struct control_state *control, const char *account,
 	void (*done)(void *arg, json_t *answer), void *arg)
 {
 	struct request *request = request_new(control, done, arg);
@@ -218,7 +218,7 @@ int control_kick(struct control_backend *control, const char *account,
 	return 0;
 }
 
-void control_holds_changed(struct control_backend *control)
+void control_holds_changed(struct control_state *control)
 {
 	struct request *request = request_new(control, NULL, NULL);
 

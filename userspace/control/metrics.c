@@ -37,7 +37,7 @@ static unsigned long long load(const atomic_uint_fast64_t *counter)
 	return (unsigned long long)atomic_load(counter);
 }
 
-static void put_process(struct out *out, const struct control_backend *control)
+static void put_process(struct out *out, const struct control_state *control)
 {
 	head(out, "homing_build_info", "gauge", "Version of the router.");
 	put(out, "homing_build_info{version=\"%s\"} 1\n", HOMING_VERSION);
@@ -269,7 +269,7 @@ static void put_http(struct out *out, const struct router *router)
 	put(out, "homing_http_regex_limited_total %llu\n", load(&router->regex_limited));
 }
 
-int control_metrics(struct control_backend *control, struct buf *ret_text)
+int control_metrics(struct control_state *control, struct buf *ret_text)
 {
 	struct router *router = control->router;
 	struct out out = { .buf = ret_text };

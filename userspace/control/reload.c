@@ -25,7 +25,7 @@ struct waiting {
 };
 
 struct control_reload {
-	struct control_backend *backend;
+	struct control_state *state;
 	struct config *started; /* reference: what needs a restart is as it says */
 	struct list_node waiting;
 	struct waiting *current; /* the one that is not done */
@@ -105,7 +105,7 @@ static void add_build_error(struct next *next, const struct build_error *error)
 
 static int prepare_config(struct control_reload *reload, struct next *next)
 {
-	const struct config *now = reload->backend->router->snapshot->config;
+	const struct config *now = reload->state->router->snapshot->config;
 	int r = config_load_again(now, on_finding, next, &next->config);
 
 	if (r == 0)
@@ -119,7 +119,7 @@ static int prepare_config(struct control_reload *reload, struct next *next)
 
 static int prepare_snapshot(struct control_reload *reload, struct next *next)
 {
-	struct router *router = reload->backend->router;
+	struct router *router = reload->state->router;
 	struct build_error error;
 	int r;
 
@@ -131,7 +131,7 @@ static int prepare_snapshot(struct control_reload *reload, struct next *next)
 
 static int prepare_store(struct control_reload *reload, struct next *next)
 {
-	const struct config *now = reload->backend->router->snapshot->config;
+	const struct config *now = reload->state->router->snapshot->config;
 	struct build_error error = { .table = "mapping" };
 	int r;
 
@@ -148,7 +148,7 @@ static int prepare_store(struct control_reload *reload, struct next *next)
 static int prepare_sockets(struct control_reload *reload, struct next *next)
 {
 	struct build_error error;
-	int r = listen_plan(reload->backend->router, next->snapshot, &next->plan, &error);
+	int r = listen_plan(reload->state->router, next->snapshot, &next->plan, &error);
 
 	if (r < 0)
 		add_build_error(next, &error);
@@ -157,7 +157,7 @@ static int prepare_sockets(struct control_reload *reload, struct next *next)
 
 static int prepare_follows(struct control_reload *reload, struct next *next)
 {
-	unsigned count = reload->backend->worker_count;
+	unsigned count = reload->state->worker_count;
 
 	next->follows = calloc(count + 1, sizeof(*next->follows));
 	for (unsigned i = 0; next->follows && i < count; i++) {
@@ -200,13 +200,13 @@ static void add_store_error(struct next *next, const char *error)
 
 static void discard(struct control_reload *reload, struct next *next)
 {
-	for (unsigned i = 0; next->follows && i < reload->backend->worker_count; i++)
+	for (unsigned i = 0; next->follows && i < reload->state->worker_count; i++)
 		worker_follow_free(next->follows[i]);
 	free(next->follows);
 	listen_discard(&next->plan);
 	if (next->store) /* it may hang on its server: not on this thread */
-		mapping_reap_store(reload->backend->router->mapping, next->store,
-			store_channel_free, next->channel);
+		mapping_reap_store(reload->state->router->mapping, next->store, store_channel_free,
+			next->channel);
 	snapshot_unref(next->snapshot);
 	config_unref(next->config);
 	config_keys_free(&next->changed);
@@ -259,7 +259,7 @@ static void log_success(const struct next *next, bool dry_run)
 /* Answers and frees a request; answer is taken over. */
 static void finish(struct waiting *waiting, int status, json_t *answer)
 {
-	loop_timer_del(waiting->reload->backend->loop, &waiting->timer);
+	loop_timer_del(waiting->reload->state->loop, &waiting->timer);
 	list_del(&waiting->link);
 	if (waiting->done)
 		waiting->done(waiting->arg, status, answer);
@@ -284,11 +284,11 @@ static void on_follows(struct worker_call *call);
 /* Fails only before anything has been changed. */
 static int switch_mapping(struct control_reload *reload, struct next *next)
 {
-	struct control_backend *backend = reload->backend;
-	struct mapping *mapping = backend->router->mapping;
+	struct control_state *state = reload->state;
+	struct mapping *mapping = state->router->mapping;
 	struct mapping_params params;
 	const char **names;
-	int r = store_mapping_params(next->config, backend->loop, &params, &names);
+	int r = store_mapping_params(next->config, state->loop, &params, &names);
 
 	if (r < 0)
 		return r;
@@ -296,25 +296,25 @@ static int switch_mapping(struct control_reload *reload, struct next *next)
 	params.store_gone_arg = next->channel;
 	if (next->store) { /* the new one first: no message may fall between them */
 		store_channel_attach(next->channel, mapping, next->config);
-		store_channel_detach(backend->channel);
+		store_channel_detach(state->channel);
 	}
 	r = mapping_reconfigure(mapping, &params, next->drop_cache);
 	free(names);
 	if (r < 0 && next->store) {
-		store_channel_attach(backend->channel, mapping, backend->router->snapshot->config);
+		store_channel_attach(state->channel, mapping, state->router->snapshot->config);
 		store_channel_detach(next->channel);
 	} else if (r == 0 && next->store) {
-		backend->store = next->store;
-		backend->channel = next->channel;
+		state->store = next->store;
+		state->channel = next->channel;
 		next->store = NULL;
 		next->channel = NULL;
 	} else if (r == 0) {
-		store_channel_attach(backend->channel, mapping, next->config);
+		store_channel_attach(state->channel, mapping, next->config);
 	}
 	return r;
 }
 
-static void switch_admin(struct control_backend *backend, struct snapshot *snapshot)
+static void switch_admin(struct control_state *state, struct snapshot *snapshot)
 {
 	const struct config_admin *settings = &snapshot->config->admin;
 	struct admin_settings next = {
@@ -324,15 +324,15 @@ static void switch_admin(struct control_backend *backend, struct snapshot *snaps
 		.lockout_ms = settings->lockout_duration_ms,
 	};
 
-	if (backend->admin)
-		admin_server_set(backend->admin, &next);
+	if (state->admin)
+		admin_listener_set(state->admin, &next);
 }
 
 /* From here on the new configuration serves; the workers do so as soon as they hear of it. */
 static void tell_workers(struct control_reload *reload, struct next *next)
 {
-	struct control_backend *backend = reload->backend;
-	unsigned count = backend->worker_count;
+	struct control_state *state = reload->state;
+	unsigned count = state->worker_count;
 
 	reload->missing = count + 1; /* one is ours: nothing completes early */
 	for (unsigned i = 0; i < count; i++) {
@@ -341,25 +341,25 @@ static void tell_workers(struct control_reload *reload, struct next *next)
 		next->follows[i] = NULL;
 		follow->call.done = on_follows;
 		follow->arg = reload;
-		if (!worker_call(&backend->workers[i], &follow->call))
+		if (!worker_call(&state->workers[i], &follow->call))
 			on_follows(&follow->call);
 	}
 }
 
 static int commit(struct control_reload *reload, struct next *next)
 {
-	struct control_backend *backend = reload->backend;
+	struct control_state *state = reload->state;
 	int r = switch_mapping(reload, next);
 
 	if (r < 0)
 		return r;
-	reload->dropped = listen_commit(backend->router, &next->plan);
-	router_adopt(backend->router, next->snapshot);
-	switch_admin(backend, next->snapshot);
+	reload->dropped = listen_commit(state->router, &next->plan);
+	router_adopt(state->router, next->snapshot);
+	switch_admin(state, next->snapshot);
 	next->snapshot = NULL;
 	log_set_level(next->config->server.log_level);
-	backend->generation++;
-	backend->loaded_real_ms = clock_real_ms();
+	state->generation++;
+	state->loaded_real_ms = clock_real_ms();
 	tell_workers(reload, next);
 	return 0;
 }
@@ -397,7 +397,7 @@ static void fail(struct control_reload *reload, struct waiting *waiting, struct 
 	log_event(LOGL_WARN, "reload", "ok", "false", waiting->dry_run ? "dry_run" : NULL, "true",
 		NULL);
 	if (!waiting->dry_run)
-		reload->backend->reload_failures++;
+		reload->state->reload_failures++;
 	finish(waiting, 400, answer);
 }
 
@@ -444,7 +444,7 @@ static void on_checked(void *arg, const char *error)
 	reload->check = NULL;
 	reload->next = NULL;
 	reload->current = NULL;
-	if (atomic_load(&reload->backend->router->shutting_down)) {
+	if (atomic_load(&reload->state->router->shutting_down)) {
 		finish_with(waiting, 503, "shutting down");
 		discard(reload, next);
 	} else {
@@ -462,14 +462,14 @@ static bool run(struct control_reload *reload, struct waiting *waiting)
 	struct next *next = calloc(1, sizeof(*next));
 	int r;
 
-	loop_timer_del(reload->backend->loop, &waiting->timer);
+	loop_timer_del(reload->state->loop, &waiting->timer);
 	if (!next) {
 		finish_with(waiting, 500, "out of memory");
 		return true;
 	}
 	r = prepare(reload, next);
 	if (r == 0 && next->store && !waiting->force)
-		r = store_check_start(reload->backend->loop, next->store,
+		r = store_check_start(reload->state->loop, next->store,
 			next->config->mapping.lookup_timeout_ms, on_checked, reload,
 			&reload->check);
 	if (r < 0 || !reload->check)
@@ -484,7 +484,7 @@ static void run_waiting(struct control_reload *reload)
 	while (!reload->current && !list_empty(&reload->waiting)) {
 		struct waiting *waiting = list_entry(reload->waiting.next, struct waiting, link);
 
-		if (atomic_load(&reload->backend->router->shutting_down))
+		if (atomic_load(&reload->state->router->shutting_down))
 			finish_with(waiting, 503, "shutting down");
 		else if (!run(reload, waiting))
 			return;
@@ -510,20 +510,20 @@ void control_reload_start(struct control_reload *reload, bool dry_run, bool forc
 		.reload = reload, .dry_run = dry_run, .force = force, .done = done, .arg = arg
 	};
 	list_add_tail(&reload->waiting, &waiting->link);
-	loop_timer_set(reload->backend->loop, &waiting->timer, WAIT_MS, on_waited);
+	loop_timer_set(reload->state->loop, &waiting->timer, WAIT_MS, on_waited);
 	run_waiting(reload);
 }
 
-int control_reload_new(struct control_backend *backend, struct control_reload **ret_reload)
+int control_reload_new(struct control_state *state, struct control_reload **ret_reload)
 {
 	struct control_reload *reload = calloc(1, sizeof(*reload));
 
 	if (!reload)
 		return -ENOMEM;
-	reload->backend = backend;
-	reload->started = config_ref(backend->router->snapshot->config);
+	reload->state = state;
+	reload->started = config_ref(state->router->snapshot->config);
 	list_init(&reload->waiting);
-	backend->reload = reload;
+	state->reload = reload;
 	*ret_reload = reload;
 	return 0;
 }
@@ -542,6 +542,6 @@ void control_reload_free(struct control_reload *reload)
 	listen_free_dropped(reload->dropped);
 	json_decref(reload->answer);
 	config_unref(reload->started);
-	reload->backend->reload = NULL;
+	reload->state->reload = NULL;
 	free(reload);
 }

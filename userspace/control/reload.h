@@ -12,8 +12,7 @@
 struct control_reload;
 
 /* The configuration that serves now is the one whose restart settings are in force. */
-MUST_USE int control_reload_new(
-	struct control_backend *backend, struct control_reload **ret_reload);
+MUST_USE int control_reload_new(struct control_state *state, struct control_reload **ret_reload);
 /* After the workers have stopped: those who still wait are told that the router stops. NULL is
  * fine. */
 void control_reload_free(struct control_reload *reload);

@@ -6,7 +6,8 @@
  */
 #include "control/start.h"
 #include "admin/drains.h"
-#include "admin/server.h"
+#include "admin/endpoints.h"
+#include "admin/listener.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "control/status.h"
@@ -33,9 +34,9 @@ struct control {
 	struct timer grace_timer, stats_timer, probe_timer;
 	struct worker *workers;
 	unsigned workers_started, workers_empty;
-	struct control_backend backend_state;
-	struct admin_backend backend;
-	struct admin_server *admin, *admin_local;
+	struct control_state state;
+	struct admin_ops ops;
+	struct admin_listener *admin, *admin_local;
 	struct control_reload *reload;
 	struct watchdog *watchdog;
 };
@@ -144,7 +145,7 @@ static int watch_signals(struct control *control)
 
 static int start_mapping(struct control *control, char *error, size_t error_size)
 {
-	struct control_backend *backend = &control->backend_state;
+	struct control_state *state = &control->state;
 	struct config *config = control->router->snapshot->config;
 	struct mapping_params params;
 	const char **names;
@@ -152,21 +153,21 @@ static int start_mapping(struct control *control, char *error, size_t error_size
 
 	if (r < 0)
 		return r;
-	r = store_channel_open(config, &backend->channel, &params.store, error, error_size);
+	r = store_channel_open(config, &state->channel, &params.store, error, error_size);
 	if (r == 0) {
-		params.store_gone_arg = backend->channel;
+		params.store_gone_arg = state->channel;
 		r = mapping_new(&params, &control->router->mapping);
 		if (r < 0) {
 			store_free(params.store);
-			store_channel_free(backend->channel);
+			store_channel_free(state->channel);
 		}
 	}
 	free(names);
 	if (r < 0)
 		return r;
-	backend->store = params.store;
+	state->store = params.store;
 	mapping_on_event(control->router->mapping, store_log_event, control);
-	store_channel_attach(backend->channel, control->router->mapping, config);
+	store_channel_attach(state->channel, control->router->mapping, config);
 	on_probe(&control->probe_timer);
 	return 0;
 }
@@ -181,22 +182,23 @@ static int start_admin(struct control *control, int admin_fd, int local_fd)
 		.token_sha256 = settings->token_sha256,
 		.lockout_threshold = (unsigned)settings->lockout_threshold,
 		.lockout_ms = settings->lockout_duration_ms,
-		.backend = &control->backend,
+		.ops = &control->ops,
+		.endpoints = admin_endpoints,
 		.for_group = settings->socket_group,
 	};
 	int r;
 
-	control_backend_fill(&control->backend, &control->backend_state);
-	r = admin_drains_new(&control->loop, &control->backend, &control->backend.drains);
+	control_ops_fill(&control->ops, &control->state);
+	r = admin_drains_new(&control->loop, &control->ops, &control->ops.drains);
 	if (r == 0 && admin_fd >= 0)
-		r = admin_server_new(&params, &control->admin);
+		r = admin_listener_new(&params, &control->admin);
 	params.listen_fd = local_fd;
 	params.tls = NULL;
 	if (r == 0 && local_fd >= 0)
-		r = admin_server_new(&params, &control->admin_local);
+		r = admin_listener_new(&params, &control->admin_local);
 	else if (local_fd >= 0)
 		close(local_fd);
-	control->backend_state.admin = control->admin;
+	control->state.admin = control->admin;
 	return r;
 }
 
@@ -235,8 +237,8 @@ static int start_workers(struct control *control, struct listen_plan *plan)
 	if (r < 0)
 		return r;
 	listen_free_dropped(listen_commit(control->router, plan));
-	control->backend_state.workers = control->workers;
-	control->backend_state.worker_count = count;
+	control->state.workers = control->workers;
+	control->state.worker_count = count;
 	return 0;
 }
 
@@ -274,10 +276,10 @@ static int start(
 	if (r == 0)
 		r = start_workers(control, &params->plan);
 	if (r == 0)
-		r = control_reload_new(&control->backend_state, &control->reload);
+		r = control_reload_new(&control->state, &control->reload);
 	if (r == 0)
 		r = start_watchdog(control);
-	control->backend_state.starting = false;
+	control->state.starting = false;
 	return r;
 }
 
@@ -286,7 +288,7 @@ static void send_last_answers(struct control *control)
 {
 	uint64_t end = clock_mono_ms() + LAST_ANSWERS_MS;
 
-	while ((admin_server_busy(control->admin) || admin_server_busy(control->admin_local)) &&
+	while ((admin_listener_busy(control->admin) || admin_listener_busy(control->admin_local)) &&
 		clock_mono_ms() < end) {
 		if (loop_run_once(&control->loop, 10) < 0)
 			return;
@@ -302,14 +304,14 @@ static void stop(struct control *control)
 	watchdog_free(control->watchdog);
 	mailbox_run(&control->loop.mailbox); /* their last answers */
 	control_reload_free(control->reload);
-	admin_server_free(control->admin);
-	admin_server_free(control->admin_local);
+	admin_listener_free(control->admin);
+	admin_listener_free(control->admin_local);
 	loop_timer_del(&control->loop, &control->probe_timer);
 	loop_timer_del(&control->loop, &control->stats_timer);
 	loop_timer_del(&control->loop, &control->grace_timer);
 	mapping_free(control->router->mapping);
 	control->router->mapping = NULL;
-	admin_drains_free(control->backend.drains); /* the mapping's last answers may be steps */
+	admin_drains_free(control->ops.drains); /* the mapping's last answers may be steps */
 	holds_free(control->router->holds);
 	control->router->holds = NULL;
 	for (unsigned i = 0; i < control->workers_started; i++)
@@ -327,7 +329,7 @@ int control_run(struct control_params *params, char *error, size_t error_size)
 	struct control control = {
 		.router = params->router,
 		.signal_fd = -1,
-		.backend_state = {
+		.state = {
 			.router = params->router,
 			.loop = &control.loop,
 			.generation = 1,

@@ -11,12 +11,12 @@
 
 static bool is_starting(void *arg)
 {
-	return ((struct control_backend *)arg)->starting;
+	return ((struct control_state *)arg)->starting;
 }
 
 static bool is_shutting_down(void *arg)
 {
-	return atomic_load(&((struct control_backend *)arg)->router->shutting_down);
+	return atomic_load(&((struct control_state *)arg)->router->shutting_down);
 }
 
 static json_int_t load(atomic_uint_fast64_t *counter)
@@ -109,7 +109,7 @@ static json_t *splice_json(struct router *router)
 
 static int add_stats(void *arg, json_t *object)
 {
-	struct control_backend *control = arg;
+	struct control_state *control = arg;
 	struct router *router = control->router;
 	char loaded[CLOCK_TEXT_SIZE];
 	int r = 0;
@@ -138,7 +138,7 @@ static int add_stats(void *arg, json_t *object)
 
 static int account(void *arg, struct view text, char ret[321])
 {
-	struct control_backend *control = arg;
+	struct control_state *control = arg;
 	struct identity identity;
 	int r = identity_account(
 		&control->router->snapshot->config->identity_rules, text, &identity);
@@ -151,7 +151,7 @@ static int account(void *arg, struct view text, char ret[321])
 
 static int store_reload(void *arg, char error[STORE_ERROR_BYTES])
 {
-	struct store *store = ((struct control_backend *)arg)->store;
+	struct store *store = ((struct control_state *)arg)->store;
 
 	return store->ops->reload(store, error);
 }
@@ -159,7 +159,7 @@ static int store_reload(void *arg, char error[STORE_ERROR_BYTES])
 static int config_reload(void *arg, bool dry_run, bool force,
 	void (*done)(void *done_arg, int status, json_t *answer), void *done_arg)
 {
-	struct control_backend *control = arg;
+	struct control_state *control = arg;
 
 	if (!control->reload)
 		return -EAGAIN;
@@ -176,7 +176,7 @@ static void each_node(void *arg,
 	void (*fn)(void *fn_arg, struct node *node, const struct health_status *status),
 	void *fn_arg)
 {
-	const struct snapshot *snapshot = ((struct control_backend *)arg)->router->snapshot;
+	const struct snapshot *snapshot = ((struct control_state *)arg)->router->snapshot;
 	struct node **sorted = calloc(snapshot->node_count + 1, sizeof(*sorted));
 
 	if (!sorted)
@@ -194,7 +194,7 @@ static void each_node(void *arg,
 
 static int node_reset(void *arg, struct view name)
 {
-	const struct snapshot *snapshot = ((struct control_backend *)arg)->router->snapshot;
+	const struct snapshot *snapshot = ((struct control_state *)arg)->router->snapshot;
 
 	for (size_t i = 0; i < snapshot->node_count; i++) {
 		if (view_eq(name, view_str(snapshot->nodes[i]->name))) {
@@ -220,7 +220,7 @@ static int kick(void *arg, const char *account_name, void (*done)(void *done_arg
 
 static int delay(void *arg, const char *account_name, unsigned seconds)
 {
-	struct control_backend *control = arg;
+	struct control_state *control = arg;
 	int r = holds_set(control->router->holds, view_str(account_name),
 		seconds ? clock_mono_ms() + seconds * 1000ull : 0);
 
@@ -236,7 +236,7 @@ static int metrics(void *arg, struct buf *ret_text)
 
 static void log_account(void *arg, struct view text, char *ret, size_t ret_size)
 {
-	struct control_backend *control = arg;
+	struct control_state *control = arg;
 
 	if (control->router->snapshot->config->server.log_accounts_full)
 		snprintf(ret, ret_size, "%.*s", (int)text.len, text.data);
@@ -244,12 +244,12 @@ static void log_account(void *arg, struct view text, char *ret, size_t ret_size)
 		session_redact(text, ret, ret_size);
 }
 
-void control_backend_fill(struct admin_backend *backend, struct control_backend *control)
+void control_ops_fill(struct admin_ops *ops, struct control_state *control)
 {
-	*backend = (struct admin_backend){
+	*ops = (struct admin_ops){
 		.arg = control,
 		.starting = is_starting,
-		.draining = is_shutting_down,
+		.stopping = is_shutting_down,
 		.add_stats = add_stats,
 		.account = account,
 		.mapping = control->router->mapping,

@@ -3,7 +3,7 @@
  * (ADM-15). */
 #include "unit.h"
 
-#include "admin/internal.h"
+#include "admin/lockout.h"
 
 #define DURATION 300000ull
 #define TABLE 16384

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Private to admin/: a request on its way through server.c, lockout.c and routes.c. */
-#ifndef ADMIN_INTERNAL_H
-#define ADMIN_INTERNAL_H
+/* Private to admin/: a connection and its listener, from accept to the answer (listener.c,
+ * dispatch.c, response.c). */
+#ifndef ADMIN_CONNECTION_H
+#define ADMIN_CONNECTION_H
 
-#include "admin/server.h"
+#include "admin/listener.h"
+#include "admin/lockout.h"
 #include "base/list.h"
 #include "net/leg.h"
 #include "proto/http_head.h"
@@ -22,7 +24,7 @@ struct admin_pending;
 
 struct admin_conn {
 	struct list_node link;
-	struct admin_server *server;
+	struct admin_listener *listener;
 	struct leg leg;         /* in holds the token */
 	struct tls_server *tls; /* reference: the handshake looks into it */
 	struct timer timer;
@@ -30,6 +32,7 @@ struct admin_conn {
 	struct addr peer;
 	uid_t uid; /* of the peer, on the host's own socket */
 	enum admin_state state;
+	enum admin_state limited; /* whose limit runs */
 	struct http_head head;
 	uint64_t body_left;
 	size_t spent;                  /* in this turn, as stream_read_cost() counts */
@@ -37,19 +40,7 @@ struct admin_conn {
 	struct admin_pending *pending; /* an answer that the mapping owes; forgets us when we go */
 };
 
-struct lockout;
-MUST_USE int lockout_new(unsigned threshold, uint64_t duration_ms, struct lockout **ret_lockout);
-void lockout_free(struct lockout *lockout);
-/* For failures from now on; who is locked out stays so. */
-void lockout_set(struct lockout *lockout, unsigned threshold, uint64_t duration_ms);
-/* Seconds until the address may try again, rounded up; 0 = now. */
-uint64_t lockout_remaining_s(struct lockout *lockout, const struct addr *peer, uint64_t now_ms);
-void lockout_failure(struct lockout *lockout, const struct addr *peer, uint64_t now_ms);
-/* Addresses that are locked out now. */
-uint64_t lockout_count(const struct lockout *lockout, uint64_t now_ms);
-void lockout_success(struct lockout *lockout, const struct addr *peer);
-
-struct admin_server {
+struct admin_listener {
 	struct admin_params params;
 	unsigned char token_sha256[TLS_SHA256_SIZE];
 	int listen_fd;
@@ -62,21 +53,23 @@ struct admin_server {
 };
 
 /* On the host's own socket: no TLS, no token (ADM-9a). */
-static inline bool admin_is_local(const struct admin_server *server)
+static inline bool admin_is_local(const struct admin_listener *listener)
 {
-	return !server->params.tls;
+	return !listener->params.tls;
 }
 
-/* server.c: answers; body NULL = none. extra: further header lines with CRLF, or "". */
+/* response.c. body NULL = none; extra: further header lines with CRLF, or "". */
 void admin_respond_as(
 	struct admin_conn *conn, int status, const char *type, const char *extra, const char *body);
 /* As JSON. */
 void admin_respond(struct admin_conn *conn, int status, const char *extra, const char *body);
 void admin_error(struct admin_conn *conn, int status, const char *text);
+/* Sends an object (taken over) as the answer. */
+void admin_send_json(struct admin_conn *conn, int status, json_t *object);
 
-/* routes.c: the head is complete, the body has been read. */
-void admin_route(struct admin_conn *conn);
-/* answers.c. The connection goes: whatever it waits for must not find it any more. */
+/* dispatch.c: the head is complete, the body has been read. */
+void admin_dispatch(struct admin_conn *conn);
+/* pending.c. The connection goes: whatever it waits for must not find it any more. */
 void admin_forget_pending(struct admin_conn *conn);
 
 #endif

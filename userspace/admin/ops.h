@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What the admin API needs of the router, as functions, so that admin/ is testable alone. All are
+ * What the admin API asks of the router, as functions, so that admin/ is testable alone. All are
  * called on the control thread, do not block, and get arg back.
  */
-#ifndef ADMIN_BACKEND_H
-#define ADMIN_BACKEND_H
+#ifndef ADMIN_OPS_H
+#define ADMIN_OPS_H
 
 #include "base/view.h"
 #include "mapping/mapping.h"
@@ -13,12 +13,12 @@
 
 #include <jansson.h>
 
-struct admin_backend {
+struct admin_ops {
 	void *arg;
 
-	/* "starting" and/or "draining" hold now; the store's part comes from mapping_stats. */
+	/* /readyz: "starting", "draining" hold now; the store's part is of mapping_stats. */
 	bool (*starting)(void *arg);
-	bool (*draining)(void *arg);
+	bool (*stopping)(void *arg);
 
 	/* GET /stats except what comes from the mapping: adds "active_connections", "version",
 	 * "uptime_s", "config_loaded_at", "config_generation", "rejected_limit", "auth_failed",

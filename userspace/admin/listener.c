@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Connections of the admin listener. Each is in one state with one time limit (ADM-4); the limits
- * on their number (ADM-5) make thousands of half-open ones harmless.
+ * Connections of the admin listener. Each is in one state with one time limit (ADM-4), which begins
+ * when its turn ends in a new state; the limits on their number (ADM-5) make thousands of half-open
+ * ones harmless. Files need each other in one direction:
+ *
+ *     endpoints.c -> answers_*.c -> drains.c, pending.c, params.c, oplog.c
+ *     listener.c -> dispatch.c -> params.c, response.c, lockout.c
  */
-#include "admin/internal.h"
+#include "admin/connection.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "net/sock.h"
@@ -29,7 +33,7 @@
 #define TURN_STEPS 16
 #define TURN_READ_BYTES 32768
 
-/* Probes of load balancers ask for the health paths without a host; see admin_route(). */
+/* Probes of load balancers ask for the health paths without a host; see admin_dispatch(). */
 static const struct http_limits head_limits = { HEAD_BYTES, MAX_FIELDS, true };
 static const struct tls_alpn admin_alpn = { .id = "http/1.1", .required = true };
 
@@ -38,20 +42,21 @@ static void conn_run(struct admin_conn *conn);
 static void conn_close(struct admin_conn *conn)
 {
 	admin_forget_pending(conn);
-	loop_timer_del(conn->server->params.loop, &conn->timer);
-	loop_timer_del(conn->server->params.loop, &conn->turn);
+	loop_timer_del(conn->listener->params.loop, &conn->timer);
+	loop_timer_del(conn->listener->params.loop, &conn->turn);
 	leg_close(&conn->leg);
 	tls_server_unref(conn->tls);
 	list_del(&conn->link);
-	conn->server->conn_count--;
+	conn->listener->conn_count--;
 	free(conn);
 }
 
-/* ---- answers ---- */
+/* ---- time ---- */
 
 static void on_timeout(struct timer *timer);
 
-static void set_state(struct admin_conn *conn, enum admin_state state)
+/* Its state's limit begins. */
+static void start_limit(struct admin_conn *conn)
 {
 	static const uint64_t limits[] = { [ADMIN_TLS] = INPUT_MS,
 		[ADMIN_HEAD] = INPUT_MS,
@@ -60,42 +65,12 @@ static void set_state(struct admin_conn *conn, enum admin_state state)
 		[ADMIN_LINGER] = LINGER_MS };
 	static_assert(ARRAY_SIZE(limits) == ADMIN_STATES, "a limit for each but waiting");
 
-	conn->state = state;
-	if (state == ADMIN_WAIT) /* the mapping has its own limit */
-		loop_timer_del(conn->server->params.loop, &conn->timer);
+	conn->limited = conn->state;
+	if (conn->state == ADMIN_WAIT) /* the mapping has its own limit */
+		loop_timer_del(conn->listener->params.loop, &conn->timer);
 	else
-		loop_timer_set(conn->server->params.loop, &conn->timer, limits[state], on_timeout);
-}
-
-void admin_respond(struct admin_conn *conn, int status, const char *extra, const char *body)
-{
-	admin_respond_as(conn, status, "application/json", extra, body);
-}
-
-void admin_respond_as(
-	struct admin_conn *conn, int status, const char *type, const char *extra, const char *body)
-{
-	size_t len = body ? strlen(body) : 0;
-	int r;
-
-	buf_fini(&conn->leg.in); /* wipes the token */
-	r = buf_printf(&conn->leg.out,
-		"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-		"Cache-Control: no-store\r\nConnection: close\r\n%s\r\n",
-		status, http_reason(status), type, len, extra);
-	if (r == 0 && !conn->is_head)
-		r = buf_append(&conn->leg.out, body, len);
-	if (r < 0)
-		buf_clear(&conn->leg.out);
-	set_state(conn, ADMIN_SEND);
-}
-
-void admin_error(struct admin_conn *conn, int status, const char *text)
-{
-	char body[128];
-
-	snprintf(body, sizeof(body), "{\"error\": \"%s\"}\n", text);
-	admin_respond(conn, status, "", body);
+		loop_timer_set(
+			conn->listener->params.loop, &conn->timer, limits[conn->state], on_timeout);
 }
 
 static void on_timeout(struct timer *timer)
@@ -109,6 +84,8 @@ static void on_timeout(struct timer *timer)
 		conn_close(conn);
 	}
 }
+
+/* ---- states ---- */
 
 static void refuse_head(struct admin_conn *conn, int status)
 {
@@ -127,8 +104,6 @@ static void refuse_head(struct admin_conn *conn, int status)
 	admin_error(conn, 400, "bad request");
 }
 
-/* ---- states ---- */
-
 /* Each returns false when nothing more can be done now, or when the connection is gone. */
 
 static bool run_tls(struct admin_conn *conn)
@@ -143,7 +118,7 @@ static bool run_tls(struct admin_conn *conn)
 	}
 	conn->leg.stream.want = 0;
 	tls_stream_read_ahead(&conn->leg.stream, true);
-	set_state(conn, ADMIN_HEAD);
+	conn->state = ADMIN_HEAD;
 	return true;
 }
 
@@ -170,10 +145,10 @@ static void head_done(struct admin_conn *conn)
 		admin_error(conn, 413, "body too large");
 	else if (conn->head.framing == HTTP_COUNTED && conn->head.content_length) {
 		conn->body_left = conn->head.content_length;
-		set_state(conn, ADMIN_BODY);
+		conn->state = ADMIN_BODY;
 	} else {
-		set_state(conn, ADMIN_WAIT);
-		admin_route(conn);
+		conn->state = ADMIN_WAIT;
+		admin_dispatch(conn);
 	}
 }
 
@@ -203,8 +178,8 @@ static bool run_body(struct admin_conn *conn)
 		conn_close(conn);
 		return false;
 	}
-	set_state(conn, ADMIN_WAIT);
-	admin_route(conn);
+	conn->state = ADMIN_WAIT;
+	admin_dispatch(conn);
 	return true;
 }
 
@@ -223,7 +198,7 @@ static bool run_send(struct admin_conn *conn)
 		return false;
 	}
 	conn->leg.read_want = 0;
-	set_state(conn, ADMIN_LINGER);
+	conn->state = ADMIN_LINGER;
 	return true;
 }
 
@@ -258,11 +233,14 @@ static bool run_once(struct admin_conn *conn)
 	}
 }
 
-static void update_watch(struct admin_conn *conn)
+/* What it waits for in its state, and for how long. */
+static void await(struct admin_conn *conn)
 {
 	uint32_t events;
 
 	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): callers ask is_alive() before */
+	if (conn->limited != conn->state)
+		start_limit(conn);
 	switch (conn->state) {
 	case ADMIN_TLS:
 		events = conn->leg.stream.want;
@@ -280,9 +258,9 @@ static void update_watch(struct admin_conn *conn)
 		conn_close(conn);
 }
 
-static bool is_alive(struct admin_server *server, const struct admin_conn *conn)
+static bool is_alive(struct admin_listener *listener, const struct admin_conn *conn)
 {
-	list_for_each (node, &server->conns) {
+	list_for_each (node, &listener->conns) {
 		if (list_entry(node, struct admin_conn, link) == conn)
 			return true;
 	}
@@ -303,17 +281,17 @@ static void on_turn(struct timer *timer)
 
 static void conn_run(struct admin_conn *conn)
 {
-	struct admin_server *server = conn->server;
+	struct admin_listener *listener = conn->listener;
 
 	conn->spent = 0;
 	for (unsigned steps = 0; run_once(conn); steps++) {
 		if (steps == TURN_STEPS || conn->spent >= TURN_READ_BYTES) {
-			loop_timer_set(server->params.loop, &conn->turn, pause_ms(conn), on_turn);
+			loop_timer_set(listener->params.loop, &conn->turn, pause_ms(conn), on_turn);
 			break;
 		}
 	}
-	if (is_alive(server, conn))
-		update_watch(conn);
+	if (is_alive(listener, conn))
+		await(conn);
 }
 
 static void on_conn(struct loop_watch *watch, uint32_t epoll_events)
@@ -328,25 +306,25 @@ static void on_conn(struct loop_watch *watch, uint32_t epoll_events)
 
 /* ---- accept ---- */
 
-static unsigned count_address(struct admin_server *server, const struct addr *peer)
+static unsigned count_address(struct admin_listener *listener, const struct addr *peer)
 {
 	struct addr key, other;
 	unsigned count = 0;
 
 	addr_limit_key(peer, &key);
-	list_for_each (node, &server->conns) {
+	list_for_each (node, &listener->conns) {
 		addr_limit_key(&list_entry(node, struct admin_conn, link)->peer, &other);
 		count += addr_eq_ip(&key, &other);
 	}
 	return count;
 }
 
-static void open_conn(struct admin_server *server, int fd, const struct addr *peer, uid_t uid)
+static void open_conn(struct admin_listener *listener, int fd, const struct addr *peer, uid_t uid)
 {
 	struct admin_conn *conn;
 
-	if (server->conn_count >= MAX_CONNS ||
-		(!admin_is_local(server) && count_address(server, peer) >= MAX_PER_ADDRESS)) {
+	if (listener->conn_count >= MAX_CONNS ||
+		(!admin_is_local(listener) && count_address(listener, peer) >= MAX_PER_ADDRESS)) {
 		close(fd);
 		return;
 	}
@@ -355,15 +333,15 @@ static void open_conn(struct admin_server *server, int fd, const struct addr *pe
 		close(fd);
 		return;
 	}
-	conn->server = server;
+	conn->listener = listener;
 	conn->peer = *peer;
 	conn->uid = uid;
 	leg_init(&conn->leg, HEAD_BYTES + BODY_BYTES + 1, 0);
-	list_add_tail(&server->conns, &conn->link);
-	server->conn_count++;
-	if (!admin_is_local(server))
-		conn->tls = tls_server_ref(server->params.tls);
-	if (leg_open(&conn->leg, server->params.loop, fd, EPOLLIN, on_conn) < 0) {
+	list_add_tail(&listener->conns, &conn->link);
+	listener->conn_count++;
+	if (!admin_is_local(listener))
+		conn->tls = tls_server_ref(listener->params.tls);
+	if (leg_open(&conn->leg, listener->params.loop, fd, EPOLLIN, on_conn) < 0) {
 		close(fd);
 		conn_close(conn);
 		return;
@@ -373,24 +351,25 @@ static void open_conn(struct admin_server *server, int fd, const struct addr *pe
 		return;
 	}
 	conn->leg.stream.want = EPOLLIN;
-	set_state(conn, admin_is_local(server) ? ADMIN_HEAD : ADMIN_TLS);
+	conn->state = admin_is_local(listener) ? ADMIN_HEAD : ADMIN_TLS;
+	start_limit(conn);
 }
 
 static void on_resume(struct timer *timer)
 {
-	struct admin_server *server = container_of(timer, struct admin_server, resume_timer);
+	struct admin_listener *listener = container_of(timer, struct admin_listener, resume_timer);
 
-	if (loop_watch_set(&server->watch, EPOLLIN) < 0)
+	if (loop_watch_set(&listener->watch, EPOLLIN) < 0)
 		log_event(LOGL_ERROR, "listener_lost", "listener", "admin", NULL);
 }
 
 /* ADM-9a: root and the service user, and with a group of its own whoever the kernel let through;
  * -EACCES: somebody else, closed. */
-static int accept_local(const struct admin_server *server, uid_t *ret_uid)
+static int accept_local(const struct admin_listener *listener, uid_t *ret_uid)
 {
-	int fd = sock_accept_unix(server->listen_fd, ret_uid);
+	int fd = sock_accept_unix(listener->listen_fd, ret_uid);
 
-	if (fd < 0 || *ret_uid == 0 || *ret_uid == geteuid() || server->params.for_group)
+	if (fd < 0 || *ret_uid == 0 || *ret_uid == geteuid() || listener->params.for_group)
 		return fd;
 	close(fd);
 	log_event_limited(LOGL_WARN, "admin_denied", "socket", "client", "local", NULL);
@@ -399,61 +378,61 @@ static int accept_local(const struct admin_server *server, uid_t *ret_uid)
 
 static void on_connection(struct loop_watch *watch, uint32_t epoll_events)
 {
-	struct admin_server *server = container_of(watch, struct admin_server, watch);
+	struct admin_listener *listener = container_of(watch, struct admin_listener, watch);
 	struct addr peer = { 0 };
 	uid_t uid = 0;
 
 	(void)epoll_events;
 	for (int i = 0; i < MAX_CONNS; i++) {
-		int fd = admin_is_local(server) ? accept_local(server, &uid)
-						: sock_accept(server->listen_fd, &peer);
+		int fd = admin_is_local(listener) ? accept_local(listener, &uid)
+						  : sock_accept(listener->listen_fd, &peer);
 
 		if (fd == -EAGAIN)
 			return;
 		if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {
 			log_event_limited(
 				LOGL_WARN, "accept_paused", "admin", "listener", "admin", NULL);
-			if (loop_watch_set(&server->watch, 0) == 0)
-				loop_timer_set(server->params.loop, &server->resume_timer, PAUSE_MS,
-					on_resume);
+			if (loop_watch_set(&listener->watch, 0) == 0)
+				loop_timer_set(listener->params.loop, &listener->resume_timer,
+					PAUSE_MS, on_resume);
 			return;
 		}
 		if (fd >= 0)
-			open_conn(server, fd, &peer, uid);
+			open_conn(listener, fd, &peer, uid);
 	}
 }
 
-int admin_server_new(const struct admin_params *params, struct admin_server **ret_server)
+int admin_listener_new(const struct admin_params *params, struct admin_listener **ret_listener)
 {
-	struct admin_server *server = calloc(1, sizeof(*server));
+	struct admin_listener *listener = calloc(1, sizeof(*listener));
 	int r = -ENOMEM;
 
-	if (!server) {
+	if (!listener) {
 		close(params->listen_fd);
 		return r;
 	}
-	server->params = *params;
-	server->params.tls = params->tls ? tls_server_ref(params->tls) : NULL;
-	memcpy(server->token_sha256, params->token_sha256, TLS_SHA256_SIZE);
-	server->listen_fd = params->listen_fd;
-	list_init(&server->conns);
-	r = lockout_new(params->lockout_threshold, params->lockout_ms, &server->lockout);
+	listener->params = *params;
+	listener->params.tls = params->tls ? tls_server_ref(params->tls) : NULL;
+	memcpy(listener->token_sha256, params->token_sha256, TLS_SHA256_SIZE);
+	listener->listen_fd = params->listen_fd;
+	list_init(&listener->conns);
+	r = lockout_new(params->lockout_threshold, params->lockout_ms, &listener->lockout);
 	if (r == 0)
-		r = loop_watch_add(
-			params->loop, &server->watch, server->listen_fd, EPOLLIN, on_connection);
+		r = loop_watch_add(params->loop, &listener->watch, listener->listen_fd, EPOLLIN,
+			on_connection);
 	if (r < 0) {
-		admin_server_free(server);
+		admin_listener_free(listener);
 		return r;
 	}
-	*ret_server = server;
+	*ret_listener = listener;
 	return 0;
 }
 
-bool admin_server_busy(const struct admin_server *server)
+bool admin_listener_busy(const struct admin_listener *listener)
 {
-	if (!server)
+	if (!listener)
 		return false;
-	list_for_each (node, &server->conns) {
+	list_for_each (node, &listener->conns) {
 		enum admin_state state = list_entry(node, struct admin_conn, link)->state;
 
 		if (state == ADMIN_WAIT || state == ADMIN_SEND)
@@ -462,28 +441,28 @@ bool admin_server_busy(const struct admin_server *server)
 	return false;
 }
 
-void admin_server_set(struct admin_server *server, const struct admin_settings *settings)
+void admin_listener_set(struct admin_listener *listener, const struct admin_settings *settings)
 {
-	tls_server_unref(server->params.tls);
-	server->params.tls = tls_server_ref(settings->tls);
+	tls_server_unref(listener->params.tls);
+	listener->params.tls = tls_server_ref(settings->tls);
 	if (!settings->token_sha256)
 		return;
-	memcpy(server->token_sha256, settings->token_sha256, TLS_SHA256_SIZE);
-	server->params.lockout_threshold = settings->lockout_threshold;
-	server->params.lockout_ms = settings->lockout_ms;
-	lockout_set(server->lockout, settings->lockout_threshold, settings->lockout_ms);
+	memcpy(listener->token_sha256, settings->token_sha256, TLS_SHA256_SIZE);
+	listener->params.lockout_threshold = settings->lockout_threshold;
+	listener->params.lockout_ms = settings->lockout_ms;
+	lockout_set(listener->lockout, settings->lockout_threshold, settings->lockout_ms);
 }
 
-void admin_server_free(struct admin_server *server)
+void admin_listener_free(struct admin_listener *listener)
 {
-	if (!server)
+	if (!listener)
 		return;
-	while (!list_empty(&server->conns))
-		conn_close(list_entry(server->conns.next, struct admin_conn, link));
-	loop_watch_del(&server->watch);
-	loop_timer_del(server->params.loop, &server->resume_timer);
-	close(server->listen_fd);
-	lockout_free(server->lockout);
-	tls_server_unref(server->params.tls);
-	free(server);
+	while (!list_empty(&listener->conns))
+		conn_close(list_entry(listener->conns.next, struct admin_conn, link));
+	loop_watch_del(&listener->watch);
+	loop_timer_del(listener->params.loop, &listener->resume_timer);
+	close(listener->listen_fd);
+	lockout_free(listener->lockout);
+	tls_server_unref(listener->params.tls);
+	free(listener);
 }

@@ -4,11 +4,13 @@
  * token, lockout, limits on time, connections and bytes. Nothing here blocks: an answer that needs
  * the store is sent when it comes, and only while its connection is still there.
  */
-#ifndef ADMIN_SERVER_H
-#define ADMIN_SERVER_H
+#ifndef ADMIN_LISTENER_H
+#define ADMIN_LISTENER_H
 
-#include "admin/backend.h"
+#include "admin/ops.h"
 #include "tls/tls.h"
+
+struct admin_endpoint;
 
 struct admin_params {
 	struct loop *loop;
@@ -19,7 +21,8 @@ struct admin_params {
 	const unsigned char *token_sha256; /* TLS_SHA256_SIZE bytes, copied */
 	unsigned lockout_threshold;        /* 0 = off */
 	uint64_t lockout_ms;
-	const struct admin_backend *backend; /* borrowed, outlives */
+	const struct admin_ops *ops;            /* borrowed, outlives */
+	const struct admin_endpoint *endpoints; /* up to a row without a path; borrowed, outlives */
 };
 
 /* What a reload may change. */
@@ -30,14 +33,15 @@ struct admin_settings {
 	uint64_t lockout_ms;
 };
 
-struct admin_server;
-MUST_USE int admin_server_new(const struct admin_params *params, struct admin_server **ret_server);
+struct admin_listener;
+MUST_USE int admin_listener_new(
+	const struct admin_params *params, struct admin_listener **ret_listener);
 /* An answer is owed or on its way. NULL is fine. */
-bool admin_server_busy(const struct admin_server *server);
+bool admin_listener_busy(const struct admin_listener *listener);
 
 /* New connections have the new certificates, new requests the new token; addresses that are locked
- * out stay so (ADM-15). For a server with TLS. */
-void admin_server_set(struct admin_server *server, const struct admin_settings *settings);
-void admin_server_free(struct admin_server *server); /* NULL is fine */
+ * out stay so (ADM-15). For a listener with TLS. */
+void admin_listener_set(struct admin_listener *listener, const struct admin_settings *settings);
+void admin_listener_free(struct admin_listener *listener); /* NULL is fine */
 
 #endif

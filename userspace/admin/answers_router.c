@@ -1,151 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What all answers share, and those about the router itself (admin.md sections 5.1, 5.2, 5.4). */
+/* Answers about the router itself: health, figures, nodes (admin.md sections 5.1, 5.2, 5.4). */
 #include "admin/request.h"
 #include "base/clock.h"
-#include "base/log.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-/* ---- answers ---- */
-
-void admin_send_json(struct admin_conn *conn, int status, json_t *object)
-{
-	char *text = json_dumps(object, JSON_PRESERVE_ORDER | JSON_COMPACT), *line = NULL;
-
-	json_decref(object);
-	if (!text || asprintf(&line, "%s\n", text) < 0)
-		admin_error(conn, 500, "out of memory");
-	else
-		admin_respond(conn, status, "", line);
-	free(line);
-	free(text);
-}
-
-static void log_op(enum log_level level, const struct admin_backend *backend,
-	const struct admin_caller *caller, const char *op, const char *account, const char *outcome,
-	va_list args)
-{
-	char shown[400] = "-";
-	struct log_line line;
-	const char *key, *value;
-
-	if (account && *account)
-		backend->log_account(backend->arg, view_str(account), shown, sizeof(shown));
-	log_start(&line, level, "admin");
-	log_str(&line, "op", op);
-	log_str(&line, "client", caller->client);
-	if (caller->is_local)
-		log_int(&line, "uid", caller->uid);
-	log_str(&line, "account", shown);
-	while ((key = va_arg(args, const char *))) {
-		value = va_arg(args, const char *);
-		log_str(&line, key, *value ? value : "-");
-	}
-	log_str(&line, "outcome", outcome);
-	log_end(&line);
-}
-
-void admin_log_op(const struct admin_backend *backend, const struct admin_caller *caller,
-	const char *op, const char *account, const char *outcome, ...)
-{
-	va_list args;
-
-	va_start(args, outcome);
-	log_op(LOGL_INFO, backend, caller, op, account, outcome, args);
-	va_end(args);
-}
-
-void admin_log_op_at(enum log_level level, const struct admin_backend *backend,
-	const struct admin_caller *caller, const char *op, const char *account, const char *outcome,
-	...)
-{
-	va_list args;
-
-	va_start(args, outcome);
-	log_op(level, backend, caller, op, account, outcome, args);
-	va_end(args);
-}
-
-struct admin_caller admin_caller(const struct admin_conn *conn)
-{
-	struct admin_caller caller = {
-		.peer = conn->peer, .is_local = admin_is_local(conn->server), .uid = conn->uid
-	};
-
-	admin_client(conn, caller.client);
-	return caller;
-}
-
-const char *admin_client(const struct admin_conn *conn, char text[ADDR_TEXT_SIZE])
-{
-	if (admin_is_local(conn->server))
-		return strcpy(text, "local");
-	return addr_format(&conn->peer, text);
-}
-
-/* ---- late answers ---- */
-
-void admin_forget_pending(struct admin_conn *conn)
-{
-	if (conn->pending)
-		conn->pending->conn = NULL;
-	conn->pending = NULL;
-}
-
-void admin_wait_for(struct admin_request *request, struct admin_pending *pending)
-{
-	pending->conn = request->conn;
-	pending->backend = request->backend;
-	pending->caller = admin_caller(request->conn);
-	request->conn->pending = pending;
-}
-
-struct admin_conn *admin_take_conn(struct admin_pending *pending)
-{
-	struct admin_conn *conn = pending->conn;
-
-	if (conn)
-		conn->pending = NULL;
-	return conn;
-}
-
-void admin_wake(struct admin_conn *conn)
-{
-	if (conn->leg.watch.loop && leg_watch(&conn->leg, EPOLLOUT) < 0)
-		log_event(LOGL_ERROR, "admin_conn_lost", NULL);
-}
-
-struct admin_pending *admin_take_identifier(struct admin_request *request, const char *missing)
-{
-	struct admin_param *identifier = &request->params[0];
-	struct admin_pending *pending;
-
-	if (!identifier->given) {
-		admin_error(request->conn, 400, missing);
-		return NULL;
-	}
-	pending = calloc(1, sizeof(*pending));
-	if (!pending) {
-		admin_error(request->conn, 500, "out of memory");
-		return NULL;
-	}
-	if (request->backend->account(request->backend->arg,
-		    view_make(identifier->value, identifier->len), pending->account) < 0) {
-		free(pending);
-		admin_error(request->conn, 400, "invalid identifier");
-		return NULL;
-	}
-	memcpy(pending->identifier, identifier->value, identifier->len);
-	return pending;
-}
-
-void admin_out_of_memory(struct admin_pending *pending)
-{
-	admin_error(admin_take_conn(pending), 500, "out of memory");
-	free(pending);
-}
 
 /* ---- health ---- */
 
@@ -172,17 +32,17 @@ static const char *push_name(const struct mapping_stats *stats)
 
 void admin_answer_readyz(struct admin_request *request)
 {
-	const struct admin_backend *backend = request->backend;
+	const struct admin_ops *ops = request->ops;
 	json_t *reasons = json_array(), *body;
 	struct mapping_stats stats;
 	bool ready;
 
-	mapping_stats(backend->mapping, &stats);
-	if (backend->starting(backend->arg))
+	mapping_stats(ops->mapping, &stats);
+	if (ops->starting(ops->arg))
 		json_array_append_new(reasons, json_string("starting"));
 	if (!stats.store_seen || stats.store_refused)
 		json_array_append_new(reasons, json_string("store"));
-	if (backend->draining(backend->arg))
+	if (ops->stopping(ops->arg))
 		json_array_append_new(reasons, json_string("draining"));
 	ready = json_array_size(reasons) == 0;
 	body = json_pack("{sb ss}", "ready", ready, "store", store_name(&stats));
@@ -190,9 +50,9 @@ void admin_answer_readyz(struct admin_request *request)
 		json_decref(reasons);
 	else
 		json_object_set_new(body, "reasons", reasons);
-	if (!ready && *mapping_store_error(backend->mapping))
+	if (!ready && *mapping_store_error(ops->mapping))
 		json_object_set_new(
-			body, "store_error", json_string(mapping_store_error(backend->mapping)));
+			body, "store_error", json_string(mapping_store_error(ops->mapping)));
 	admin_send_json(request->conn, ready ? 200 : 503, body);
 }
 
@@ -232,17 +92,17 @@ static json_t *mapping_json(const struct mapping_stats *stats)
 }
 
 /* The fields stand in the order of the specification (ADM-23): the mapping's own come between what
- * the backend says of the process and what it says of sessions. */
+ * the router says of the process and what it says of sessions. */
 void admin_answer_stats(struct admin_request *request)
 {
-	const struct admin_backend *backend = request->backend;
+	const struct admin_ops *ops = request->ops;
 	struct mapping_stats stats;
 	json_t *object, *more = json_object();
 	const char *key;
 	json_t *value;
 
-	mapping_stats(backend->mapping, &stats);
-	if (backend->add_stats(backend->arg, more) < 0) {
+	mapping_stats(ops->mapping, &stats);
+	if (ops->add_stats(ops->arg, more) < 0) {
 		json_decref(more);
 		admin_error(request->conn, 500, "out of memory");
 		return;
@@ -304,7 +164,7 @@ void admin_answer_destinations(struct admin_request *request)
 {
 	json_t *list = json_array();
 
-	request->backend->each_node(request->backend->arg, add_node, list);
+	request->ops->each_node(request->ops->arg, add_node, list);
 	admin_send_json(request->conn, 200, json_pack("{so}", "destinations", list));
 }
 
@@ -317,12 +177,12 @@ void admin_answer_reset(struct admin_request *request)
 		admin_error(request->conn, 400, "destination required");
 		return;
 	}
-	if (request->backend->node_reset(
-		    request->backend->arg, view_make(destination->value, destination->len)) < 0) {
+	if (request->ops->node_reset(
+		    request->ops->arg, view_make(destination->value, destination->len)) < 0) {
 		admin_error(request->conn, 404, "unknown destination");
 		return;
 	}
 	admin_log_op(
-		request->backend, &caller, "reset", NULL, "done", "node", destination->value, NULL);
+		request->ops, &caller, "reset", NULL, "done", "node", destination->value, NULL);
 	admin_send_json(request->conn, 200, json_pack("{ss}", "reset", destination->value));
 }
