@@ -26,7 +26,7 @@ RELEASES = {"bookworm": "Debian 12", "trixie": "Debian 13"}
 CACHE = os.environ.get("HOMING_RELEASES_CACHE", os.path.join(ROOT, "build", "releases"))
 BASE_DAYS = 14 # after that a cached base is made anew
 # What the other release has to show within `make test-all`; see run-tests.py.
-PARTS = "unit e2e"
+PARTS = "release"
 ALL_PARTS = "static lint unit e2e sanitizers threads makefile torture fuzz vm bench demo"
 
 
@@ -140,8 +140,11 @@ class Run:
     def __call__(self):
         """All steps; within namespaces of its own. Returns 0 when all that was to be tried was tried."""
         try:
-            self.system()
-            self.commands()
+            os.mkdir(self.root)
+            self.base()
+            if not self.options.prepare:
+                self.system()
+                self.commands()
         except (Failed, kernels.Unavailable) as e:
             print("FAILED %s: %s" % (self.name, e), flush=True)
             self.counts[1] += 1
@@ -155,13 +158,14 @@ class Run:
         print("ok     %s: %s (%.0f s)" % (self.name, title, time.monotonic() - start), flush=True)
         return result
 
-    def system(self):
-        os.mkdir(self.root)
+    def base(self):
         if not fresh(self.archive):
             base = self.root + "/base"
             self.timed("debootstrap", lambda: make_base(self.release, base, self.archive, self.log))
             chroot.unmount(base)
             shutil.rmtree(base)
+
+    def system(self):
         self.timed("minimal system", lambda: subprocess.run(
             ["tar", "-C", self.root, "-xf", self.archive], check=True))
         chroot.mount_system(self.root)
@@ -350,7 +354,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("releases", nargs="*", help="default: " + " ".join(RELEASES))
     parser.add_argument("--other", action="store_true", help="as `make test-all` does it: the other release's "
-                        "unit and end-to-end tests, and its demo beside this one's")
+                        "unit and end-to-end tests with sanitizers, and its demo beside this one's")
+    parser.add_argument("--prepare", action="store_true", help="only the minimal systems, for a later run")
     parser.add_argument("--only-demo", action="store_true", help="not `make test`")
     parser.add_argument("--parts", default="", help="of `make test`; default: " + ALL_PARTS)
     options = parser.parse_args()
@@ -369,6 +374,8 @@ def main():
         for release in names:
             options.parts = PARTS if options.other else options.parts or ALL_PARTS
             total = [a + b for a, b in zip(total, begin(release, options))]
+        if options.prepare:
+            return 1 if total[1] else 0
         if options.other:
             names.append(own_demo())
         tables = same_tables(names) if len(names) == 2 else []

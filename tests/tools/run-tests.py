@@ -11,6 +11,7 @@ TEST_PARTS in the environment chooses parts, of all. With TEST_TALLY, a file, ru
 count together: each adds what it counted, and the last line and the table are of all of them."""
 
 import concurrent.futures
+import contextlib
 import glob
 import json
 import os
@@ -27,7 +28,7 @@ CORES = len(os.sched_getaffinity(0))
 SETS = {
     "check": "static lint unit smoke",
     "test": "static unit e2e vm-relay",
-    "rest": "lint sanitizers threads makefile torture fuzz vm bench demo releases",
+    "rest": "lint unit-sanitizers threads makefile torture fuzz vm bench demo releases",
 }
 
 # End-to-end tests that go before the others, the slowest first, so that none of them is alone at the
@@ -54,6 +55,8 @@ SELECT = {
              "and not must_hold and not floods",
 }
 TITLES = {PLAIN: "optimised", SANITIZED: "sanitizers", THREADS: "ThreadSanitizer"}
+# What shows itself in the optimised build alone, beside a run with sanitizers (part `release`).
+OPTIMISED_REST = " or ".join((*OPTIMISED_ONLY, "seccomp"))
 
 passed = failed = skipped = 0
 steps = [] # [seconds, name]
@@ -134,27 +137,26 @@ def slow_first(path):
 
 
 def pytest(builds):
-    """The end-to-end tests of some builds, a process for each file, some at a time: most of their time is
-    spent waiting. What must be alone comes last. A test that failed in company is run once more by itself
-    and named, so that a deadline missed on a busy machine is told from a fault."""
+    """The end-to-end tests of some builds, {build: which of them}, a process for each file, some at a time:
+    most of their time is spent waiting. What must be alone comes last. A test that failed in company is run
+    once more by itself and named, so that a deadline missed on a busy machine is told from a fault."""
     files = sorted(glob.glob("tests/e2e/test_*.py"), key=slow_first)
     alone = [f for f in files if os.path.basename(f) in ALONE]
-    jobs = [(build, f) for f in files if f not in alone for build in builds]
+    jobs = [(build, f, select) for f in files if f not in alone for build, select in builds.items()]
     again = []
     with concurrent.futures.ThreadPoolExecutor(SHARDS) as pool:
-        for (build, _), bad in zip(jobs, pool.map(lambda job: pytest_run(*job), jobs)):
+        for (build, _, _), bad in zip(jobs, pool.map(lambda job: pytest_run(*job), jobs)):
             again += [(build, test) for test in bad]
-    for build in builds:
+    for build, select in builds.items():
         for file in alone:
-            again += [(build, test) for test in pytest_run(build, file)]
+            again += [(build, test) for test in pytest_run(build, file, select)]
     for build, test in again:
         print("       once more, alone: " + test, flush=True)
         count(0, len(pytest_run(build, test, "")))
 
 
-def pytest_run(build, what, select=None):
+def pytest_run(build, what, select):
     """Counts what passed and was skipped; returns the names of tests that failed."""
-    select = SELECT[build] if select is None else select
     environment = {"HOMING_BUILD": os.path.abspath(build), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rsfE", "--tb=short", what]
     code, output = run("%s: %s" % (TITLES[build], os.path.basename(what)),
@@ -174,7 +176,7 @@ def pytest_run(build, what, select=None):
 def smoke():
     jobs = ["tests/e2e/" + name for name in SMOKE]
     with concurrent.futures.ThreadPoolExecutor(SHARDS) as pool:
-        for bad in pool.map(lambda file: pytest_run(PLAIN, file), jobs):
+        for bad in pool.map(lambda file: pytest_run(PLAIN, file, ""), jobs):
             count(0, len(bad))
 
 
@@ -187,9 +189,9 @@ def jobs():
 def build_flavours(make, wanted):
     """Each flavour once, before what needs it. Returns whether all of it could be built."""
     for title, parts, what in (
-            ("optimised", {"static", "lint", "unit", "smoke", "e2e", "makefile", "torture", "vm", "vm-relay",
-                           "bench", "demo"}, ["test-build"]),
-            ("sanitizers", {"sanitizers"}, ["SAN=1", "test-build"]),
+            ("optimised", {"static", "lint", "unit", "smoke", "e2e", "release", "makefile", "torture", "vm",
+                           "vm-relay", "bench", "demo"}, ["test-build"]),
+            ("sanitizers", {"unit-sanitizers", "sanitizers", "release"}, ["SAN=1", "test-build"]),
             ("ThreadSanitizer", {"threads"}, ["TSAN=1", "test-build"]),
             ("fuzzers", {"fuzz"}, ["fuzz-build"])):
         if parts & set(wanted):
@@ -248,8 +250,25 @@ def demo():
            expect_failure=True, environment={"DEMO_ONCE": "1", "DEMO_PROXY": "off"})
 
 
+@contextlib.contextmanager
+def releases_prepared(wanted):
+    """The other release's minimal system is made beside the first parts, which have no deadlines. The
+    part that needs it waits for its end, and tells what went wrong."""
+    if "releases" not in wanted or len(wanted) == 1:
+        yield
+        return
+    with subprocess.Popen([PYTHON, "tests/tools/releases.py", "--other", "--prepare"],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
 def releases():
-    """The other release from nothing: its tests and its demo, whose table is that of this one."""
+    """The other release from nothing: its tests, with sanitizers (those of this one ran without), and its
+    demo, whose table is that of this one."""
     output = closing_line("minimal systems of the releases", [PYTHON, "tests/tools/releases.py", "--other"],
                           timeout=1500)
     print("\n".join("       " + line for line in output.splitlines()[:-1]))
@@ -257,24 +276,33 @@ def releases():
 
 def parts_of(make, wanted):
     """What can be chosen, in order. End-to-end tests of all builds that are wanted share one queue."""
-    builds = [build for part, build in (("e2e", PLAIN), ("sanitizers", SANITIZED), ("threads", THREADS))
-              if part in wanted]
+    builds = {}
+    for part, build in (("e2e", PLAIN), ("sanitizers", SANITIZED), ("release", SANITIZED), ("threads", THREADS)):
+        if part in wanted:
+            builds[build] = SELECT[build]
+    if "release" in wanted:
+        builds.setdefault(PLAIN, OPTIMISED_REST)
+    last = [part for part in ("e2e", "sanitizers", "release", "threads") if part in wanted][-1:]
 
-    def end_to_end(build, programs):
-        cmocka(build, programs)
-        if build == builds[-1]:
+    def end_to_end(part, *programs):
+        for build in programs:
+            cmocka(build, programs_below(build))
+        if [part] == last:
             pytest(builds)
     return {
         "static": lambda: static(make),
         "lint": lambda: single("lint", [*make, "-s", "-k", jobs(), "lint"]),
         "unit": lambda: unit(make),
         "smoke": smoke,
-        "e2e": lambda: end_to_end(PLAIN, []),
+        "e2e": lambda: end_to_end("e2e"),
         "vm-relay": lambda: vm("--kernel", VM_RELAY, "--parts", "relay"),
-        "sanitizers": lambda: end_to_end(SANITIZED, programs_below(SANITIZED)),
-        "threads": lambda: end_to_end(THREADS, programs_below(THREADS)),
+        "unit-sanitizers": lambda: cmocka(SANITIZED, programs_below(SANITIZED)),
+        "sanitizers": lambda: end_to_end("sanitizers", SANITIZED),
+        "release": lambda: end_to_end("release", PLAIN, SANITIZED),
+        "threads": lambda: end_to_end("threads", THREADS),
         "makefile": lambda: closing_line("Makefile", [PYTHON, "tests/tools/make-check.py"]),
-        "torture": lambda: torture((PLAIN, SANITIZED) if "sanitizers" in wanted else (PLAIN,)),
+        "torture": lambda: torture((PLAIN, SANITIZED) if {"unit-sanitizers", "sanitizers"} & set(wanted)
+                                   else (PLAIN,)),
         "fuzz": lambda: fuzz(make),
         "vm": lambda: vm(*(("--done", VM_RELAY + ":relay") if vm_relay_ran(wanted) else ())),
         "bench": lambda: bench(make),
@@ -331,12 +359,13 @@ def main():
     if which == "rest" and os.environ.get("TEST_TALLY") and not tally():
         print("FAILED make test did not come to its end")
         count(0, 1)
-    if build_flavours(make, wanted):
-        for name, part in parts.items():
-            if name in wanted:
-                start = time.monotonic()
-                part()
-                print("------ %s: %.0f s" % (name, time.monotonic() - start), flush=True)
+    with releases_prepared(wanted):
+        if build_flavours(make, wanted):
+            for name, part in parts.items():
+                if name in wanted:
+                    start = time.monotonic()
+                    part()
+                    print("------ %s: %.0f s" % (name, time.monotonic() - start), flush=True)
     return finish(which, wanted)
 
 
