@@ -130,11 +130,12 @@ int http_leg_adopt(struct session *session)
 	leg->session = session;
 	leg->node = session->node;
 	leg->destination = session->destination;
-	leg->secured = dial->secured;
+	leg->secured = dial_is_secured(dial);
 	leg->addr = *connect_addr(&dial->connect);
 	/* One byte too many is seen, not waited for. Out: a head, and what HTTP_HIGH_BYTES lets
 	 * through. */
 	leg_init(&leg->wire, MAX(in_bytes, (size_t)IN_BYTES) + 1, 0);
+	dial_end_talk(dial);
 	leg_move(&dial->leg, &leg->wire, on_leg);
 	session->login->http->leg = leg;
 	return 0;

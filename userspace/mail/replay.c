@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "net/sock.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -21,54 +22,112 @@ static void run_outcome(struct session *session, int outcome);
 static ssize_t read_node(struct dial *dial, size_t *spent);
 static void lost(struct session *session, int error);
 
-static const struct dial_fault fault_internal = { REASON_INTERNAL, HEALTH_NONE, false,
-	.error = -ENOMEM };
+static struct replay *replay_of(const struct session *session)
+{
+	return (struct replay *)session->login->dial->talk;
+}
+
+/* ---- failures ---- */
+
+/* What follows is what dial_failed() decides. */
+static void fail(struct session *session, enum reach_failure failure, int error, const char *cause)
+{
+	dial_failed(session->login->dial,
+		(struct dial_fault){ failure, .error = error, .cause = cause,
+			.said = replay_of(session)->said });
+}
+
+static void out_of_memory(struct session *session)
+{
+	fail(session, UNREACHED_NO_MEMORY, -ENOMEM, NULL);
+}
+
+static void take_said(struct session *session, struct view said)
+{
+	if (session->login->dial->state != DIAL_COMMITTED)
+		fault_take_said(said, replay_of(session)->said);
+}
+
+enum node_step step_replay_step(const struct session *session)
+{
+	const struct dial *dial = session->login->dial;
+	const struct back *back = replay_of(session)->back;
+
+	if (!back || !session->kind->back->greeted(back))
+		return NODE_STEP_GREETING;
+	if (dial->state == DIAL_COMMITTED)
+		return NODE_STEP_LOGIN;
+	return dial->settings->tls == CONFIG_TLS_STARTTLS && !dial_is_secured(dial)
+		? NODE_STEP_STARTTLS
+		: NODE_STEP_DIALOGUE;
+}
+
+/* ---- begin and end ---- */
+
+static void fill_forward(struct session *session, struct replay *replay)
+{
+	session_format_id(session, replay->id);
+	replay->forward = (struct back_forward){
+		.client_ip = addr_format_ip(&session->client, replay->client_ip),
+		.local_ip = addr_format_ip(session_local(session), replay->local_ip),
+		.client_port = addr_port(&session->client),
+		.local_port = addr_port(session_local(session)),
+		.ttl = session->login->ttl - 1u,
+		.session_id = replay->id,
+		.client_tls = stream_is_tls(&session->login->leg.stream),
+	};
+}
 
 static int back_create(struct session *session)
 {
-	struct dial *dial = session->login->dial;
+	struct replay *replay = replay_of(session);
+	const struct config_leg *settings = session->login->dial->settings;
 	const struct config *config = session->snapshot->config;
 	const struct front_ops *front_ops = session->kind->front;
 	const struct front *front = session->login->front;
 	struct back_params params = {
-		.starttls = dial->settings->tls == CONFIG_TLS_STARTTLS,
+		.starttls = settings->tls == CONFIG_TLS_STARTTLS,
 		.host = config->server.hostname
 			? config->server.hostname
-			: addr_format_literal(session_local(session), dial->host),
+			: addr_format_literal(session_local(session), replay->host),
 		.client_tag = session->login->credential->tag,
 		.helo = front_ops->helo ? front_ops->helo(front) : "",
 		.utf8 = front_ops->utf8 && front_ops->utf8(front),
 	};
 
-	if (dial->settings->forwarding == CONFIG_FORWARDING_XCLIENT) {
-		session_format_id(session, dial->id);
-		dial->forward = (struct back_forward){
-			.client_ip = addr_format_ip(&session->client, dial->client_ip),
-			.local_ip = addr_format_ip(session_local(session), dial->local_ip),
-			.client_port = addr_port(&session->client),
-			.local_port = addr_port(session_local(session)),
-			.ttl = session->login->ttl - 1u,
-			.session_id = dial->id,
-			.client_tls = stream_is_tls(&session->login->leg.stream),
-		};
-		params.forward = &dial->forward;
+	replay->session = session;
+	if (settings->forwarding == CONFIG_FORWARDING_XCLIENT) {
+		fill_forward(session, replay);
+		params.forward = &replay->forward;
 	}
-	dial->back_ops = session->kind->back;
-	return dial->back_ops->create(&params, &dial->back);
+	return session->kind->back->create(&params, &replay->back);
+}
+
+void step_replay_down(struct session *session)
+{
+	struct replay *replay = replay_of(session);
+
+	loop_timer_del(session->pool->loop, &replay->settle);
+	loop_timer_del(session->pool->loop, &replay->turn);
+	if (replay->back)
+		session->kind->back->free(replay->back);
+	*replay = (struct replay){ 0 };
 }
 
 /* The leg is up (again, after STARTTLS). */
 void step_replay_connected(struct session *session)
 {
 	struct dial *dial = session->login->dial;
+	struct replay *replay = replay_of(session);
 
-	if (!dial->back) {
+	if (!replay->back) {
 		if (back_create(session) < 0) {
-			dial_failed(session->login->dial, fault_internal);
+			out_of_memory(session);
 			return;
 		}
 	} else {
-		run_outcome(session, dial->back_ops->starttls_done(dial->back, &dial->leg.out));
+		run_outcome(
+			session, session->kind->back->starttls_done(replay->back, &dial->leg.out));
 		if (session->login->dial != dial || dial->connect.phase != CONNECT_UP)
 			return;
 	}
@@ -79,11 +138,15 @@ void step_replay_connected(struct session *session)
 		dial_update_watch(dial);
 }
 
+/* ---- the credential ---- */
+
 /* SES-48, checked right before the credential is written. */
 static bool may_send_secret(const struct session *session)
 {
-	return session->login->dial->secured ||
-		(session->login->dial->settings->tls == CONFIG_TLS_PLAIN &&
+	const struct dial *dial = session->login->dial;
+
+	return dial_is_secured(dial) ||
+		(dial->settings->tls == CONFIG_TLS_PLAIN &&
 			session->destination->allow_plaintext_auth);
 }
 
@@ -91,10 +154,8 @@ static bool may_send_secret(const struct session *session)
 static void send_credential(struct session *session)
 {
 	if (!may_send_secret(session)) {
-		dial_failed(session->login->dial,
-			(struct dial_fault){ REASON_NODE_REFUSED, HEALTH_NONE, false,
-				.error = -EPERM,
-				.cause = "no TLS to the node, and allow_plaintext_auth is off" });
+		fail(session, UNREACHED_NO_SECRET, -EPERM,
+			"no TLS to the node, and allow_plaintext_auth is off");
 		return;
 	}
 	session_phase_end(session, PHASE_DIAL);
@@ -108,7 +169,7 @@ void step_replay_enter(struct session *session)
 	ssize_t n;
 	int r;
 
-	dial->in_login = true;
+	dial_commit(dial);
 	/* What the node has sent so far was sent before it saw the credential (SES-57). */
 	while ((n = read_node(dial, &spent)) > 0 && spent < TURN_READ_BYTES)
 		;
@@ -118,17 +179,17 @@ void step_replay_enter(struct session *session)
 		lost(session, (int)n);
 		return;
 	}
-	r = dial->back_ops->replay(dial->back, session->login->credential, buf_view(&dial->leg.in),
-		&consumed, &dial->leg.out);
+	r = session->kind->back->replay(replay_of(session)->back, session->login->credential,
+		buf_view(&dial->leg.in), &consumed, &dial->leg.out);
 	buf_consume(&dial->leg.in, consumed);
 	run_outcome(session, r);
 }
 
 static void refused(struct session *session)
 {
-	struct dial *dial = session->login->dial;
-	bool for_good = dial->back_ops->refused_for_good(dial->back);
-	bool temporarily = dial->back_ops->refused_temporarily(dial->back);
+	const struct back *back = replay_of(session)->back;
+	bool for_good = session->kind->back->refused_for_good(back);
+	bool temporarily = session->kind->back->refused_temporarily(back);
 	int r;
 
 	session_auth_failed(session, AUTH_REFUSED, temporarily);
@@ -166,7 +227,7 @@ static const char *failure_text(const struct session *session, enum back_failure
 {
 	if (failure == BACK_FAIL_INJECTION)
 		return "bytes behind the answer to STARTTLS";
-	if (!*session->login->dial->said)
+	if (!*replay_of(session)->said)
 		return failure == BACK_FAIL_REFUSED ? "the node refused"
 						    : "the node does not speak the protocol";
 	return failure == BACK_FAIL_REFUSED ? "the node said"
@@ -175,20 +236,21 @@ static const char *failure_text(const struct session *session, enum back_failure
 
 static void failed(struct session *session)
 {
-	enum back_failure failure =
-		session->login->dial->back_ops->failure(session->login->dial->back);
-	const char *cause = session->login->dial->back_ops->cause(session->login->dial->back);
-	enum session_reason reason =
-		failure == BACK_FAIL_INJECTION ? REASON_STARTTLS_INJECTION : REASON_NODE_REFUSED;
-	/* Which mechanism it was to be is the client's choice (SES-70). */
-	enum health_event event = failure == BACK_FAIL_MECHANISM ? HEALTH_NONE : HEALTH_FAIL_CLIENT;
+	static const enum reach_failure failures[] = {
+		[BACK_FAIL_REFUSED] = UNREACHED_REFUSED,
+		[BACK_FAIL_INJECTION] = UNREACHED_INJECTION,
+		[BACK_FAIL_PROTOCOL] = UNREACHED_REFUSED,
+		[BACK_FAIL_MECHANISM] = UNREACHED_NO_MECHANISM,
+	};
+	static_assert(ARRAY_SIZE(failures) == BACK_FAIL_MECHANISM + 1, "one for each");
+	const struct back *back = replay_of(session)->back;
+	enum back_failure failure = session->kind->back->failure(back);
+	const char *cause = session->kind->back->cause(back);
 
 	if (failure == BACK_FAIL_INJECTION)
 		log_event_limited(LOGL_ERROR, "node_starttls_injection", session->node->name,
 			"node", session->node->name, NULL);
-	dial_failed(session->login->dial,
-		(struct dial_fault){ reason, event, false, .error = -EBADMSG,
-			.cause = cause ? cause : failure_text(session, failure) });
+	fail(session, failures[failure], -EBADMSG, cause ? cause : failure_text(session, failure));
 }
 
 /* The node asked for the handshake: nothing it sent may be left (#2). */
@@ -199,13 +261,17 @@ static void start_tls(struct session *session)
 	if (dial->leg.in.len || sock_unread(dial->leg.stream.fd) != 0) {
 		log_event_limited(LOGL_ERROR, "node_starttls_injection", session->node->name,
 			"node", session->node->name, NULL);
-		dial_failed(session->login->dial,
-			(struct dial_fault){ REASON_STARTTLS_INJECTION, HEALTH_FAIL_CLIENT, false,
-				.error = -EBADMSG,
-				.cause = "bytes behind the answer to STARTTLS" });
+		fail(session, UNREACHED_INJECTION, -EBADMSG, "bytes behind the answer to STARTTLS");
 		return;
 	}
 	dial_start_tls(dial);
+}
+
+static void wipe_if_sent(struct session *session)
+{
+	if (session->kind->back->credential_sent(replay_of(session)->back) &&
+		!session->login->dial->leg.out.len)
+		session_wipe_credential(session);
 }
 
 static void run_outcome(struct session *session, int outcome)
@@ -214,13 +280,12 @@ static void run_outcome(struct session *session, int outcome)
 	int r = 0;
 
 	if (outcome < 0) {
-		dial_failed(session->login->dial, fault_internal);
+		out_of_memory(session);
 		return;
 	}
 	if (dial->leg.out.len)
 		r = leg_flush(&dial->leg);
-	if (dial->back_ops->credential_sent(dial->back) && !dial->leg.out.len)
-		session_wipe_credential(session);
+	wipe_if_sent(session);
 	switch (outcome) {
 	case BACK_STARTTLS:
 		start_tls(session);
@@ -245,27 +310,21 @@ static void run_outcome(struct session *session, int outcome)
 /* The node closed or its leg broke: retry before the credential went out, never after (SES-76). */
 static void lost(struct session *session, int error)
 {
-	bool replaying = session->login->dial->in_login;
-	enum session_reason reason =
-		error == STREAM_EOF || error == -ECONNABORTED ? REASON_NODE_EOF : REASON_NODE_ERROR;
+	struct dial *dial = session->login->dial;
+	enum reach_failure failure = error == -EPROTO           ? UNREACHED_TLS_BROKEN
+		: error == STREAM_EOF || error == -ECONNABORTED ? UNREACHED_CLOSED
+								: UNREACHED_BROKEN;
 
-	if (error == -EPROTO)
-		reason = REASON_TLS_NODE;
-	if (replaying)
+	if (dial->state == DIAL_COMMITTED)
 		session_phase_end(session, PHASE_REPLAY);
-	dial_failed(session->login->dial,
-		(struct dial_fault){ reason, HEALTH_FAIL_CLIENT, !replaying, .error = error });
+	take_said(session, buf_view(&dial->leg.in)); /* a line that it did not end */
+	fail(session, failure, error, NULL);
 }
 
 void step_replay_deadline(struct session *session)
 {
-	struct dial_fault fault = { REASON_NODE_TIMEOUT, HEALTH_NONE, false, .error = -ETIMEDOUT,
-		.cause = "no answer to the login in time" };
-
 	session_phase_end(session, PHASE_REPLAY);
-	atomic_fetch_add(&session->node->dial_errors, 1);
-	dial_note_failure(session->login->dial, &fault);
-	session_unavailable(session, REASON_NODE_TIMEOUT);
+	dial_expired(session->login->dial);
 }
 
 /* Reads once, as leg_read(). */
@@ -277,19 +336,22 @@ static ssize_t read_node(struct dial *dial, size_t *spent)
 /* False also where another dial has come to stand at the same address: it is still resolving. */
 static bool talks(const struct session *session, const struct dial *dial)
 {
-	return session->login->dial == dial && dial->connect.phase == CONNECT_UP && !dial->over;
+	return session->login->dial == dial && dial_talks(dial);
 }
 
 static void consume_input(struct session *session, struct dial *dial)
 {
+	const struct back_ops *ops = session->kind->back;
+
 	while (talks(session, dial) && dial->leg.in.len) {
+		struct back *back = replay_of(session)->back;
 		size_t consumed = 0;
-		int r = dial->back_ops->input(dial->back, buf_view(&dial->leg.in), &consumed,
-			&dial->leg.out, &session->login->leg.out);
+		int r = ops->input(back, buf_view(&dial->leg.in), &consumed, &dial->leg.out,
+			&session->login->leg.out);
 
 		if (r == BACK_FAILED)
-			dial_take_said(dial, buf_view(&dial->leg.in));
-		if (dial->entered && dial->back_ops->greeted(dial->back))
+			take_said(session, buf_view(&dial->leg.in));
+		if (dial->breaker != BREAKER_OWED_NOTHING && ops->greeted(back))
 			dial_report(dial, HEALTH_SUCCESS); /* what comes now, clients may cause */
 		buf_consume(&dial->leg.in, consumed);
 		run_outcome(session, r);
@@ -300,8 +362,8 @@ static void consume_input(struct session *session, struct dial *dial)
 
 static void on_settled(struct timer *timer)
 {
-	struct dial *dial = container_of(timer, struct dial, timer);
-	struct session *session = dial->params.arg;
+	struct session *session = container_of(timer, struct replay, settle)->session;
+	struct dial *dial = session->login->dial;
 
 	consume_input(session, dial);
 	if (session->login && session->login->dial == dial)
@@ -315,15 +377,15 @@ static bool must_settle(struct session *session)
 	struct dial *dial = session->login->dial;
 
 	if (!session->kind->rests || dial->settings->tls != CONFIG_TLS_IMPLICIT ||
-		!session->kind->rests(buf_view(&dial->leg.in), dial->in_login))
+		!session->kind->rests(buf_view(&dial->leg.in), dial->state == DIAL_COMMITTED))
 		return false;
-	loop_timer_set(session->pool->loop, &dial->timer, SETTLE_MS, on_settled);
+	loop_timer_set(session->pool->loop, &replay_of(session)->settle, SETTLE_MS, on_settled);
 	return true;
 }
 
 static void on_turn(struct timer *timer)
 {
-	struct session *session = container_of(timer, struct dial, turn)->params.arg;
+	struct session *session = container_of(timer, struct replay, turn)->session;
 
 	step_replay_event(session);
 	session_update_watch(session);
@@ -337,15 +399,14 @@ void step_replay_event(struct session *session)
 	ssize_t n;
 	int r;
 
-	if (timer_armed(&dial->turn)) /* it has had this turn */
+	if (timer_armed(&replay_of(session)->turn)) /* it has had this turn */
 		return;
 	r = leg_flush(&dial->leg);
 	if (r < 0) {
 		lost(session, r);
 		return;
 	}
-	if (dial->back_ops->credential_sent(dial->back) && !dial->leg.out.len)
-		session_wipe_credential(session);
+	wipe_if_sent(session);
 	while (talks(session, dial)) {
 		n = read_node(dial, &spent);
 		if (n == -EAGAIN)
@@ -360,7 +421,7 @@ void step_replay_event(struct session *session)
 		if (talks(session, dial) && dial->leg.dry)
 			break;
 		if (spent >= TURN_READ_BYTES && talks(session, dial)) {
-			loop_timer_set(session->pool->loop, &dial->turn, 0, on_turn);
+			loop_timer_set(session->pool->loop, &replay_of(session)->turn, 0, on_turn);
 			break;
 		}
 	}

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -20,8 +21,55 @@ enum { ADDRESS_IS_OURS = CONNECT_REFUSED, ADDRESS_WITHOUT_SOURCE };
 
 static void attempt_start(struct dial *dial);
 
-static const struct dial_fault fault_internal = { REASON_INTERNAL, HEALTH_NONE, false,
-	.error = -ENOMEM };
+static const struct dial_fault fault_no_memory = { UNREACHED_NO_MEMORY, .error = -ENOMEM };
+
+/* ---- what is valid when ---- */
+
+/* A talk has begun, and is not over. */
+static bool has_talk(const struct dial *dial)
+{
+	return dial->state >= DIAL_UP && dial->state <= DIAL_OVER;
+}
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+
+static void check(const struct dial *dial)
+{
+	enum connect_phase phase = dial->connect.phase;
+
+	switch (dial->state) {
+	case DIAL_NEW:
+	case DIAL_PAUSE:
+		assert(phase == CONNECT_IDLE && !stream_is_open(&dial->leg.stream));
+		assert(timer_armed(&dial->timer) == (dial->state == DIAL_PAUSE));
+		break;
+	case DIAL_CONNECT:
+		assert(connect_is_under_way(&dial->connect));
+		break;
+	case DIAL_UP:
+	case DIAL_COMMITTED:
+		assert(phase == CONNECT_UP && stream_is_open(&dial->leg.stream));
+		break;
+	case DIAL_SECURE:
+		assert(phase == CONNECT_TLS && stream_is_open(&dial->leg.stream));
+		break;
+	case DIAL_OVER:
+		assert(phase == CONNECT_UP);
+		break;
+	case DIAL_ENDED:
+		assert(phase == CONNECT_IDLE && !stream_is_open(&dial->leg.stream));
+	}
+	assert(dial->state == DIAL_PAUSE || !timer_armed(&dial->timer));
+}
+
+#else
+
+static void check(const struct dial *dial)
+{
+	(void)dial;
+}
+
+#endif
 
 /* ---- breaker ---- */
 
@@ -30,22 +78,24 @@ bool dial_enter(struct dial *dial)
 	enum health_gate gate =
 		health_enter(dial->params.node->health, dial->params.client, clock_mono_ms());
 
-	dial->entered = gate != HEALTH_REFUSE;
-	dial->probe = gate == HEALTH_PROBE;
-	return dial->entered;
+	dial->breaker = gate == HEALTH_REFUSE ? BREAKER_OWED_NOTHING
+		: gate == HEALTH_PROBE        ? BREAKER_PROBE
+					      : BREAKER_ENTERED;
+	return gate != HEALTH_REFUSE;
 }
 
 void dial_report(struct dial *dial, enum health_event event)
 {
 	struct node *node;
+	bool probe;
 	enum health_change change;
 
-	if (!dial || !dial->entered)
+	if (!dial || dial->breaker == BREAKER_OWED_NOTHING)
 		return;
-	dial->entered = false;
+	probe = dial->breaker == BREAKER_PROBE;
+	dial->breaker = BREAKER_OWED_NOTHING;
 	node = dial->params.node;
-	change = health_report(
-		node->health, event, dial->probe, dial->params.client, clock_mono_ms());
+	change = health_report(node->health, event, probe, dial->params.client, clock_mono_ms());
 	if (change != HEALTH_SAME)
 		log_event(change == HEALTH_WENT_DOWN ? LOGL_WARN : LOGL_INFO,
 			change == HEALTH_WENT_DOWN ? "node_down" : "node_up", "node", node->name,
@@ -54,16 +104,14 @@ void dial_report(struct dial *dial, enum health_event event)
 
 /* ---- leaving ---- */
 
-/* Ends what there is of the leg; the window and the addresses stay. */
+/* Ends what there is of the leg and the talk; the window and the addresses stay. */
 static void close_leg(struct dial *dial)
 {
 	loop_timer_del(dial->params.loop, &dial->timer);
-	loop_timer_del(dial->params.loop, &dial->turn);
 	leg_close(&dial->leg);
-	if (dial->back)
-		dial->back_ops->free(dial->back);
-	dial->back = NULL;
-	dial->secured = false;
+	if (has_talk(dial))
+		dial->params.ops->down(dial->params.arg);
+	dial->state = DIAL_ENDED;
 }
 
 void dial_free(struct dial *dial)
@@ -86,53 +134,69 @@ static void on_pause_over(struct timer *timer)
 	ops->after(arg);
 }
 
-static void give_up(struct dial *dial, const struct dial_fault *fault, bool counts)
+/* Nothing is left to be tried. */
+static void give_up(struct dial *dial, enum reach_failure failure)
 {
-	if (counts)
+	const struct reach_failure_row *row = &reach_failures[failure];
+
+	connect_stop(&dial->connect);
+	close_leg(dial);
+	if (row->blame == BLAME_COUNTED)
 		atomic_fetch_add(&dial->params.node->dial_errors, 1);
-	dial_report(dial, fault->event);
-	dial->params.ops->failed(dial->params.arg, fault->reason);
+	dial_report(dial, row->event);
+	dial->params.ops->failed(dial->params.arg, failure);
+}
+
+static void pause_before_next(struct dial *dial)
+{
+	dial->retries_left--;
+	connect_stop(&dial->connect);
+	dial->state = DIAL_PAUSE;
+	loop_timer_set(dial->params.loop, &dial->timer, RETRY_PAUSE_MS, on_pause_over);
 }
 
 void dial_failed(struct dial *dial, struct dial_fault fault)
 {
+	const struct reach_failure_row *row = &reach_failures[fault.failure];
+	bool again = row->again && dial->state != DIAL_COMMITTED;
 	bool was_opening = dial->connect.phase == CONNECT_OPEN;
 
-	if (fault.reason != REASON_INTERNAL && fault.reason != REASON_LOOP)
+	check(dial);
+	if (row->blame != BLAME_OURS)
 		dial_note_failure(dial, &fault);
 	close_leg(dial);
-	if (fault.retryable && was_opening && connect_has_next(&dial->connect)) {
+	if (again && was_opening && connect_has_next(&dial->connect)) {
+		dial->state = DIAL_CONNECT;
 		connect_next(&dial->connect);
-		return;
-	}
-	if (fault.retryable && dial->retries_left &&
+	} else if (again && dial->retries_left &&
 		clock_mono_ms() + RETRY_PAUSE_MS < dial->params.window_ends_ms) {
-		dial->retries_left--;
-		connect_stop(&dial->connect);
-		loop_timer_set(dial->params.loop, &dial->timer, RETRY_PAUSE_MS, on_pause_over);
-		return;
+		pause_before_next(dial);
+	} else {
+		give_up(dial, fault.failure);
 	}
-	give_up(dial, &fault, fault.event != HEALTH_NONE);
 }
 
 /* A node that was told who the client is may be slow for that client alone. */
-static enum health_event window_over_event(const struct dial *dial)
+static struct dial_fault fault_of_window(const struct dial *dial)
 {
-	return dial->settings->forwarding == CONFIG_FORWARDING_PROXY &&
-			dial->connect.phase >= CONNECT_TLS
-		? HEALTH_FAIL_CLIENT
-		: HEALTH_FAIL_HOST;
+	enum connect_phase phase = dial->connect.phase;
+	bool told = dial->settings->forwarding == CONFIG_FORWARDING_PROXY && phase >= CONNECT_TLS;
+
+	if (dial->state == DIAL_COMMITTED)
+		return (struct dial_fault){ UNREACHED_NO_VERDICT, .error = -ETIMEDOUT,
+			.cause = "no answer to the login in time" };
+	return (struct dial_fault){ told ? UNREACHED_TIMEOUT_CLIENT : UNREACHED_TIMEOUT,
+		.error = -ETIMEDOUT, .cause = phase == CONNECT_OPEN ? NULL : "no answer in time" };
 }
 
 void dial_expired(struct dial *dial)
 {
-	struct dial_fault fault = { REASON_NODE_TIMEOUT, window_over_event(dial), false,
-		.error = -ETIMEDOUT,
-		.cause = dial->connect.phase == CONNECT_OPEN ? NULL : "no answer in time" };
+	struct dial_fault fault = fault_of_window(dial);
 
+	check(dial);
 	if (dial->connect.phase != CONNECT_IDLE)
 		dial_note_failure(dial, &fault);
-	give_up(dial, &fault, true);
+	give_up(dial, fault.failure);
 }
 
 /* ---- the leg ---- */
@@ -143,14 +207,15 @@ void dial_update_watch(struct dial *dial)
 
 	if (!leg->watch.loop || dial->connect.phase != CONNECT_UP)
 		return;
-	if (dial->over) {
+	check(dial);
+	if (dial->state == DIAL_OVER) {
 		/* The node's answer waits for the client: nobody reads here, and epoll would
 		 * report a hang-up again and again. The relay watches anew. */
 		loop_watch_del(&leg->watch);
 		return;
 	}
 	if (leg_watch(leg, leg_events(leg, true, leg->out.len)) < 0)
-		dial_failed(dial, fault_internal);
+		dial_failed(dial, fault_no_memory);
 }
 
 static void on_node_event(struct loop_watch *watch, uint32_t epoll_events)
@@ -160,16 +225,31 @@ static void on_node_event(struct loop_watch *watch, uint32_t epoll_events)
 	void *arg = dial->params.arg;
 
 	loop_work_on(dial->params.loop, dial->params.number);
+	check(dial);
 	if (connect_is_under_way(&dial->connect))
 		connect_event(&dial->connect, epoll_events);
-	else if (dial->connect.phase == CONNECT_UP && !dial->over)
+	else if (dial_talks(dial))
 		ops->event(arg);
 	ops->after(arg);
 }
 
 void dial_start_tls(struct dial *dial)
 {
+	dial->state = DIAL_SECURE;
 	connect_secure(&dial->connect);
+}
+
+void dial_commit(struct dial *dial)
+{
+	dial->state = DIAL_COMMITTED;
+	check(dial);
+}
+
+void dial_end_talk(struct dial *dial)
+{
+	dial->state = DIAL_OVER;
+	if (dial_is_secured(dial)) /* what follows is no credential, and much */
+		tls_stream_wipe_read(&dial->leg.stream, false);
 }
 
 /* ---- one attempt ---- */
@@ -213,18 +293,15 @@ static int secure(struct connect *connect)
 {
 	struct dial *dial = container_of(connect, struct dial, connect);
 	struct stream *stream = &dial->leg.stream;
-	int r;
 
 	if (!stream_is_tls(stream)) {
 		if (tls_stream_connect(stream, dial->params.tls) < 0)
 			return CONNECT_OURS;
 		tls_stream_read_ahead(stream, true);
 		/* It may repeat a credential; bodies of HTTP are too much to be wiped. */
-		tls_stream_wipe_read(stream, !dial->params.by_request);
+		tls_stream_wipe_read(stream, dial->params.reads_secrets);
 	}
-	r = tls_stream_handshake(stream);
-	dial->secured = r == 0;
-	return r;
+	return tls_stream_handshake(stream);
 }
 
 /* The leg stands (again, after STARTTLS). */
@@ -232,6 +309,7 @@ static void on_up(struct connect *connect)
 {
 	struct dial *dial = container_of(connect, struct dial, connect);
 
+	dial->state = DIAL_UP;
 	dial->params.ops->up(dial->params.arg);
 }
 
@@ -239,35 +317,32 @@ static void on_up(struct connect *connect)
  * over. */
 static struct dial_fault unreachable(struct dial *dial, int error, const char *cause)
 {
-	bool shortage = dial_is_shortage(dial, error);
-
-	return (struct dial_fault){ shortage ? REASON_INTERNAL : REASON_NODE_UNREACHABLE,
-		shortage ? HEALTH_NONE : HEALTH_FAIL_HOST, true, .error = error, .cause = cause };
+	return (struct dial_fault){ dial_is_shortage(dial, error) ? UNREACHED_SHORTAGE
+								  : UNREACHED_UNREACHABLE,
+		.error = error, .cause = cause };
 }
 
 static struct dial_fault fault_of(struct dial *dial, enum connect_phase phase, int outcome)
 {
 	switch (outcome) {
 	case CONNECT_OURS:
-		return fault_internal;
+		return fault_no_memory;
 	case CONNECT_SLOW:
-		return (struct dial_fault){ REASON_NODE_TIMEOUT, HEALTH_FAIL_HOST, true,
-			.error = -ETIMEDOUT };
+		return (struct dial_fault){ UNREACHED_SLOW, .error = -ETIMEDOUT };
 	case ADDRESS_IS_OURS:
-		return (struct dial_fault){ REASON_LOOP, HEALTH_NONE, false, .error = -ELOOP };
+		return (struct dial_fault){ UNREACHED_LOOP, .error = -ELOOP };
 	case ADDRESS_WITHOUT_SOURCE:
-		return (struct dial_fault){ REASON_NODE_UNREACHABLE, HEALTH_FAIL_HOST, true,
-			.error = -EADDRNOTAVAIL,
+		return (struct dial_fault){ UNREACHED_UNREACHABLE, .error = -EADDRNOTAVAIL,
 			.cause = "source_ips has no address of this family" };
 	}
 	switch (phase) {
 	case CONNECT_RESOLVE:
 		return unreachable(dial, outcome, resolve_text(outcome));
 	case CONNECT_PREAMBLE:
-		return (struct dial_fault){ REASON_NODE_ERROR, HEALTH_FAIL_CLIENT, true,
-			.error = outcome };
+		return (struct dial_fault){ UNREACHED_BROKEN, .error = outcome };
 	case CONNECT_TLS:
-		return (struct dial_fault){ REASON_TLS_NODE, HEALTH_FAIL_CLIENT, outcome != -EPROTO,
+		return (struct dial_fault){ outcome == -EPROTO ? UNREACHED_TLS_REFUSED
+							       : UNREACHED_TLS_BROKEN,
 			.error = outcome };
 	default:
 		return unreachable(dial, outcome, NULL);
@@ -294,6 +369,7 @@ static const struct connect_ops connect_ops = {
 
 static void attempt_start(struct dial *dial)
 {
+	dial->state = DIAL_CONNECT;
 	connect_start(&dial->connect, dial->params.destination->host, dial->settings->port);
 }
 
@@ -301,7 +377,7 @@ static void attempt_start(struct dial *dial)
 
 int dial_new(const struct dial_params *params, struct dial **ret_dial)
 {
-	struct dial *dial = calloc(1, sizeof(*dial));
+	struct dial *dial = calloc(1, sizeof(*dial) + params->talk_bytes);
 
 	if (!dial)
 		return -ENOMEM;

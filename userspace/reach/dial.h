@@ -1,30 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * A dial reaches one node: one window of time with attempts in it, each of which resolves the name
- * and tries its addresses in turn; then PROXY header and TLS. Then its owner talks over the leg,
- * and says by dial_failed() if that goes wrong, which may make another attempt. It knows no
- * session: who goes there and where to is told at its start, and its owner is called back. An
- * owner may have several.
+ * and tries its addresses in turn; then PROXY header and TLS. Then a talker has the leg: it says by
+ * dial_failed() if the talk goes wrong, which may make another attempt. A dial knows no session and
+ * no protocol: who goes there and where to is told at its start, and its owner is called back. What
+ * is of the talk is the talker's, in memory that the dial has for it. An owner may have several.
  */
 #ifndef REACH_DIAL_H
 #define REACH_DIAL_H
 
 #include "net/connect.h"
 #include "net/proxyhdr.h"
-#include "proto/proto.h"
-#include "router/names.h"
+#include "node/node.h"
+#include "reach/failure.h"
 #include "router/router.h"
 
-#define DIAL_SAID_BYTES 120
+#include <stddef.h>
 
-/* Called with dial_params.arg. A dial may be freed in each of them. */
+/* Called with dial_params.arg. A dial may be freed in each of them but down(). */
 struct dial_ops {
 	/* The leg is up (again, after dial_start_tls()). */
 	void (*up)(void *arg);
 	/* Something happened on the leg, which is up. */
 	void (*event)(void *arg);
+	/* What up() began is over, and the talker's memory is as it was before: the leg goes, and
+	 * maybe another will be up. Also from dial_free(). */
+	void (*down)(void *arg);
+	/* How far the talk is; asked when it fails. */
+	enum node_step (*step)(void *arg);
 	/* The node is not reached, and will not be; the leg is closed. */
-	void (*failed)(void *arg, enum session_reason reason);
+	void (*failed)(void *arg, enum reach_failure failure);
 	/* The loop has called, and one of the above may have been: the owner's other work is
 	 * due. */
 	void (*after)(void *arg);
@@ -53,48 +58,66 @@ struct dial_params {
 	/* How long and how often. */
 	uint64_t window_ends_ms; /* the owner says dial_expired() then */
 	unsigned retries;
-	bool by_request; /* what the node says is an answer, not a greeting */
+	bool reads_secrets; /* what the node says may repeat a credential: it is wiped */
+	size_t talk_bytes;  /* the talker's memory: dial.talk */
+};
+
+/*
+ * What is valid when; a build with sanitizers checks it where the dial is entered:
+ *
+ *     state      connect      leg                timer  the talk
+ *     NEW        idle         closed             -      -
+ *     PAUSE      idle         closed             set    -
+ *     CONNECT    under way    open from OPEN on  -      -
+ *     UP         up           open, watched      -      goes on
+ *     SECURE     TLS          open, watched      -      waits for TLS, which it asked for
+ *     COMMITTED  up           open, watched      -      goes on, and cannot be had again
+ *     OVER       up           another's, or      -      is over
+ *                             waits for it
+ *     ENDED      idle         closed             -      -
+ */
+enum dial_state {
+	DIAL_NEW,
+	DIAL_PAUSE, /* between two attempts */
+	DIAL_CONNECT,
+	DIAL_UP,
+	DIAL_SECURE,
+	DIAL_COMMITTED, /* no attempt follows: what was said must not be said twice */
+	DIAL_OVER,      /* nothing is read from the node here any more */
+	DIAL_ENDED,     /* failed() was called */
+};
+
+/* What is owed to the breaker. */
+enum dial_breaker {
+	BREAKER_OWED_NOTHING, /* not entered, or reported */
+	BREAKER_ENTERED,
+	BREAKER_PROBE, /* entered as the one that finds out whether the node is back */
 };
 
 struct dial {
 	struct dial_params params;
 	const struct config_leg *settings;
-	bool probe;    /* it is the breaker's probe: report once */
-	bool entered;  /* the breaker awaits a report */
-	bool secured;  /* TLS to the node is up */
-	bool over;     /* its leg waits for the relay: nothing is read from the node */
-	bool in_login; /* the credential goes out: what the node says from now on is not shown */
+	enum dial_state state;
+	enum dial_breaker breaker;
 	unsigned retries_left;
-
-	/* Of the attempt under way. Idle: the pause between two. Up: the owner talks. */
-	struct connect connect;
+	struct connect connect; /* of the attempt under way */
 	struct leg leg;
-	struct timer timer; /* the pause, or what the node said has to settle */
-	struct timer turn;  /* the owner's: more of what the node said is read in the next batch */
-	const struct back_ops *back_ops;
-	struct back *back; /* owned */
-	struct back_forward forward;
-	char client_ip[ADDR_TEXT_SIZE], local_ip[ADDR_TEXT_SIZE], id[SESSION_ID_SIZE];
-	char host[ADDR_TEXT_SIZE];
-	char said[DIAL_SAID_BYTES + 1]; /* the line that made it fail */
+	struct timer timer; /* the pause */
+	_Alignas(max_align_t) unsigned char talk[];
 };
 
 /* How an attempt failed (SES-46, section 8.1). */
 struct dial_fault {
-	enum session_reason reason;
-	/* Counts only until the node has proved alive; HEALTH_NONE: not the node's fault either. */
-	enum health_event event;
-	bool retryable;
+	enum reach_failure failure;
 	int error; /* -errno, or STREAM_EOF: the node closed; says the cause if there is none */
 	const char *cause; /* in words, till the call returns; NULL: error says it */
+	const char *said;  /* the line that made it fail, likewise; NULL: none that may be shown */
 };
 
 /* ---- dial_fault.c ---- */
 
 /* Logs it, with a hint at the usual mistake, and keeps it for /destinations (OPS-13). */
 void dial_note_failure(struct dial *dial, const struct dial_fault *fault);
-/* What the node said that made it fail: its first line, printable, cut. */
-void dial_take_said(struct dial *dial, struct view said);
 /* Whether an error is the router's own lack of ports, descriptors or memory; says so if it is. */
 bool dial_is_shortage(struct dial *dial, int error);
 
@@ -108,15 +131,30 @@ void dial_free(struct dial *dial);
 MUST_USE bool dial_enter(struct dial *dial);
 /* The first attempt. */
 void dial_start(struct dial *dial);
-/* The window is over: failed() follows inside. */
+/* The time for it, or for the verdict once it is committed, is over: failed() follows inside. */
 void dial_expired(struct dial *dial);
 /* One report to the breaker per dial that entered; NULL: nothing. */
 void dial_report(struct dial *dial, enum health_event event);
 /* Another address, another attempt, or failed(). */
 void dial_failed(struct dial *dial, struct dial_fault fault);
-/* Starts TLS on the connected leg. */
+/* Starts TLS on the leg, which is up. */
 void dial_start_tls(struct dial *dial);
+/* What is said now must not be said twice. The leg is up. */
+void dial_commit(struct dial *dial);
+/* The talk is over, the leg waits for whoever takes it. */
+void dial_end_talk(struct dial *dial);
 /* When the leg is up: after what was read and sent. */
 void dial_update_watch(struct dial *dial);
+
+/* The talker has the leg, and may read and write. */
+static inline bool dial_talks(const struct dial *dial)
+{
+	return dial->state == DIAL_UP || dial->state == DIAL_COMMITTED;
+}
+/* Its TLS is up. */
+static inline bool dial_is_secured(const struct dial *dial)
+{
+	return dial->connect.phase == CONNECT_UP && stream_is_tls(&dial->leg.stream);
+}
 
 #endif

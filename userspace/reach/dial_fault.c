@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What a dial knows of its failure (fault.h), and what is not the node's. What the node said is
- * shown only from before the credential went out, so no echo of it can be in it.
+ * What a dial knows of its failure (fault.h), and what is not the node's. How far the talk was, and
+ * what the node said that may be shown, its talker knows.
  */
 #include "base/log.h"
 #include "net/sock.h"
@@ -25,62 +25,36 @@ static enum node_step step_of(const struct dial *dial)
 	case CONNECT_TLS:
 		return NODE_STEP_TLS;
 	default:
-		break;
+		return dial->params.ops->step(dial->params.arg);
 	}
-	if (dial->params.by_request)
-		return NODE_STEP_RESPONSE;
-	if (!dial->back || !dial->back_ops->greeted(dial->back))
-		return NODE_STEP_GREETING;
-	if (dial->in_login)
-		return NODE_STEP_LOGIN;
-	return dial->settings->tls == CONFIG_TLS_STARTTLS && !dial->secured ? NODE_STEP_STARTTLS
-									    : NODE_STEP_DIALOGUE;
-}
-
-void dial_take_said(struct dial *dial, struct view said)
-{
-	size_t len = 0;
-
-	if (dial->in_login)
-		return;
-	for (; len < said.len && len < DIAL_SAID_BYTES; len++) {
-		char c = said.data[len];
-
-		if (c == '\r' || c == '\n')
-			break;
-		dial->said[len] = c >= 0x20 && c < 0x7f ? c : '?';
-	}
-	dial->said[len] = '\0';
 }
 
 void dial_note_failure(struct dial *dial, const struct dial_fault *fault)
 {
 	const char *words =
 		fault->cause ? fault->cause : fault_words(fault->error, &dial->leg.stream);
+	const char *said = fault->said ? fault->said : "";
 	char text[NODE_CAUSE_SIZE];
 	struct node_failure failure;
 	struct fault_facts facts = {
 		.step = step_of(dial),
 		.leg = dial->settings,
 		.error = fault->error,
-		.timeout = fault->reason == REASON_NODE_TIMEOUT,
+		.timeout = reach_failures[fault->failure].reason == REASON_NODE_TIMEOUT,
 		.closed = !fault->cause && fault_is_closed(fault->error, words),
-		.secured = dial->secured,
+		.secured = dial_is_secured(dial),
 		.cause = text,
-		.said = dial->said,
+		.said = said,
 		.protocol = dial->params.protocol,
 	};
 
-	if (!*dial->said && !fault->cause)
-		dial_take_said(dial, buf_view(&dial->leg.in)); /* a line that it did not end */
-	snprintf(text, sizeof(text), *dial->said ? "%s: \"%s\"" : "%s", words, dial->said);
+	snprintf(text, sizeof(text), *said ? "%s: \"%s\"" : "%s", words, said);
 	if (connect_addr(&dial->connect))
 		addr_format(connect_addr(&dial->connect), failure.address);
 	else
 		snprintf(failure.address, sizeof(failure.address), "%s:%u",
 			dial->params.destination->host, (unsigned)dial->settings->port);
-	fault_note(dial->params.node, fault->reason, &facts, &failure);
-	*dial->said = '\0';
+	fault_note(dial->params.node, reach_failures[fault->failure].reason, &facts, &failure);
 }
 
 /* ---- what is not the node's ---- */

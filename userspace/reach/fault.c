@@ -170,3 +170,17 @@ bool fault_is_closed(int error, const char *cause)
 	return error == STREAM_EOF || error == -ECONNABORTED || error == -ECONNRESET ||
 		error == -EPIPE || holds(cause, "unexpected eof");
 }
+
+void fault_take_said(struct view said, char text[FAULT_SAID_BYTES + 1])
+{
+	size_t len = 0;
+
+	for (; len < said.len && len < FAULT_SAID_BYTES; len++) {
+		char c = said.data[len];
+
+		if (c == '\r' || c == '\n')
+			break;
+		text[len] = c >= 0x20 && c < 0x7f ? c : '?';
+	}
+	text[len] = '\0';
+}

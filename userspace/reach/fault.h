@@ -12,6 +12,8 @@
 #include "node/node.h"
 #include "router/names.h"
 
+#define FAULT_SAID_BYTES 120
+
 /* What hints are chosen by. */
 struct fault_facts {
 	enum node_step step;
@@ -31,5 +33,8 @@ void fault_note(struct node *node, enum session_reason reason, const struct faul
 const char *fault_words(int error, const struct stream *stream);
 /* Whether it says that the node closed the connection. cause: the error in words. */
 bool fault_is_closed(int error, const char *cause);
+
+/* The first line of what a node said, printable, cut. */
+void fault_take_said(struct view said, char text[FAULT_SAID_BYTES + 1]);
 
 #endif

@@ -44,6 +44,11 @@ struct session_kind {
 	void (*connected)(struct session *session);
 	/* Something happened on it. NULL: it is handed on at once. */
 	void (*node_event)(struct session *session);
+	/* It goes, and the talk over it is over (dial.h). NULL: there was none. */
+	void (*node_down)(struct session *session);
+	/* How far the talk is. NULL: it has one step. */
+	enum node_step (*node_step)(const struct session *session);
+	size_t talk_bytes; /* the memory of the talk */
 	/* What the node said may not be looked at yet (in_login: the credential has been sent).
 	 * NULL: it may always. */
 	bool (*rests)(struct view said, bool in_login);

@@ -135,17 +135,15 @@ void session_drop_dial(struct session *session)
 
 	if (!dial)
 		return;
-	session->login->dial = NULL;
 	dial_free(dial);
+	session->login->dial = NULL;
 }
 
 void session_hand_over_dial(struct session *session)
 {
 	struct dial *dial = session->login->dial;
 
-	dial->over = true;
-	if (dial->secured) /* what follows is no credential, and much */
-		tls_stream_wipe_read(&dial->leg.stream, false);
+	dial_end_talk(dial);
 	session->login->node_leg = (struct node_leg){ &dial->leg, false };
 }
 

@@ -44,12 +44,28 @@ static void on_event(void *arg)
 	session->kind->node_event(session);
 }
 
-static void on_failed(void *arg, enum session_reason reason)
+static void on_down(void *arg)
 {
 	struct session *session = arg;
 
-	session_phase_end(session, PHASE_DIAL);
-	session_unavailable(session, reason);
+	if (session->kind->node_down)
+		session->kind->node_down(session);
+}
+
+static enum node_step on_step(void *arg)
+{
+	const struct session *session = arg;
+
+	return session->kind->node_step ? session->kind->node_step(session) : NODE_STEP_RESPONSE;
+}
+
+static void on_failed(void *arg, enum reach_failure failure)
+{
+	struct session *session = arg;
+
+	if (failure != UNREACHED_NO_VERDICT) /* the dial was over */
+		session_phase_end(session, PHASE_DIAL);
+	session_unavailable(session, reach_failures[failure].reason);
 }
 
 static void on_after(void *arg)
@@ -62,7 +78,15 @@ static const struct addr *on_local(void *arg)
 	return session_local(arg);
 }
 
-static const struct dial_ops dial_ops = { on_up, on_event, on_failed, on_after, on_local };
+static const struct dial_ops dial_ops = {
+	.up = on_up,
+	.event = on_event,
+	.down = on_down,
+	.step = on_step,
+	.failed = on_failed,
+	.after = on_after,
+	.local = on_local,
+};
 
 /* Chooses node and leg. Returns 0, or why it is not reached. */
 static int make_dial(struct session *session)
@@ -88,7 +112,8 @@ static int make_dial(struct session *session)
 		.window_ends_ms =
 			session->login->phase_started_ms + config->server.backend_timeout_ms,
 		.retries = (unsigned)config->server.backend_connect_retries,
-		.by_request = session->kind->by_request,
+		.reads_secrets = !session->kind->by_request,
+		.talk_bytes = session->kind->talk_bytes,
 	};
 
 	session->node = params.node;

@@ -89,7 +89,9 @@ static bool sieve_rests(struct view said, bool in_login)
 
 #define MAIL_KIND                                                                     \
 	.cells = mail_cells, .first = S_DIALOGUE, .connected = step_replay_connected, \
-	.node_event = step_replay_event, .refuse = step_mail_refuse
+	.node_event = step_replay_event, .node_down = step_replay_down,               \
+	.node_step = step_replay_step, .talk_bytes = sizeof(struct replay),           \
+	.refuse = step_mail_refuse
 
 #define PASSTHROUGH_KIND                                                              \
 	.cells = passthrough_cells, .first = S_DIAL, .begin = step_passthrough_begin, \

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reach/failure.h"
+
+#include <assert.h>
+
+const struct reach_failure_row reach_failures[] = {
+#define X(name, reason, event, again, blame) \
+	[UNREACHED_##name] = { #name, REASON_##reason, HEALTH_##event, again, BLAME_##blame },
+	REACH_FAILURES(X)
+#undef X
+};
+
+static_assert(ARRAY_SIZE(reach_failures) == REACH_FAILURE_COUNT, "a row for each");
