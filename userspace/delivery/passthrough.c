@@ -17,7 +17,7 @@ void step_passthrough_begin(struct session *session)
 /* The node is connected, its TLS is up: that is its success (sessions.md section 8.1). */
 void step_passthrough_connected(struct session *session)
 {
-	dial_report(session->login->dial, HEALTH_SUCCESS);
+	dial_report(session->login->reach.dial, HEALTH_SUCCESS);
 	session_phase_end(session, PHASE_DIAL);
 	session_hand_over_dial(session);
 	session_set_state(session, S_SPLICE);

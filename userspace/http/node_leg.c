@@ -121,7 +121,7 @@ struct http_leg *http_leg_take(struct session *session, struct node *node)
 
 int http_leg_adopt(struct session *session)
 {
-	struct dial *dial = session->login->dial;
+	struct dial *dial = session->login->reach.dial;
 	struct http_leg *leg = calloc(1, sizeof(*leg));
 	size_t in_bytes = (size_t)session->snapshot->config->http.max_head_size;
 

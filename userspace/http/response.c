@@ -208,7 +208,7 @@ static int take_response(struct session *session)
 		HTTP_MAX_FIELDS, false };
 	int r;
 
-	dial_report(session->login->dial, HEALTH_SUCCESS); /* it says something */
+	dial_report(session->login->reach.dial, HEALTH_SUCCESS); /* it says something */
 	memset(&head, 0, sizeof(head));
 	head.scanned = http->request.response_scanned;
 	r = http_response_parse(&head, buf_view(&http->leg->wire.in), &limits);

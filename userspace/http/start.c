@@ -80,8 +80,8 @@ void http_connected(struct session *session)
 {
 	session_phase_end(session, PHASE_DIAL);
 	/* How long a request takes is the client's choice: a probe must not wait for its answer. */
-	if (session->login->dial->breaker == BREAKER_PROBE)
-		dial_report(session->login->dial, HEALTH_SUCCESS);
+	if (session->login->reach.dial->breaker == BREAKER_PROBE)
+		dial_report(session->login->reach.dial, HEALTH_SUCCESS);
 	if (http_leg_adopt(session) < 0)
 		session_unavailable(session, REASON_INTERNAL);
 	else

@@ -24,7 +24,7 @@ static void lost(struct session *session, int error);
 
 static struct replay *replay_of(const struct session *session)
 {
-	return (struct replay *)session->login->dial->talk;
+	return (struct replay *)session->login->reach.dial->talk;
 }
 
 /* ---- failures ---- */
@@ -32,7 +32,7 @@ static struct replay *replay_of(const struct session *session)
 /* What follows is what dial_failed() decides. */
 static void fail(struct session *session, enum reach_failure failure, int error, const char *cause)
 {
-	dial_failed(session->login->dial,
+	dial_failed(session->login->reach.dial,
 		(struct dial_fault){ failure, .error = error, .cause = cause,
 			.said = replay_of(session)->said });
 }
@@ -44,13 +44,13 @@ static void out_of_memory(struct session *session)
 
 static void take_said(struct session *session, struct view said)
 {
-	if (session->login->dial->state != DIAL_COMMITTED)
+	if (session->login->reach.dial->state != DIAL_COMMITTED)
 		fault_take_said(said, replay_of(session)->said);
 }
 
 enum node_step step_replay_step(const struct session *session)
 {
-	const struct dial *dial = session->login->dial;
+	const struct dial *dial = session->login->reach.dial;
 	const struct back *back = replay_of(session)->back;
 
 	if (!back || !session->kind->back->greeted(back))
@@ -81,7 +81,7 @@ static void fill_forward(struct session *session, struct replay *replay)
 static int back_create(struct session *session)
 {
 	struct replay *replay = replay_of(session);
-	const struct config_leg *settings = session->login->dial->settings;
+	const struct config_leg *settings = session->login->reach.dial->settings;
 	const struct config *config = session->snapshot->config;
 	const struct front_ops *front_ops = session->kind->front;
 	const struct front *front = session->login->front;
@@ -117,7 +117,7 @@ void step_replay_down(struct session *session)
 /* The leg is up (again, after STARTTLS). */
 void step_replay_connected(struct session *session)
 {
-	struct dial *dial = session->login->dial;
+	struct dial *dial = session->login->reach.dial;
 	struct replay *replay = replay_of(session);
 
 	if (!replay->back) {
@@ -128,7 +128,7 @@ void step_replay_connected(struct session *session)
 	} else {
 		run_outcome(
 			session, session->kind->back->starttls_done(replay->back, &dial->leg.out));
-		if (session->login->dial != dial || dial->connect.phase != CONNECT_UP)
+		if (session->login->reach.dial != dial || dial->connect.phase != CONNECT_UP)
 			return;
 	}
 	if (dial->leg.out.len ||
@@ -143,7 +143,7 @@ void step_replay_connected(struct session *session)
 /* SES-48, checked right before the credential is written. */
 static bool may_send_secret(const struct session *session)
 {
-	const struct dial *dial = session->login->dial;
+	const struct dial *dial = session->login->reach.dial;
 
 	return dial_is_secured(dial) ||
 		(dial->settings->tls == CONFIG_TLS_PLAIN &&
@@ -164,7 +164,7 @@ static void send_credential(struct session *session)
 
 void step_replay_enter(struct session *session)
 {
-	struct dial *dial = session->login->dial;
+	struct dial *dial = session->login->reach.dial;
 	size_t consumed = 0, spent = 0;
 	ssize_t n;
 	int r;
@@ -256,7 +256,7 @@ static void failed(struct session *session)
 /* The node asked for the handshake: nothing it sent may be left (#2). */
 static void start_tls(struct session *session)
 {
-	struct dial *dial = session->login->dial;
+	struct dial *dial = session->login->reach.dial;
 
 	if (dial->leg.in.len || sock_unread(dial->leg.stream.fd) != 0) {
 		log_event_limited(LOGL_ERROR, "node_starttls_injection", session->node->name,
@@ -270,13 +270,13 @@ static void start_tls(struct session *session)
 static void wipe_if_sent(struct session *session)
 {
 	if (session->kind->back->credential_sent(replay_of(session)->back) &&
-		!session->login->dial->leg.out.len)
+		!session->login->reach.dial->leg.out.len)
 		session_wipe_credential(session);
 }
 
 static void run_outcome(struct session *session, int outcome)
 {
-	struct dial *dial = session->login->dial;
+	struct dial *dial = session->login->reach.dial;
 	int r = 0;
 
 	if (outcome < 0) {
@@ -310,7 +310,7 @@ static void run_outcome(struct session *session, int outcome)
 /* The node closed or its leg broke: retry before the credential went out, never after (SES-76). */
 static void lost(struct session *session, int error)
 {
-	struct dial *dial = session->login->dial;
+	struct dial *dial = session->login->reach.dial;
 	enum reach_failure failure = error == -EPROTO           ? UNREACHED_TLS_BROKEN
 		: error == STREAM_EOF || error == -ECONNABORTED ? UNREACHED_CLOSED
 								: UNREACHED_BROKEN;
@@ -324,7 +324,7 @@ static void lost(struct session *session, int error)
 void step_replay_deadline(struct session *session)
 {
 	session_phase_end(session, PHASE_REPLAY);
-	dial_expired(session->login->dial);
+	dial_expired(session->login->reach.dial);
 }
 
 /* Reads once, as leg_read(). */
@@ -336,7 +336,7 @@ static ssize_t read_node(struct dial *dial, size_t *spent)
 /* False also where another dial has come to stand at the same address: it is still resolving. */
 static bool talks(const struct session *session, const struct dial *dial)
 {
-	return session->login->dial == dial && dial_talks(dial);
+	return session->login->reach.dial == dial && dial_talks(dial);
 }
 
 static void consume_input(struct session *session, struct dial *dial)
@@ -363,10 +363,10 @@ static void consume_input(struct session *session, struct dial *dial)
 static void on_settled(struct timer *timer)
 {
 	struct session *session = container_of(timer, struct replay, settle)->session;
-	struct dial *dial = session->login->dial;
+	struct dial *dial = session->login->reach.dial;
 
 	consume_input(session, dial);
-	if (session->login && session->login->dial == dial)
+	if (session->login && session->login->reach.dial == dial)
 		dial_update_watch(dial);
 	session_update_watch(session);
 }
@@ -374,7 +374,7 @@ static void on_settled(struct timer *timer)
 /* The kind may want that it is not looked at before it has rested. */
 static bool must_settle(struct session *session)
 {
-	struct dial *dial = session->login->dial;
+	struct dial *dial = session->login->reach.dial;
 
 	if (!session->kind->rests || dial->settings->tls != CONFIG_TLS_IMPLICIT ||
 		!session->kind->rests(buf_view(&dial->leg.in), dial->state == DIAL_COMMITTED))
@@ -394,7 +394,7 @@ static void on_turn(struct timer *timer)
 /* Readable, writable, or just secured: moves as far as it goes, and a turn's worth at most. */
 void step_replay_event(struct session *session)
 {
-	struct dial *dial = session->login->dial;
+	struct dial *dial = session->login->reach.dial;
 	size_t spent = 0;
 	ssize_t n;
 	int r;
@@ -425,6 +425,6 @@ void step_replay_event(struct session *session)
 			break;
 		}
 	}
-	if (session->login->dial == dial)
+	if (session->login->reach.dial == dial)
 		dial_update_watch(dial);
 }

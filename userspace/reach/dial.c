@@ -144,7 +144,7 @@ static void give_up(struct dial *dial, enum reach_failure failure)
 	if (row->blame == BLAME_COUNTED)
 		atomic_fetch_add(&dial->params.node->dial_errors, 1);
 	dial_report(dial, row->event);
-	dial->params.ops->failed(dial->params.arg, failure);
+	dial->params.failed(dial->params.failed_arg, failure);
 }
 
 static void pause_before_next(struct dial *dial)

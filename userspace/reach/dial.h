@@ -17,7 +17,7 @@
 
 #include <stddef.h>
 
-/* Called with dial_params.arg. A dial may be freed in each of them but down(). */
+/* Called with dial_params.arg. A dial may be freed in up(), event(), after(), and in failed(). */
 struct dial_ops {
 	/* The leg is up (again, after dial_start_tls()). */
 	void (*up)(void *arg);
@@ -28,10 +28,8 @@ struct dial_ops {
 	void (*down)(void *arg);
 	/* How far the talk is; asked when it fails. */
 	enum node_step (*step)(void *arg);
-	/* The node is not reached, and will not be; the leg is closed. */
-	void (*failed)(void *arg, enum reach_failure failure);
-	/* The loop has called, and one of the above may have been: the owner's other work is
-	 * due. */
+	/* The loop has called, and one of the above may have been, or failed(): the owner's other
+	 * work is due. */
 	void (*after)(void *arg);
 	/* Where the client connected to; asked for when the node is told. */
 	const struct addr *(*local)(void *arg);
@@ -41,6 +39,9 @@ struct dial_ops {
 struct dial_params {
 	const struct dial_ops *ops;
 	void *arg;
+	/* The node is not reached, and will not be; the leg is closed. */
+	void (*failed)(void *failed_arg, enum reach_failure failure);
+	void *failed_arg;
 	struct router *router;
 	/* What is newest, for the check against the router's own addresses. */
 	struct snapshot *const *newest;

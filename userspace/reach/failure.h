@@ -24,11 +24,11 @@ enum reach_blame {
 #define REACH_FAILURES(X) \
 	/* before there is a node */ \
 	X(CROWDED, HOLD_LIMIT, NONE, false, OURS)           /* too many wait already (SES-43) */ \
-	X(NO_STORE, STORE_DOWN, NONE, false, OURS)          /* and no guess is wanted without it */ \
+	X(NO_STORE, STORE_DOWN, NONE, false, OURS)          /* and no guess is wanted */ \
 	/* before it is dialled */ \
 	X(NO_PROTOCOL, NODE_NO_PROTOCOL, NONE, false, OURS) /* the node has no such leg */ \
 	X(DOWN, NODE_DOWN, NONE, false, OURS)               /* says its breaker */ \
-	X(LOOP, LOOP, NONE, false, OURS)                    /* it is this router, or no hop is left */ \
+	X(LOOP, LOOP, NONE, false, OURS)                    /* this router, or no hop is left */ \
 	X(NO_MEMORY, INTERNAL, NONE, false, OURS) \
 	/* on the way */ \
 	X(SHORTAGE, INTERNAL, NONE, true, OURS)             /* of ports, descriptors, memory */ \
@@ -51,6 +51,7 @@ enum reach_blame {
 /* clang-format on */
 
 enum reach_failure {
+	REACH_NO_FAILURE,
 #define X(name, ...) UNREACHED_##name,
 	REACH_FAILURES(X)
 #undef X
@@ -65,6 +66,7 @@ struct reach_failure_row {
 	enum reach_blame blame;
 };
 
+/* Of no failure: nothing. */
 extern const struct reach_failure_row reach_failures[REACH_FAILURE_COUNT];
 
 #endif

@@ -1,16 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reach/reach.h"
 #include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 
 /* One worker, one thread: answers of the mapping find them here, and a reach by its handle, because
  * it may be gone by then. */
 static _Thread_local struct reaches *current;
 
-void reaches_init(struct reaches *reaches, struct router *router, struct loop *loop)
+void reaches_init(struct reaches *reaches, struct router *router, struct loop *loop,
+	struct resolver *resolver, struct snapshot *const *newest)
 {
-	*reaches = (struct reaches){ .router = router, .loop = loop };
+	*reaches = (struct reaches){
+		.router = router, .loop = loop, .resolver = resolver, .newest = newest
+	};
 	slots_init(&reaches->slots);
 	list_init(&reaches->waiting);
 	current = reaches;
@@ -22,18 +29,62 @@ void reaches_fini(struct reaches *reaches)
 	current = NULL;
 }
 
-/* ---- the lookup ---- */
+/* ---- begin and end ---- */
 
-static void finish(
-	struct reach *reach, enum reach_outcome outcome, const struct mapping_answer *answer)
+static void begin(struct reach *reach, const struct reach_params *params)
+{
+	assert(reach->phase == REACH_IDLE);
+	reach->ops = params->ops;
+	reach->arg = params->arg;
+	reach->reaches = params->reaches;
+	reach->client = params->client;
+	reach->from_loop = false;
+}
+
+static void leave_hold(struct reach *reach)
+{
+	holds_leave(reach->reaches->router->holds, view_str(reach->account), reach->client);
+	list_del(&reach->link);
+	loop_timer_del(reach->reaches->loop, &reach->timer);
+	reach->phase = REACH_IDLE;
+}
+
+void reach_stop(struct reach *reach)
+{
+	switch (reach->phase) {
+	case REACH_IDLE:
+		break;
+	case REACH_HOLD:
+		leave_hold(reach);
+		free(reach->account);
+		reach->account = NULL;
+		break;
+	case REACH_LOOKUP:
+		slots_remove(&reach->reaches->slots, reach->handle);
+		break;
+	case REACH_DIAL:
+		dial_free(reach->dial); /* may still ask for it */
+		reach->dial = NULL;
+		snapshot_unref(reach->snapshot);
+		reach->snapshot = NULL;
+	}
+	reach->phase = REACH_IDLE;
+}
+
+static void finish(struct reach *reach, enum reach_failure failure, enum reach_phase at)
 {
 	reach_stop(reach);
-	reach->ops->done(reach, outcome, answer);
+	reach->ops->done(reach->arg, failure, at);
 }
+
+/* ---- the lookup ---- */
 
 static void got_answer(struct reach *reach, const struct mapping_answer *answer)
 {
-	finish(reach, answer->choice == MAPPING_UNAVAILABLE ? REACH_NO_STORE : REACH_FOUND, answer);
+	reach_stop(reach);
+	reach->ops->found(reach->arg, answer);
+	if (answer->choice == MAPPING_UNAVAILABLE)
+		finish(reach, UNREACHED_NO_STORE, REACH_LOOKUP);
 }
 
 static void on_reply(struct post *post)
@@ -49,39 +100,29 @@ static void on_reply(struct post *post)
 }
 
 /* A hit of the cache goes on at once on this thread; a miss comes back through the mailbox. */
-static void look_up(struct reach *reach)
+static void look_up(struct reach *reach, const char *account)
 {
 	struct reaches *reaches = reach->reaches;
 	struct mapping_answer answer;
-	int r;
+	int r = slots_add(&reaches->slots, reach, &reach->handle);
 
-	reach->phase = REACH_LOOKUP;
-	r = slots_add(&reaches->slots, reach, &reach->handle);
 	if (r < 0) {
-		reach->phase = REACH_IDLE;
-		finish(reach, REACH_FAILED, NULL);
+		finish(reach, UNREACHED_NO_MEMORY, REACH_IDLE);
 		return;
 	}
-	reach->ops->phase(reach, REACH_LOOKUP);
+	reach->phase = REACH_LOOKUP;
+	reach->ops->phase(reach->arg, REACH_LOOKUP);
 	if (reach->phase != REACH_LOOKUP)
 		return;
-	r = mapping_lookup(reaches->router->mapping, view_str(reach->account),
-		&reaches->loop->mailbox, on_reply, reach->handle, &answer);
+	r = mapping_lookup(reaches->router->mapping, view_str(account), &reaches->loop->mailbox,
+		on_reply, reach->handle, &answer);
 	if (r < 0)
-		finish(reach, REACH_FAILED, NULL);
+		finish(reach, UNREACHED_NO_MEMORY, REACH_LOOKUP);
 	else if (r == MAPPING_HIT)
 		got_answer(reach, &answer);
 }
 
 /* ---- the hold ---- */
-
-static void leave_hold(struct reach *reach)
-{
-	holds_leave(reach->reaches->router->holds, view_str(reach->account), reach->client);
-	list_del(&reach->link);
-	loop_timer_del(reach->reaches->loop, &reach->timer);
-	reach->phase = REACH_IDLE;
-}
 
 static void on_hold_over(struct timer *timer);
 
@@ -97,14 +138,17 @@ static void wait_until(struct reach *reach, uint64_t until_ms)
 static void look_again(struct reach *reach)
 {
 	uint64_t until = holds_until(reach->reaches->router->holds, view_str(reach->account));
+	CLEANUP(freep) char *account = NULL;
 
 	if (until) {
 		wait_until(reach, until);
 		return;
 	}
 	leave_hold(reach);
+	account = reach->account;
+	reach->account = NULL;
 	reach->from_loop = true;
-	look_up(reach);
+	look_up(reach, account);
 }
 
 static void on_hold_over(struct timer *timer)
@@ -118,41 +162,149 @@ void reaches_holds_changed(struct reaches *reaches)
 		look_again(list_entry(node, struct reach, link));
 }
 
-/* ---- entry ---- */
-
-void reach_start(struct reach *reach, struct reaches *reaches, const struct reach_ops *ops,
-	const char *account, const struct addr *client)
+/* Counted from here on, until leave_hold(). */
+static enum reach_failure enter_hold(struct reach *reach, const char *account)
 {
-	struct holds *holds = reaches->router->holds;
-	uint64_t until = holds_until(holds, view_str(account));
 	int r;
 
-	reach->ops = ops;
-	reach->reaches = reaches;
-	reach->account = account;
-	reach->client = client;
-	reach->from_loop = false;
+	reach->account = strdup(account);
+	if (!reach->account)
+		return UNREACHED_NO_MEMORY;
+	r = holds_enter(reach->reaches->router->holds, view_str(account), reach->client);
+	if (!r)
+		return REACH_NO_FAILURE;
+	free(reach->account);
+	reach->account = NULL;
+	return r < 0 ? UNREACHED_NO_MEMORY : UNREACHED_CROWDED;
+}
+
+void reach_start(struct reach *reach, const struct reach_params *params, const char *account)
+{
+	struct reaches *reaches = params->reaches;
+	uint64_t until = holds_until(reaches->router->holds, view_str(account));
+	enum reach_failure failure;
+
+	begin(reach, params);
 	if (!until) {
-		look_up(reach);
+		look_up(reach, account);
 		return;
 	}
-	r = holds_enter(holds, view_str(account), client);
-	if (r) {
-		finish(reach, r < 0 ? REACH_FAILED : REACH_CROWDED, NULL);
+	failure = enter_hold(reach, account);
+	if (failure) {
+		finish(reach, failure, REACH_IDLE);
 		return;
 	}
 	atomic_fetch_add(&reaches->router->held, 1);
 	reach->phase = REACH_HOLD;
 	list_add_tail(&reaches->waiting, &reach->link);
 	wait_until(reach, until);
-	reach->ops->phase(reach, REACH_HOLD);
+	reach->ops->phase(reach->arg, REACH_HOLD);
 }
 
-void reach_stop(struct reach *reach)
+/* ---- the dial ---- */
+
+/*
+ * Where a destination is declared. Whoever began before a reload may be sent to a node that came
+ * with it: that node is found in the newer snapshot. In the moment in which the mapping knows the
+ * node and this worker does not yet, it is the default, as it was until now.
+ */
+static struct snapshot *find_node(
+	const struct reach_params *params, const char *destination, int *ret_index)
 {
-	if (reach->phase == REACH_HOLD)
-		leave_hold(reach);
-	else if (reach->phase == REACH_LOOKUP)
-		slots_remove(&reach->reaches->slots, reach->handle);
-	reach->phase = REACH_IDLE;
+	struct snapshot *own = params->snapshot, *newest = *params->reaches->newest;
+
+	*ret_index = snapshot_find(own, destination);
+	if (*ret_index >= 0)
+		return own;
+	*ret_index = snapshot_find(newest, destination);
+	if (*ret_index >= 0)
+		return newest;
+	*ret_index = snapshot_find(own, own->config->routing.default_destination);
+	return own;
+}
+
+static struct reach_target choose(const struct reach_params *params, const char *destination)
+{
+	int index;
+	struct snapshot *snapshot = find_node(params, destination, &index);
+
+	return (struct reach_target){
+		.snapshot = snapshot,
+		.node = snapshot->nodes[index],
+		.destination = &snapshot->config->destinations[index],
+		.tls = snapshot->legs[index].tls[params->protocol],
+	};
+}
+
+static void on_dial_failed(void *arg, enum reach_failure failure)
+{
+	finish(arg, failure, REACH_DIAL);
+}
+
+static int make_dial(
+	struct reach *reach, const struct reach_params *params, const struct reach_target *target)
+{
+	const struct config *config = params->snapshot->config;
+	struct reaches *reaches = params->reaches;
+	struct dial_params dial = {
+		.ops = &params->ops->dial,
+		.arg = params->arg,
+		.failed = on_dial_failed,
+		.failed_arg = reach,
+		.router = reaches->router,
+		.newest = reaches->newest,
+		.loop = reaches->loop,
+		.resolver = reaches->resolver,
+		.node = target->node,
+		.destination = target->destination,
+		.protocol = params->protocol,
+		.tls = target->tls,
+		.client = params->client,
+		.proxy_id = params->proxy_id,
+		.number = params->number,
+		.window_ends_ms = clock_mono_ms() + config->server.backend_timeout_ms,
+		.retries = (unsigned)config->server.backend_connect_retries,
+		.reads_secrets = params->reads_secrets,
+		.talk_bytes = params->talk_bytes,
+	};
+
+	return dial_new(&dial, &reach->dial);
+}
+
+/* Whether it may be tried. */
+static enum reach_failure admit(struct reach *reach, const struct reach_params *params)
+{
+	struct dial *dial = reach->dial;
+	const char *name = dial->params.node->name;
+
+	if (!dial->settings->declared) {
+		log_event_limited(LOGL_WARN, "node_no_protocol", name, "node", name, NULL);
+		return UNREACHED_NO_PROTOCOL;
+	}
+	if (!dial_enter(dial))
+		return UNREACHED_DOWN;
+	if (dial->settings->forwarding == CONFIG_FORWARDING_XCLIENT && params->hops_left <= 1)
+		return UNREACHED_LOOP; /* SES-63 */
+	return REACH_NO_FAILURE;
+}
+
+void reach_to(struct reach *reach, const struct reach_params *params, const char *destination)
+{
+	struct reach_target target = choose(params, destination);
+	enum reach_failure failure;
+
+	begin(reach, params);
+	reach->ops->chosen(reach->arg, &target);
+	if (make_dial(reach, params, &target) < 0) {
+		finish(reach, UNREACHED_NO_MEMORY, REACH_IDLE);
+		return;
+	}
+	if (target.snapshot != params->snapshot)
+		reach->snapshot = snapshot_ref(target.snapshot);
+	reach->phase = REACH_DIAL;
+	failure = admit(reach, params);
+	if (failure)
+		finish(reach, failure, REACH_IDLE);
+	else
+		dial_start(reach->dial);
 }

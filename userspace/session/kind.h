@@ -40,7 +40,7 @@ struct session_kind {
 	void (*begin)(struct session *session);
 	/* login->node_name is known: the state in which one goes there. NULL: S_DIAL. */
 	enum session_state (*found)(struct session *session);
-	/* The node leg is up (again, after STARTTLS): session->login->dial. */
+	/* The node leg is up (again, after STARTTLS): session->login->reach.dial. */
 	void (*connected)(struct session *session);
 	/* Something happened on it. NULL: it is handed on at once. */
 	void (*node_event)(struct session *session);

@@ -21,10 +21,12 @@ int session_pool_init(struct session_pool *pool, const struct session_kind *kind
 
 	*pool = (struct session_pool){ .kinds = kinds, .router = router, .loop = loop };
 	list_init(&pool->sessions);
-	reaches_init(&pool->reaches, router, loop);
 	current_pool = pool;
 	r = relay_engine_init(&pool->engine, loop, &router->kernel, worker);
-	return r < 0 ? r : resolver_new(loop, &pool->resolver);
+	if (r >= 0)
+		r = resolver_new(loop, &pool->resolver);
+	reaches_init(&pool->reaches, router, loop, pool->resolver, &pool->snapshot);
+	return r;
 }
 
 void session_pool_kill(struct session_pool *pool)

@@ -4,7 +4,6 @@
  * in between is in step_*.c. Invariants: only session_set_state() writes session->state; a closed
  * session holds no descriptor, timer, watch or secret.
  */
-#include "reach/dial.h"
 #include "session/kind.h"
 #include "base/clock.h"
 
@@ -131,17 +130,13 @@ void session_phase_end(struct session *session, enum session_phase phase)
 
 void session_drop_dial(struct session *session)
 {
-	struct dial *dial = session->login ? session->login->dial : NULL;
-
-	if (!dial)
-		return;
-	dial_free(dial);
-	session->login->dial = NULL;
+	if (session->login)
+		reach_stop(&session->login->reach);
 }
 
 void session_hand_over_dial(struct session *session)
 {
-	struct dial *dial = session->login->dial;
+	struct dial *dial = session->login->reach.dial;
 
 	dial_end_talk(dial);
 	session->login->node_leg = (struct node_leg){ &dial->leg, false };
@@ -206,7 +201,6 @@ static void release(struct session *session)
 	session_drop_dial(session);
 	if (!session->login)
 		return;
-	reach_stop(&session->login->reach);
 	if (session->kind->release)
 		session->kind->release(session);
 }

@@ -29,7 +29,6 @@
 #include "router/router.h"
 #include "session/states.h"
 
-struct dial;
 struct http;
 struct session_kind;
 
@@ -70,9 +69,8 @@ struct login {
 
 	/* Filled by identify, wiped after the replay. */
 	struct proto_credential *credential;
-	struct reach reach;                     /* under way in S_HOLD and S_LOOKUP */
+	struct reach reach; /* to its node, and the leg there; under way from S_HOLD on */
 	char node_name[MAPPING_NAME_BYTES + 1]; /* S_DIAL: the destination that is to be reached */
-	struct dial *dial;                      /* node leg */
 	struct http *http;                      /* NULL on mail connections */
 	struct node_leg node_leg;               /* S_SPLICE */
 };
@@ -191,7 +189,7 @@ void session_forget(struct session *session);
  * session then is. It enters at once, not later from a loop of its own, so that nothing can be
  * left behind that nobody enters. So it is the last thing that a step does: when it returns the
  * session may be several states further, or closed. A frame that goes on asks session->state
- * first, or whether what it holds is still the session's (login->dial, http->leg). The depth is
+ * first, or whether what it holds is still the session's (reach.dial, http->leg). The depth is
  * bounded: a way round in the table (REPLAY to DIALOGUE, EXCHANGE to DIAL) needs an answer of the
  * node, which an event brings, and EXCHANGE to IDLE is a step of http_run(), which returns to its
  * loop.
@@ -250,7 +248,7 @@ enum session_reason session_client_error(ssize_t error);
 /* Reads what the client sent, a turn's worth at most. Returns 0, or 1 if the session is over. */
 int session_read_client(struct session *session);
 
-/* Drops the node leg of a login; there may be none. */
+/* Ends the way to a node, with its leg; there may be none. */
 void session_drop_dial(struct session *session);
 /* The relay is to take it: login->node_leg. */
 void session_hand_over_dial(struct session *session);

@@ -19,12 +19,10 @@ void step_tls_progress(struct session *session);
 void step_starttls_progress(struct session *session);
 void step_preauth_deadline(struct session *session);
 
-/* lookup.c */
+/* reaching.c */
 void step_hold_enter(struct session *session);
 void step_lookup_enter(struct session *session);
 void step_lookup_deadline(struct session *session);
-
-/* to_node.c */
 void step_dial_enter(struct session *session);
 void step_dial_deadline(struct session *session);
 

@@ -20,37 +20,47 @@ static struct fixture {
 
 struct owner {
 	struct reach reach;
-	int holds, lookups, done;
-	enum reach_outcome outcome;
+	int holds, lookups, found, done;
+	enum reach_failure failure;
+	enum reach_phase at;
 	char node[MAPPING_NAME_BYTES + 1];
 	bool from_loop;
 	bool stops; /* when it has come to the lookup */
 };
 
-static void on_phase(struct reach *reach, enum reach_phase phase)
+static void on_phase(void *arg, enum reach_phase phase)
 {
-	struct owner *owner = container_of(reach, struct owner, reach);
+	struct owner *owner = arg;
 
-	assert_int_equal(reach->phase, phase);
+	assert_int_equal(owner->reach.phase, phase);
 	owner->holds += phase == REACH_HOLD;
 	owner->lookups += phase == REACH_LOOKUP;
 	if (owner->stops && phase == REACH_LOOKUP)
-		reach_stop(reach);
+		reach_stop(&owner->reach);
 }
 
-static void on_done(
-	struct reach *reach, enum reach_outcome outcome, const struct mapping_answer *answer)
+static void on_found(void *arg, const struct mapping_answer *answer)
 {
-	struct owner *owner = container_of(reach, struct owner, reach);
+	struct owner *owner = arg;
 
-	assert_int_equal(reach->phase, REACH_IDLE);
-	owner->done++;
-	owner->outcome = outcome;
-	owner->from_loop = reach->from_loop;
-	snprintf(owner->node, sizeof(owner->node), "%s", answer ? answer->destination : "");
+	assert_int_equal(owner->reach.phase, REACH_IDLE);
+	owner->found++;
+	owner->from_loop = owner->reach.from_loop;
+	snprintf(owner->node, sizeof(owner->node), "%s", answer->destination);
 }
 
-static const struct reach_ops ops = { on_phase, on_done };
+static void on_done(void *arg, enum reach_failure failure, enum reach_phase at)
+{
+	struct owner *owner = arg;
+
+	assert_int_equal(owner->reach.phase, REACH_IDLE);
+	owner->done++;
+	owner->failure = failure;
+	owner->at = at;
+	owner->from_loop = owner->reach.from_loop;
+}
+
+static const struct reach_ops ops = { .phase = on_phase, .found = on_found, .done = on_done };
 
 static int setup(void **state)
 {
@@ -69,7 +79,7 @@ static int setup(void **state)
 	assert_int_equal(holds_new(&f.router.holds), 0);
 	f.router.mapping = file_mapping(&f.loop, f.path, names, 60000, 10000);
 	assert_int_equal(addr_parse(VIEW_LIT("192.0.2.1:40000"), &f.client), 0);
-	reaches_init(&f.reaches, &f.router, &f.loop);
+	reaches_init(&f.reaches, &f.router, &f.loop, NULL, NULL);
 	return 0;
 }
 
@@ -86,16 +96,25 @@ static int teardown(void **state)
 
 static void start(struct owner *owner, const char *account)
 {
-	reach_start(&owner->reach, &f.reaches, &ops, account, &f.client);
+	struct reach_params params = {
+		.ops = &ops, .arg = owner, .reaches = &f.reaches, .client = &f.client
+	};
+	char *mine = strdup(account);
+
+	assert_non_null(mine);
+	reach_start(&owner->reach, &params, mine);
+	memset(mine, 'x', strlen(mine)); /* it is not needed any more */
+	free(mine);
 }
 
-static void run_until_done(struct owner *owner)
+static void run_until_found(struct owner *owner)
 {
 	uint64_t end = clock_mono_ms() + 20000;
 
-	while (!owner->done && clock_mono_ms() < end)
+	while (!owner->found && clock_mono_ms() < end)
 		assert_int_equal(loop_run_once(&f.loop, 5), 0);
-	assert_int_equal(owner->done, 1);
+	assert_int_equal(owner->found, 1);
+	assert_int_equal(owner->done, 0);
 }
 
 /* Long enough for an answer that must not come. */
@@ -114,17 +133,16 @@ static void test_several_at_once(void **state)
 	(void)state;
 	start(&alice, "alice");
 	start(&bob, "bob");
-	assert_int_equal(alice.done + bob.done, 0);
-	run_until_done(&alice);
-	run_until_done(&bob);
-	assert_int_equal(alice.outcome, REACH_FOUND);
+	assert_int_equal(alice.found + bob.found, 0);
+	run_until_found(&alice);
+	run_until_found(&bob);
 	assert_string_equal(alice.node, "node1");
 	assert_string_equal(bob.node, "node2");
 	assert_true(alice.from_loop);
 	assert_int_equal(alice.holds, 0);
 	assert_int_equal(alice.lookups, 1);
 	start(&again, "bob"); /* a hit of the cache is answered inside */
-	assert_int_equal(again.done, 1);
+	assert_int_equal(again.found, 1);
 	assert_false(again.from_loop);
 	assert_string_equal(again.node, "node2");
 }
@@ -140,11 +158,11 @@ static void test_what_is_stopped_is_never_called(void **state)
 	start(&bob, "bob");       /* stops itself in its callback */
 	assert_int_equal(bob.reach.phase, REACH_IDLE);
 	start(&other, "alice"); /* takes the place that was left: not its answer */
-	run_until_done(&other);
+	run_until_found(&other);
 	run_a_little();
-	assert_int_equal(other.done, 1);
-	assert_int_equal(alice.done, 0);
-	assert_int_equal(bob.done, 0);
+	assert_int_equal(other.found, 1);
+	assert_int_equal(alice.found + alice.done, 0);
+	assert_int_equal(bob.found + bob.done, 0);
 	assert_int_equal(bob.lookups, 1);
 }
 
@@ -166,7 +184,7 @@ static void test_SES_43_a_delay_that_passes_or_is_taken_back(void **state)
 	start(&bob, "bob");
 	assert_int_equal(alice.holds, 1);
 	assert_int_equal(alice.lookups, 0);
-	run_until_done(&alice);
+	run_until_found(&alice);
 	assert_int_equal(alice.lookups, 1);
 	assert_true(alice.from_loop);
 	reaches_holds_changed(&f.reaches); /* not bob's */
@@ -174,7 +192,7 @@ static void test_SES_43_a_delay_that_passes_or_is_taken_back(void **state)
 	assert_int_equal(bob.lookups, 0);
 	hold("bob", 0);
 	reaches_holds_changed(&f.reaches);
-	run_until_done(&bob);
+	run_until_found(&bob);
 	assert_string_equal(bob.node, "node2");
 	assert_int_equal(atomic_load(&f.router.held), 2);
 }
@@ -192,18 +210,20 @@ static void test_a_hold_is_left(void **state)
 		start(&owners[i], "alice");
 	start(&crowded, "alice");
 	assert_int_equal(crowded.done, 1);
-	assert_int_equal(crowded.outcome, REACH_CROWDED);
+	assert_int_equal(crowded.failure, UNREACHED_CROWDED);
+	assert_int_equal(crowded.at, REACH_IDLE);
 	assert_int_equal(crowded.holds, 0);
 	reach_stop(&owners[7].reach);
 	start(&last, "alice");
 	assert_int_equal(last.holds, 1);
-	assert_int_equal(last.done, 0);
+	assert_int_equal(last.found + last.done, 0);
 	reach_stop(&last.reach);
 	for (int i = 0; i < HOLDS_WAITING_PER_ACCOUNT; i++)
 		reach_stop(&owners[i].reach);
 	hold("alice", 0);
 	reaches_holds_changed(&f.reaches);
 	run_a_little();
+	assert_int_equal(owners[0].found + owners[7].found + last.found, 0);
 	assert_int_equal(owners[0].done + owners[7].done + last.done, 0);
 }
 
