@@ -27,7 +27,6 @@
 #define INPUT_MS 10000
 #define SEND_MS 30000
 #define LINGER_MS 2000
-#define LINGER_PAUSE_MS 1ul /* between turns: the thread is for others */
 #define PAUSE_MS 100
 /* Of one connection before others get their turn. */
 #define TURN_STEPS 16
@@ -203,7 +202,7 @@ static bool run_send(struct admin_conn *conn)
 }
 
 /* Unread input at close would reset the connection and could lose the answer. Who does not stop
- * sending is read on for LINGER_MS, in turns. */
+ * sending is not read on, but not closed before LINGER_MS either. */
 static bool run_linger(struct admin_conn *conn)
 {
 	ssize_t n = leg_drop(&conn->leg, &conn->spent);
@@ -267,11 +266,11 @@ static bool is_alive(struct admin_listener *listener, const struct admin_conn *c
 	return false;
 }
 
+/* Who sends on though the answer was given is not heard any more, and closed at the limit: before,
+ * it would be a reset. */
 static uint64_t pause_ms(const struct admin_conn *conn)
 {
-	uint64_t pause = leg_pause_ms(conn->spent, TURN_READ_BYTES);
-
-	return conn->state == ADMIN_LINGER ? MAX(pause, LINGER_PAUSE_MS) : pause;
+	return conn->state == ADMIN_LINGER ? LINGER_MS : leg_pause_ms(conn->spent, TURN_READ_BYTES);
 }
 
 static void on_turn(struct timer *timer)
@@ -297,11 +296,14 @@ static void conn_run(struct admin_conn *conn)
 static void on_conn(struct loop_watch *watch, uint32_t epoll_events)
 {
 	struct admin_conn *conn = container_of(watch, struct admin_conn, leg.watch);
+	bool is_gone = epoll_events & (EPOLLHUP | EPOLLERR);
 
-	if (conn->state == ADMIN_WAIT && epoll_events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+	if (conn->state == ADMIN_WAIT && (is_gone || epoll_events & EPOLLRDHUP))
 		conn_close(conn);
 	else if (!timer_armed(&conn->turn)) /* else it has had this turn */
 		conn_run(conn);
+	else if (conn->state == ADMIN_LINGER && is_gone) /* epoll would not stop telling */
+		conn_close(conn);
 }
 
 /* ---- accept ---- */

@@ -11,7 +11,7 @@
 #include <errno.h>
 
 #define LINGER_TURN_BYTES 65536 /* as stream_read_cost() counts */
-#define LINGER_PAUSE_MS 1ul     /* between turns: the thread is for others */
+#define LINGER_DEAF_MS 3000     /* no less than the state's limit */
 
 void step_flush_enter(struct session *session)
 {
@@ -35,8 +35,8 @@ void step_flush_progress(struct session *session)
 	session_set_state(session, S_LINGER);
 }
 
-/* One turn. Who sends faster than that is read on in the next one: a close before the end would be
- * the reset that this is about. The state's limit is the end of it (RFC 9112 section 9.6). */
+/* Who sends more than that at once is not heard any more, but not closed either: that would be the
+ * reset that this is about. The state's limit is the end of it (RFC 9112 section 9.6). */
 void step_linger_progress(struct session *session)
 {
 	size_t spent = 0;
@@ -44,9 +44,8 @@ void step_linger_progress(struct session *session)
 
 	while (spent < LINGER_TURN_BYTES && (n = leg_drop(&session->login->leg, &spent)) > 0)
 		;
-	if (n > 0) /* OpenSSL may hold some of it */
-		session_client_later(
-			session, MAX(LINGER_PAUSE_MS, leg_pause_ms(spent, LINGER_TURN_BYTES)));
+	if (n > 0)
+		session_client_later(session, LINGER_DEAF_MS);
 	else if (n != -EAGAIN)
 		session_close(session, session->reason);
 	session_update_watch(session);
