@@ -238,6 +238,7 @@ void check_mapping(struct loader *loader)
 		check_find(loader, true, "mapping", "source", "the table [%s] is missing", table);
 		return;
 	}
+	static_assert(CONFIG_SOURCES == 3, "each has its check");
 	if (config->mapping.source == CONFIG_SOURCE_FILE)
 		check_file(loader);
 	else if (config->mapping.source == CONFIG_SOURCE_SQL)

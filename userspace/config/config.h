@@ -14,6 +14,8 @@
 
 #include <stdio.h>
 
+/* In this order: those with a dialogue and a login of their own up to SUBMISSION (they have
+ * capabilities), then those that are passed through, then HTTP. */
 enum protocol {
 	PROTOCOL_IMAP,
 	PROTOCOL_POP3,

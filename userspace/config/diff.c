@@ -8,6 +8,7 @@
 #include "base/secret.h"
 #include "config/load.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -334,6 +335,7 @@ bool config_answers_differ(const struct config *before, const struct config *aft
 	if (a->source != b->source ||
 		before->identity_rules.normalize != after->identity_rules.normalize)
 		return true;
+	static_assert(CONFIG_SOURCES == 3, "each has its case; the last is SQL's");
 	switch (a->source) {
 	case CONFIG_SOURCE_FILE:
 		return !same_text(a->file_path, b->file_path) ||
@@ -352,6 +354,7 @@ bool config_store_differs(const struct config *before, const struct config *afte
 
 	if (config_answers_differ(before, after) || a->lookup_timeout_ms != b->lookup_timeout_ms)
 		return true;
+	static_assert(CONFIG_SOURCES == 3, "each has its case; the last is SQL's");
 	switch (a->source) {
 	case CONFIG_SOURCE_FILE: /* knows the declared destinations, and is read again (CFG-53) */
 		return true;

@@ -6,6 +6,7 @@
  */
 #include "config/walk.h"
 
+#include <assert.h>
 #include <errno.h>
 
 /* ---- keys ---- */
@@ -64,6 +65,7 @@ static bool is_needed(const struct loader *loader, enum schema_table_id id)
 {
 	enum config_source source = loader->config->mapping.source;
 
+	static_assert(CONFIG_SOURCES == 3, "a line for each");
 	return (id != TABLE_MAPPING_FILE || source == CONFIG_SOURCE_FILE) &&
 		(id != TABLE_MAPPING_REDIS || source == CONFIG_SOURCE_REDIS) &&
 		(id != TABLE_MAPPING_SQL || source == CONFIG_SOURCE_SQL);

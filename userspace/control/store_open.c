@@ -3,6 +3,7 @@
 #include "control/store_open.h"
 #include "base/log.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -137,6 +138,7 @@ int store_open(struct config *config, store_push_fn *push, void *push_arg, struc
 	char text[STORE_ERROR_BYTES] = "cannot open the store";
 	int r;
 
+	static_assert(CONFIG_SOURCES == 3, "each is opened; the last are SQL's two");
 	if (config->mapping.source == CONFIG_SOURCE_FILE)
 		r = open_file(config, ret_store, text);
 	else if (config->mapping.source == CONFIG_SOURCE_REDIS)

@@ -110,6 +110,8 @@ struct health_params snapshot_health(const struct config *config)
 	};
 }
 
+static_assert(PROTOCOLS <= NODE_PROTOCOLS, "a node counts each");
+
 static int build_node(const struct snapshot *before, const struct known *known,
 	struct snapshot *snapshot, size_t i, struct build_error *error)
 {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The core of a session: its state, its time limits, the router's answers, its end. What happens
- * in between is in step_*.c. Invariants: only session_set_state() writes session->state; a closed
- * session holds no descriptor, timer, watch or secret.
+ * in between is in the steps (steps.h, and those of mail/, http/ and delivery/). Invariants: only
+ * session_set_state() writes session->state; a closed session holds no descriptor, timer, watch or
+ * secret.
  */
 #include "session/kind.h"
 #include "base/clock.h"
