@@ -9,7 +9,7 @@
 
 #include "base/buf.h"
 #include "net/stream.h"
-#include "tls/internal.h"
+#include "tls/openssl.h"
 
 #define PEER_SCRATCH 262144
 #define PEER_LINE_MAX 8192

@@ -3,7 +3,7 @@
 #ifndef TESTS_FLOODS_FAR_H
 #define TESTS_FLOODS_FAR_H
 
-#include "tls/internal.h"
+#include "tls/openssl.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

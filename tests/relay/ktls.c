@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "net/sock.h"
 #include "relay/probe.h"
-#include "tls/internal.h"
+#include "tls/openssl.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -108,7 +108,7 @@ static void start_relay(struct fixture *f)
 		.settings = { .mode = RELAY_MODE_KTLS },
 		.protocol = "test",
 		.idle_ms = 60000,
-		.drain_ms = 5000,
+		.owed_ms = 5000,
 		.done = on_done,
 		.arg = f,
 	};

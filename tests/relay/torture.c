@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "net/sock.h"
 #include "relay/probe.h"
-#include "tls/internal.h"
+#include "tls/openssl.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -257,7 +257,7 @@ static void splice(struct trial *trial)
 		.session = trial->number,
 		.protocol = "torture",
 		.idle_ms = SESSION_LIMIT_MS,
-		.drain_ms = SESSION_LIMIT_MS,
+		.owed_ms = SESSION_LIMIT_MS,
 		.done = on_done,
 		.arg = trial,
 	};

@@ -5,7 +5,7 @@
  * is blocked, and then the source is not read, so memory is bounded and an idle session holds none.
  * One turn moves a bounded amount, so that a bulk session does not starve others.
  */
-#include "relay/internal.h"
+#include "relay/frame.h"
 
 #include <errno.h>
 
@@ -92,7 +92,7 @@ bool relay_flush(struct relay *relay, int d)
 	if (n < 0)
 		return write_failed(relay, d, n);
 	if (n > 0)
-		relay_update_drain(relay, true);
+		relay_update_owed(relay, true);
 	return true;
 }
 

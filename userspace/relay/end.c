@@ -2,9 +2,9 @@
 /*
  * How a relay ends, whatever moves its bytes: closing, the report from the loop, what the end is
  * called, and the two limits that end it: no byte in either direction (idle), and no progress while
- * the rest of a closed side is sent (drain).
+ * the rest of a closed side is sent (owed).
  */
-#include "relay/internal.h"
+#include "relay/frame.h"
 #include "net/sock.h"
 
 #include <errno.h>
@@ -88,7 +88,7 @@ static void on_limit(struct timer *timer)
 
 	if (relay->mover->refresh)
 		relay->mover->refresh(relay);
-	if (state->drain_at_ms && now >= state->drain_at_ms)
+	if (state->owed_until_ms && now >= state->owed_until_ms)
 		relay_give_up(relay);
 	else if (now >= state->last_ms + state->idle_ms)
 		relay_finish(relay, RELAY_END_IDLE);
@@ -101,21 +101,21 @@ void relay_arm_limit(struct relay *relay)
 	const struct relay_state *state = &relay->state;
 	uint64_t at = state->last_ms + state->idle_ms, now = clock_mono_ms();
 
-	if (state->drain_at_ms)
-		at = MIN(at, state->drain_at_ms);
+	if (state->owed_until_ms)
+		at = MIN(at, state->owed_until_ms);
 	loop_timer_set(relay_loop(relay), &relay->limit_timer, at > now ? at - now : 0, on_limit);
 }
 
-void relay_drain_clock(struct relay *relay, bool owed, bool progress)
+void relay_owed_clock(struct relay *relay, bool owed, bool progress)
 {
 	struct relay_state *state = &relay->state;
 
 	if (!owed) {
-		state->drain_at_ms = 0;
-	} else if (progress || !state->drain_at_ms) {
-		bool armed = state->drain_at_ms != 0;
+		state->owed_until_ms = 0;
+	} else if (progress || !state->owed_until_ms) {
+		bool armed = state->owed_until_ms != 0;
 
-		state->drain_at_ms = clock_mono_ms() + state->drain_ms;
+		state->owed_until_ms = clock_mono_ms() + state->owed_ms;
 		if (!armed)
 			relay_arm_limit(relay);
 	}

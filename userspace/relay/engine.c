@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The relays of one loop: how rows and events of the program find theirs, and what is done for all
  * of them once a second. */
-#include "relay/internal.h"
+#include "relay/frame.h"
 
 #include <errno.h>
 

@@ -4,7 +4,7 @@
  * followed; then what is left is sent, and the target gets our end of stream, clean only if all of
  * it is whole (SES-84). Moves no bytes itself.
  */
-#include "relay/internal.h"
+#include "relay/frame.h"
 #include "net/tcpinfo.h"
 
 #include <errno.h>
@@ -12,7 +12,7 @@
 /* How much later than its client a node may end a session that both agreed to end. */
 #define QUIT_MS 100
 
-void relay_update_drain(struct relay *relay, bool progress)
+void relay_update_owed(struct relay *relay, bool progress)
 {
 	const struct relay_state *state = &relay->state;
 	bool owed = state->phase != RELAY_FLOWS ||
@@ -21,7 +21,7 @@ void relay_update_drain(struct relay *relay, bool progress)
 	for (int d = 0; d < 2; d++)
 		owed |= state->halves[d].state == HALF_ENDING ||
 			(state->halves[d].closing && relay->io[d].pending.len);
-	relay_drain_clock(relay, owed, progress);
+	relay_owed_clock(relay, owed, progress);
 }
 
 void relay_leg_broken(struct relay *relay, int leg, ssize_t error)
@@ -42,7 +42,7 @@ void relay_leg_broken(struct relay *relay, int leg, ssize_t error)
 	}
 	loop_watch_del(&relay->watches[leg]);
 	relay_later(relay, 0); /* the other direction may have had its turn */
-	relay_update_drain(relay, false);
+	relay_update_owed(relay, false);
 }
 
 /* ---- the source ---- */
@@ -134,7 +134,7 @@ void relay_end_target(struct relay *relay, int d)
 	if (r < 0 && r != -ENOTCONN && r != -EPIPE)
 		relay_leg_broken(relay, relay_target(d), r);
 	else
-		relay_update_drain(relay, true);
+		relay_update_owed(relay, true);
 }
 
 uint64_t relay_waits_for_node(struct relay *relay)
@@ -152,7 +152,7 @@ bool relay_still_queued(struct relay *relay)
 {
 	const struct relay_state *state = &relay->state;
 
-	if (state->phase == RELAY_FLOWS || clock_mono_ms() >= state->drain_at_ms)
+	if (state->phase == RELAY_FLOWS || clock_mono_ms() >= state->owed_until_ms)
 		return false;
 	for (int leg = 0; leg < 2; leg++)
 		relay->retry |= tcpinfo_owes(relay->legs[leg].fd);

@@ -332,7 +332,7 @@ static int trial_start(struct trial *trial, struct relay_kernel *kernel, const c
 			.stall_ms = 1000 },
 		.protocol = "probe",
 		.idle_ms = 60000,
-		.drain_ms = PATIENCE_MS,
+		.owed_ms = PATIENCE_MS,
 		.done = on_trial_done,
 		.arg = trial,
 	};
@@ -409,7 +409,7 @@ static bool trial_turn(struct trial *trial, uint64_t end)
 	return loop_run_once(&trial->loop, 1) == 0 && clock_mono_ms() < end && !trial->failed;
 }
 
-/* Queued bytes, both directions, half close, drain. */
+/* Queued bytes, both directions, half close, what is owed. */
 static int try_redirect(struct trial *trial)
 {
 	uint64_t end = clock_mono_ms() + PATIENCE_MS;

@@ -6,7 +6,7 @@
 #ifndef RELAY_PROGRAM_H
 #define RELAY_PROGRAM_H
 
-#include "relay/internal.h"
+#include "relay/frame.h"
 
 /* Waiting for the kernel to write its backlog: from 1 ms, doubling, 2 to the power of this. */
 #define RELAY_POLL_MAX_EXPONENT 6
@@ -54,10 +54,10 @@ void relay_begin_passing(struct relay *relay, int d, enum half_valve valve);
 void relay_step_passing(struct relay *relay, int d);
 void relay_step_resuming(struct relay *relay, int d);
 
-/* ---- drain.c: the end behind what the kernel still has to write ---- */
+/* ---- owed.c: the end behind what the kernel still has to write ---- */
 
 /* The source has ended: when every byte it sent is written, so has the target. */
-void relay_step_drain(struct relay *relay, int d);
+void relay_step_owed(struct relay *relay, int d);
 /* After a reset: has what arrived before it been written? */
 void relay_step_reset(struct relay *relay);
 /* Epoll has said that a leg's peer is done or gone. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A relay from outside: how it starts, whatever will move its bytes, how it is stopped, and what
  * may be asked of it. Also the names of the paths. */
-#include "relay/internal.h"
+#include "relay/frame.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -77,7 +77,7 @@ static struct relay *make(const struct relay_params *params, bool arms)
 	relay->state = (struct relay_state){
 		.session = params->session,
 		.idle_ms = (uint32_t)MIN(params->idle_ms, (uint64_t)UINT32_MAX),
-		.drain_ms = (uint32_t)params->drain_ms,
+		.owed_ms = (uint32_t)params->owed_ms,
 		.last_ms = clock_mono_ms(),
 		.first_eof = -1,
 		.one_way = params->one_way,

@@ -97,10 +97,10 @@ struct relay_params {
 	uint64_t idle_ms;
 	/* 60 s in production (sessions.md section 3): no progress while a closed side's rest is
 	 * sent. */
-	uint64_t drain_ms;
+	uint64_t owed_ms;
 	/* Only what the node says is carried (user space moves it). What the client says is read
 	 * and dropped, early bytes included; its end of stream reaches the node. When the node's
-	 * stream has ended, the client has drain_ms to close. */
+	 * stream has ended, the client has owed_ms to close. */
 	bool one_way;
 	/* Watches of the caller's on the two descriptors, by leg: the relay takes their place (also
 	 * when it then fails). NULL: there is none. */

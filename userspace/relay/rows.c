@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Rows: what bpftool shows of a direction, whoever moves its bytes, and what the program counts in
  * its own. User space writes none that the program writes. */
-#include "relay/internal.h"
+#include "relay/frame.h"
 
 #include <stdio.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The memory of a thread that all its relays share: what is being moved, and what one of them has
  * done with. Both hold mail, and are wiped. */
-#include "relay/internal.h"
+#include "relay/frame.h"
 #include "base/secret.h"
 
 #include <stdlib.h>

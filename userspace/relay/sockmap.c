@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The mover of two plain legs: a BPF verdict moves the bytes, user space sleeps. What is left to
- * user space: bytes that the valve passes to it (valve.c), ends of stream (drain.c), and looking
+ * user space: bytes that the valve passes to it (valve.c), ends of stream (owed.c), and looking
  * whether everything still moves. Here: steps, what they wait for, and the program's rows and
  * events.
  */
@@ -34,7 +34,7 @@ static void step_half(struct relay *relay, int d)
 		relay_step_passing(relay, d);
 	}
 	if (half->state == HALF_ENDING && relay->state.phase < RELAY_BROKEN)
-		relay_step_drain(relay, d);
+		relay_step_owed(relay, d);
 }
 
 static void update_watches(struct relay *relay)
@@ -124,9 +124,9 @@ static void sockmap_refresh(struct relay *relay)
 
 	for (int d = 0; d < 2; d++) {
 		relay_look(relay, d, &row);
-		if (state->drain_at_ms && state->halves[d].state == HALF_ENDING &&
-			relay_written_since(relay, d) != relay->program->drain_written)
-			state->drain_at_ms = clock_mono_ms() + state->drain_ms;
+		if (state->owed_until_ms && state->halves[d].state == HALF_ENDING &&
+			relay_written_since(relay, d) != relay->program->owed_written)
+			state->owed_until_ms = clock_mono_ms() + state->owed_ms;
 	}
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What state.h says of which fields mean something when, asserted in builds with sanitizers. */
-#include "relay/internal.h"
+#include "relay/frame.h"
 
 #include <assert.h>
 

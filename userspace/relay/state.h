@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Where a session is, as plain data: no pointer, no descriptor, nothing that a loop calls. What is
- * live about it (streams, watches, timers, bytes that wait) is struct relay in relay/internal.h,
+ * live about it (streams, watches, timers, bytes that wait) is struct relay in relay/frame.h,
  * which carries this whatever moves the bytes, so that a change of what moves them changes no fact.
  *
  * Which fields mean something in which state stands here once; relay_check() (state.c) holds a
@@ -62,10 +62,10 @@ struct relay_state {
 	struct relay_half halves[2]; /* RELAY_UP reads the client leg */
 	uint64_t session;            /* its number */
 	uint64_t last_ms;            /* the last byte in either direction, as far as is known */
-	uint64_t drain_at_ms; /* when a closed side that makes no progress is given up; or 0 */
+	uint64_t owed_until_ms; /* when a closed side that makes no progress is given up; or 0 */
 	uint64_t quit_at_ms;  /* until then the node may end what the client has hung up on; or 0 */
 	uint64_t reset_at_ms; /* RELAY_BROKEN with a program: the end, at the latest; else 0 */
-	uint32_t idle_ms, drain_ms;
+	uint32_t idle_ms, owed_ms;
 	uint8_t phase;    /* enum relay_phase */
 	uint8_t end;      /* enum relay_end, from RELAY_BROKEN on */
 	int8_t first_eof; /* the leg that ended first, or -1 */

@@ -5,7 +5,7 @@
  * starts with OpenSSL and is switched to kernel TLS at the first record boundary; two plain legs
  * are the program's as soon as both have been read empty. Here: turns, and what they wait for.
  */
-#include "relay/internal.h"
+#include "relay/frame.h"
 #include "net/sock.h"
 
 #include <errno.h>
@@ -35,7 +35,8 @@ static void update_watches(struct relay *relay)
 		if (half->state == HALF_OPEN && !io->pending.len)
 			events[relay_source(d)] |= io->read_want ? io->read_want : EPOLLIN;
 		else if (half->state == HALF_OPEN && !half->closing)
-			events[relay_source(d)] |= EPOLLRDHUP; /* starts the drain's clock */
+			events[relay_source(d)] |=
+				EPOLLRDHUP; /* starts the clock of what is owed */
 		if (io->pending.len ||
 			(half->state == HALF_ENDING && !relay->retry &&
 				!(d == RELAY_UP && relay->state.quit_at_ms)))
@@ -54,7 +55,7 @@ static bool turn_half(struct relay *relay, int d, bool *ret_again, uint64_t *ret
 		return false;
 	if (relay->state.halves[d].state != HALF_ENDING)
 		return true;
-	relay_update_drain(relay, false);
+	relay_update_owed(relay, false);
 	if (d == RELAY_UP)
 		*ret_wait_ms = wait_ms = relay_waits_for_node(relay);
 	if (!wait_ms)
@@ -164,7 +165,7 @@ static void user_leg(struct relay *relay, int leg, uint32_t epoll_events)
 	}
 	if (epoll_events & EPOLLRDHUP) {
 		relay->state.halves[relay_from(leg)].closing = true;
-		relay_update_drain(relay, false);
+		relay_update_owed(relay, false);
 	}
 	if (epoll_events & (EPOLLERR | EPOLLHUP))
 		on_hangup(relay, leg);

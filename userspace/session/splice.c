@@ -95,7 +95,7 @@ static int start_relay(struct session *session)
 		.session = session->number,
 		.protocol = protocol_name(session->settings->protocol),
 		.idle_ms = session->pool->snapshot->config->server.bridge_idle_ms,
-		.drain_ms = SESSION_FAREWELL_MS,
+		.owed_ms = SESSION_FAREWELL_MS,
 		.one_way = node.one_way,
 		.watches = { &session->login->leg.watch, &node.leg->watch },
 		.done = on_relay_done,

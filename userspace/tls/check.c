@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Reading certificates and keys, and everything that can be wrong with them (CFG-20 to CFG-24). */
-#include "tls/internal.h"
+#include "tls/openssl.h"
 
 #include <errno.h>
 #include <openssl/err.h>

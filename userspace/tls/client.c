@@ -4,7 +4,7 @@
  * (SES-47), so that a session is resumed only where the same checks were passed (#33). A TLS 1.3
  * session is taken out when used, because its ticket is for one use (RFC 8446 appendix C.4).
  */
-#include "tls/internal.h"
+#include "tls/openssl.h"
 #include "base/fd.h"
 #include "base/secret.h"
 #include "net/addr.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* SHA-256: pins, redacted accounts, token digests. */
-#include "tls/internal.h"
+#include "tls/openssl.h"
 
 #include <errno.h>
 #include <openssl/evp.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What OpenSSL tells while it runs: the key log callback the TLS 1.3 secrets, the message callback
  * every record header and every message. Both end in struct tls_layer. */
-#include "tls/internal.h"
+#include "tls/openssl.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -4,7 +4,7 @@
  * and agreement take a tenth of a second: a client would have it for one hello, before it has shown
  * anything. So every context names its groups, and the costly ones only when the operator does.
  */
-#include "tls/internal.h"
+#include "tls/openssl.h"
 
 #include <errno.h>
 #include <openssl/crypto.h>

@@ -2,7 +2,7 @@
 /* What OpenSSL has reached, copied out: see keys.h. What follows it is follow.c. */
 #include "tls/keys.h"
 #include "base/secret.h"
-#include "tls/internal.h"
+#include "tls/openssl.h"
 
 #include <errno.h>
 

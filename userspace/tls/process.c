@@ -4,7 +4,7 @@
  * every hour; the two before it still open tickets, so that a ticket lives 2 h (SES-12). All
  * contexts and threads share them.
  */
-#include "tls/internal.h"
+#include "tls/openssl.h"
 #include "base/clock.h"
 #include "base/secret.h"
 

@@ -3,7 +3,7 @@
  * The server side: one context per certificate, chosen by SNI in the servername callback (CFG-21);
  * the context a connection starts with is the one for no name. Immutable after tls_server_new().
  */
-#include "tls/internal.h"
+#include "tls/openssl.h"
 
 #include <errno.h>
 #include <openssl/err.h>

@@ -5,7 +5,7 @@
  * Closing without close_notify is told apart from a clean end (-ECONNABORTED), because a truncated
  * mail must not look complete (SES-84).
  */
-#include "tls/internal.h"
+#include "tls/openssl.h"
 #include "base/secret.h"
 
 #include <errno.h>

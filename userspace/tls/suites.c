@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Cipher suites of CFG-25: IANA names to OpenSSL's, minus what the configuration disables. */
-#include "tls/internal.h"
+#include "tls/openssl.h"
 
 #include <errno.h>
 #include <stdio.h>

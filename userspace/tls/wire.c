@@ -7,7 +7,7 @@
  * not asked. Without a bound here OpenSSL would read on for as long as messages without data
  * arrive.
  */
-#include "tls/internal.h"
+#include "tls/openssl.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -74,7 +74,7 @@ static void setup(struct fixture *f, const char *early_client, const char *early
 		.protocol = "test",
 		.session = 1,
 		.idle_ms = idle_ms,
-		.drain_ms = 500,
+		.owed_ms = 500,
 		.one_way = one_way,
 		.done = on_done,
 		.arg = f,
@@ -197,7 +197,7 @@ static void test_SES_84_both_ways(void **state)
 /* A segment that the dialogue has read in part: its rest comes once, and only its rest. */
 static void test_47_segment_read_in_part(void **state)
 {
-	struct relay_params params = { .idle_ms = 60000, .drain_ms = 500, .done = on_done };
+	struct relay_params params = { .idle_ms = 60000, .owed_ms = 500, .done = on_done };
 	struct buf early[2] = { { 0 }, { 0 } };
 	char text[32] = "", start[8];
 	struct stream legs[2];
@@ -275,7 +275,7 @@ static void test_slow_reader_stops_the_sender(void **state)
 	assert_false(f.done);
 }
 
-/* What is owed to a reader that never reads is given up drain_ms after the sender has gone. */
+/* What is owed to a reader that never reads is given up owed_ms after the sender has gone. */
 static void test_section_3_drain_limit(void **state)
 {
 	static char owed[8 * 1024 * 1024];
@@ -379,7 +379,7 @@ static void test_one_way(void **state)
 	teardown(&f);
 }
 
-/* The node's end is the end, even of a client that stays: it has drain_ms. */
+/* The node's end is the end, even of a client that stays: it has owed_ms. */
 static void test_one_way_ends_with_the_node(void **state)
 {
 	struct fixture f;

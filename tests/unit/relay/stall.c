@@ -104,7 +104,7 @@ static void test_stuck_bytes_are_taken_over(void **state)
 		.protocol = "test",
 		.session = 1,
 		.idle_ms = 60000,
-		.drain_ms = 500,
+		.owed_ms = 500,
 		.done = on_done,
 	};
 	struct stream legs[2];

@@ -2,7 +2,7 @@
 /* What tls_keys_export() tells opens OpenSSL's records and makes such as it opens. */
 #include "unit.h"
 
-#include "tls/internal.h"
+#include "tls/openssl.h"
 
 #include <errno.h>
 #include <signal.h>

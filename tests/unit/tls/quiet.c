@@ -2,7 +2,7 @@
 /* What a peer may send without data, and how much of it one read takes. */
 #include "unit.h"
 
-#include "tls/internal.h"
+#include "tls/openssl.h"
 
 #include <errno.h>
 #include <signal.h>

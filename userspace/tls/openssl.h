@@ -7,8 +7,8 @@
  * Contexts (client.c, server.c) make connections, stream.c puts them on sockets (wire.c). What
  * OpenSSL calls finds its struct tls_layer by tls_layer_of().
  */
-#ifndef TLS_INTERNAL_H
-#define TLS_INTERNAL_H
+#ifndef TLS_OPENSSL_H
+#define TLS_OPENSSL_H
 
 #include "tls/keys.h"
 #include "tls/layer.h"

@@ -3,11 +3,11 @@
  * Private to relay/: the live part of a relay, which is one frame whatever moves the bytes, and
  * what a mover provides. relay.c starts and stops; engine.c, rows.c, end.c and scratch.c serve
  * every relay; copy.c, half.c and turn.c move bytes in user space, through OpenSSL or through
- * ktls_stream.c; program.c, arm.c, valve.c, drain.c and sockmap.c are the path on which the kernel
+ * ktls_stream.c; program.c, arm.c, valve.c, owed.c and sockmap.c are the path on which the kernel
  * moves them; switch.c decides when one becomes the other.
  */
-#ifndef RELAY_INTERNAL_H
-#define RELAY_INTERNAL_H
+#ifndef RELAY_FRAME_H
+#define RELAY_FRAME_H
 
 #include "base/clock.h"
 #include "relay/state.h"
@@ -53,7 +53,7 @@ struct relay_io {
 struct relay_program {
 	const struct relay_mover *mover; /* when it does */
 	struct relay_flow flows[2];
-	uint64_t bulk_rate, drain_written;
+	uint64_t bulk_rate, owed_written;
 	uint32_t backlog_limit, stall_ms, wait_ms;
 	uint8_t unsure; /* a bit per leg that has hung up, but does not say yet how */
 	uint8_t polls;
@@ -194,8 +194,8 @@ void relay_give_up(struct relay *relay);
 void relay_later(struct relay *relay, uint64_t ms);
 /* Arms the timer for the earliest limit. Traffic does not touch it. */
 void relay_arm_limit(struct relay *relay);
-/* Whether a closed side is owed bytes; drain_ms count from the last progress. */
-void relay_drain_clock(struct relay *relay, bool owed, bool progress);
+/* Whether a closed side is owed bytes; owed_ms count from the last progress. */
+void relay_owed_clock(struct relay *relay, bool owed, bool progress);
 
 /* ---- switch.c ---- */
 
@@ -227,7 +227,7 @@ void relay_end_target(struct relay *relay, int d);
 /* The client has hung up and the node may be about to. Returns the milliseconds left for that. */
 uint64_t relay_waits_for_node(struct relay *relay);
 /* Starts, keeps or stops the clock of what is owed. */
-void relay_update_drain(struct relay *relay, bool progress);
+void relay_update_owed(struct relay *relay, bool progress);
 /* Closing a socket with unread input resets it, and what is on its way to that peer is lost. When
  * we are the ones who end, the peer may well be sending. */
 bool relay_still_queued(struct relay *relay);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Ends on the program's path. The kernel propagates no end of stream: the target gets FIN once the
- * drain equation holds, bytes received equal bytes written. Closing earlier would drop the backlog.
+ * equation holds, bytes received equal bytes written. Closing earlier would drop the backlog.
  */
 #include "relay/program.h"
 #include "net/sock.h"
@@ -18,26 +18,26 @@ static void end_target(struct relay *relay, int d)
 	int r = stream_shutdown(&relay->legs[relay_target(d)]);
 
 	relay->state.halves[d].state = HALF_DONE;
-	relay->state.drain_at_ms = 0;
+	relay->state.owed_until_ms = 0;
 	relay->program->polls = 0;
 	if (r < 0 && r != -EPIPE)
 		relay_program_broken(relay, relay_target(d), r);
 }
 
-static void keep_drain_clock(struct relay *relay, uint64_t written)
+static void keep_owed_clock(struct relay *relay, uint64_t written)
 {
 	struct relay_program *program = relay->program;
-	bool progress = relay->state.drain_at_ms && written != program->drain_written;
+	bool progress = relay->state.owed_until_ms && written != program->owed_written;
 
 	if (progress)
 		program->polls = 0;
-	program->drain_written = written;
-	relay_drain_clock(relay, true, progress);
-	if (clock_mono_ms() >= relay->state.drain_at_ms)
+	program->owed_written = written;
+	relay_owed_clock(relay, true, progress);
+	if (clock_mono_ms() >= relay->state.owed_until_ms)
 		relay_give_up(relay);
 }
 
-void relay_step_drain(struct relay *relay, int d)
+void relay_step_owed(struct relay *relay, int d)
 {
 	struct relay_half *half = &relay->state.halves[d];
 	const struct relay_flow *flow = &relay->program->flows[d];
@@ -68,7 +68,7 @@ void relay_step_drain(struct relay *relay, int d)
 		relay_step_in(relay, 0);
 		return;
 	}
-	keep_drain_clock(relay, written);
+	keep_owed_clock(relay, written);
 	if (!relay_has_ended(relay))
 		relay_poll_again(relay);
 }
