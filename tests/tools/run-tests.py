@@ -38,8 +38,8 @@ SLOW = ("test_stores_outage", "test_mail.py", "test_mail_refusals", "test_reload
         "test_http_wire", "test_stores", "test_admin_requests", "test_cyrus_courier")
 # Tests of memory and of many at once: nothing else runs beside them.
 ALONE = ("test_paths.py", "test_must_hold.py", "test_floods.py")
-# How many at once. They wait most of the time: three of them kept two cores half busy.
-SHARDS = CORES + 2
+# How many at once. They wait most of the time: four of them kept two cores half busy.
+SHARDS = CORES + 3
 SMOKE = ("test_config.py", "test_seed.py", "test_metrics.py") # of make check
 FUZZ_SECONDS = 20 # of each target; make fuzz alone takes a minute, make fuzz-long an hour
 VM_RELAY = "bookworm-6.1" # whose relay tests `make test` runs: the oldest kernel, and a required one
