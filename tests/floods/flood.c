@@ -64,7 +64,7 @@ static void fill_key_updates(struct attacker *a, const char *text)
 static void fill_paid_key_updates(struct attacker *a, const char *text)
 {
 	while (a->len < BLOCK_BYTES / 8) {
-		for (int i = 0; i < TLS_QUIET_MAX; i++)
+		for (int i = 0; i < RECORD_QUIET_MAX; i++)
 			seal_key_update(a);
 		seal(a, RECORD_DATA, text, 1);
 	}

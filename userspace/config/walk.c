@@ -36,10 +36,11 @@ static void join(char keypath[KEYPATH_SIZE], const char *path, struct view key)
 		(int)MIN(key.len, (size_t)64), key.data);
 }
 
-static bool is_subtable(const struct schema_table *schema, struct view key)
+/* names: NULL-terminated; NULL: none. */
+static bool is_listed(const char *const *names, struct view key)
 {
-	for (const char *const *name = schema->subtables; name && *name; name++) {
-		if (view_eq(key, view_str(*name)))
+	for (; names && *names; names++) {
+		if (view_eq(key, view_str(*names)))
 			return true;
 	}
 	return false;
@@ -92,7 +93,7 @@ void walk_table(struct loader *loader, enum schema_table_id id, const char *path
 		join(keypath, path, e->key);
 		if (row)
 			config_convert(loader, row, e->value, base, keypath);
-		else if (!is_subtable(schema, e->key))
+		else if (!is_listed(schema->subtables, e->key))
 			unknown_key(loader, schema, e, keypath);
 	}
 	if (!is_needed(loader, id))
@@ -125,12 +126,9 @@ void walk_only_known(struct loader *loader, const struct toml_entry *entry, cons
 
 	for (uint32_t i = 0; entry && i < entry->value->table.count; i++) {
 		const struct toml_entry *e = &entry->value->table.entries[i];
-		bool known = false;
 
-		for (const char *const *name = names; *name && !known; name++)
-			known = view_eq(e->key, view_str(*name));
 		join(keypath, path, e->key);
-		if (!known)
+		if (!is_listed(names, e->key))
 			config_find(loader, true, e->line, e->column, keypath,
 				"unknown key \"%.*s\"; nearest known key: \"%s\"",
 				(int)MIN(e->key.len, (size_t)64), e->key.data,
@@ -144,12 +142,9 @@ void walk_only_tables(struct loader *loader, const struct toml_table *root)
 
 	for (uint32_t i = 0; i < root->count; i++) {
 		const struct toml_entry *e = &root->entries[i];
-		bool known = false;
 
-		for (const char *const *name = schema_root_tables; *name && !known; name++)
-			known = view_eq(e->key, view_str(*name));
 		join(keypath, "", e->key);
-		if (!known)
+		if (!is_listed(schema_root_tables, e->key))
 			unknown_key(loader, NULL, e, keypath);
 	}
 }

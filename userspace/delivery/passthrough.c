@@ -25,13 +25,11 @@ void step_passthrough_connected(struct session *session)
 
 int step_passthrough_line(struct session *session, enum front_reply reply)
 {
-	const char *hostname = session->snapshot->config->server.hostname;
 	char literal[ADDR_TEXT_SIZE];
 
-	if (!hostname)
-		hostname = addr_format_literal(session_local(session), literal);
 	return buf_printf(&session->login->leg.out, "421 %s %s %s\r\n",
-		reply == FRONT_REPLY_SHUTDOWN ? "4.3.2" : "4.3.0", hostname,
+		reply == FRONT_REPLY_SHUTDOWN ? "4.3.2" : "4.3.0",
+		session_own_name(session, literal),
 		reply == FRONT_REPLY_SHUTDOWN ? "Shutting down"
 					      : "Service temporarily unavailable");
 }

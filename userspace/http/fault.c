@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A node that took a request and did not answer as it should. */
 #include "http/http.h"
+#include "reach/failure.h"
 #include "reach/fault.h"
-
-#include <errno.h>
 
 enum session_reason http_lost_reason(ssize_t error)
 {
-	if (error == STREAM_EOF || error == -ECONNABORTED)
-		return REASON_NODE_EOF;
-	return error == -EPROTO ? REASON_TLS_NODE : REASON_NODE_ERROR;
+	return reach_failures[reach_lost(error)].reason;
 }
 
 void http_note_failure(

@@ -12,13 +12,10 @@ static bool keeps_forwarded(const struct session *session)
 {
 	const struct config_listener *settings = session->settings;
 
-	if (!settings->forwarded_trust)
-		return false;
-	for (size_t i = 0; i < settings->proxy_trusted_count; i++) {
-		if (cidr_match(&settings->proxy_trusted[i], &session->login->http->peer))
-			return true;
-	}
-	return !settings->proxy_trusted_count;
+	return settings->forwarded_trust &&
+		(!settings->proxy_trusted_count ||
+			cidr_match_any(settings->proxy_trusted, settings->proxy_trusted_count,
+				&session->login->http->peer));
 }
 
 /* What a request that names no host is taken to be for. */

@@ -46,9 +46,7 @@ static int front_create(struct session *session, bool secure)
 	enum sasl_mech mechs[SASL_MECHS];
 	char literal[ADDR_TEXT_SIZE], client[ADDR_TEXT_SIZE];
 	struct front_params params = {
-		.host = config->server.hostname
-			? config->server.hostname
-			: addr_format_literal(session_local(session), literal),
+		.host = session_own_name(session, literal),
 		.banner = caps->banner,
 		.capabilities = caps->advertise_joined,
 		.implementation = caps->implementation,

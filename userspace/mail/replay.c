@@ -82,14 +82,11 @@ static int back_create(struct session *session)
 {
 	struct replay *replay = replay_of(session);
 	const struct config_leg *settings = session->login->reach.dial->settings;
-	const struct config *config = session->snapshot->config;
 	const struct front_ops *front_ops = session->kind->front;
 	const struct front *front = session->login->front;
 	struct back_params params = {
 		.starttls = settings->tls == CONFIG_TLS_STARTTLS,
-		.host = config->server.hostname
-			? config->server.hostname
-			: addr_format_literal(session_local(session), replay->host),
+		.host = session_own_name(session, replay->host),
 		.client_tag = session->login->credential->tag,
 		.helo = front_ops->helo ? front_ops->helo(front) : "",
 		.utf8 = front_ops->utf8 && front_ops->utf8(front),
@@ -311,14 +308,11 @@ static void run_outcome(struct session *session, int outcome)
 static void lost(struct session *session, int error)
 {
 	struct dial *dial = session->login->reach.dial;
-	enum reach_failure failure = error == -EPROTO           ? UNREACHED_TLS_BROKEN
-		: error == STREAM_EOF || error == -ECONNABORTED ? UNREACHED_CLOSED
-								: UNREACHED_BROKEN;
 
 	if (dial->state == DIAL_COMMITTED)
 		session_phase_end(session, PHASE_REPLAY);
 	take_said(session, buf_view(&dial->leg.in)); /* a line that it did not end */
-	fail(session, failure, error, NULL);
+	fail(session, reach_lost(error), error, NULL);
 }
 
 void step_replay_deadline(struct session *session)

@@ -253,3 +253,12 @@ bool cidr_match(const struct cidr *cidr, const struct addr *addr)
 		return false;
 	return !rest || (net[whole] ^ ip[whole]) >> (8 - rest) == 0;
 }
+
+bool cidr_match_any(const struct cidr *cidrs, size_t count, const struct addr *addr)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (cidr_match(&cidrs[i], addr))
+			return true;
+	}
+	return false;
+}

@@ -62,5 +62,7 @@ MUST_USE int cidr_parse(struct view text, struct cidr *ret_cidr);
 /* A v4 range also matches v4-mapped v6 peers; a v6 range never matches a v4 peer (CFG section
  * 3). */
 bool cidr_match(const struct cidr *cidr, const struct addr *addr);
+/* Whether it is in one of them. */
+bool cidr_match_any(const struct cidr *cidrs, size_t count, const struct addr *addr);
 
 #endif

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reach/failure.h"
+#include "net/stream.h"
 
 #include <assert.h>
+#include <errno.h>
 
 const struct reach_failure_row reach_failures[] = {
 #define X(name, reason, event, again, blame) \
@@ -11,3 +13,10 @@ const struct reach_failure_row reach_failures[] = {
 };
 
 static_assert(ARRAY_SIZE(reach_failures) == REACH_FAILURE_COUNT, "a row for each");
+
+enum reach_failure reach_lost(ssize_t error)
+{
+	if (error == STREAM_EOF || error == -ECONNABORTED)
+		return UNREACHED_CLOSED;
+	return error == -EPROTO ? UNREACHED_TLS_BROKEN : UNREACHED_BROKEN;
+}

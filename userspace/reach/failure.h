@@ -11,6 +11,8 @@
 #include "node/health.h"
 #include "router/metrics.h"
 
+#include <sys/types.h>
+
 /* Who has to mend it. */
 enum reach_blame {
 	BLAME_OURS,    /* the router, or how it is set up: nothing is said of the node */
@@ -68,5 +70,8 @@ struct reach_failure_row {
 
 /* Of no failure: nothing. */
 extern const struct reach_failure_row reach_failures[REACH_FAILURE_COUNT];
+
+/* What the end or an error of the node's stream comes to, as stream_read() returns it. */
+enum reach_failure reach_lost(ssize_t error);
 
 #endif

@@ -10,6 +10,8 @@
 
 /* Records and messages without data that a peer may send one behind the other. */
 #define RECORD_QUIET_MAX 32
+/* What a change of keys counts for, in bytes that take as long to decrypt. */
+#define RECORD_MESSAGE_COST 8192
 
 enum record_verdict {
 	RECORD_GO_ON,

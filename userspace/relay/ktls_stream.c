@@ -15,10 +15,8 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-/* As for OpenSSL's streams: records and messages without data that one read takes, and what a
- * change of keys counts for, in bytes. */
+/* Records without data that one read takes. */
 #define READ_RECORDS 16
-#define MESSAGE_COST 8192
 
 /* What the peer says; behind KTLS_IN_OPEN nothing is read any more. */
 enum ktls_in {
@@ -132,7 +130,7 @@ static ssize_t ktls_read(struct stream *stream, void *data, size_t len)
 			return n;
 		if (type < 0) /* FIN without close_notify */
 			return -ECONNABORTED;
-		stream->work += type == RECORD_HANDSHAKE ? MESSAGE_COST : 0;
+		stream->work += type == RECORD_HANDSHAKE ? RECORD_MESSAGE_COST : 0;
 		r = on_record(stream, ktls, type, data, (size_t)n);
 		if (r < 0)
 			return r;

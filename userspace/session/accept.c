@@ -10,15 +10,6 @@
 
 #include <unistd.h>
 
-static bool is_trusted(const struct config_listener *settings, const struct addr *peer)
-{
-	for (size_t i = 0; i < settings->proxy_trusted_count; i++) {
-		if (cidr_match(&settings->proxy_trusted[i], peer))
-			return true;
-	}
-	return false;
-}
-
 /* The caller keeps fd on failure. */
 static int open_session(struct session_pool *pool, struct listener *listener, int fd,
 	const struct addr *peer, struct session **ret_session)
@@ -73,7 +64,8 @@ void session_accept(
 	}
 	atomic_fetch_add(&listener->accepted, 1);
 	atomic_fetch_add(&router->active, 1);
-	session->login->trusted = is_trusted(session->settings, peer);
+	session->login->trusted = cidr_match_any(
+		session->settings->proxy_trusted, session->settings->proxy_trusted_count, peer);
 	session->login->ttl = (uint8_t)session->snapshot->config->server.proxy_ttl;
 	if (session->settings->proxy_protocol == CONFIG_PROXY_OFF)
 		session_begin(session);

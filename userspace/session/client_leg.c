@@ -214,3 +214,10 @@ const struct addr *session_local(struct session *session)
 		(void)!sock_local(login->leg.stream.fd, &login->local);
 	return &login->local;
 }
+
+const char *session_own_name(struct session *session, char text[ADDR_TEXT_SIZE])
+{
+	const char *hostname = session->snapshot->config->server.hostname;
+
+	return hostname ? hostname : addr_format_literal(session_local(session), text);
+}

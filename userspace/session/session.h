@@ -155,6 +155,9 @@ void session_pool_fini(struct session_pool *pool);
 /* Where the client connected to: what it or a peer in front says, else the socket's own address,
  * which is looked up when it is first asked for. Before the splice. */
 const struct addr *session_local(struct session *session);
+/* What the router calls itself towards client and node: server.hostname, else that address as a
+ * literal, in text. */
+const char *session_own_name(struct session *session, char text[ADDR_TEXT_SIZE]);
 
 /* Takes over fd. Counts and closes it when the listener is full. */
 void session_accept(

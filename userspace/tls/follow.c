@@ -79,7 +79,7 @@ static void on_peers_message(struct tls_layer *layer)
 {
 	if (layer->messages < UINT8_MAX)
 		layer->messages++;
-	count_quiet(layer, &layer->quiet_messages, TLS_QUIET_MAX);
+	count_quiet(layer, &layer->quiet_messages, RECORD_QUIET_MAX);
 }
 
 /* One more is allowed if it may be the data itself. */
@@ -87,8 +87,8 @@ static void on_peers_record(struct tls_layer *layer, unsigned char type)
 {
 	if (layer->records < UINT8_MAX)
 		layer->records++;
-	count_quiet(
-		layer, &layer->quiet_records, TLS_QUIET_MAX + (type == SSL3_RT_APPLICATION_DATA));
+	count_quiet(layer, &layer->quiet_records,
+		RECORD_QUIET_MAX + (type == SSL3_RT_APPLICATION_DATA));
 }
 
 /* Counts protected records: in TLS 1.3 those of outer type 23, from each side's Finished on; in

@@ -30,8 +30,8 @@ void tls_layer_check(const struct tls_layer *layer)
 	case TLS_FLOWS:
 	case TLS_BROKEN:
 		assert(!*layer->error);
-		assert(layer->quiet_messages <= TLS_QUIET_MAX);
-		assert(layer->quiet_records <= TLS_QUIET_MAX + 1);
+		assert(layer->quiet_messages <= RECORD_QUIET_MAX);
+		assert(layer->quiet_records <= RECORD_QUIET_MAX + 1);
 		break;
 	case TLS_REFUSED:
 	case TLS_FLOODED:

@@ -8,16 +8,13 @@
 #define TLS_LAYER_H
 
 #include "base/buf.h"
-#include "record/record.h"
+#include "record/post.h"
 #include "tls/tls.h"
 
 #include <openssl/ssl.h>
 
 /* What one call takes from the socket at most. What it leaves there, epoll tells again. */
 #define TLS_READ_BUDGET 65536
-/* Records and messages of the peer's after the handshake that bring no data, one behind the
- * other. */
-#define TLS_QUIET_MAX 32
 /* Above it nothing is read that might ask for an answer, and no answer is made. */
 #define TLS_HELD_BYTES 65536
 

@@ -15,8 +15,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-/* A change of keys and a record, in bytes that take as long to decrypt. */
-#define MESSAGE_COST 8192
+/* A record, in bytes that take as long to decrypt. */
 #define RECORD_COST 512
 
 static void note_error(struct tls_layer *layer)
@@ -93,7 +92,7 @@ static ssize_t layer_read(struct stream *stream, void *data, size_t len)
 	layer->holding = layer->held.len != 0; /* an answer to a KeyUpdate comes after them */
 	r = SSL_read_ex(layer->ssl, data, len, &n);
 	layer->holding = false;
-	stream->work = layer->messages * MESSAGE_COST + layer->records * RECORD_COST;
+	stream->work = layer->messages * RECORD_MESSAGE_COST + layer->records * RECORD_COST;
 	if (layer->phase == TLS_FLOODED) {
 		ERR_clear_error();
 		return -EPROTO;

@@ -110,10 +110,10 @@ static void test_key_updates_with_data_between_go_on(void **state)
 
 		setup(&f, side, TLS1_3_VERSION);
 		for (int i = 0; i < 20; i++) {
-			change_keys(&f, TLS_QUIET_MAX, i & 1);
+			change_keys(&f, RECORD_QUIET_MAX, i & 1);
 			assert_int_equal(stream_write(&f.far, "data", 4), 4);
 			assert_int_equal(take(&f), 4);
-			assert_true(f.near.work >= TLS_QUIET_MAX * 1024);
+			assert_true(f.near.work >= RECORD_QUIET_MAX * 1024);
 			assert_int_equal(stream_write(&f.near, "back", 4), 4);
 			assert_int_equal(stream_read(&f.far, back, 4), 4);
 		}
@@ -128,7 +128,7 @@ static void test_33_key_updates_without_data_end_it(void **state)
 		struct fixture f;
 
 		setup(&f, side, TLS1_3_VERSION);
-		change_keys(&f, TLS_QUIET_MAX, SSL_KEY_UPDATE_NOT_REQUESTED);
+		change_keys(&f, RECORD_QUIET_MAX, SSL_KEY_UPDATE_NOT_REQUESTED);
 		assert_int_equal(take(&f), -EAGAIN); /* in several reads as in one */
 		change_keys(&f, 1, SSL_KEY_UPDATE_NOT_REQUESTED);
 		assert_int_equal(stream_write(&f.far, "data", 4), 4);
@@ -149,12 +149,12 @@ static void test_refused_renegotiations_end_it(void **state)
 	(void)state;
 	setup(&f, true, TLS1_2_VERSION);
 	take_keys(&f);
-	for (int i = 0; i < TLS_QUIET_MAX; i++)
+	for (int i = 0; i < RECORD_QUIET_MAX; i++)
 		put_record(&f, RECORD_HANDSHAKE, hello, sizeof(hello), 0);
 	assert_int_equal(take(&f), -EAGAIN);
 	put_record(&f, RECORD_DATA, "data", 4, 0);
 	assert_int_equal(take(&f), 4);
-	for (int i = 0; i <= TLS_QUIET_MAX; i++)
+	for (int i = 0; i <= RECORD_QUIET_MAX; i++)
 		put_record(&f, RECORD_HANDSHAKE, hello, sizeof(hello), 0);
 	assert_int_equal(take(&f), -EPROTO);
 	assert_string_equal(tls_stream_error(&f.near), "too many TLS messages without data");
@@ -207,7 +207,7 @@ static void test_answers_that_nobody_takes_are_bounded(void **state)
 		;
 	assert_true(layer->held.len > 0); /* the tickets */
 	for (; rounds < 200; rounds++) {
-		change_keys(&f, TLS_QUIET_MAX, SSL_KEY_UPDATE_REQUESTED);
+		change_keys(&f, RECORD_QUIET_MAX, SSL_KEY_UPDATE_REQUESTED);
 		assert_int_equal(stream_write(&f.far, "data", 4), 4);
 		if (take(&f) != 4)
 			break;
