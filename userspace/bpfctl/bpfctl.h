@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The splice program in the kernel: load, attach, pin, and its maps as functions. The only user of
- * libbpf. Loaded once, before privileges are dropped and threads start; after that every function
- * but bpfctl_load() and bpfctl_free() may be called from any thread, except that each worker
- * consumes and scans its own ring and rows. What ends with the process: all sockets in the maps and
- * the attachment of the program (SEC-10); the pins stay and the next start replaces them.
+ * The splice program in the kernel: load, attach, pin, and its maps as functions. Loaded once,
+ * before privileges are dropped and threads start; after that every function but bpfctl_load() and
+ * bpfctl_free() may be called from any thread, except that each worker consumes and scans its own
+ * ring and rows. What ends with the process: all sockets in the maps and the attachment of the
+ * program (SEC-10); the pins stay and the next start replaces them.
  */
 #ifndef BPFCTL_BPFCTL_H
 #define BPFCTL_BPFCTL_H

@@ -1,26 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-/* See bpfctl.h. libbpf's own output is for its developers; who operates the router is told what is
- * missing. */
+/* See bpfctl.h. */
 #include "bpfctl/bpfctl.h"
 #include "base/fd.h"
+#include "bpfctl/shared.h"
 #include "homing/pins.h"
 #include "splice.skel.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/capability.h>
-#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/vfs.h>
-#include <unistd.h>
 
 #define SCAN_ROWS 4096
 
@@ -37,66 +29,9 @@ struct bpfctl {
 	unsigned workers;
 	struct ring *rings;
 	char pin_error[BPFCTL_ERROR_SIZE];
-	bool pinned;
 };
 
 /* ---- load ---- */
-
-/* What loading needs and this process lacks (capabilities(7)), as a text to append; empty if
- * nothing. */
-static void missing_capabilities(char text[128])
-{
-	static const struct {
-		unsigned bit;
-		const char *name;
-	} needed[] = {
-		{ CAP_BPF, "CAP_BPF" },
-		{ CAP_PERFMON,
-			"CAP_PERFMON" }, /* the program reads members of the kernel's own types */
-		{ CAP_NET_ADMIN, "CAP_NET_ADMIN" },
-	};
-	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct data[2] = { { 0 }, { 0 } };
-	const char *missing[ARRAY_SIZE(needed)];
-	uint64_t have;
-	size_t n = 0;
-
-	text[0] = '\0';
-	if (syscall(SYS_capget, &header, data) < 0)
-		return;
-	have = data[0].effective | (uint64_t)data[1].effective << 32;
-	for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {
-		if (!(have & (1ull << needed[i].bit | 1ull << CAP_SYS_ADMIN)))
-			missing[n++] = needed[i].name;
-	}
-	if (n)
-		snprintf(text, 128, " (missing: the capabilit%s %s%s%s%s%s)", n == 1 ? "y" : "ies",
-			missing[0], n == 3 ? ", " : "", n == 3 ? missing[1] : "",
-			n > 1 ? " and " : "", n > 1 ? missing[n - 1] : "");
-}
-
-/* Without CAP_PERFMON the kernel's word is EINVAL. */
-static int fail(char error[BPFCTL_ERROR_SIZE], const char *what, int r)
-{
-	bool refused = r == -EPERM || r == -EACCES;
-	char missing[128] = "";
-
-	if (refused || r == -EINVAL)
-		missing_capabilities(missing);
-	snprintf(error, BPFCTL_ERROR_SIZE, "%s: %s%s", what, strerror(-r),
-		missing[0]        ? missing
-			: refused ? " (no capability is missing: a container, or locked down?)"
-				  : "");
-	return r;
-}
-
-static int be_silent(enum libbpf_print_level level, const char *format, va_list args)
-{
-	(void)level;
-	(void)format;
-	(void)args;
-	return 0;
-}
 
 static int set_sizes(struct splice *skel, const struct bpfctl_params *params)
 {
@@ -145,114 +80,9 @@ static int add_ring(struct bpfctl *bpfctl, __u32 worker)
 	return bpfctl->rings[worker].buffer ? 0 : -errno;
 }
 
-/* ---- pins ---- */
-
-struct pin {
-	const char *name;
-	int fd;
-};
-
-static int pin_failed(struct bpfctl *bpfctl, const char *name, int error)
-{
-	snprintf(
-		bpfctl->pin_error, sizeof(bpfctl->pin_error), "%.160s: %s", name, strerror(-error));
-	return error;
-}
-
-/* A directory of this process's user that nobody else gets into. In a place where others may write
- * too, somebody may have put a link or a directory of his own there before: neither is followed or
- * used. */
-static int open_dir(struct bpfctl *bpfctl, int parent, const char *name, int *ret_fd)
-{
-	CLEANUP(fd_closep) int fd = -1;
-	struct stat st;
-
-	if (mkdirat(parent, name, 0700) < 0 && errno != EEXIST)
-		return pin_failed(bpfctl, name, -errno);
-	fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return pin_failed(bpfctl, name, -errno);
-	if (st.st_uid != geteuid()) {
-		snprintf(bpfctl->pin_error, sizeof(bpfctl->pin_error),
-			"%.160s belongs to somebody else (uid %u)", name, (unsigned)st.st_uid);
-		return -EPERM;
-	}
-	if (fchmod(fd, 0700) < 0)
-		return pin_failed(bpfctl, name, -errno);
-	*ret_fd = take_fd(&fd);
-	return 0;
-}
-
-/* The directory that pin_path will be made in must be on a BPF file system. *ret_name: into
- * path. */
-static int open_mount(struct bpfctl *bpfctl, char *path, const char **ret_name, int *ret_fd)
-{
-	CLEANUP(fd_closep) int fd = -1;
-	struct statfs fs;
-	char *slash;
-
-	for (size_t n = strlen(path); n > 1 && path[n - 1] == '/'; n--)
-		path[n - 1] = '\0';
-	slash = strrchr(path, '/');
-	if (slash)
-		*slash = '\0';
-	fd = open(!slash ? "." : *path ? path : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || fstatfs(fd, &fs) < 0 || fs.f_type != BPF_FS_MAGIC) {
-		snprintf(bpfctl->pin_error, sizeof(bpfctl->pin_error),
-			"%.160s is not on a BPF file system (mount -t bpf bpf /sys/fs/bpf)", path);
-		return -EINVAL;
-	}
-	*ret_name = slash ? slash + 1 : path;
-	*ret_fd = take_fd(&fd);
-	return 0;
-}
-
-/* Beside, then into the place of an earlier process's: whoever reads finds one or the other. (A BPF
- * file system has no names with dots, and pins go by path: the directory's descriptor is named by
- * one.) */
-static int pin_one(struct bpfctl *bpfctl, int dir, const struct pin *pin)
-{
-	char fresh[64], path[128];
-
-	snprintf(fresh, sizeof(fresh), "%s_new", pin->name);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir, fresh);
-	unlinkat(dir, fresh, 0); /* of a process that was killed here */
-	if (bpf_obj_pin(pin->fd, path) < 0)
-		return pin_failed(bpfctl, pin->name, -errno);
-	if (renameat(dir, fresh, dir, pin->name) < 0) {
-		int error = -errno;
-
-		unlinkat(dir, fresh, 0);
-		return pin_failed(bpfctl, pin->name, error);
-	}
-	return 0;
-}
-
-/* The version's directory, locked until it is closed: one process at a time changes its pins. */
-static int open_pins(struct bpfctl *bpfctl, const char *pin_path, int *ret_fd)
-{
-	CLEANUP(fd_closep) int mount = -1;
-	CLEANUP(fd_closep) int base = -1;
-	CLEANUP(fd_closep) int dir = -1;
-	char path[256], version[16];
-	const char *name;
-
-	if (snprintf(path, sizeof(path), "%s", pin_path) >= (int)sizeof(path))
-		return pin_failed(bpfctl, pin_path, -ENAMETOOLONG);
-	snprintf(version, sizeof(version), "v%d", HM_ABI);
-	if (open_mount(bpfctl, path, &name, &mount) < 0 ||
-		open_dir(bpfctl, mount, name, &base) < 0 ||
-		open_dir(bpfctl, base, version, &dir) < 0)
-		return -EINVAL;
-	if (flock(dir, LOCK_EX) < 0)
-		return pin_failed(bpfctl, pin_path, -errno);
-	*ret_fd = take_fd(&dir);
-	return 0;
-}
-
 static void pin_all(struct bpfctl *bpfctl, const char *path)
 {
-	const struct pin pins[] = {
+	const struct bpfctl_pin pins[] = {
 		{ HM_PIN_FLOWS, bpfctl->flows },
 		{ HM_PIN_CONTROL, bpfctl->control },
 		{ HM_PIN_SOURCES, bpfctl->sources },
@@ -262,13 +92,8 @@ static void pin_all(struct bpfctl *bpfctl, const char *path)
 	};
 	CLEANUP(fd_closep) int dir = -1;
 
-	if (open_pins(bpfctl, path, &dir) < 0)
-		return;
-	for (size_t i = 0; i < ARRAY_SIZE(pins); i++) {
-		if (pin_one(bpfctl, dir, &pins[i]) < 0)
-			return;
-	}
-	bpfctl->pinned = true;
+	if (bpfctl_pins_open(path, bpfctl->pin_error, &dir) == 0)
+		(void)!bpfctl_pins_put(dir, pins, ARRAY_SIZE(pins), bpfctl->pin_error);
 }
 
 /* ---- open, close ---- */
@@ -280,22 +105,22 @@ static int load(
 
 	bpfctl->skel = splice__open();
 	if (!bpfctl->skel)
-		return fail(error, "cannot read the program", -errno);
+		return bpfctl_fail(error, "cannot read the program", -errno);
 	r = set_sizes(bpfctl->skel, params);
 	if (r == 0)
 		r = splice__load(bpfctl->skel);
 	if (r < 0)
-		return fail(error, "cannot load the program", r);
+		return bpfctl_fail(error, "cannot load the program", r);
 	bpfctl->flows = bpf_map__fd(bpfctl->skel->maps.hm_flows);
 	bpfctl->control = bpf_map__fd(bpfctl->skel->maps.hm_control);
 	bpfctl->sources = bpf_map__fd(bpfctl->skel->maps.hm_sources);
 	bpfctl->targets = bpf_map__fd(bpfctl->skel->maps.hm_targets);
 	r = attach(bpfctl);
 	if (r < 0)
-		return fail(error, "cannot attach the program", r);
+		return bpfctl_fail(error, "cannot attach the program", r);
 	for (__u32 i = 0; r == 0 && i < params->workers; i++)
 		r = add_ring(bpfctl, i);
-	return r < 0 ? fail(error, "cannot make a ring buffer", r) : 0;
+	return r < 0 ? bpfctl_fail(error, "cannot make a ring buffer", r) : 0;
 }
 
 int bpfctl_load(const struct bpfctl_params *params, struct bpfctl **ret_bpfctl,
@@ -305,12 +130,12 @@ int bpfctl_load(const struct bpfctl_params *params, struct bpfctl **ret_bpfctl,
 	int r;
 
 	if (!bpfctl)
-		return fail(error, "cannot load the program", -ENOMEM);
+		return bpfctl_fail(error, "cannot load the program", -ENOMEM);
 	bpfctl->link = -1;
 	bpfctl->workers = params->workers;
 	bpfctl->rings = calloc(params->workers, sizeof(*bpfctl->rings));
-	libbpf_set_print(be_silent);
-	r = bpfctl->rings ? load(bpfctl, params, error) : fail(error, "memory", -ENOMEM);
+	bpfctl_silence_libbpf();
+	r = bpfctl->rings ? load(bpfctl, params, error) : bpfctl_fail(error, "memory", -ENOMEM);
 	if (r < 0) {
 		bpfctl_free(bpfctl);
 		return r;
