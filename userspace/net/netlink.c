@@ -1,73 +1,156 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The host's own addresses, by libnl (the only user of it): a dump at the start, then the
- * kernel's notifications. Where netlink is refused (a sandbox), one getifaddrs() at the start.
- * Readers on any thread take a read lock; the control loop alone writes.
+ * The host's own addresses: a dump at the start, and again whenever the kernel tells of a change.
+ * Where netlink is refused (a sandbox), one getifaddrs() at the start. Readers on any thread take a
+ * read lock; the control loop alone writes.
+ *
+ * Events only say that there is something to read: routers' advertisements renew the lifetime of
+ * IPv6 addresses every few seconds, so observers hear only of lists that differ.
  */
 #include "net/resolve.h"
+#include "net/rtevents.h"
 
 #include <errno.h>
 #include <ifaddrs.h>
-#include <netlink/netlink.h>
-#include <netlink/route/addr.h>
+#include <linux/rtnetlink.h>
+#include <netlink/attr.h>
+#include <netlink/msg.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define MESSAGES_PER_TURN 64
-
-struct netlink_addrs {
-	struct loop *loop;
-	struct loop_watch watch;
-	struct nl_sock *dump, *events; /* NULL without netlink */
-	pthread_rwlock_t lock;
-	struct addr *list;
-	size_t count, cap;
+struct addr_list {
+	struct addr *addrs; /* owned */
+	size_t count, room;
+	bool cut; /* out of memory */
 };
 
-static int add_addr(struct netlink_addrs *addrs, const struct addr *addr)
+struct netlink_addrs {
+	struct rtevents rtevents;
+	bool asking; /* a dump is being read into next; else messages are events */
+	struct addr_list list, next;
+	pthread_rwlock_t lock; /* of list */
+	struct list_node observers;
+};
+
+static void add_addr(struct addr_list *list, const struct addr *addr)
 {
-	struct addr *list;
+	if (list->count == list->room) {
+		size_t room = list->room ? list->room * 2 : 16;
+		struct addr *addrs = reallocarray(list->addrs, room, sizeof(*addrs));
 
-	if (addrs->count == addrs->cap) {
-		size_t cap = addrs->cap ? addrs->cap * 2 : 16;
-
-		list = realloc(addrs->list, cap * sizeof(*list));
-		if (!list)
-			return -ENOMEM;
-		addrs->list = list;
-		addrs->cap = cap;
+		if (!addrs) {
+			list->cut = true;
+			return;
+		}
+		list->addrs = addrs;
+		list->room = room;
 	}
-	addrs->list[addrs->count++] = *addr;
-	return 0;
+	list->addrs[list->count++] = *addr;
 }
 
-static void on_cached(struct nl_object *object, void *arg)
+/* In the kernel's order, which stays. */
+static bool same(const struct addr_list *a, const struct addr_list *b)
 {
-	struct nl_addr *local = rtnl_addr_get_local((struct rtnl_addr *)object);
-	struct sockaddr_storage storage = { 0 };
-	socklen_t len = sizeof(storage);
+	if (a->count != b->count)
+		return false;
+	for (size_t i = 0; i < a->count; i++) {
+		if (!addr_eq_ip(&a->addrs[i], &b->addrs[i]))
+			return false;
+	}
+	return true;
+}
+
+/* ---- netlink ---- */
+
+static int from_attr(int family, struct nlattr *attr, struct addr *ret_addr)
+{
+	struct sockaddr_storage storage = { .ss_family = (sa_family_t)family };
+
+	if (family == AF_INET && nla_len(attr) == sizeof(struct in_addr))
+		memcpy(&((struct sockaddr_in *)&storage)->sin_addr, nla_data(attr),
+			sizeof(struct in_addr));
+	else if (family == AF_INET6 && nla_len(attr) == sizeof(struct in6_addr))
+		memcpy(&((struct sockaddr_in6 *)&storage)->sin6_addr, nla_data(attr),
+			sizeof(struct in6_addr));
+	else
+		return -EAFNOSUPPORT;
+	return addr_from_sockaddr(&storage, ret_addr);
+}
+
+static void on_message(struct rtevents *rtevents, struct nlmsghdr *header)
+{
+	struct netlink_addrs *addrs = container_of(rtevents, struct netlink_addrs, rtevents);
+	struct nlattr *attrs[IFA_MAX + 1], *local;
+	struct ifaddrmsg *msg = nlmsg_data(header);
 	struct addr addr;
 
-	if (local && nl_addr_fill_sockaddr(local, (struct sockaddr *)&storage, &len) == 0 &&
-		addr_from_sockaddr(&storage, &addr) == 0 && add_addr(arg, &addr) < 0)
-		return; /* out of memory: the list is short, the next event tries again */
+	if (!addrs->asking || header->nlmsg_type != RTM_NEWADDR ||
+		nlmsg_parse(header, sizeof(*msg), attrs, IFA_MAX, NULL) < 0)
+		return;
+	/* of a point-to-point link IFA_ADDRESS is the other end's */
+	local = attrs[IFA_LOCAL] ? attrs[IFA_LOCAL] : attrs[IFA_ADDRESS];
+	if (local && from_attr(msg->ifa_family, local, &addr) == 0)
+		add_addr(&addrs->next, &addr);
 }
 
-/* Replaces the list by a fresh dump. */
-static int read_netlink(struct netlink_addrs *addrs)
+/* Returns 0 with next filled, or -errno. */
+static int read_next(struct netlink_addrs *addrs)
 {
-	struct nl_cache *cache;
+	int r;
 
-	if (rtnl_addr_alloc_cache(addrs->dump, &cache) < 0)
-		return -EIO;
-	pthread_rwlock_wrlock(&addrs->lock);
-	addrs->count = 0;
-	nl_cache_foreach(cache, on_cached, addrs);
-	pthread_rwlock_unlock(&addrs->lock);
-	nl_cache_free(cache);
-	return 0;
+	addrs->next.count = 0;
+	addrs->next.cut = false;
+	addrs->asking = true;
+	r = rtevents_dump(&addrs->rtevents, RTM_GETADDR);
+	addrs->asking = false;
+	return r == 0 && addrs->next.cut ? -ENOMEM : r;
 }
+
+static void take_next(struct netlink_addrs *addrs)
+{
+	struct addr_list before;
+
+	pthread_rwlock_wrlock(&addrs->lock);
+	before = addrs->list;
+	addrs->list = addrs->next;
+	pthread_rwlock_unlock(&addrs->lock);
+	addrs->next = before;
+}
+
+static void on_done(struct rtevents *rtevents, bool lost)
+{
+	struct netlink_addrs *addrs = container_of(rtevents, struct netlink_addrs, rtevents);
+
+	(void)lost; /* it is read anew in any case */
+	if (read_next(addrs) < 0 || same(&addrs->list, &addrs->next))
+		return;
+	take_next(addrs);
+	list_for_each_safe (node, next, &addrs->observers) {
+		struct netlink_addrs_observer *observer =
+			list_entry(node, struct netlink_addrs_observer, link);
+
+		observer->changed(observer);
+	}
+}
+
+static const struct rtevents_ops ops = { .message = on_message, .done = on_done };
+
+static int open_netlink(struct netlink_addrs *addrs, struct loop *loop)
+{
+	int r = rtevents_open(
+		&addrs->rtevents, loop, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, &ops);
+
+	if (r == 0)
+		r = read_next(addrs);
+	if (r == 0)
+		take_next(addrs);
+	else
+		rtevents_close(&addrs->rtevents);
+	return r;
+}
+
+/* ---- without it ---- */
 
 static void read_getifaddrs(struct netlink_addrs *addrs)
 {
@@ -86,69 +169,13 @@ static void read_getifaddrs(struct netlink_addrs *addrs)
 		memcpy(&storage, entry->ifa_addr,
 			entry->ifa_addr->sa_family == AF_INET ? sizeof(struct sockaddr_in)
 							      : sizeof(struct sockaddr_in6));
-		if (addr_from_sockaddr(&storage, &addr) == 0 && add_addr(addrs, &addr) < 0)
-			break;
+		if (addr_from_sockaddr(&storage, &addr) == 0)
+			add_addr(&addrs->list, &addr);
 	}
 	freeifaddrs(first);
 }
 
-static int on_event(struct nl_msg *msg, void *arg)
-{
-	(void)msg;
-	*(bool *)arg = true;
-	return NL_OK;
-}
-
-static void on_readable(struct loop_watch *watch, uint32_t epoll_events)
-{
-	struct netlink_addrs *addrs = container_of(watch, struct netlink_addrs, watch);
-
-	(void)epoll_events;
-	/* What changed does not matter, also not that messages were lost: dump again. */
-	for (int i = 0; i < MESSAGES_PER_TURN && nl_recvmsgs_default(addrs->events) == 0; i++)
-		;
-	(void)!read_netlink(addrs);
-}
-
-static struct nl_sock *open_events(bool *changed)
-{
-	struct nl_sock *sock = nl_socket_alloc();
-
-	if (!sock)
-		return NULL;
-	nl_socket_disable_seq_check(sock);
-	nl_socket_modify_cb(sock, NL_CB_VALID, NL_CB_CUSTOM, on_event, changed);
-	if (nl_connect(sock, NETLINK_ROUTE) < 0 || nl_socket_set_nonblocking(sock) < 0 ||
-		nl_socket_add_memberships(
-			sock, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_NONE) < 0) {
-		nl_socket_free(sock);
-		return NULL;
-	}
-	return sock;
-}
-
-static int open_netlink(struct netlink_addrs *addrs)
-{
-	static bool changed; /* events only wake us; the dump tells what is there */
-
-	addrs->events = open_events(&changed);
-	addrs->dump = nl_socket_alloc();
-	if (!addrs->events || !addrs->dump || nl_connect(addrs->dump, NETLINK_ROUTE) < 0 ||
-		read_netlink(addrs) < 0)
-		return -EIO;
-	return loop_watch_add(
-		addrs->loop, &addrs->watch, nl_socket_get_fd(addrs->events), EPOLLIN, on_readable);
-}
-
-static void close_netlink(struct netlink_addrs *addrs)
-{
-	loop_watch_del(&addrs->watch);
-	if (addrs->events)
-		nl_socket_free(addrs->events);
-	if (addrs->dump)
-		nl_socket_free(addrs->dump);
-	addrs->events = addrs->dump = NULL;
-}
+/* ---- the object ---- */
 
 int netlink_addrs_new(struct loop *loop, struct netlink_addrs **ret_addrs)
 {
@@ -156,12 +183,10 @@ int netlink_addrs_new(struct loop *loop, struct netlink_addrs **ret_addrs)
 
 	if (!addrs)
 		return -ENOMEM;
-	addrs->loop = loop;
 	pthread_rwlock_init(&addrs->lock, NULL);
-	if (open_netlink(addrs) < 0) {
-		close_netlink(addrs);
+	list_init(&addrs->observers);
+	if (open_netlink(addrs, loop) < 0)
 		read_getifaddrs(addrs);
-	}
 	*ret_addrs = addrs;
 	return 0;
 }
@@ -170,9 +195,12 @@ void netlink_addrs_free(struct netlink_addrs *addrs)
 {
 	if (!addrs)
 		return;
-	close_netlink(addrs);
+	rtevents_close(&addrs->rtevents);
+	while (!list_empty(&addrs->observers))
+		list_del(addrs->observers.next);
 	pthread_rwlock_destroy(&addrs->lock);
-	free(addrs->list);
+	free(addrs->list.addrs);
+	free(addrs->next.addrs);
 	free(addrs);
 }
 
@@ -181,8 +209,27 @@ bool netlink_is_local(struct netlink_addrs *addrs, const struct addr *addr)
 	bool found = addr_is_loopback(addr);
 
 	pthread_rwlock_rdlock(&addrs->lock);
-	for (size_t i = 0; i < addrs->count && !found; i++)
-		found = addr_eq_ip(&addrs->list[i], addr);
+	for (size_t i = 0; i < addrs->list.count && !found; i++)
+		found = addr_eq_ip(&addrs->list.addrs[i], addr);
 	pthread_rwlock_unlock(&addrs->lock);
 	return found;
+}
+
+void netlink_addrs_each(
+	struct netlink_addrs *addrs, void (*fn)(void *arg, const struct addr *addr), void *arg)
+{
+	pthread_rwlock_rdlock(&addrs->lock);
+	for (size_t i = 0; i < addrs->list.count; i++)
+		fn(arg, &addrs->list.addrs[i]);
+	pthread_rwlock_unlock(&addrs->lock);
+}
+
+void netlink_addrs_observe(struct netlink_addrs *addrs, struct netlink_addrs_observer *observer)
+{
+	list_add_tail(&addrs->observers, &observer->link);
+}
+
+void netlink_addrs_unobserve(struct netlink_addrs_observer *observer)
+{
+	list_del(&observer->link);
 }

@@ -7,6 +7,7 @@
 #ifndef NET_RESOLVE_H
 #define NET_RESOLVE_H
 
+#include "base/list.h"
 #include "loop/loop.h"
 #include "net/addr.h"
 
@@ -41,5 +42,17 @@ MUST_USE int netlink_addrs_new(struct loop *loop, struct netlink_addrs **ret_add
 void netlink_addrs_free(struct netlink_addrs *addrs);
 /* True for any address of the host (loopback ranges included). */
 bool netlink_is_local(struct netlink_addrs *addrs, const struct addr *addr);
+/* Each address, port 0; fn may not ask for more of them. Any thread. */
+void netlink_addrs_each(
+	struct netlink_addrs *addrs, void (*fn)(void *arg, const struct addr *addr), void *arg);
+
+/* Who is told, on the control loop, that the host's addresses are others than before (GRD-30). */
+struct netlink_addrs_observer {
+	struct list_node link;
+	void (*changed)(struct netlink_addrs_observer *observer);
+};
+/* The observer is the caller's until netlink_addrs_unobserve() or netlink_addrs_free(). */
+void netlink_addrs_observe(struct netlink_addrs *addrs, struct netlink_addrs_observer *observer);
+void netlink_addrs_unobserve(struct netlink_addrs_observer *observer); /* any number of times */
 
 #endif
