@@ -31,6 +31,24 @@ def test_init_db_applies_to_postgresql(postgres, make): # noqa: F811
                             "'account_nodes'::regclass AND NOT tgisinternal") == "2"
 
 
+def test_GRD_8_init_db_adds_the_table_of_bans(postgres): # noqa: F811
+    """To a database of before, too; whoever may only use it hears of changes."""
+    name = postgres.database(schema=False)
+    url = "postgres://postgres@127.0.0.1:%d/%s" % (postgres.port, name)
+    assert init_db(url).returncode == 0
+    assert postgres.try_sql(name, "DROP TABLE homing_bans")
+    assert postgres.try_sql(name, 'CREATE ROLE "b-%s" LOGIN' % name)
+    done = init_db(url, "--role", "b-" + name)
+    assert done.returncode == 0 and "there already" in done.stdout, done.stderr
+    told = subprocess.run(
+        ["psql", "-qAtX", "-v", "ON_ERROR_STOP=1", url.replace("postgres@", "b-%s@" % name), "-c",
+         "LISTEN homing_invalidate", "-c", "INSERT INTO homing_bans VALUES ('192.0.2.1/32', 'ban -', "
+         "now() + interval '1 hour')"], capture_output=True, text=True, check=True).stdout
+    assert 'payload "ban/192.0.2.1/32@homing.invalid"' in told
+    printed = init_db("--print", "--role", "x").stdout
+    assert "CREATE TABLE IF NOT EXISTS homing_bans" in printed and "homing_bans TO \"x\"" in printed
+
+
 def test_init_db_by_the_environment(postgres): # noqa: F811
     name = postgres.database(schema=False)
     environment = {"PGHOST": "127.0.0.1", "PGPORT": str(postgres.port), "PGUSER": "postgres",

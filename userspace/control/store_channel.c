@@ -50,6 +50,8 @@ static void on_message(
 	case STORE_PUSH_ALL:
 		mapping_invalidate_all(channel->mapping);
 		break;
+	case STORE_PUSH_BAN: /* assigns nobody */
+		break;
 	}
 }
 

@@ -45,8 +45,10 @@ int ctl_cmd_init_db(struct ctl *ctl, char **args)
 
 	if (options->print && !args[0] && !options->apply) {
 		fputs(store_pg_schema(), stdout);
+		fputs(store_pg_bans_schema(), stdout);
 		if (role)
-			printf("GRANT SELECT, INSERT, UPDATE, DELETE ON account_nodes TO \"%s\";\n",
+			printf("GRANT SELECT, INSERT, UPDATE, DELETE ON account_nodes, "
+			       "homing_bans TO \"%s\";\n",
 				role);
 		return EXIT_OK;
 	}

@@ -88,6 +88,17 @@ static void take_list(struct store_request *request, const PGresult *result)
 	request->result = r == 0 ? STORE_DONE : STORE_ERROR;
 }
 
+/* (text, milliseconds left) */
+static void take_ban(struct store_request *request, const PGresult *result)
+{
+	request->result = STORE_NONE;
+	if (PQntuples(result) < 1 || PQnfields(result) < 2 || PQgetisnull(result, 0, 0))
+		return;
+	store_take_value(
+		request, view_make(PQgetvalue(result, 0, 0), (size_t)PQgetlength(result, 0, 0)));
+	request->ttl_ms = strtoull(PQgetvalue(result, 0, 1), NULL, 10);
+}
+
 static void take_result(struct store_request *request, const PGresult *result)
 {
 	ExecStatusType status = PQresultStatus(result);
@@ -100,6 +111,7 @@ static void take_result(struct store_request *request, const PGresult *result)
 	}
 	switch (request->op) {
 	case STORE_LIST:
+	case STORE_BAN_LIST:
 		take_list(request, result);
 		break;
 	case STORE_LOOKUP:
@@ -108,6 +120,9 @@ static void take_result(struct store_request *request, const PGresult *result)
 			store_take_value(request,
 				view_make(PQgetvalue(result, 0, 0),
 					(size_t)PQgetlength(result, 0, 0)));
+		break;
+	case STORE_BAN_GET:
+		take_ban(request, result);
 		break;
 	case STORE_DELETE:
 		request->result = status == PGRES_TUPLES_OK
@@ -352,7 +367,7 @@ static int send_statement(struct pool_conn *conn, struct store_request *request)
 		[STORE_UPSERT] = store->sql[PG_UPSERT],
 		[STORE_DELETE] = store->sql[PG_DELETE],
 		[STORE_ANNOUNCE] = announce };
-	static_assert(ARRAY_SIZE(statements) == STORE_OPS, "one for each but list and ping");
+	static_assert(ARRAY_SIZE(statements) == STORE_BAN_SET, "one for each but list, ping, bans");
 	char identifier[512], destination[STORE_VALUE_BYTES];
 	const char *values[] = { identifier, destination };
 	int count = request->op == STORE_UPSERT ? 2 : 1;
@@ -368,6 +383,43 @@ static int send_statement(struct pool_conn *conn, struct store_request *request)
 			  NULL, NULL, 0);
 }
 
+/* Rows whose time is over are of no use to anybody: who writes one takes some of them away. Not its
+ * own, which one statement must not change twice, and none that somebody else is at. */
+static int send_ban(struct pool_conn *conn, struct store_request *request)
+{
+	static const char set[] =
+		"WITH over AS (DELETE FROM homing_bans WHERE source IN (SELECT source FROM "
+		"homing_bans WHERE until < now() AND source <> $1 LIMIT 100 FOR UPDATE SKIP "
+		"LOCKED)) INSERT INTO homing_bans (source, note, until) VALUES ($1, $2, now() + "
+		"$3::bigint * interval '1 millisecond') ON CONFLICT (source) DO UPDATE SET note = "
+		"excluded.note, until = excluded.until";
+	static const char get[] =
+		"SELECT note, (extract(epoch FROM until - now()) * 1000)::bigint FROM homing_bans "
+		"WHERE source = $1 AND until > now()";
+	static const char list[] =
+		"SELECT source FROM homing_bans WHERE until > now() AND source > $1 ORDER BY "
+		"source LIMIT $2";
+	char source[STORE_BAN_SOURCE_BYTES + 1], text[STORE_VALUE_BYTES], number[24];
+	const char *values[] = { source, text, number };
+	PGconn *pg = conn->link.pg;
+
+	if (request->op == STORE_BAN_LIST) {
+		values[0] = request->list->after;
+		values[1] = number;
+		snprintf(number, sizeof(number), "%u", request->list->limit);
+		store_list_clear(request->list);
+		return PQsendQueryParams(pg, list, 2, NULL, values, NULL, NULL, 0);
+	}
+	snprintf(source, sizeof(source), "%.*s", (int)request->identifier.len,
+		request->identifier.data);
+	if (request->op == STORE_BAN_GET)
+		return PQsendQueryParams(pg, get, 1, NULL, values, NULL, NULL, 0);
+	snprintf(text, sizeof(text), "%.*s", (int)request->destination.len,
+		request->destination.data);
+	snprintf(number, sizeof(number), "%llu", (unsigned long long)request->ttl_ms);
+	return PQsendQueryParams(pg, set, 3, NULL, values, NULL, NULL, 0);
+}
+
 static int pg_send(struct store_conn *base, struct store_request *request)
 {
 	struct pool_conn *conn = (struct pool_conn *)base;
@@ -378,6 +430,8 @@ static int pg_send(struct store_conn *base, struct store_request *request)
 		ok = send_ping(conn);
 	else if (request->op == STORE_LIST)
 		ok = send_list(conn, request);
+	else if (store_is_ban(request->op))
+		ok = send_ban(conn, request);
 	else
 		ok = send_statement(conn, request);
 	set_error(request, NULL); /* until the server has said more */

@@ -21,7 +21,8 @@ static struct store_pg *of_push(struct store_push *push)
 static void take_notification(struct store_pg *store, struct view payload)
 {
 	store_push_heard(&store->push);
-	if (!store_push_take_mark(&store->push, payload))
+	if (!store_push_take_mark(&store->push, payload) &&
+		!store_push_take_ban(&store->push, payload))
 		store->push.fn(
 			store->push.arg, payload.len ? STORE_PUSH_KEY : STORE_PUSH_ALL, payload);
 }

@@ -39,6 +39,24 @@ const char *store_pg_schema(void)
 	       "  FOR EACH STATEMENT EXECUTE FUNCTION account_nodes_changed();\n";
 }
 
+const char *store_pg_bans_schema(void)
+{
+	return "CREATE TABLE IF NOT EXISTS homing_bans ( -- for guard.share\n"
+	       "  source text PRIMARY KEY,\n"
+	       "  note   text NOT NULL,                 -- \"ban ROUTER WHY\", or \"lift ROUTER\"\n"
+	       "  until  timestamptz NOT NULL\n"
+	       ");\n"
+	       "CREATE OR REPLACE FUNCTION homing_bans_changed() RETURNS trigger LANGUAGE plpgsql "
+	       "AS $body$\n"
+	       "BEGIN\n"
+	       "  PERFORM pg_notify('" STORE_PG_CHANNEL
+	       "', 'ban/' || NEW.source || '@homing.invalid');\n"
+	       "  RETURN NULL;\n"
+	       "END $body$;\n"
+	       "CREATE OR REPLACE TRIGGER homing_bans_row AFTER INSERT OR UPDATE ON homing_bans\n"
+	       "  FOR EACH ROW EXECUTE FUNCTION homing_bans_changed();\n";
+}
+
 static int fail(PGconn *pg, char error[STORE_ERROR_BYTES])
 {
 	snprintf(error, STORE_ERROR_BYTES, "%.200s", PQerrorMessage(pg));
@@ -85,6 +103,19 @@ static int find_schema(PGconn *pg, char error[STORE_ERROR_BYTES])
 		"a table account_nodes exists, but without the triggers that announce changes; "
 		"nothing was changed (see init-db --print)");
 	return -EEXIST;
+}
+
+static bool has_bans(PGconn *pg)
+{
+	char ignored[STORE_ERROR_BYTES];
+	PGresult *result;
+	bool there;
+
+	if (run(pg, "SELECT to_regclass('homing_bans') IS NOT NULL", &result, ignored) < 0)
+		return false;
+	there = PQgetvalue(result, 0, 0)[0] == 't';
+	PQclear(result);
+	return there;
 }
 
 /* ---- a role ---- */
@@ -162,8 +193,8 @@ static int grant_to(PGconn *pg, const char *role, char error[STORE_ERROR_BYTES])
 		snprintf(error, STORE_ERROR_BYTES, "not the name of a role");
 		return -EINVAL;
 	}
-	snprintf(sql, sizeof(sql), "GRANT SELECT, INSERT, UPDATE, DELETE ON account_nodes TO %s",
-		quoted);
+	snprintf(sql, sizeof(sql),
+		"GRANT SELECT, INSERT, UPDATE, DELETE ON account_nodes, homing_bans TO %s", quoted);
 	r = run(pg, sql, NULL, error);
 	/* Whether that was needed, and possible, the check finds out. */
 	snprintf(sql, sizeof(sql),
@@ -191,6 +222,11 @@ static int create(PGconn *pg, char error[STORE_ERROR_BYTES])
 		r = find_schema(pg, error);
 	if (r == 0)
 		r = run(pg, store_pg_schema(), NULL, error);
+	if (r >= 0 && !has_bans(pg)) {
+		int made = run(pg, store_pg_bans_schema(), NULL, error);
+
+		r = made < 0 ? made : r;
+	}
 	if (r >= 0 && run(pg, "COMMIT", NULL, error) < 0)
 		return -EIO;
 	return r;

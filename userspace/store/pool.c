@@ -157,11 +157,16 @@ struct store_request *store_conn_head(struct store_conn *conn)
 					: list_entry(conn->items.next, struct store_request, link);
 }
 
+static bool is_list(const struct store_request *request)
+{
+	return request->op == STORE_LIST || request->op == STORE_BAN_LIST;
+}
+
 static void take_item(struct store_conn *conn, struct store_request *request)
 {
 	list_del(&request->link);
 	conn->count--;
-	conn->lists -= request->op == STORE_LIST;
+	conn->lists -= is_list(request);
 }
 
 void store_conn_again(struct store_conn *conn)
@@ -295,7 +300,7 @@ static void send_one(struct store_pool *pool, struct store_conn *conn)
 
 	list_add_tail(&conn->items, &request->link);
 	conn->count++;
-	conn->lists += request->op == STORE_LIST;
+	conn->lists += is_list(request);
 	if (conn->count == 1)
 		arm_conn(conn);
 	if (pool->driver->send(conn, request) < 0)

@@ -27,7 +27,7 @@ struct store_conn {
 	enum store_conn_state state;
 	struct list_node items; /* requests sent, in order */
 	unsigned count;
-	unsigned lists;     /* of those, STORE_LIST: slow ones, behind which no others are sent */
+	unsigned lists;     /* of those, lists: slow ones, behind which no others are sent */
 	struct timer timer; /* opening, or the oldest request's deadline */
 };
 
@@ -74,6 +74,12 @@ struct store_request *store_conn_head(struct store_conn *conn);
 void store_conn_answered(struct store_conn *conn);
 /* The head's answer was one step of several: it waits again, for any connection. */
 void store_conn_again(struct store_conn *conn);
+/* bans.c: a ban's name as a key and as a message. */
+#define STORE_BAN_NAME_BYTES 96
+/* Returns the length. */
+size_t store_ban_name(struct view source, char ret_name[STORE_BAN_NAME_BYTES]);
+/* Whether it is one; *ret_source is a part of it. */
+bool store_ban_source(struct view name, struct view *ret_source);
 /* Answers a STORE_LIST (without calling done) that the store is not set up for. */
 void store_cannot_list(struct store_request *request);
 /* Without ASCII blanks at both ends (MAP-33). */
@@ -155,6 +161,8 @@ void store_push_stop(struct store_push *push);
 void store_push_prove(struct store_push *push);
 /* Whether a message is a mark, ours or another router's, and nobody's account. */
 bool store_push_take_mark(struct store_push *push, struct view payload);
+/* Whether a message is about a ban; then it has been told. */
+bool store_push_take_ban(struct store_push *push, struct view payload);
 /* Subscribed and proved: what was cached before may have missed a message (MAP-104). */
 void store_push_up(struct store_push *push);
 void store_push_lost(struct store_push *push);

@@ -62,6 +62,18 @@ static void on_lost(struct redis_link *link, const char *error)
 	store_conn_lost(&container_of(link, struct redis_conn, link)->conn, error);
 }
 
+/* Of GET, then of PTTL. */
+static void take_ban(struct store_request *request, const redisReply *reply)
+{
+	if (reply->type == REDIS_REPLY_INTEGER) {
+		request->ttl_ms = (uint64_t)MAX(reply->integer, 0ll);
+		return;
+	}
+	request->result = STORE_NONE;
+	if (reply->type == REDIS_REPLY_STRING)
+		store_take_value(request, view_make(reply->str, reply->len));
+}
+
 static void take_reply(struct store_request *request, const redisReply *reply)
 {
 	char word[32];
@@ -80,6 +92,9 @@ static void take_reply(struct store_request *request, const redisReply *reply)
 		if (reply->type == REDIS_REPLY_STRING)
 			store_take_value(request, view_make(reply->str, reply->len));
 		break;
+	case STORE_BAN_GET:
+		take_ban(request, reply);
+		break;
 	case STORE_DELETE:
 		request->result = reply->integer > 0 ? STORE_DONE : STORE_NONE;
 		break;
@@ -97,7 +112,8 @@ static void on_reply(struct redis_link *link, const redisReply *reply)
 		store_conn_lost(&conn->conn, "an answer that nobody asked for");
 		return;
 	}
-	if (head->op == STORE_LIST && reply->type != REDIS_REPLY_ERROR) {
+	if ((head->op == STORE_LIST || head->op == STORE_BAN_LIST) &&
+		reply->type != REDIS_REPLY_ERROR) {
 		struct store_redis *store = conn->conn.pool->owner;
 
 		if (redis_list_reply(head, store->prefix, reply)) {
@@ -107,7 +123,9 @@ static void on_reply(struct redis_link *link, const redisReply *reply)
 	} else {
 		take_reply(head, reply);
 	}
-	store_conn_answered(&conn->conn);
+	head->half = !head->half && head->op == STORE_BAN_GET;
+	if (!head->half)
+		store_conn_answered(&conn->conn);
 }
 
 static const struct redis_link_ops conn_ops = {
@@ -124,6 +142,28 @@ static void redis_open(struct store_conn *base)
 	redis_link_open(&conn->link);
 }
 
+static int send_ban(struct redis_link *link, const char *prefix, struct store_request *request)
+{
+	char key[128 + STORE_BAN_NAME_BYTES], name[STORE_BAN_NAME_BYTES], ttl[24];
+	const char *set[] = { "SET", key, request->destination.data, "PX", ttl };
+	const char *get[] = { "GET", key }, *left[] = { "PTTL", key };
+	size_t lens[] = { 3, 0, request->destination.len, 2, 0 };
+	int r;
+
+	if (request->op == STORE_BAN_LIST)
+		return redis_list_send(link, prefix, request);
+	store_ban_name(request->identifier, name);
+	lens[1] = (size_t)snprintf(key, sizeof(key), "%.128s%s", prefix, name);
+	if (request->op == STORE_BAN_SET) {
+		lens[4] = (size_t)snprintf(ttl, sizeof(ttl), "%llu",
+			(unsigned long long)MAX(request->ttl_ms, (uint64_t)1));
+		return redis_link_send(link, 5, set, lens);
+	}
+	request->half = false;
+	r = redis_link_send(link, 2, get, NULL);
+	return r < 0 ? r : redis_link_send(link, 2, left, NULL);
+}
+
 static int redis_send(struct store_conn *base, struct store_request *request)
 {
 	static const char *const verbs[] = { [STORE_LOOKUP] = "GET",
@@ -136,8 +176,8 @@ static int redis_send(struct store_conn *base, struct store_request *request)
 		[STORE_DELETE] = 2,
 		[STORE_PING] = 2,
 		[STORE_ANNOUNCE] = 5 };
-	static_assert(ARRAY_SIZE(verbs) == STORE_OPS, "a verb for each but the list");
-	static_assert(ARRAY_SIZE(counts) == STORE_OPS, "a number of words for each");
+	static_assert(ARRAY_SIZE(verbs) == STORE_BAN_SET, "a verb for each but lists and bans");
+	static_assert(ARRAY_SIZE(counts) == STORE_BAN_SET, "a number of words for each");
 	const struct store_redis *store = base->pool->owner;
 	struct redis_link *link = &((struct redis_conn *)base)->link;
 	char key[128 + 320 + 1];
@@ -147,7 +187,9 @@ static int redis_send(struct store_conn *base, struct store_request *request)
 	size_t lens[] = { 0, MIN((size_t)n, sizeof(key) - 1), request->destination.len, 2, 4 };
 
 	if (request->op == STORE_LIST)
-		return redis_list_send(link, store->prefix, request->list);
+		return redis_list_send(link, store->prefix, request);
+	if (store_is_ban(request->op))
+		return send_ban(link, store->prefix, request);
 	argv[0] = verbs[request->op];
 	lens[0] = strlen(argv[0]);
 	return redis_link_send(link, counts[request->op], argv, lens);
@@ -190,7 +232,8 @@ static void changed(struct store_redis *store, struct view key)
 	struct view prefix = view_str(store->prefix);
 
 	if (view_starts(key, prefix) && key.len > prefix.len &&
-		!store_push_take_mark(&store->push, view_skip(key, prefix.len)))
+		!store_push_take_mark(&store->push, view_skip(key, prefix.len)) &&
+		!store_push_take_ban(&store->push, view_skip(key, prefix.len)))
 		store->push.fn(store->push.arg, STORE_PUSH_KEY, view_skip(key, prefix.len));
 }
 

@@ -68,8 +68,9 @@ static inline struct view redis_text(const redisReply *reply)
 						 : view_make("", 0);
 }
 
-/* redis_list.c: STORE_LIST. Sends its next step. */
-MUST_USE int redis_list_send(struct redis_link *link, const char *prefix, struct store_list *list);
+/* redis_list.c: STORE_LIST, STORE_BAN_LIST. Sends its next step. */
+MUST_USE int redis_list_send(
+	struct redis_link *link, const char *prefix, const struct store_request *request);
 /* Takes an answer that is no error; true: another step is to be sent. */
 bool redis_list_reply(struct store_request *request, const char *prefix, const redisReply *reply);
 /* At most size - 1 bytes and a NUL; returns their number. */

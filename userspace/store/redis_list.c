@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * STORE_LIST on Redis, which has no index by value: SCAN with the prefix, then MGET of what it
- * found, one request after the other, maybe on two connections. The page token is SCAN's cursor.
+ * STORE_LIST on Redis, and STORE_BAN_LIST, which needs no values. Redis has no index by value: SCAN
+ * with the prefix, then MGET of what it found, one request after the other, maybe on two
+ * connections. The page token is SCAN's cursor.
  */
 #include "store/pool.h"
 #include "store/redis_link.h"
@@ -26,16 +27,16 @@ size_t redis_escape_pattern(const char *text, char *to, size_t size)
 	return n;
 }
 
-static int send_scan(struct redis_link *link, const char *prefix, struct store_list *list)
+static int send_scan(
+	struct redis_link *link, const char *prefix, const char *tail, struct store_list *list)
 {
-	char pattern[2 * 128 + 2], count[16];
+	char pattern[2 * 128 + STORE_BAN_NAME_BYTES], count[16];
 	const char *argv[] = { "SCAN", list->after[0] ? list->after : "0", "MATCH", pattern,
 		"COUNT", count };
-	size_t n = redis_escape_pattern(prefix, pattern, sizeof(pattern) - 1);
+	size_t n = redis_escape_pattern(prefix, pattern, 2 * 128 + 4);
 
 	store_list_clear(list);
-	pattern[n] = '*';
-	pattern[n + 1] = '\0';
+	snprintf(pattern + n, sizeof(pattern) - n, "%s", tail);
 	snprintf(count, sizeof(count), "%u", list->limit);
 	return redis_link_send(link, 6, argv, NULL);
 }
@@ -61,13 +62,22 @@ static int send_mget(struct redis_link *link, const char *prefix, const struct s
 	return r;
 }
 
-int redis_list_send(struct redis_link *link, const char *prefix, struct store_list *list)
+int redis_list_send(
+	struct redis_link *link, const char *prefix, const struct store_request *request)
 {
-	return list->scanned ? send_mget(link, prefix, list) : send_scan(link, prefix, list);
+	struct store_list *list = request->list;
+	char bans[STORE_BAN_NAME_BYTES];
+
+	if (request->op == STORE_BAN_LIST) {
+		store_ban_name(VIEW_LIT("*"), bans);
+		return send_scan(link, prefix, bans, list);
+	}
+	return list->scanned ? send_mget(link, prefix, list) : send_scan(link, prefix, "*", list);
 }
 
 /* [cursor, keys]. Returns 0 or -errno. */
-static int take_scan(struct store_list *list, const char *prefix, const redisReply *reply)
+static int take_scan(
+	struct store_list *list, const char *prefix, bool bans, const redisReply *reply)
 {
 	const redisReply *keys = reply->elements == 2 ? reply->element[1] : NULL;
 	struct view cursor = keys ? redis_text(reply->element[0]) : view_make("", 0);
@@ -79,7 +89,7 @@ static int take_scan(struct store_list *list, const char *prefix, const redisRep
 		if (!view_starts(key, view_str(prefix)))
 			continue;
 		key = view_skip(key, strlen(prefix));
-		if (key.len && key.len <= IDENTIFIER_BYTES)
+		if (bans ? store_ban_source(key, &key) : key.len && key.len <= IDENTIFIER_BYTES)
 			r = store_list_add(list, key);
 	}
 	if (r == 0 && !view_eq(cursor, VIEW_LIT("0")))
@@ -109,13 +119,13 @@ static int take_values(struct store_list *list, struct view destination, const r
 bool redis_list_reply(struct store_request *request, const char *prefix, const redisReply *reply)
 {
 	struct store_list *list = request->list;
-	bool scan = !list->scanned;
-	int r = scan ? take_scan(list, prefix, reply)
+	bool bans = request->op == STORE_BAN_LIST, scan = !list->scanned || bans;
+	int r = scan ? take_scan(list, prefix, bans, reply)
 		     : take_values(list, request->destination, reply);
 
 	request->result = r == 0 ? STORE_DONE : STORE_ERROR;
 	if (r < 0)
 		snprintf(request->error, sizeof(request->error), "redis: no answer to %s",
 			scan ? "SCAN" : "MGET");
-	return r == 0 && scan && list->count;
+	return r == 0 && scan && !bans && list->count;
 }

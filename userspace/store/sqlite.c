@@ -342,6 +342,11 @@ static void run_request(struct store_sqlite *store, struct store_request *reques
 	case STORE_PING:
 		run_ping(store, request);
 		break;
+	case STORE_BAN_SET:
+	case STORE_BAN_GET:
+	case STORE_BAN_LIST:
+		store_no_bans(request);
+		break;
 	default:
 		if (writable(store))
 			run_write(store, request);

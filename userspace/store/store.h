@@ -22,6 +22,11 @@ enum store_op {
 	STORE_PING, /* can it answer? The lookup of STORE_NOBODY, its changes taken back (MAP-54) */
 	STORE_LIST, /* identifiers of one destination, a page at a time */
 	STORE_ANNOUNCE, /* a store's own: proof of its push channel */
+	/* What routers with one store tell each other of bans (GRD-8); PostgreSQL and Redis only.
+	 * identifier: the source, as text of at most STORE_BAN_SOURCE_BYTES. */
+	STORE_BAN_SET,  /* to destination, a text; gone after ttl_ms */
+	STORE_BAN_GET,  /* fills value (the text) and ttl_ms */
+	STORE_BAN_LIST, /* the sources, a page at a time */
 	STORE_OPS
 };
 
@@ -39,6 +44,7 @@ enum store_result {
 };
 
 #define STORE_TOKEN_BYTES 1024
+#define STORE_BAN_SOURCE_BYTES 64
 
 /*
  * One page of STORE_LIST. A page may be short, even empty, and not be the last: `next` alone tells.
@@ -71,8 +77,9 @@ typedef void store_done_fn(struct store_request *request);
 struct store_request {
 	enum store_op op;
 	struct view identifier;  /* must stay valid until done */
-	struct view destination; /* STORE_UPSERT, STORE_LIST; likewise */
-	struct store_list *list; /* STORE_LIST; likewise */
+	struct view destination; /* STORE_UPSERT, STORE_LIST, STORE_BAN_SET; likewise */
+	struct store_list *list; /* STORE_LIST, STORE_BAN_LIST; likewise */
+	uint64_t ttl_ms;         /* of a ban: what is left */
 	uint64_t deadline_ms;    /* monotonic; over: STORE_TIMEOUT, soon after */
 	store_done_fn *done;
 	/* filled before done: */
@@ -85,7 +92,7 @@ struct store_request {
 	struct store *store;
 	struct post post;
 	struct list_node link;
-	bool repeated, named;
+	bool repeated, named, half;
 };
 
 struct store;
@@ -97,8 +104,15 @@ enum store_push_event {
 	/* the answer for this identifier (as the store spells it) may have changed */
 	STORE_PUSH_KEY,
 	STORE_PUSH_ALL,
+	/* the ban of this source may have changed */
+	STORE_PUSH_BAN,
 };
 typedef void store_push_fn(void *arg, enum store_push_event event, struct view identifier);
+
+/* bans.c. */
+bool store_is_ban(enum store_op op);
+/* Answers for a store that keeps none (without calling done). */
+void store_no_bans(struct store_request *request);
 
 struct store_ops {
 	const char *name; /* "file" "sqlite" ... */
@@ -199,7 +213,9 @@ MUST_USE int store_pg_check_url(const char *url, char error[STORE_ERROR_BYTES]);
 /* The documented schema with its triggers (mapping.md section 6), as one SQL text. */
 const char *store_pg_schema(void);
 enum { STORE_PG_CREATED = 0, STORE_PG_EXISTS = 1 };
-/* Applies it in one transaction; url NULL: libpq's environment. Then gives role (NULL: none) the
+/* What GRD-8 needs beside it; where it is there already nothing changes. */
+const char *store_pg_bans_schema(void);
+/* Applies both in one transaction; url NULL: libpq's environment. Then gives role (NULL: none) the
  * rights that the documented statements need, and tries them. Blocks. Returns STORE_PG_CREATED,
  * STORE_PG_EXISTS (table and triggers were there), or -errno with error. */
 MUST_USE int store_pg_create(const char *url, const char *role, char error[STORE_ERROR_BYTES]);
