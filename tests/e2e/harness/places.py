@@ -23,6 +23,10 @@ AUTHORITY = ["-addext", "basicConstraints=critical,CA:TRUE",
 
 GIVEN = set()
 
+# Certificates of workspaces that are closed, for those to come, {how they were asked for: [(certificate, key)]}:
+# half of a file's time was spent on making them. Two that are open at the same time have no pair in common.
+SPARE = {}
+
 
 def free_port(host="127.0.0.1"):
     """A port that nobody listens on, and that it has not given before in this process."""
@@ -51,6 +55,7 @@ class Workspace:
         self.path = tempfile.mkdtemp(prefix=prefix)
         os.chmod(self.path, 0o755)
         self.own(self.path)
+        self.pairs = [] # for SPARE
 
     def own(self, path):
         if os.geteuid() == 0:
@@ -74,6 +79,29 @@ class Workspace:
         """A certificate (negative days: expired), self-signed or by an issuer that this returned, made
         with authority; returns (cert path, key path, SHA-256 of the DER)."""
         cert, keyfile = (os.path.join(self.path, name + s) for s in (".pem", ".key"))
+        asked = (tuple(names), days, key if isinstance(key, str) else tuple(key))
+        own = not issuer and not authority # another may use it
+        if own and SPARE.get(asked):
+            pair = SPARE[asked].pop()
+            for path, text in zip((cert, keyfile), pair):
+                with open(path, "w", encoding="ascii") as f:
+                    f.write(text)
+        else:
+            self._make_certificate(cert, keyfile, asked, issuer, authority)
+            pair = []
+            for path in (cert, keyfile):
+                with open(path, encoding="ascii") as f:
+                    pair.append(f.read())
+        if own:
+            self.pairs.append((asked, tuple(pair)))
+        for path in (cert, keyfile):
+            os.chmod(path, 0o600)
+            self.own(path)
+        return cert, keyfile, hashlib.sha256(ssl.PEM_cert_to_DER_cert(pair[0])).hexdigest()
+
+    @staticmethod
+    def _make_certificate(cert, keyfile, asked, issuer, authority):
+        names, days, key = asked
         algorithm = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
         if key == "rsa":
             algorithm = ["-newkey", "rsa:2048"]
@@ -91,12 +119,9 @@ class Workspace:
         subprocess.run(["openssl", "x509", "-req", "-in", request, *signer,
                         *release.validity(days), "-copy_extensions", "copy", "-out", cert],
                        check=True, capture_output=True)
-        for path in (cert, keyfile):
-            os.chmod(path, 0o600)
-            self.own(path)
-        with open(cert, encoding="ascii") as f:
-            der = ssl.PEM_cert_to_DER_cert(f.read())
-            return cert, keyfile, hashlib.sha256(der).hexdigest()
 
     def close(self):
+        for asked, pair in self.pairs:
+            SPARE.setdefault(asked, []).append(pair)
+        self.pairs = []
         shutil.rmtree(self.path, ignore_errors=True)
