@@ -35,7 +35,7 @@ relay() {
 	tail -3 /tmp/out
 	run torture-sockmap build/tests/relay/torture sockmap 1000
 	tail -3 /tmp/out
-	run torture-ktls build/tests/relay/torture ktls 1000
+	run torture-ktls build/tests/relay/torture ktls 500
 	tail -3 /tmp/out
 	cmocka build/tests/unit/relay/relay
 	cmocka build/tests/unit/relay/stall

@@ -33,15 +33,16 @@ SETS = {
 
 # End-to-end tests that go before the others, the slowest first, so that none of them is alone at the
 # end; of the others the largest file goes first.
-SLOW = ("test_stores_outage", "test_mail.py", "test_mail_refusals", "test_reload_sessions", "test_sessions",
-        "test_drain.py", "test_mail", "test_list", "test_credentials", "test_reload", "test_mapping",
-        "test_http_wire", "test_stores", "test_admin_requests", "test_cyrus_courier")
+SLOW = ("test_mail.py", "test_stores_push", "test_stores_outage", "test_statistics", "test_mail_refusals",
+        "test_reload", "test_sessions", "test_drain.py", "test_cyrus_courier", "test_http_bodies", "test_mail",
+        "test_seed", "test_mapping", "test_list", "test_credentials", "test_slots", "test_http_wire", "test_stores",
+        "test_store_check", "test_admin_requests")
 # Tests of memory and of many at once: nothing else runs beside them.
 ALONE = ("test_paths.py", "test_must_hold.py", "test_floods.py")
 # How many at once. They wait most of the time: four of them kept two cores half busy.
 SHARDS = CORES + 3
 SMOKE = ("test_config.py", "test_seed.py", "test_metrics.py") # of make check
-FUZZ_SECONDS = 20 # of each target; make fuzz alone takes a minute, make fuzz-long an hour
+FUZZ_SECONDS = 10 # of each target; make fuzz alone takes a minute, make fuzz-long an hour
 VM_RELAY = "bookworm-6.1" # whose relay tests `make test` runs: the oldest kernel, and a required one
 
 # Not with sanitizers: what freed memory still holds can be judged in the optimised build alone (the

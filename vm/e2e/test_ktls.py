@@ -114,7 +114,7 @@ def bulk(make, size, node_tls="implicit", client_tls=True, path="ktls", context=
 
 @pytest.mark.parametrize("name", ["TLSv1_2", "TLSv1_3"])
 def test_bulk_tls_on_both_legs(make, name):
-    bulk(make, 32 << 20, context=lambda router: version(router.tls_context(), name))
+    bulk(make, 16 << 20, context=lambda router: version(router.tls_context(), name))
 
 
 def test_bulk_tls_to_the_client_only(make):
@@ -202,8 +202,8 @@ def openssl(port, name):
 @pytest.mark.parametrize("name", ["TLSv1_2", "TLSv1_3"])
 @pytest.mark.parametrize("stack", [gnutls, nss, openssl])
 def test_other_stacks(make, stack, name):
-    """Small lines both ways, 4 MiB down, 256 KiB up; every byte compared."""
-    blob = b"".join(b"%07d\n" % i for i in range(512 * 1024))
+    """Small lines both ways, 2 MiB down, 256 KiB up; every byte compared."""
+    blob = b"".join(b"%07d\n" % i for i in range(256 * 1024))
     up = "".join("%07d " % i for i in range(4 * 1024))
 
     def serve(conn):
@@ -286,7 +286,7 @@ def test_key_update_by_the_client(make, key):
 
 def test_many_idle_sessions(make):
     """All of them on kernel TLS; all answer. Prints what one costs in user space."""
-    count = int(os.environ.get("HOMING_VM_SESSIONS", "300"))
+    count = int(os.environ.get("HOMING_VM_SESSIONS", "150"))
     done = subprocess.run(["/usr/bin/python3", harness.ROOT + "/tests/bench/idle.py", str(count)],
                           capture_output=True, text=True, check=False)
     print(done.stdout + done.stderr)
