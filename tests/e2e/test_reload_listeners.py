@@ -7,7 +7,7 @@ import threading
 
 import pytest
 from harness import PATIENCE, Client, free_port, wait_until
-from reloading import (DEFAULT1, DEFAULT2, alive, append, edit, frozen, login, node_of, reload_ok,
+from reloading import (DEFAULT1, DEFAULT2, alive, append, edit, frozen, login, node_of, reload, reload_ok,
                        two)
 
 
@@ -152,3 +152,69 @@ def test_CFG_54_who_waits_to_be_accepted_is_served(make):
     with pytest.raises(ConnectionRefusedError):
         router.connect("imapt")
     wait_until(lambda: "imapt" not in router.stats()["listeners"])
+
+
+def test_GRD_32_all_workers_serve_who_waits(make):
+    """An address goes from each worker in its own time; meanwhile more connect."""
+    router = two(make, server="threads = 2\n")
+    text = edit(router)
+    block = re.search(r"\[listener.imapt\]\n(?:.+\n)*", text).group(0)
+    asked = threading.Thread(target=lambda: reload_ok(router))
+    with frozen(router.process.pid, "worker0"):
+        with frozen(router.process.pid, "worker1"):
+            leaving = [router.connect("imapt") for _ in range(200)]
+            edit(router, (block, ""))
+            asked.start()
+            router.wait_line(lambda line: "msg=not_listening" in line)
+        # this one has left, the other one's queue is still open
+        leaving += [router.connect("imapt") for _ in range(20)]
+    asked.join(PATIENCE)
+    for sock in leaving:
+        with Client(sock) as client:
+            assert client.line().startswith("* OK")
+
+
+def test_GRD_32_a_shutdown_tells_who_waits(make):
+    router = two(make, server="threads = 1\n")
+    with frozen(router.process.pid, "worker0"):
+        waiting = [router.connect("imapt") for _ in range(200)]
+        router.process.terminate()
+        router.wait_line(lambda line: "msg=stopping" in line)
+    for sock in waiting:
+        with Client(sock) as client:
+            greeting, end = client.eof().decode().splitlines()
+            assert greeting.startswith("* OK") and end == "* BYE Shutting down."
+    router.stop()
+
+
+def test_GRD_32_a_dry_run_takes_nobody_from_a_wildcard(make):
+    """The address that is tried is a part of one that serves."""
+    port = free_port()
+    router = two(make, listeners={"imap": "implicit"}, extra='[listener.one]\nprotocol = "imap"\n'
+                 'tls = "starttls"\nbind = ["0.0.0.0:%d"]\n' % port)
+    router.ports["one"] = port
+    edit(router, ("0.0.0.0:%d" % port, "127.0.0.1:%d" % port))
+    stop, failures, served = threading.Event(), [], [0]
+
+    def knock():
+        while not stop.is_set():
+            try:
+                with router.client("one", tls=False) as client:
+                    assert client.line().startswith("* OK")
+                    served[0] += 1
+            except (OSError, EOFError, AssertionError) as e:
+                failures.append(repr(e))
+    threads = [threading.Thread(target=knock) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(60):
+            before = served[0]
+            status, body = reload(router, dry_run="true")
+            assert status == 200 and body["changed"] == ["listener.one.bind"], body
+            wait_until(lambda b=before: served[0] > b or failures)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(PATIENCE)
+    assert not failures, failures[:3]

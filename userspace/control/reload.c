@@ -145,10 +145,10 @@ static int prepare_store(struct control_reload *reload, struct next *next)
 }
 
 /* Last, because whoever connects is waiting from here on. */
-static int prepare_sockets(struct control_reload *reload, struct next *next)
+static int prepare_sockets(struct control_reload *reload, struct next *next, bool dry_run)
 {
 	struct build_error error;
-	int r = listen_plan(reload->state->router, next->snapshot, &next->plan, &error);
+	int r = listen_plan(reload->state->router, next->snapshot, dry_run, &next->plan, &error);
 
 	if (r < 0)
 		add_build_error(next, &error);
@@ -184,7 +184,7 @@ static int prepare(struct control_reload *reload, struct next *next)
 
 static int prepare_rest(struct control_reload *reload, struct next *next, bool dry_run)
 {
-	int r = prepare_sockets(reload, next);
+	int r = prepare_sockets(reload, next, dry_run);
 
 	return r == 0 && !dry_run ? prepare_follows(reload, next) : r;
 }

@@ -107,7 +107,7 @@ static int complain(const struct build_error *error, int r)
 static int bind_all(struct router *router, struct control_params *params)
 {
 	struct build_error error;
-	int r = listen_plan(router, router->snapshot, &params->plan, &error);
+	int r = listen_plan(router, router->snapshot, false, &params->plan, &error);
 
 	if (r < 0)
 		return complain(&error, r);

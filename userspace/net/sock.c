@@ -4,6 +4,7 @@
 #include "base/fd.h"
 
 #include <errno.h>
+#include <linux/filter.h>
 #include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
@@ -52,9 +53,21 @@ int sock_listen(const struct addr *addr, unsigned flags, int backlog)
 	if (r < 0)
 		return r;
 	tune(fd); /* accepted sockets inherit it */
-	if (bind(fd, &addr->sa, addr_len(addr)) < 0 || listen(fd, backlog) < 0)
+	if (bind(fd, &addr->sa, addr_len(addr)) < 0)
+		return -errno;
+	if (!(flags & SOCK_BIND_ONLY) && listen(fd, backlog) < 0)
 		return -errno;
 	return take_fd(&fd);
+}
+
+/* A filter of packets that lets none pass. Needs no rights, unlike a program that chooses among the
+ * sockets of a port. */
+void sock_stop_listening(int listen_fd)
+{
+	struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
+	struct sock_fprog program = { .len = 1, .filter = &drop };
+
+	(void)!setsockopt(listen_fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
 }
 
 bool sock_has_family(int family)

@@ -10,6 +10,7 @@
 enum {
 	SOCK_REUSE_PORT = 1,    /* SO_REUSEPORT */
 	SOCK_BOTH_FAMILIES = 2, /* a v6 wildcard takes IPv4 too; else v6-only (CFG-26) */
+	SOCK_BIND_ONLY = 4,     /* the address is tried: nobody can connect */
 };
 /*
  * A listening socket with SO_REUSEADDR and what the flags (SOCK_REUSE_PORT ...) say.
@@ -36,6 +37,12 @@ MUST_USE int sock_error(int fd);
 /* Whether the host has an address to reach addr from, ports aside: source, or, if that is not set,
  * one of the family. Sends nothing. */
 bool sock_has_address(const struct addr *addr, const struct addr *source);
+/*
+ * A listening socket takes nothing more: what arrives for it is dropped unanswered, so a client
+ * that is not connected yet tries again, and finds who listens there then, if anybody. Who waits in
+ * its queue is still accepted; what close() finds there would be reset. Best effort.
+ */
+void sock_stop_listening(int listen_fd);
 /* accept4() with peer (v4-mapped unmapped). Returns the descriptor or -errno. */
 MUST_USE int sock_accept(int listen_fd, struct addr *ret_peer);
 /* A listening unix socket, mode 0600, or 0660 for a group (group (gid_t)-1: none); a socket that

@@ -5,7 +5,6 @@
 #include "base/log.h"
 #include "net/sock.h"
 #include "worker/port_owner.h"
-#include "worker/port_owner.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -51,12 +50,12 @@ static bool overlaps(const struct router *router, const struct addr *addr)
 	return false;
 }
 
-static int bind_all(struct bound *bound)
+static int bind_all(struct bound *bound, unsigned flags)
 {
 	int r = 0;
 
 	for (unsigned i = 0; r == 0 && i < bound->fd_count; i++) {
-		bound->fds[i] = sock_listen(&bound->addr, SOCK_REUSE_PORT, BACKLOG);
+		bound->fds[i] = sock_listen(&bound->addr, SOCK_REUSE_PORT | flags, BACKLOG);
 		if (bound->fds[i] < 0)
 			r = bound->fds[i];
 		else if (i == 0)
@@ -65,7 +64,8 @@ static int bind_all(struct bound *bound)
 	return r;
 }
 
-static int bound_new(const struct router *router, const struct addr *addr, struct bound **ret_bound)
+static int bound_new(const struct router *router, const struct addr *addr, unsigned flags,
+	struct bound **ret_bound)
 {
 	unsigned count = router->worker_count;
 	struct bound *bound = malloc(sizeof(*bound) + count * sizeof(bound->fds[0]));
@@ -80,7 +80,7 @@ static int bound_new(const struct router *router, const struct addr *addr, struc
 	if (!overlaps(router, addr))
 		r = probe_bind(addr);
 	if (r == 0)
-		r = bind_all(bound);
+		r = bind_all(bound, flags);
 	if (r < 0)
 		bound_free(bound);
 	else
@@ -143,7 +143,7 @@ static int plan_address(const struct router *router, struct snapshot *snapshot, 
 	*item = (struct listen_item){ .bound = find_kept(router, plan, settings, addr),
 		.listener = snapshot->listeners[listener] };
 	if (!item->bound) {
-		r = bound_new(router, addr, &item->bound);
+		r = bound_new(router, addr, plan->only_tried ? SOCK_BIND_ONLY : 0, &item->bound);
 		if (r < 0) {
 			explain(router, settings, addr, r, error);
 			return r;
@@ -190,11 +190,11 @@ static int plan_bind(const struct router *router, struct snapshot *snapshot, siz
 	return r;
 }
 
-int listen_plan(const struct router *router, struct snapshot *snapshot,
+int listen_plan(const struct router *router, struct snapshot *snapshot, bool only_try,
 	struct listen_plan *ret_plan, struct build_error *ret_error)
 {
 	const struct config *config = snapshot->config;
-	struct listen_plan plan = { 0 };
+	struct listen_plan plan = { .only_tried = only_try };
 	size_t count = 0;
 	int r = 0;
 

@@ -24,13 +24,16 @@ struct listen_plan {
 		bool fresh;
 	} *items;
 	size_t count;
+	bool only_tried;                  /* nobody can connect; only to be discarded */
 	struct bound **bounds, **dropped; /* room for what the switch needs */
 	struct listener **owners;
 };
 
-/* Binds what the server has not bound yet and writes the snapshot's own_addrs. On failure nothing
- * stays bound. Returns 0 or -errno. Control thread, as all of this. */
-MUST_USE int listen_plan(const struct router *router, struct snapshot *snapshot,
+/* Binds what the server has not bound yet and writes the snapshot's own_addrs. only_try: does not
+ * listen there, since an address may be part of a wildcard that serves, and whoever connects would
+ * be reset with the plan (GRD-32). On failure nothing stays bound. Returns 0 or -errno. Control
+ * thread, as all of this. */
+MUST_USE int listen_plan(const struct router *router, struct snapshot *snapshot, bool only_try,
 	struct listen_plan *ret_plan, struct build_error *ret_error);
 /* Closes what was bound for the plan. */
 void listen_discard(struct listen_plan *plan);

@@ -95,6 +95,20 @@ static void close_socket(struct worker_socket *socket)
 	free(socket);
 }
 
+/* Who has connected already is served; whoever comes now tries again or is refused (GRD-32). */
+static void leave_socket(struct worker_socket *socket)
+{
+	sock_stop_listening(socket->fd);
+	accept_some(socket, ACCEPTS_AT_LEAVING);
+	close_socket(socket);
+}
+
+static void leave_sockets(struct worker *worker)
+{
+	while (!list_empty(&worker->sockets))
+		leave_socket(list_entry(worker->sockets.next, struct worker_socket, link));
+}
+
 static void close_sockets(struct worker *worker)
 {
 	while (!list_empty(&worker->sockets))
@@ -105,7 +119,7 @@ static void on_shutdown(struct post *post)
 {
 	struct worker *worker = container_of(post, struct worker, shutdown_post);
 
-	close_sockets(worker);
+	leave_sockets(worker); /* they get the shutdown line, too */
 	loop_timer_del(&worker->loop, &worker->resume_timer);
 	session_pool_shut_down(&worker->pool);
 }
@@ -132,16 +146,13 @@ static struct worker_follow_item *find_item(
 	return NULL;
 }
 
-/* Who has connected already is served; whoever comes now is refused by the kernel. */
-static void leave_sockets(struct worker *worker, struct worker_follow *follow)
+static void leave_gone_sockets(struct worker *worker, struct worker_follow *follow)
 {
 	list_for_each_safe (node, next, &worker->sockets) {
 		struct worker_socket *socket = list_entry(node, struct worker_socket, link);
 
-		if (find_item(follow, socket))
-			continue;
-		accept_some(socket, ACCEPTS_AT_LEAVING);
-		close_socket(socket);
+		if (!find_item(follow, socket))
+			leave_socket(socket);
 	}
 }
 
@@ -175,7 +186,7 @@ static void on_follow(struct worker_call *call, struct session_pool *pool)
 	if (!pool) /* stopped */
 		return;
 	worker = container_of(pool, struct worker, pool);
-	leave_sockets(worker, follow);
+	leave_gone_sockets(worker, follow);
 	session_pool_follow(pool, follow->snapshot);
 	keep_sockets(worker, follow);
 	for (size_t i = 0; i < follow->count && !pool->shutting_down; i++) {
