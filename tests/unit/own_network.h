@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define TURNS 16
+#define LATE_MS 50
 
 /* As root without more; else with a user namespace, in which we are. */
 static inline int enter_own_network(void **state)
@@ -32,11 +33,14 @@ static inline void ip(const char *arguments)
 		fail_msg("%s", command);
 }
 
-/* Runs the loop over what has happened: the kernel has told of it when ip(8) ends. */
+/* Runs the loop over what has happened. The kernel has told of most of it when ip(8) ends; of an
+ * IPv6 address after some work of its own. */
 static inline void settle(struct loop *loop)
 {
 	for (int i = 0; i < TURNS; i++)
 		assert_int_equal(loop_run_once(loop, 0), 0);
+	for (int i = 0; i < TURNS; i++)
+		assert_int_equal(loop_run_once(loop, i ? 0 : LATE_MS), 0);
 }
 
 #endif
