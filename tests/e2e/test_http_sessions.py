@@ -205,6 +205,8 @@ def test_HTTP_90_kick(http):
         half.wire.until(b"abc")
         wait_until(lambda: sorted(row["stage"] for row in router.sessions()["sessions"]) ==
                    ["established", "http", "http", "http_idle", "http_idle"])
+        for row in router.sessions(net=1)["sessions"]: # GRD-31: also of a leg that is kept
+            assert all(row["net"][leg]["rtt_us"] > 0 for leg in ("client", "node")), row
         assert router.admin("POST", "/connections/kick?identifier=alice")[1] == {"kicked": 4}
         assert ws.rest() == idle.rest() == half.rest() == b""
         refused(slow, 503)

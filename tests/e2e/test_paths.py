@@ -398,6 +398,32 @@ def test_section_5_3_sessions(make):
     wait_until(lambda: router.sessions()["total"] == 0)
 
 
+def test_GRD_31_how_the_connections_of_sessions_fare(make):
+    node = make.node("node1", tls="plain")
+    router = plain_router(make, [node])
+    keys = ["rtt_us", "rttvar_us", "retransmits", "cwnd", "limited_by", "receive_bytes",
+            "receive_limit", "send_bytes", "send_limit", "memory_bytes"]
+    with login(router) as client, router.client(tls=False) as fresh:
+        fresh.line()
+        client.command("n NOOP")
+        assert "net" not in router.sessions()["sessions"][0]
+        rows = router.sessions(net=1)["sessions"]
+        for leg in (rows[0]["net"]["client"], rows[0]["net"]["node"], rows[1]["net"]["client"]):
+            assert list(leg) == keys
+            assert leg["rtt_us"] > 0 and leg["cwnd"] > 0 and leg["receive_limit"] > 0, leg
+            assert leg["limited_by"] in ("application", "network"), leg
+        assert rows[1]["net"]["node"] is None  # before the login
+        assert router.sessions(net=1, identifier="nobody")["sessions"] == []
+        for query, status in (("net=0", 400), ("net=x", 400), ("net=1&limit=1001", 400),
+                              ("net=1&limit=1000", 200)):
+            assert router.admin("GET", "/sessions?" + query)[0] == status, query
+        shown = router.ctl("sessions", "--net").stdout.splitlines()
+        assert [line.split()[3] for line in shown[1:3]] == ["client", "node"], shown
+        assert shown[0].split()[:4] == ["id", "account", "stage", "leg"]
+        assert len(shown) == 5 and shown[-1] == "2 of 2 sessions", shown
+
+
+
 def test_sessions_answer_while_stopping(make):
     """Every worker is asked also when it is going; nothing is left waiting."""
     router = plain_router(make, [make.node("node1", tls="plain")])

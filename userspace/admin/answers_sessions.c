@@ -9,6 +9,7 @@
 
 #define LIMIT_DEFAULT 100
 #define LIMIT_MAX 10000
+#define LIMIT_MAX_NET 1000 /* its worker does nothing else meanwhile */
 
 static void on_sessions(void *arg, json_t *answer)
 {
@@ -28,11 +29,17 @@ static void on_sessions(void *arg, json_t *answer)
 void admin_answer_sessions(struct admin_request *request)
 {
 	const struct admin_param *destination = &request->params[1];
-	struct session_filter filter = { .limit = admin_parse_limit(
-						 &request->params[2], LIMIT_DEFAULT, LIMIT_MAX) };
+	const struct admin_param *net = &request->params[3];
+	struct session_filter filter = { .net = net->given };
 	struct admin_pending *pending;
 	int r;
 
+	if (net->given && !view_eq(view_make(net->value, net->len), VIEW_LIT("1"))) {
+		admin_error(request->conn, 400, "invalid net");
+		return;
+	}
+	filter.limit = admin_parse_limit(
+		&request->params[2], LIMIT_DEFAULT, filter.net ? LIMIT_MAX_NET : LIMIT_MAX);
 	if (!filter.limit) {
 		admin_error(request->conn, 400, "invalid limit");
 		return;

@@ -8,7 +8,7 @@
 #include "admin/connection.h"
 #include "base/log.h"
 
-#define ADMIN_PARAMS_MAX 3
+#define ADMIN_PARAMS_MAX 4
 #define ADMIN_DRAIN_ID_BYTES 32 /* hex */
 #define ADMIN_VALUE_BYTES 1024
 #define ADMIN_ACCOUNT_BYTES 321

@@ -58,6 +58,29 @@ static json_t *row_json(const struct session_row *row)
 		(json_int_t)(row->age_ms / 1000), "idle_s", (json_int_t)(row->idle_ms / 1000));
 }
 
+static json_t *figures_json(const struct tcpinfo_figures *net)
+{
+	return json_pack("{sI sI sI sI ss sI sI sI sI sI}", "rtt_us", (json_int_t)net->rtt_us,
+		"rttvar_us", (json_int_t)net->rttvar_us, "retransmits",
+		(json_int_t)net->retransmits, "cwnd", (json_int_t)net->cwnd, "limited_by",
+		tcpinfo_limit_name(net->limit), "receive_bytes", (json_int_t)net->received,
+		"receive_limit", (json_int_t)net->receive_limit, "send_bytes",
+		(json_int_t)net->queued, "send_limit", (json_int_t)net->send_limit, "memory_bytes",
+		(json_int_t)net->memory);
+}
+
+/* GRD-31: {"client": {...}, "node": null} */
+static json_t *net_json(const struct session_row *row)
+{
+	static const char *const names[] = { [RELAY_CLIENT] = "client", [RELAY_NODE] = "node" };
+	json_t *net = json_object();
+
+	for (int leg = RELAY_CLIENT; leg <= RELAY_NODE; leg++)
+		json_object_set_new(net, names[leg],
+			row->has_net[leg] ? figures_json(&row->net[leg]) : json_null());
+	return net;
+}
+
 static json_t *answer_json(struct request *request)
 {
 	struct session_list all = { 0 };
@@ -75,8 +98,13 @@ static json_t *answer_json(struct request *request)
 		return NULL;
 	}
 	rows = json_array();
-	for (uint32_t i = 0; i < all.count; i++)
-		json_array_append_new(rows, row_json(&all.rows[i]));
+	for (uint32_t i = 0; i < all.count; i++) {
+		json_t *row = row_json(&all.rows[i]);
+
+		if (request->filter.net)
+			json_object_set_new(row, "net", net_json(&all.rows[i]));
+		json_array_append_new(rows, row);
+	}
 	answer = json_pack("{sI sI so}", "total", (json_int_t)all.total, "shown",
 		(json_int_t)all.count, "sessions", rows);
 	session_list_free(&all);
@@ -189,9 +217,10 @@ int control_sessions(struct control_state *control, const struct session_filter 
 	request = request_new(control, done, arg);
 	if (!request)
 		return -ENOMEM;
-	request->filter = (struct session_filter){
-		.account = copy(filter->account), .node = copy(filter->node), .limit = filter->limit
-	};
+	request->filter = (struct session_filter){ .account = copy(filter->account),
+		.node = copy(filter->node),
+		.limit = filter->limit,
+		.net = filter->net };
 	if ((filter->account && !request->filter.account) ||
 		(filter->node && !request->filter.node)) {
 		request_free(request);

@@ -221,8 +221,8 @@ static char *sessions_path(const struct ctl_options *options)
 	const struct {
 		const char *name, *value;
 	} filters[] = { { "identifier", options->texts[CTL_ACCOUNT] },
-		{ "destination", options->texts[CTL_NODE] },
-		{ "limit", options->texts[CTL_LIMIT] } };
+		{ "destination", options->texts[CTL_NODE] }, { "limit", options->texts[CTL_LIMIT] },
+		{ "net", options->net ? "1" : NULL } };
 	char *path = strdup("/sessions"), mark = '?';
 
 	for (size_t i = 0; path && i < ARRAY_SIZE(filters); i++) {
@@ -242,23 +242,51 @@ static char *sessions_path(const struct ctl_options *options)
 	return path;
 }
 
-int ctl_cmd_sessions(struct ctl *ctl, char **args)
+static long long number(const json_t *object, const char *key)
 {
-	char *path = sessions_path(&ctl->options);
-	json_t *body, *row;
-	size_t i;
-	int code;
+	return json_integer_value(json_object_get(object, key));
+}
 
-	(void)args;
-	if (!path)
-		return ctl_complain("out of memory", NULL);
-	code = ctl_call(ctl, "GET", path, &body);
-	free(path);
-	if (body)
-		printf("%-14s %-28s %-8s %-22s %-10s %-12s %-16s %11s %11s %6s %6s\n", "id",
-			"account", "protocol", "client", "node", "stage", "path up/down",
-			"bytes up", "bytes down", "age", "idle");
-	json_array_foreach(json_object_get(body, "sessions"), i, row)
+/* How a leg of a session fares (GRD-31): a line each. Nothing for one that is not there. */
+static void print_net(const json_t *row, const char *leg)
+{
+	const json_t *net = json_object_get(json_object_get(row, "net"), leg);
+
+	if (!json_is_object(net))
+		return;
+	printf("%-14s %-28s %-12s %-6s %9.1fms %7.1fms %7lld %6lld %-11s %9lld %9lld %9lld\n",
+		or_dash(json_object_get(row, "id")), or_dash(json_object_get(row, "account")),
+		or_dash(json_object_get(row, "stage")), leg, (double)number(net, "rtt_us") / 1000,
+		(double)number(net, "rttvar_us") / 1000, number(net, "retransmits"),
+		number(net, "cwnd"), or_dash(json_object_get(net, "limited_by")),
+		number(net, "receive_bytes"), number(net, "send_bytes"),
+		number(net, "memory_bytes"));
+}
+
+static void print_nets(const json_t *rows)
+{
+	json_t *row;
+	size_t i;
+
+	printf("%-14s %-28s %-12s %-6s %11s %9s %7s %6s %-11s %9s %9s %9s\n", "id", "account",
+		"stage", "leg", "rtt", "varies", "retrans", "cwnd", "limited by", "to read",
+		"to send", "memory");
+	json_array_foreach(rows, i, row)
+	{
+		print_net(row, "client");
+		print_net(row, "node");
+	}
+}
+
+static void print_sessions(const json_t *rows)
+{
+	json_t *row;
+	size_t i;
+
+	printf("%-14s %-28s %-8s %-22s %-10s %-12s %-16s %11s %11s %6s %6s\n", "id", "account",
+		"protocol", "client", "node", "stage", "path up/down", "bytes up", "bytes down",
+		"age", "idle");
+	json_array_foreach(rows, i, row)
 	{
 		char paths[40];
 
@@ -276,6 +304,21 @@ int ctl_cmd_sessions(struct ctl *ctl, char **args)
 			json_integer_value(json_object_get(row, "age_s")),
 			json_integer_value(json_object_get(row, "idle_s")));
 	}
+}
+
+int ctl_cmd_sessions(struct ctl *ctl, char **args)
+{
+	char *path = sessions_path(&ctl->options);
+	json_t *body;
+	int code;
+
+	(void)args;
+	if (!path)
+		return ctl_complain("out of memory", NULL);
+	code = ctl_call(ctl, "GET", path, &body);
+	free(path);
+	if (body)
+		(ctl->options.net ? print_nets : print_sessions)(json_object_get(body, "sessions"));
 	if (body)
 		printf("%lld of %lld sessions\n",
 			json_integer_value(json_object_get(body, "shown")),

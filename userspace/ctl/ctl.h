@@ -34,6 +34,7 @@ enum ctl_option_code {
 	CTL_APPLY,
 	CTL_DRY_RUN,
 	CTL_FORCE,
+	CTL_NET,
 	CTL_TIMEOUT,
 	CTL_COMPLETION,
 	CTL_MAN,
@@ -60,7 +61,7 @@ struct ctl_options {
 	const char *texts[CTL_TEXTS]; /* by code; NULL: not given; the last one given */
 	const char *urls[CTL_ROUTERS_MAX];
 	unsigned url_count;
-	bool insecure, json, print, apply, dry_run, force;
+	bool insecure, json, print, apply, dry_run, force, net;
 	unsigned timeout_s;
 };
 

@@ -46,6 +46,9 @@ static int take_option(struct ctl_options *options, int code)
 	case CTL_FORCE:
 		options->force = true;
 		return 0;
+	case CTL_NET:
+		options->net = true;
+		return 0;
 	case CTL_TIMEOUT:
 		return parse_timeout(options, optarg);
 	case CTL_URL:

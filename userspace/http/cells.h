@@ -22,6 +22,8 @@ void http_exchange_deadline(struct session *session);
 void http_kicked(struct session *session);
 void http_end_after(struct session *session, enum session_reason reason);
 void http_release(struct session *session);
+/* The leg of the request under way, else the one used last. */
+const struct stream *http_node_stream(const struct session *session);
 
 /* client_leg.c */
 void http_refuse(struct session *session, enum session_reason reason);

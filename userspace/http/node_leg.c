@@ -195,3 +195,16 @@ int http_leg_flush(struct http_leg *leg)
 		count(leg, RELAY_UP, moved);
 	return r < 0 ? r : moved != 0;
 }
+
+const struct stream *http_node_stream(const struct session *session)
+{
+	const struct http *http = session->login->http;
+
+	if (!http)
+		return NULL;
+	if (http->leg)
+		return &http->leg->wire.stream;
+	if (list_empty(&http->idle))
+		return NULL;
+	return &list_entry(http->idle.prev, struct http_leg, link)->wire.stream;
+}

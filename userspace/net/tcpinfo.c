@@ -6,6 +6,8 @@
 #include "net/sock.h"
 
 #include <errno.h>
+#include <assert.h>
+#include <linux/sock_diag.h>
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <string.h>
@@ -112,4 +114,60 @@ bool tcpinfo_owes(int fd)
 	struct tcpinfo_source source;
 
 	return tcpinfo_received(fd, &source) == 0 && !source.closed && tcpinfo_queued(fd) > 0;
+}
+
+/* ---- figures ---- */
+
+static const char *const limit_names[] = {
+	[TCPINFO_APPLICATION] = "application",
+	[TCPINFO_NETWORK] = "network",
+	[TCPINFO_PEER] = "peer",
+	[TCPINFO_BUFFER] = "buffer",
+};
+static_assert(ARRAY_SIZE(limit_names) == TCPINFO_LIMITS, "a name each");
+
+const char *tcpinfo_limit_name(enum tcpinfo_limit limit)
+{
+	return limit_names[limit];
+}
+
+/* Of the time in which something was on its way. */
+static enum tcpinfo_limit limit_of(const struct tcp_info *info)
+{
+	uint64_t most = info->tcpi_busy_time / 2;
+
+	if (info->tcpi_busy_time && info->tcpi_rwnd_limited > most)
+		return TCPINFO_PEER;
+	if (info->tcpi_busy_time && info->tcpi_sndbuf_limited > most)
+		return TCPINFO_BUFFER;
+	return !info->tcpi_busy_time || info->tcpi_delivery_rate_app_limited ? TCPINFO_APPLICATION
+									     : TCPINFO_NETWORK;
+}
+
+int tcpinfo_figures(int fd, struct tcpinfo_figures *ret_figures)
+{
+	uint32_t memory[SK_MEMINFO_VARS] = { 0 };
+	socklen_t len = sizeof(memory);
+	struct tcp_info info;
+	int r = get_info(fd, &info);
+
+	if (r < 0)
+		return r;
+	if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &len) < 0)
+		return -errno;
+	*ret_figures = (struct tcpinfo_figures){
+		.rtt_us = info.tcpi_rtt,
+		.rttvar_us = info.tcpi_rttvar,
+		.retransmits = info.tcpi_total_retrans,
+		.cwnd = info.tcpi_snd_cwnd,
+		.limit = limit_of(&info),
+		.received = memory[SK_MEMINFO_RMEM_ALLOC],
+		.receive_limit = memory[SK_MEMINFO_RCVBUF],
+		.queued = memory[SK_MEMINFO_WMEM_QUEUED],
+		.send_limit = memory[SK_MEMINFO_SNDBUF],
+		.memory = memory[SK_MEMINFO_RMEM_ALLOC] + memory[SK_MEMINFO_WMEM_QUEUED] +
+			memory[SK_MEMINFO_FWD_ALLOC] + memory[SK_MEMINFO_OPTMEM] +
+			memory[SK_MEMINFO_BACKLOG],
+	};
+	return 0;
 }

@@ -187,6 +187,13 @@ enum relay_path relay_path_of(const struct relay *relay, enum relay_direction di
 	return (enum relay_path)relay->state.halves[direction].path;
 }
 
+int relay_fd(const struct relay *relay, enum relay_leg leg)
+{
+	const struct stream *stream = &relay->legs[leg];
+
+	return stream_is_open(stream) ? stream->fd : -1;
+}
+
 uint64_t relay_idle_ms(const struct relay *relay)
 {
 	uint64_t now = clock_mono_ms(), last = relay->state.last_ms;

@@ -129,6 +129,8 @@ void relay_set_idle(struct relay *relay, uint64_t idle_ms);
 uint64_t relay_bytes(const struct relay *relay, enum relay_direction direction);
 /* May change while the relay runs. */
 enum relay_path relay_path_of(const struct relay *relay, enum relay_direction direction);
+/* The socket of a leg, borrowed; -1 when it is closed. */
+int relay_fd(const struct relay *relay, enum relay_leg leg);
 /* Milliseconds since the last byte in either direction. */
 uint64_t relay_idle_ms(const struct relay *relay);
 

@@ -46,6 +46,9 @@ struct session_kind {
 	void (*node_event)(struct session *session);
 	/* It goes, and the talk over it is over (dial.h). NULL: there was none. */
 	void (*node_down)(struct session *session);
+	/* Its node leg before the relay has it, borrowed; NULL if there is none. No function: the
+	 * dial's. */
+	const struct stream *(*node_stream)(const struct session *session);
 	/* How far the talk is. NULL: it has one step. */
 	enum node_step (*node_step)(const struct session *session);
 	size_t talk_bytes; /* the memory of the talk */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "session/list.h"
 #include "base/clock.h"
+#include "session/kind.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -12,6 +13,37 @@ static bool matches(const struct session *session, const struct session_filter *
 		(!session->account || strcmp(session->account, filter->account) != 0))
 		return false;
 	return !filter->node || (session->node && strcmp(session->node->name, filter->node) == 0);
+}
+
+static const struct stream *node_stream(const struct session *session)
+{
+	const struct login *login = session->login;
+
+	if (session->kind->node_stream)
+		return session->kind->node_stream(session);
+	return login->reach.phase == REACH_DIAL ? &login->reach.dial->leg.stream : NULL;
+}
+
+static int leg_fd(const struct session *session, enum relay_leg leg)
+{
+	const struct stream *stream;
+
+	if (session->relay)
+		return relay_fd(session->relay, leg);
+	if (!session->login)
+		return -1;
+	stream = leg == RELAY_CLIENT ? &session->login->leg.stream : node_stream(session);
+	return stream && stream_is_open(stream) ? stream->fd : -1;
+}
+
+/* GRD-31. A leg that is being connected has figures too. */
+static void fill_net(const struct session *session, struct session_row *row)
+{
+	for (int leg = RELAY_CLIENT; leg <= RELAY_NODE; leg++) {
+		int fd = leg_fd(session, (enum relay_leg)leg);
+
+		row->has_net[leg] = fd >= 0 && tcpinfo_figures(fd, &row->net[leg]) == 0;
+	}
 }
 
 static void fill(struct session *session, struct session_row *row)
@@ -72,7 +104,10 @@ int session_list_collect(
 			if (reserve(list, room) < 0)
 				return -ENOMEM;
 		}
-		fill(session, &list->rows[list->count++]);
+		fill(session, &list->rows[list->count]);
+		if (filter->net)
+			fill_net(session, &list->rows[list->count]);
+		list->count++;
 	}
 	return 0;
 }

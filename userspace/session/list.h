@@ -6,11 +6,13 @@
 
 #include "identity/identity.h"
 #include "mapping/mapping.h"
+#include "net/tcpinfo.h"
 #include "session/session.h"
 
 struct session_filter {
 	const char *account, *node; /* NULL: any */
 	uint32_t limit;             /* most rows; the oldest are kept */
+	bool net;                   /* with what TCP says of both legs: two calls for each */
 };
 
 struct session_row {
@@ -23,6 +25,8 @@ struct session_row {
 	const char *protocol, *stage; /* static */
 	enum relay_path path[2];
 	uint64_t bytes[2], age_ms, idle_ms;
+	bool has_net[2]; /* by enum relay_leg */
+	struct tcpinfo_figures net[2];
 };
 
 struct session_list {

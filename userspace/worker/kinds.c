@@ -120,6 +120,7 @@ const struct session_kind session_kinds[] = {
 		.refuse = http_refuse,
 		.kicked = http_kicked,
 		.end_after = http_end_after,
+		.node_stream = http_node_stream,
 		.release = http_release },
 };
 static_assert(ARRAY_SIZE(session_kinds) == PROTOCOLS, "a row for each");
