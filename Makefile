@@ -61,7 +61,7 @@ MODS_control := control admin $(MODS_worker)
 MODS_daemon := daemon $(MODS_control)
 MODS_ctl := ctl config route proto store identity tls record net loop base
 
-LIBS := -lpq -lhiredis -lbpf -lelf -lz -lssl -lcrypto -lsqlite3 -lcares -ljansson -lnl-route-3 -lnl-3 -lpcre2-8 -lseccomp -lm
+LIBS := -lpq -lhiredis -lxdp -lbpf -lelf -lz -lssl -lcrypto -lsqlite3 -lcares -ljansson -lnl-route-3 -lnl-3 -lpcre2-8 -lseccomp -lm
 NL_CFLAGS := -I/usr/include/libnl3 -I/usr/include/postgresql
 ALL_CFLAGS += $(NL_CFLAGS)
 

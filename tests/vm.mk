@@ -2,7 +2,9 @@
 # Tests in virtual machines, on the kernels of vm/kernels.txt.
 
 .PHONY: vm-build vm-test vm-shell vm-bench
-vm-build: all relay-tests $(BENCH_PROGRAMS) $(BUILD)/tests/unit/relay/relay $(BUILD)/tests/unit/relay/stall ## builds what runs in virtual machines
+VM_UNIT = $(addprefix $(BUILD)/tests/unit/,relay/relay relay/stall bpfctl/guard bpfctl/guard_decision \
+	bpfctl/guard_xdp)
+vm-build: all relay-tests $(BENCH_PROGRAMS) $(VM_UNIT) ## builds what runs in virtual machines
 
 vm-test: vm-build ## the kernels of vm/kernels.txt
 	/usr/bin/python3 vm/run.py

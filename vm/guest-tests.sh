@@ -42,5 +42,12 @@ relay() {
 	cmocka build/tests/relay/ktls
 }
 
+guard() {
+	cmocka build/tests/unit/bpfctl/guard
+	cmocka build/tests/unit/bpfctl/guard_decision
+	cmocka build/tests/unit/bpfctl/guard_xdp
+}
+
 if wanted relay; then relay; fi
+if wanted guard; then guard; fi
 if wanted e2e; then pytest vm/e2e; fi

@@ -14,6 +14,8 @@ import kernels
 ROOT = kernels.ROOT
 PROGRAMS = ["/usr/bin/openssl", "/usr/sbin/bpftool", "/usr/bin/gnutls-cli", "/usr/bin/gnutls-serv",
             "/usr/bin/tstclnt", "/usr/sbin/haproxy"]
+# libxdp's, which it finds by name.
+DISPATCHER = "/usr/lib/*/bpf/xdp-dispatcher.o"
 # Libraries that programs load by name: those of NSS.
 LOADED = ["/usr/lib/*/libsoftokn3.so", "/usr/lib/*/libfreebl*.so", "/usr/lib/*/nss/*.so"]
 PYTHON = "/usr/bin/python3"
@@ -131,7 +133,10 @@ def build_root(path):
             add_program(archive, program)
     for library in [path for pattern in LOADED for path in sorted(glob.glob(pattern))]:
         add_program(archive, library)
-    for program in [path for pattern in ("homing*", "bench/*", "tests/unit/relay/*", "tests/*",
+    for path in sorted(glob.glob(DISPATCHER)):
+        archive.copy(path)
+    for program in [path for pattern in ("homing*", "bench/*", "tests/unit/relay/*",
+                                         "tests/unit/bpfctl/*", "tests/*",
                                          "tests/relay/*")
                     for path in sorted(glob.glob(ROOT + "/build/" + pattern))]:
         if os.path.isfile(program) and os.access(program, os.X_OK):

@@ -14,7 +14,8 @@ CACHE = os.environ.get("HOMING_VM_CACHE", os.path.join(ROOT, "build", "vm"))
 TIMEOUT = 120
 # In this order; what they need comes with them.
 MODULES = ["tls", "gcm", "ghash-clmulni-intel", "aesni-intel", "chacha-x86_64", "poly1305-x86_64",
-           "chacha", "chacha20poly1305", "ctr", "ghash-generic", "tcp_diag", "veth"]
+           "chacha", "chacha20poly1305", "ctr", "ghash-generic", "tcp_diag", "veth",
+           "8021q", "bonding", "bridge"]
 
 
 class Unavailable(Exception):

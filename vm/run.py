@@ -29,7 +29,7 @@ SAME_ADDRESSES = " nokaslr norandmaps randomize_kstack_offset=off"
 
 
 # What guest-tests.sh can be told to run.
-PARTS = ("relay", "e2e")
+PARTS = ("relay", "guard", "e2e")
 
 
 def parts_of(row, options):

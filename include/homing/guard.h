@@ -68,6 +68,10 @@ struct hm_guard_config {
 	__u32 ipv6_bits;      /* 1..128 */
 	__u32 scope_all;      /* lists and bans end established connections too */
 	__u32 observe;        /* count and tell, drop nothing */
+	/* How many devices have the XDP program. While there is one, the socket lookup, which sees
+	 * a new connection after it, applies no rate and does not count what passes. */
+	__u32 xdp_devices;
+	__u32 reserved;
 };
 
 /* What became of a packet that was looked at; keys of the counts. */
@@ -105,7 +109,7 @@ _Static_assert(sizeof(struct hm_guard_service) == 20, "the pinned interface");
 _Static_assert(sizeof(struct hm_guard_prefix) == 20, "the pinned interface");
 _Static_assert(sizeof(struct hm_guard_rule) == 24, "the pinned interface");
 _Static_assert(sizeof(struct hm_guard_ban) == 88, "the pinned interface");
-_Static_assert(sizeof(struct hm_guard_config) == 40, "the pinned interface");
+_Static_assert(sizeof(struct hm_guard_config) == 48, "the pinned interface");
 _Static_assert(sizeof(struct hm_guard_event) == 40, "the pinned interface");
 
 #endif

@@ -9,5 +9,12 @@
 #define HM_PIN_TARGETS "targets"
 #define HM_PIN_EVENTS "events"
 #define HM_PIN_VERDICT "verdict"
+#define HM_PIN_GUARD_CONFIG "guard_config"
+#define HM_PIN_GUARD_SERVICES "guard_services"
+#define HM_PIN_GUARD_LISTS "guard_lists"
+#define HM_PIN_GUARD_BANS "guard_bans"
+#define HM_PIN_GUARD_RATES "guard_rates"
+#define HM_PIN_GUARD_COUNTS "guard_counts"
+#define HM_PIN_GUARD_EVENTS "guard_events"
 
 #endif

@@ -8,7 +8,7 @@
 # that they bring is enabled afterwards: tests and demo start their servers themselves.
 set -eu
 
-build="gcc make clang llvm libc6-dev pkg-config bpftool libbpf-dev libelf-dev zlib1g-dev libssl-dev
+build="gcc make clang llvm libc6-dev pkg-config bpftool libbpf-dev libxdp-dev libelf-dev zlib1g-dev libssl-dev
 libsqlite3-dev libc-ares-dev libjansson-dev libnl-3-dev libnl-route-3-dev libpcre2-dev libseccomp-dev
 libpq-dev libhiredis-dev"
 demo="python3 curl openssl passwd dovecot-imapd"

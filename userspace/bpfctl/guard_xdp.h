@@ -4,8 +4,8 @@
  * programs share a device; where no dispatcher is to be had, by a plain bpf_link. The only user of
  * libxdp. Somebody else's program without a dispatcher is never replaced (GRD-6).
  *
- * The dispatcher needs rights and outlives the process: the next attachment to the device takes the
- * place of what a process before has left, and guard_xdp_detach_all() removes it. A bpf_link needs
+ * The dispatcher needs rights and outlives the process: guard_xdp_sweep() of the next one removes
+ * what is left of it, guard_xdp_detach_all() whatever there is. A bpf_link needs
  * no rights, by the program's descriptor, and ends with the process.
  */
 #ifndef BPFCTL_GUARD_XDP_H
@@ -20,15 +20,16 @@ struct guard_xdp_device {
 	unsigned ifindex;
 	enum guard_xdp_mode mode; /* native or generic */
 	enum guard_xdp_way way;
-	bool alone; /* generic or without a dispatcher although better was tried: see `why` */
-	char why[BPFCTL_ERROR_SIZE];
+	char why[BPFCTL_ERROR_SIZE]; /* it is not the better one; empty: it is */
 };
 
-/* AUTO: native, and generic where the device refuses. Attached already: nothing happens. ret_device
- * may be NULL. Returns 0, or -errno with the reason in error (-EBUSY: somebody else's program). */
+/* AUTO: native, and generic where the device refuses. Attached already: nothing happens. Returns 0,
+ * or -errno with the reason in error (-EBUSY: somebody else's program). */
 MUST_USE int guard_xdp_attach(struct bpfctl_guard *guard, unsigned ifindex,
-	enum guard_xdp_mode mode, struct guard_xdp_device *ret_device,
-	char error[BPFCTL_ERROR_SIZE]);
+	enum guard_xdp_mode mode, char error[BPFCTL_ERROR_SIZE]);
+/* After attaching: removes from all dispatchers of this network namespace what the process before
+ * or a dead one has left. Needs rights. Returns how many, or -errno with the reason in error. */
+MUST_USE int guard_xdp_sweep(struct bpfctl_guard *guard, char error[BPFCTL_ERROR_SIZE]);
 /* A dispatcher's needs rights (-EPERM without); not attached is fine. Returns 0 or -errno. */
 int guard_xdp_detach(struct bpfctl_guard *guard, unsigned ifindex);
 /* The device is gone, and with it the attachment. */

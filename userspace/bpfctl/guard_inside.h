@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What guard.c and guard_xdp.c share of a struct bpfctl_guard. */
+#ifndef BPFCTL_GUARD_INSIDE_H
+#define BPFCTL_GUARD_INSIDE_H
+
+#include "bpfctl/guard_xdp.h"
+
+struct guard; /* the skeleton's name */
+struct ring_buffer;
+
+/* An attachment; either a link, which is owned, or a program behind the dispatcher. */
+struct guard_xdp_attachment {
+	int link;      /* -1: the dispatcher's */
+	__u32 program; /* its id behind the dispatcher */
+};
+
+struct bpfctl_guard {
+	struct guard *skel;
+	struct hm_guard_config *config; /* mapped */
+	size_t config_bytes;
+	int lookup_link; /* owned; -1: not attached */
+	int services, lists, bans, counts;
+	struct ring_buffer *events;
+	bpfctl_guard_event_fn *event_fn; /* while they are consumed */
+	void *event_arg;
+	unsigned cpus, max_services, max_rules;
+	struct hm_guard_count *per_cpu; /* one value */
+	/* What is in the maps, in the order of their keys. */
+	struct hm_guard_service *service_set;
+	size_t service_count;
+	struct bpfctl_guard_line *line_set;
+	size_t line_count;
+	__u32 config_before; /* id of that map of the process before; 0: none */
+	/* Side by side, device_count of them. */
+	struct guard_xdp_device *devices;
+	struct guard_xdp_attachment *attachments;
+	size_t device_count;
+	char pin_error[BPFCTL_ERROR_SIZE];
+};
+
+#endif

@@ -1,0 +1,413 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * See guard_xdp.h. Behind a dispatcher a program is an extension of it, so the object is opened
+ * again for each device and loaded with the maps of the first (GRD-6). libxdp falls back to taking
+ * the device for itself, an attachment that nobody shares and that outlives us: that is undone, and
+ * a bpf_link takes its place.
+ */
+#include "bpfctl/guard_xdp.h"
+#include "base/fd.h"
+#include "bpfctl/guard_inside.h"
+#include "bpfctl/shared.h"
+#include "guard.skel.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/if_link.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <xdp/libxdp.h>
+
+/* Before what is attached with the usual 50: what is dropped is nobody else's work. */
+#define RUN_PRIORITY 20
+#define PROGRAM_NAME "hm_guard"
+#define CONFIG_NAME "guard_config"
+#define PROGRAM_MAPS_MAX 16u
+
+static void multiprog_closep(struct xdp_multiprog **multiprog)
+{
+	xdp_multiprog__close(*multiprog);
+}
+
+static void program_closep(struct xdp_program **program)
+{
+	xdp_program__close(*program);
+}
+
+static void skel_destroyp(struct guard **skel)
+{
+	guard__destroy(*skel);
+}
+
+static int be_silent(enum libxdp_print_level level, const char *format, va_list args)
+{
+	(void)level;
+	(void)format;
+	(void)args;
+	return 0;
+}
+
+/* What is on a device; NULL: nothing. */
+static struct xdp_multiprog *on_device(unsigned ifindex)
+{
+	struct xdp_multiprog *multiprog = xdp_multiprog__get_from_ifindex((int)ifindex);
+
+	return libxdp_get_error(multiprog) ? NULL : multiprog;
+}
+
+/* ---- whose a program is ---- */
+
+/* Of a program's maps the guard's settings. Returns a descriptor or -errno. */
+static int open_config(int program, __u32 *ret_id)
+{
+	__u32 ids[PROGRAM_MAPS_MAX];
+	struct bpf_prog_info info = { .map_ids = (__u64)(uintptr_t)ids,
+		.nr_map_ids = PROGRAM_MAPS_MAX };
+	__u32 size = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(program, &info, &size) < 0)
+		return -errno;
+	for (__u32 i = 0; i < MIN(info.nr_map_ids, PROGRAM_MAPS_MAX); i++) {
+		CLEANUP(fd_closep) int map = bpf_map_get_fd_by_id(ids[i]);
+		struct bpf_map_info map_info = { 0 };
+
+		size = sizeof(map_info);
+		if (map >= 0 && bpf_obj_get_info_by_fd(map, &map_info, &size) == 0 &&
+			strcmp(map_info.name, CONFIG_NAME) == 0) {
+			*ret_id = ids[i];
+			return take_fd(&map);
+		}
+	}
+	return -ENOENT;
+}
+
+/* Its process is the one before this one, or has given no sign of life for long. */
+static bool is_left_behind(const struct bpfctl_guard *guard, const struct xdp_program *program)
+{
+	__u32 id, zero = 0;
+	CLEANUP(fd_closep) int map = open_config(xdp_program__fd(program), &id);
+	struct hm_guard_config config;
+	struct timespec now;
+
+	if (map < 0)
+		return false;
+	if (id == guard->config_before)
+		return true;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return bpf_map_lookup_elem(map, &zero, &config) == 0 &&
+		config.alive_until_ns < (__u64)now.tv_sec * 1000000000 + (__u64)now.tv_nsec;
+}
+
+static bool is_ours(const struct bpfctl_guard *guard, __u32 program)
+{
+	for (size_t i = 0; i < guard->device_count; i++) {
+		if (guard->attachments[i].link < 0 && guard->attachments[i].program == program)
+			return true;
+	}
+	return false;
+}
+
+/* The first guard on a device that is to go; without a guard of ours all of them are. NULL: none.
+ * Borrowed from multiprog. */
+static struct xdp_program *find_unwanted(
+	const struct xdp_multiprog *multiprog, const struct bpfctl_guard *guard)
+{
+	struct xdp_program *program = NULL;
+
+	while ((program = xdp_multiprog__next_prog(program, multiprog))) {
+		if (strcmp(xdp_program__name(program), PROGRAM_NAME) != 0)
+			continue;
+		if (!guard ||
+			(!is_ours(guard, xdp_program__id(program)) &&
+				is_left_behind(guard, program)))
+			return program;
+	}
+	return NULL;
+}
+
+/* Each detachment makes another dispatcher, so one is looked at anew. Returns how many, or
+ * -errno. */
+static int clean(unsigned ifindex, const struct bpfctl_guard *guard)
+{
+	int removed = 0;
+
+	for (;;) {
+		CLEANUP(multiprog_closep) struct xdp_multiprog *multiprog = on_device(ifindex);
+		struct xdp_program *program;
+		int r;
+
+		if (!multiprog || xdp_multiprog__is_legacy(multiprog))
+			return removed;
+		program = find_unwanted(multiprog, guard);
+		if (!program)
+			return removed;
+		r = xdp_program__detach(
+			program, (int)ifindex, xdp_multiprog__attach_mode(multiprog), 0);
+		if (r < 0)
+			return r;
+		removed++;
+	}
+}
+
+/* Returns how many, or the last -errno. */
+static int clean_all(const struct bpfctl_guard *guard, char error[BPFCTL_ERROR_SIZE])
+{
+	struct if_nameindex *names = if_nameindex();
+	int removed = 0, failed = 0;
+
+	if (!names)
+		return bpfctl_fail(error, "cannot list network devices", -errno);
+	for (const struct if_nameindex *name = names; name->if_index; name++) {
+		int r = clean(name->if_index, guard);
+
+		if (r < 0) {
+			char what[64];
+
+			snprintf(what, sizeof(what), "cannot detach from %s", name->if_name);
+			failed = bpfctl_fail(error, what, r);
+		} else
+			removed += r;
+	}
+	if_freenameindex(names);
+	return failed ? failed : removed;
+}
+
+int guard_xdp_sweep(struct bpfctl_guard *guard, char error[BPFCTL_ERROR_SIZE])
+{
+	libxdp_set_print(be_silent);
+	return clean_all(guard, error);
+}
+
+int guard_xdp_detach_all(char error[BPFCTL_ERROR_SIZE])
+{
+	bpfctl_silence_libbpf();
+	libxdp_set_print(be_silent);
+	return clean_all(NULL, error);
+}
+
+/* ---- attaching ---- */
+
+/* The object once more, with the maps that there are and without what is not for XDP. */
+static int open_again(const struct bpfctl_guard *guard, struct guard **ret_skel)
+{
+	CLEANUP(skel_destroyp) struct guard *skel = guard__open();
+	struct bpf_map *map, *first;
+	int r = skel ? 0 : -errno;
+
+	if (!skel)
+		return r;
+	bpf_program__set_autoload(skel->progs.hm_guard_lookup, false);
+	bpf_object__for_each_map(map, skel->obj)
+	{
+		first = bpf_object__find_map_by_name(guard->skel->obj, bpf_map__name(map));
+		if (first && bpf_map__fd(first) >= 0)
+			r = bpf_map__reuse_fd(map, bpf_map__fd(first));
+		if (r < 0)
+			return r;
+	}
+	*ret_skel = skel;
+	skel = NULL;
+	return 0;
+}
+
+/* Whether the program with this id is behind a dispatcher there. */
+static bool is_dispatched(unsigned ifindex, __u32 id)
+{
+	CLEANUP(multiprog_closep) struct xdp_multiprog *multiprog = on_device(ifindex);
+	struct xdp_program *program = NULL;
+
+	if (!multiprog || xdp_multiprog__is_legacy(multiprog))
+		return false;
+	while ((program = xdp_multiprog__next_prog(program, multiprog))) {
+		if (xdp_program__id(program) == id)
+			return true;
+	}
+	return false;
+}
+
+/* Returns 0, -EBUSY (somebody else's program), or another -errno: no dispatcher is to be had. */
+static int attach_dispatched(const struct bpfctl_guard *guard, unsigned ifindex,
+	enum xdp_attach_mode mode, __u32 *ret_program)
+{
+	CLEANUP(skel_destroyp) struct guard *skel = NULL;
+	CLEANUP(program_closep) struct xdp_program *program = NULL;
+	int r = open_again(guard, &skel);
+
+	if (r < 0)
+		return r;
+	DECLARE_LIBXDP_OPTS(xdp_program_opts, options, .obj = skel->obj, .prog_name = PROGRAM_NAME);
+	program = xdp_program__create(&options);
+	r = (int)libxdp_get_error(program);
+	if (r < 0) {
+		program = NULL;
+		return r;
+	}
+	r = xdp_program__set_run_prio(program, RUN_PRIORITY);
+	if (r == 0)
+		r = xdp_program__attach(program, (int)ifindex, mode, 0);
+	if (r < 0)
+		return r;
+	*ret_program = xdp_program__id(program);
+	if (is_dispatched(ifindex, *ret_program))
+		return 0;
+	xdp_program__detach(program, (int)ifindex, mode, 0);
+	return -EOPNOTSUPP;
+}
+
+/* Returns the link, the caller's, or -errno. */
+static int attach_link(
+	const struct bpfctl_guard *guard, unsigned ifindex, enum xdp_attach_mode mode)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, options,
+		.flags = mode == XDP_MODE_NATIVE ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
+	int link = bpf_link_create(
+		bpf_program__fd(guard->skel->progs.hm_guard), (int)ifindex, BPF_XDP, &options);
+
+	return link < 0 ? -errno : link;
+}
+
+static int attach_in(const struct bpfctl_guard *guard, struct guard_xdp_device *device,
+	struct guard_xdp_attachment *attachment)
+{
+	enum xdp_attach_mode mode =
+		device->mode == GUARD_XDP_NATIVE ? XDP_MODE_NATIVE : XDP_MODE_SKB;
+	int refused = attach_dispatched(guard, device->ifindex, mode, &attachment->program);
+
+	attachment->link = -1;
+	device->way = GUARD_XDP_DISPATCHER;
+	if (refused == 0 || refused == -EBUSY || refused == -ENODEV)
+		return refused;
+	device->way = GUARD_XDP_LINK;
+	attachment->link = attach_link(guard, device->ifindex, mode);
+	if (attachment->link < 0)
+		return attachment->link;
+	snprintf(device->why, sizeof(device->why), "no dispatcher: %s", strerror(-refused));
+	return 0;
+}
+
+static int room_for_one(struct bpfctl_guard *guard)
+{
+	size_t count = guard->device_count + 1;
+	struct guard_xdp_device *devices = realloc(guard->devices, count * sizeof(*guard->devices));
+	struct guard_xdp_attachment *attachments;
+
+	if (!devices)
+		return -ENOMEM;
+	guard->devices = devices;
+	attachments = realloc(guard->attachments, count * sizeof(*guard->attachments));
+	if (!attachments)
+		return -ENOMEM;
+	guard->attachments = attachments;
+	return 0;
+}
+
+static size_t find(const struct bpfctl_guard *guard, unsigned ifindex)
+{
+	size_t i = 0;
+
+	while (i < guard->device_count && guard->devices[i].ifindex != ifindex)
+		i++;
+	return i;
+}
+
+static void tell_programs(struct bpfctl_guard *guard)
+{
+	((volatile struct hm_guard_config *)guard->config)->xdp_devices =
+		(__u32)guard->device_count;
+}
+
+static int refuse(char error[BPFCTL_ERROR_SIZE], int r)
+{
+	const char *why = r == -EBUSY ? "somebody else's XDP program is there, without a dispatcher"
+		: r == -ENODEV        ? "there is no such device"
+				      : strerror(-r);
+
+	snprintf(error, BPFCTL_ERROR_SIZE, "%s", why);
+	return r;
+}
+
+int guard_xdp_attach(struct bpfctl_guard *guard, unsigned ifindex, enum guard_xdp_mode mode,
+	char error[BPFCTL_ERROR_SIZE])
+{
+	struct guard_xdp_device device = {
+		.ifindex = ifindex,
+		.mode = mode == GUARD_XDP_GENERIC ? GUARD_XDP_GENERIC : GUARD_XDP_NATIVE,
+	};
+	struct guard_xdp_attachment attachment;
+	int r, native;
+
+	if (find(guard, ifindex) < guard->device_count)
+		return 0;
+	r = room_for_one(guard);
+	if (r < 0)
+		return refuse(error, r);
+	libxdp_set_print(be_silent);
+	native = r = attach_in(guard, &device, &attachment);
+	if (r < 0 && mode == GUARD_XDP_AUTO && r != -EBUSY && r != -ENODEV) {
+		device.mode = GUARD_XDP_GENERIC;
+		r = attach_in(guard, &device, &attachment);
+		if (r == 0)
+			snprintf(device.why, sizeof(device.why), "native: %s", strerror(-native));
+	}
+	if (r < 0)
+		return refuse(error, r);
+	guard->devices[guard->device_count] = device;
+	guard->attachments[guard->device_count++] = attachment;
+	tell_programs(guard);
+	return 0;
+}
+
+/* ---- detaching ---- */
+
+void guard_xdp_forget(struct bpfctl_guard *guard, unsigned ifindex)
+{
+	size_t i = find(guard, ifindex);
+
+	if (i == guard->device_count)
+		return;
+	fd_closep(&guard->attachments[i].link);
+	guard->device_count--;
+	guard->devices[i] = guard->devices[guard->device_count];
+	guard->attachments[i] = guard->attachments[guard->device_count];
+	tell_programs(guard);
+}
+
+static int detach_dispatched(unsigned ifindex, __u32 id)
+{
+	CLEANUP(multiprog_closep) struct xdp_multiprog *multiprog = on_device(ifindex);
+	struct xdp_program *program = NULL;
+
+	if (!multiprog)
+		return 0;
+	while ((program = xdp_multiprog__next_prog(program, multiprog))) {
+		if (xdp_program__id(program) == id)
+			return xdp_program__detach(
+				program, (int)ifindex, xdp_multiprog__attach_mode(multiprog), 0);
+	}
+	return 0;
+}
+
+int guard_xdp_detach(struct bpfctl_guard *guard, unsigned ifindex)
+{
+	size_t i = find(guard, ifindex);
+	int r = 0;
+
+	if (i < guard->device_count && guard->devices[i].way == GUARD_XDP_DISPATCHER)
+		r = detach_dispatched(ifindex, guard->attachments[i].program);
+	if (r < 0)
+		return r;
+	guard_xdp_forget(guard, ifindex);
+	return 0;
+}
+
+const struct guard_xdp_device *guard_xdp_devices(
+	const struct bpfctl_guard *guard, size_t *ret_count)
+{
+	*ret_count = guard->device_count;
+	return guard->devices;
+}
