@@ -254,7 +254,7 @@ static void print_net(const json_t *row, const char *leg)
 
 	if (!json_is_object(net))
 		return;
-	printf("%-14s %-28s %-12s %-6s %9.1fms %7.1fms %7lld %6lld %-11s %9lld %9lld %9lld\n",
+	printf("%-14s %-28s %-12s %-6s %8.2fms %8.2fms %7lld %6lld %-11s %9lld %9lld %9lld\n",
 		or_dash(json_object_get(row, "id")), or_dash(json_object_get(row, "account")),
 		or_dash(json_object_get(row, "stage")), leg, (double)number(net, "rtt_us") / 1000,
 		(double)number(net, "rttvar_us") / 1000, number(net, "retransmits"),
@@ -268,7 +268,7 @@ static void print_nets(const json_t *rows)
 	json_t *row;
 	size_t i;
 
-	printf("%-14s %-28s %-12s %-6s %11s %9s %7s %6s %-11s %9s %9s %9s\n", "id", "account",
+	printf("%-14s %-28s %-12s %-6s %10s %10s %7s %6s %-11s %9s %9s %9s\n", "id", "account",
 		"stage", "leg", "rtt", "varies", "retrans", "cwnd", "limited by", "to read",
 		"to send", "memory");
 	json_array_foreach(rows, i, row)
