@@ -33,7 +33,7 @@ ALL_LDFLAGS = $(LDFLAGS) -pie -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(SAN
 
 # Modules, each a directory of userspace/ and a static library. MODS_x: what x may use, itself
 # first; the include check (make layers) and the unit tests' link lines both come from here.
-MODULES := base loop net record tls proto identity route store mapping node bpfctl relay config router reach session \
+MODULES := base loop net record tls proto identity route store mapping node guard bpfctl relay config router reach session \
 	mail http delivery worker admin control daemon
 MODS_base := base
 MODS_loop := loop base
@@ -46,10 +46,11 @@ MODS_route := route proto identity base
 MODS_store := store tls record net loop base
 MODS_mapping := mapping store tls record net loop base
 MODS_node := node net loop base
+MODS_guard := guard net loop base
 MODS_bpfctl := bpfctl base
 MODS_relay := relay bpfctl tls record net loop base
 MODS_config := config route proto store identity tls record net loop base
-MODS_router := router config route relay bpfctl node mapping store identity proto tls record net loop base
+MODS_router := router config route relay bpfctl guard node mapping store identity proto tls record net loop base
 MODS_reach := reach $(MODS_router)
 MODS_session := session $(MODS_reach)
 MODS_mail := mail $(MODS_session)
