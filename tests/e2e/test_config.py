@@ -324,6 +324,37 @@ def test_OPS_15_twice_and_ranges(check):
     check.errors(MINIMAL + '[splice]\nbacklog_limit = "1B"\n', "accepted are 64KiB to 16MiB")
 
 
+def test_CFG_40_guard(check):
+    def guard(lines, more=""):
+        return MINIMAL + more + "[guard]\n" + lines
+
+    err = check.ok(guard('enabled = true\ninterfaces = ["eth0", "auto0"]\nallow = ["192.0.2.0/24"]\n'
+                         'deny = ["192.0.0.0/16", "192.0.2.7"]\nban_after = 3\nxdp_mode = "auto"\n')).stderr
+    assert "guard" not in err, err
+    check.errors(guard('ban_time = "2h"\nban_time_max = "1h"\n'), # CFG-40.34
+                 "guard.ban_time: is longer than ban_time_max")
+    check.errors(guard('penalty = "16s"\n'), "guard.penalty: is longer than penalty_max")
+    for names, wanted in (('"a/b"', '"a/b" is no name of an interface'), # CFG-40.35
+                          ('"sixteen-letters0"', "is no name of an interface"),
+                          ('"auto", "eth0"', '"auto" stands alone'),
+                          ('"eth0", "eth1", "eth0"', '"eth0" is listed twice')):
+        check.errors(guard("interfaces = [%s]\n" % names), "guard.interfaces: ", wanted)
+    check.errors(guard('allow = ["10.0.0.0/8"]\ndeny = ["10.1.1.1/8"]\n'), # CFG-40.36
+                 "guard.deny: 10.0.0.0/8 is in allow too")
+    err = check.ok(guard('deny = ["0.0.0.0/0"]\n')).stderr
+    assert "guard.deny: 0.0.0.0/0 refuses every client that no longer prefix of allow has" in err
+    trusted = MINIMAL + 'proxy_trusted = ["10.0.0.0/8"]\n'
+    err = check.ok(trusted + '[guard]\ndeny = ["10.1.0.0/16"]\n').stderr
+    assert "guard.deny: 10.1.0.0/16 is trusted by listener.imap.proxy_trusted" in err, err
+    assert "guard" not in check.ok(trusted + '[guard]\ndeny = ["10.0.0.0/8"]\n').stderr
+    check.errors(guard('share = "store"\n'), # CFG-40.37
+                 "guard.share: needs Redis or PostgreSQL as the mapping's store")
+    for line, wanted in (("ban_after = 0", "accepted are 1 to 1000000"), ("ipv4_prefix = 33", "accepted are 8 to 32"),
+                         ("ipv6_prefix = 15", "accepted are 16 to 128"), ('ban_window = "0s"', "accepted are 1s"),
+                         ('ban_scope = "old"', 'accepted are "new", "all"'), ("ban_afer = 1", "ban_after")):
+        check.errors(guard(line + "\n"), wanted)
+
+
 def test_OPS_15_nobody_can_log_in(check):
     refused = "[capabilities.imap]\nallow_plain_auth_without_tls = false\n"
     assert "listener.imap.tls: nobody can log in here" in check.ok(MINIMAL + refused).stderr

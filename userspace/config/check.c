@@ -2,8 +2,8 @@
 /*
  * What no single row can see: the cross checks of config.md section 12 (numbers in the comments)
  * on certificates, listeners, destinations, names and the environment, and the order of all of
- * them. check_mapping.c, check_http.c, check_admin.c and check_host.c have the others,
- * check_shared.c what they share. No socket is opened, no name resolved.
+ * them. check_mapping.c, check_http.c, check_admin.c, check_guard.c and check_host.c have the
+ * others, check_shared.c what they share. No socket is opened, no name resolved.
  */
 #include "config/check.h"
 #include "net/sock.h"
@@ -416,6 +416,7 @@ void config_check(struct loader *loader)
 	check_mapping(loader);
 	check_http(loader);
 	check_admin(loader);
+	check_guard(loader);
 	check_host(loader);
 	if (config->priv->secret_in_file || url_has_password(config->mapping.sql_url) ||
 		url_has_password(config->mapping.redis_url)) /* 26 */

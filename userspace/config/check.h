@@ -24,6 +24,7 @@ void check_mode(struct loader *loader, const char *table, const char *key, const
 void check_mapping(struct loader *loader); /* check_mapping.c */
 void check_http(struct loader *loader);    /* check_http.c */
 void check_admin(struct loader *loader);   /* check_admin.c */
+void check_guard(struct loader *loader);   /* check_guard.c */
 void check_host(struct loader *loader);    /* check_host.c */
 
 #endif

@@ -60,6 +60,7 @@ enum config_splice_mode {
 	CONFIG_SPLICE_COPY,
 	CONFIG_SPLICE_MODES
 };
+enum config_xdp_mode { CONFIG_XDP_NATIVE, CONFIG_XDP_GENERIC, CONFIG_XDP_AUTO, CONFIG_XDP_MODES };
 enum config_extract_from {
 	CONFIG_EXTRACT_NONE,
 	CONFIG_EXTRACT_AUTHORIZATION,
@@ -197,6 +198,25 @@ struct config_splice {
 	const char *pin_path;
 };
 
+/* Also when not enabled. */
+struct config_guard {
+	bool enabled, observe;
+	const char *const *interfaces; /* NULL-terminated, may be NULL; "auto" stands alone */
+	enum config_xdp_mode xdp_mode;
+	struct cidr *allow;
+	size_t allow_count;
+	struct cidr *deny;
+	size_t deny_count;
+	int64_t ban_after;
+	uint64_t ban_window_ms, ban_time_ms, ban_time_max_ms;
+	bool ban_scope_all; /* drop established connections too */
+	int64_t ipv4_prefix, ipv6_prefix, spare_active;
+	uint64_t penalty_ms, penalty_max_ms;
+	int64_t syn_rate, syn_burst; /* per second; SYNs */
+	int64_t max_bans, max_sources;
+	bool share_store;
+};
+
 struct config {
 	struct config_server server;
 	struct tls_cert_params *certs;
@@ -215,6 +235,7 @@ struct config {
 	struct config_http http;
 	struct config_admin admin;
 	struct config_splice splice;
+	struct config_guard guard;
 	struct config_private *priv; /* the document, for printing; reference count */
 };
 

@@ -208,4 +208,6 @@ void config_load_document(struct loader *loader, const struct toml_table *root)
 	walk_table(loader, TABLE_ADMIN, "admin", admin, config);
 	walk_table(loader, TABLE_SPLICE, "splice",
 		walk_find_table(loader, root, "splice", "splice"), config);
+	walk_table(loader, TABLE_GUARD, "guard", walk_find_table(loader, root, "guard", "guard"),
+		config);
 }

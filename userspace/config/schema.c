@@ -33,6 +33,12 @@ static const char *const froms[] = { "", "authorization", "query", "body", "head
 NAMES_ALL(froms, CONFIG_EXTRACTS);
 static const char *const modes[] = { "auto", "sockmap", "ktls", "copy", NULL };
 NAMES_ALL(modes, CONFIG_SPLICE_MODES);
+static const char *const xdp_modes[] = { "native", "generic", "auto", NULL };
+NAMES_ALL(xdp_modes, CONFIG_XDP_MODES);
+static const char *const ban_scopes[] = { "new", "all", NULL };
+NAMES_ALL(ban_scopes, 2);
+static const char *const shares[] = { "off", "store", NULL };
+NAMES_ALL(shares, 2);
 static const char *const admin_tls[] = { "implicit", NULL };
 const char *const schema_protocols[] = { "imap", "pop3", "managesieve", "submission", "smtp",
 	"lmtp", "http", NULL };
@@ -324,6 +330,62 @@ static const struct schema_row splice_rows[] = {
 		ROW_RESTART, "where maps and programs are pinned" },
 	END,
 };
+
+static const struct schema_row guard_rows[] = {
+	{ "enabled", KIND_BOOL, AT(guard.enabled), "false", 0, 0, NULL, 0,
+		"clients that fail too often are kept waiting and banned. A reload turns it on and "
+		"off, but what the kernel does of it only a start turns on" },
+	{ "observe", KIND_BOOL, AT(guard.observe), "false", 0, 0, NULL, 0,
+		"true = count and tell, refuse and delay nobody" },
+	{ "interfaces", KIND_STRINGS, AT(guard.interfaces), "[]", 0, 0, NULL, ROW_RESTART,
+		"where banned packets are dropped by XDP; `\"auto\"` = all that are physical, up "
+		"and "
+		"not enslaved; empty = nowhere" },
+	{ "xdp_mode", KIND_ENUM, AT(guard.xdp_mode), "\"native\"", 0, 0, xdp_modes, ROW_RESTART,
+		"auto = native where the device can, else generic" },
+	{ "allow", KIND_CIDRS, AT(guard.allow), "[]", 0, 0, NULL, 0,
+		"never banned; the longest prefix of allow and deny wins" },
+	{ "deny", KIND_CIDRS, AT(guard.deny), "[]", 0, 0, NULL, 0, "always refused" },
+	{ "ban_after", KIND_INT, AT(guard.ban_after), "10", 1, 1000000, NULL, 0,
+		"points that ban a source: 1 for a failed login, 0.2 for a failed handshake or "
+		"leaving without a command" },
+	{ "ban_window", KIND_DURATION, AT(guard.ban_window_ms), "\"10m\"", SECOND, LONGEST, NULL, 0,
+		"in which so many points vanish, evenly" },
+	{ "ban_time", KIND_DURATION, AT(guard.ban_time_ms), "\"10m\"", SECOND, LONGEST, NULL, 0,
+		"of the first ban of a source; doubles with each" },
+	{ "ban_time_max", KIND_DURATION, AT(guard.ban_time_max_ms), "\"24h\"", SECOND, LONGEST,
+		NULL, 0, "longest ban by points" },
+	{ "ban_scope", KIND_ENUM_BOOL, AT(guard.ban_scope_all), "\"new\"", 0, 0, ban_scopes, 0,
+		"all = the kernel drops packets of established connections too, which hurts those "
+		"behind one NAT" },
+	{ "ipv4_prefix", KIND_INT, AT(guard.ipv4_prefix), "32", 8, 32, NULL, ROW_RESTART,
+		"bits that make a source" },
+	{ "ipv6_prefix", KIND_INT, AT(guard.ipv6_prefix), "64", 16, 128, NULL, ROW_RESTART,
+		"bits that make a source" },
+	{ "spare_active", KIND_INT, AT(guard.spare_active), "10", 0, 1000000, NULL, 0,
+		"so many logged-in sessions save a source from bans by points; 0 = none do" },
+	{ "penalty", KIND_DURATION, AT(guard.penalty_ms), "\"2s\"", 0, 10 * MINUTE, NULL, 0,
+		"delay of the next answer that a login failed, once one has; doubles with each; 0 "
+		"= "
+		"off" },
+	{ "penalty_max", KIND_DURATION, AT(guard.penalty_max_ms), "\"15s\"", 0, 10 * MINUTE, NULL,
+		0, "longest delay" },
+	{ "syn_rate", KIND_INT, AT(guard.syn_rate), "0", 0, 10000000, NULL, 0,
+		"new connections per second and source that the kernel lets through; 0 = off, "
+		"because senders of SYNs can be forged" },
+	{ "syn_burst", KIND_INT, AT(guard.syn_burst), "100", 1, 10000000, NULL, 0,
+		"so many at once" },
+	{ "max_bans", KIND_INT, AT(guard.max_bans), "65536", 1, 10000000, NULL, ROW_RESTART,
+		"at the same time; above it the one that ends first goes" },
+	{ "max_sources", KIND_INT, AT(guard.max_sources), "100000", 1, 10000000, NULL, ROW_RESTART,
+		"without sessions, of which something is remembered; above it the one goes of "
+		"which "
+		"nothing was heard for longest" },
+	{ "share", KIND_ENUM_BOOL, AT(guard.share_store), "\"off\"", 0, 0, shares, 0,
+		"store = bans reach the other routers through the mapping's store, which is then "
+		"Redis or PostgreSQL" },
+	END,
+};
 #undef AT
 
 #define AT(field) offsetof(struct config_capabilities, field)
@@ -397,7 +459,7 @@ static const char *const destination_subtables[] = { "protocol", NULL };
 static const char *const mapping_subtables[] = { "file", "redis", "sql", NULL };
 static const char *const http_subtables[] = { "route", NULL };
 
-const char *const schema_root_tables[] = { "admin", "capabilities", "destination", "http",
+const char *const schema_root_tables[] = { "admin", "capabilities", "destination", "guard", "http",
 	"listener", "mapping", "oauth", "routing", "server", "splice", "tls", NULL };
 
 const struct schema_table schema_tables[] = {
@@ -422,5 +484,6 @@ const struct schema_table schema_tables[] = {
 	[TABLE_EXTRACT] = { "http.route.extract", extract_rows, NULL },
 	[TABLE_ADMIN] = { "admin", admin_rows, NULL },
 	[TABLE_SPLICE] = { "splice", splice_rows, NULL },
+	[TABLE_GUARD] = { "guard", guard_rows, NULL },
 };
 static_assert(ARRAY_SIZE(schema_tables) == TABLES, "rows for each");

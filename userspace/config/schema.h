@@ -77,6 +77,7 @@ enum schema_table_id {
 	TABLE_EXTRACT,
 	TABLE_ADMIN,
 	TABLE_SPLICE,
+	TABLE_GUARD,
 	TABLES
 };
 

@@ -176,6 +176,10 @@ static void test_CFG_56_restart_keys(void **state)
 		"server.group server.threads server.user");
 	check_edit("[server]", "[splice]\npin_path = \"/x\"\nmode = \"copy\"\n[server]",
 		"splice.mode", "splice.pin_path");
+	check_edit("[server]",
+		"[guard]\nenabled = true\ninterfaces = [\"eth0\"]\nipv6_prefix = 48\n"
+		"allow = [\"10.0.0.0/8\"]\nmax_bans = 7\n[server]",
+		"guard.allow guard.enabled", "guard.interfaces guard.ipv6_prefix guard.max_bans");
 	assert_true(asprintf(&with, "%s%s", base, admin) > 0);
 	check_texts(base, with, "", "admin");
 	check_texts(with, base, "", "admin");
