@@ -63,6 +63,9 @@ struct admin_ops {
 	 * Returns 0 or -ENOMEM. */
 	int (*metrics)(void *arg, struct buf *ret_text);
 
+	/* A request from the address has had the right token. NULL: nobody wants to know. */
+	void (*admitted)(void *arg, const struct addr *peer);
+
 	/* The account as logs may show it (redacted unless log_accounts = full). */
 	void (*log_account)(void *arg, struct view account, char *ret, size_t ret_size);
 };

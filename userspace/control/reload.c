@@ -3,6 +3,7 @@
 #include "control/reload.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "control/guard.h"
 #include "worker/listen.h"
 #include "control/store_check.h"
 #include "worker/worker.h"
@@ -355,6 +356,7 @@ static int commit(struct control_reload *reload, struct next *next)
 		return r;
 	reload->dropped = listen_commit(state->router, &next->plan);
 	router_adopt(state->router, next->snapshot);
+	control_guard_follow(state->guard);
 	switch_admin(state, next->snapshot);
 	next->snapshot = NULL;
 	log_set_level(next->config->server.log_level);

@@ -10,6 +10,7 @@
 #include "admin/listener.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "control/guard.h"
 #include "control/status.h"
 #include "control/reload.h"
 #include "control/store_channel.h"
@@ -270,6 +271,8 @@ static int start(
 	if (r == 0)
 		r = holds_new(&control->router->holds);
 	if (r == 0)
+		r = control_guard_new(&control->state, &control->state.guard);
+	if (r == 0)
 		r = start_mapping(control, error, error_size);
 	if (r == 0)
 		r = start_admin(control, params->admin_fd, params->admin_local_fd);
@@ -317,6 +320,7 @@ static void stop(struct control *control)
 	for (unsigned i = 0; i < control->workers_started; i++)
 		worker_fini(&control->workers[i]);
 	free(control->workers);
+	control_guard_free(control->state.guard);
 	netlink_addrs_free(control->router->local_addrs);
 	control->router->local_addrs = NULL;
 	loop_watch_del(&control->signal_watch);

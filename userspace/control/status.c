@@ -2,6 +2,7 @@
 /* Counters to JSON, nodes to status; see admin.md sections 5.2 and 5.4. */
 #include "control/status.h"
 #include "base/clock.h"
+#include "control/guard.h"
 #include "control/reload.h"
 #include "session/session.h"
 
@@ -234,6 +235,11 @@ static int metrics(void *arg, struct buf *ret_text)
 	return control_metrics(arg, ret_text);
 }
 
+static void admitted(void *arg, const struct addr *peer)
+{
+	control_guard_admit(((struct control_state *)arg)->guard, peer);
+}
+
 static void log_account(void *arg, struct view text, char *ret, size_t ret_size)
 {
 	struct control_state *control = arg;
@@ -261,6 +267,7 @@ void control_ops_fill(struct admin_ops *ops, struct control_state *control)
 		.kick = kick,
 		.metrics = metrics,
 		.delay = delay,
+		.admitted = admitted,
 		.log_account = log_account,
 	};
 }

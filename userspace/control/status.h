@@ -9,6 +9,8 @@
 #include "router/router.h"
 #include "worker/worker.h"
 
+struct control_guard;
+
 struct control_state {
 	struct router *router;
 	struct loop *loop;
@@ -16,6 +18,7 @@ struct control_state {
 	struct store_channel *channel; /* its */
 	struct admin_listener *admin;  /* the TLS one; borrowed, may be NULL */
 	struct control_reload *reload; /* borrowed */
+	struct control_guard *guard;   /* owned by start.c */
 	uint64_t generation, reload_failures;
 	uint64_t started_ms, loaded_real_ms; /* monotonic; wall clock */
 	bool starting;

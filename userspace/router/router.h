@@ -7,6 +7,7 @@
 #ifndef ROUTER_ROUTER_H
 #define ROUTER_ROUTER_H
 
+#include "guard/guard.h"
 #include "mapping/mapping.h"
 #include "net/resolve.h"
 #include "relay/probe.h"
@@ -43,10 +44,19 @@ struct router {
 	struct path_counters paths[RELAY_PATHS][2]; /* by enum relay_direction */
 	struct session_metrics metrics;
 	struct auth_events auth_events;
+	/* NULL: disabled. A reload changes it; what it pointed to stays until the workers have
+	 * stopped. Sessions ask router_guard(). */
+	struct guard *_Atomic guard;
 	struct bpfctl *bpfctl; /* owned; NULL: not usable */
 	struct relay_kernel kernel;
 	struct relay_probe probe;
 };
+
+/* NULL: nothing of the guard is to be done. Any thread. */
+static inline struct guard *router_guard(struct router *router)
+{
+	return atomic_load_explicit(&router->guard, memory_order_acquire);
+}
 
 /* Room for what a snapshot brings, so that router_adopt() cannot fail. Returns 0 or -ENOMEM. */
 MUST_USE int router_reserve(struct router *router, const struct snapshot *snapshot);

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/guard.h"
+#include "base/log.h"
+#include "control/never.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define SWEEP_MS 1000
+
+struct control_guard {
+	struct control_state *state;
+	struct guard *guard; /* owned; NULL: it was never enabled */
+	struct never *never; /* NULL: it is not enabled */
+	struct timer sweep_timer;
+};
+
+static struct guard_settings settings_of(const struct config_guard *config)
+{
+	return (struct guard_settings){
+		.observe = config->observe,
+		.ban_after = (unsigned)config->ban_after,
+		.ban_window_ms = config->ban_window_ms,
+		.ban_time_ms = config->ban_time_ms,
+		.ban_time_max_ms = config->ban_time_max_ms,
+		.spare_active = (unsigned)config->spare_active,
+		.penalty_ms = config->penalty_ms,
+		.penalty_max_ms = config->penalty_max_ms,
+		.deny = config->deny,
+		.deny_count = config->deny_count,
+		.ipv4_prefix = (unsigned)config->ipv4_prefix,
+		.ipv6_prefix = (unsigned)config->ipv6_prefix,
+		.max_bans = (size_t)config->max_bans,
+		.max_sources = (size_t)config->max_sources,
+	};
+}
+
+static void on_sweep(struct timer *timer)
+{
+	struct control_guard *guard = container_of(timer, struct control_guard, sweep_timer);
+
+	guard_sweep(guard->guard);
+	loop_timer_set(guard->state->loop, timer, SWEEP_MS, on_sweep);
+}
+
+/* Once; whoever observes it begins here. */
+static int make(struct control_guard *guard, const struct guard_settings *settings)
+{
+	int r = guard_new(settings, &guard->guard);
+
+	if (r == 0)
+		on_sweep(&guard->sweep_timer);
+	return r;
+}
+
+/* Sessions ask as soon as it is the router's, so that comes last. */
+static int enable(struct control_guard *guard, const struct config_guard *config)
+{
+	struct router *router = guard->state->router;
+	const struct guard_settings settings = settings_of(config);
+	int r = guard->guard ? guard_configure(guard->guard, &settings) : make(guard, &settings);
+
+	if (r == 0 && guard->never)
+		never_follow(guard->never);
+	else if (r == 0)
+		r = never_new(router, guard->state->loop, guard->guard, &guard->never);
+	if (r == 0)
+		atomic_store(&router->guard, guard->guard);
+	return r;
+}
+
+static void disable(struct control_guard *guard)
+{
+	atomic_store(&guard->state->router->guard, NULL);
+	never_free(guard->never);
+	guard->never = NULL;
+}
+
+void control_guard_follow(struct control_guard *guard)
+{
+	const struct config_guard *config = &guard->state->router->snapshot->config->guard;
+
+	if (!config->enabled)
+		disable(guard);
+	else if (enable(guard, config) < 0)
+		log_event(LOGL_ERROR, "guard", "error", "out of memory: stays as it was", NULL);
+}
+
+void control_guard_admit(struct control_guard *guard, const struct addr *peer)
+{
+	if (guard && guard->never && addr_is_set(peer))
+		never_admit(guard->never, peer);
+}
+
+int control_guard_new(struct control_state *state, struct control_guard **ret_guard)
+{
+	const struct config_guard *config = &state->router->snapshot->config->guard;
+	struct control_guard *guard = calloc(1, sizeof(*guard));
+	int r;
+
+	if (!guard)
+		return -ENOMEM;
+	guard->state = state;
+	r = config->enabled ? enable(guard, config) : 0;
+	if (r < 0)
+		control_guard_free(guard);
+	else
+		*ret_guard = guard;
+	return r;
+}
+
+void control_guard_free(struct control_guard *guard)
+{
+	if (!guard)
+		return;
+	disable(guard);
+	loop_timer_del(guard->state->loop, &guard->sweep_timer);
+	guard_free(guard->guard);
+	free(guard);
+}
