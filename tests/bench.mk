@@ -42,3 +42,21 @@ bench-hello: $(BUILD)/bench/hello ## benchmark: what a ClientHello costs
 bench-http: all ## benchmark: HTTP requests beside nginx and HAProxy
 	@HOMING_BUILD=$(abspath $(BUILD)) /usr/bin/python3 tests/bench/http_requests.py
 .PHONY: bench-http
+
+# What the guard's layers cost and save; in namespaces of its own. ONLY="syn ordinary honest": these parts.
+$(BUILD)/bench/%.bpf.o: tests/bench/%.bpf.c
+	@mkdir -p $(@D)
+	$(CLANG) -target bpf -O2 -g -Wall -Werror $(NO_PATHS) -idirafter /usr/include/$(shell $(CC) -print-multiarch) \
+		-MMD -MP -c $< -o $@
+$(BUILD)/bench/%.skel.h: $(BUILD)/bench/%.bpf.o
+	bpftool gen skeleton $< name $* > $@.tmp
+	mv $@.tmp $@
+$(BUILD)/bench/synflood: $(BUILD)/bench/synflood.skel.h
+GUARD_BENCH := $(addprefix $(BUILD)/bench/,synflood guard_hooks)
+$(GUARD_BENCH): $(BUILD)/bench/%: tests/bench/%.c $(call mod_libs,$(MODS_relay))
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -isystem $(BUILD)/bench -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< \
+		$(call link_libs,$(MODS_relay))
+bench-guard: all $(GUARD_BENCH) $(BENCH_PROGRAMS) ## benchmark: bans at each hook, floods, honest clients
+	@HOMING_BUILD=$(abspath $(BUILD)) /usr/bin/python3 tests/bench/guard.py $(ONLY)
+.PHONY: bench-guard
