@@ -23,7 +23,8 @@ homing_push_up homing_node_down homing_node_failures homing_node_failure_sources
 homing_http_requests_total homing_admin_denied_total homing_admin_locked
 homing_node_errors_total homing_shortage_total homing_splice_fallbacks_total homing_stuck_total
 homing_splice_resumed_total homing_splice_stalls_total
-homing_store_seconds""".split()
+homing_store_seconds homing_bans homing_bans_total homing_bans_withheld_total
+homing_guard_checks_total""".split()
 
 
 def test_section_6_metrics(make):
@@ -115,7 +116,7 @@ def test_dashboard_and_alerts_ask_for_what_there_is(make):
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"]) >= 12
     queries = [target["expr"].replace("$__rate_interval", "5m")
                for panel in board["panels"] for target in panel["targets"]]
-    router = make.router([make.node("node1")])
+    router = make.router([make.node("node1")], extra="[guard]\nenabled = true\n")
     rules = {"groups": [{"name": "board", "rules": [
         {"record": "query%d" % i, "expr": query} for i, query in enumerate(queries)]}]}
     check_rules(router.workspace.write("board.yml", json.dumps(rules))) # JSON is YAML

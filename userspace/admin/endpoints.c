@@ -27,6 +27,9 @@ static const struct admin_endpoint rows[] = { { "/healthz", METHOD_GET, { NULL }
 		admin_answer_delay, false },
 	{ "/drains", METHOD_POST | METHOD_DELETE, { "destination", "accounts", "drain" },
 		admin_answer_drains, false },
+	{ "/bans", METHOD_GET | METHOD_PUT | METHOD_DELETE,
+		{ "address", "seconds", "reason", "limit" }, admin_answer_bans, false },
+	{ "/guard", METHOD_GET, { NULL }, admin_answer_guard, false },
 	{ NULL, 0, { NULL }, NULL, false } };
 
 const struct admin_endpoint *const admin_endpoints = rows;

@@ -7,6 +7,7 @@
 #define ADMIN_OPS_H
 
 #include "base/view.h"
+#include "guard/guard.h"
 #include "mapping/mapping.h"
 #include "node/health.h"
 #include "session/list.h"
@@ -62,6 +63,11 @@ struct admin_ops {
 	/* Appends what the router counts as Prometheus text; mapping and admin API are added here.
 	 * Returns 0 or -ENOMEM. */
 	int (*metrics)(void *arg, struct buf *ret_text);
+
+	/* NULL: not enabled. */
+	struct guard *(*guard)(void *arg);
+	/* Adds to GET /guard what the kernel and the store do of it. NULL: nothing. */
+	void (*add_guard)(void *arg, json_t *object);
 
 	/* A request from the address has had the right token. NULL: nobody wants to know. */
 	void (*admitted)(void *arg, const struct addr *peer);

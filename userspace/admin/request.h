@@ -100,6 +100,8 @@ void admin_answer_invalidate(struct admin_request *request);
 void admin_answer_sessions(struct admin_request *request);
 void admin_answer_kick(struct admin_request *request);
 void admin_answer_delay(struct admin_request *request);
+void admin_answer_bans(struct admin_request *request);
+void admin_answer_guard(struct admin_request *request);
 void admin_answer_drains(struct admin_request *request);
 
 /* answers_drain.c: a change as a step of an announced drain (drains.h). */

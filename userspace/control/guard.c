@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/guard.h"
 #include "base/log.h"
+#include "control/guard_log.h"
 #include "control/never.h"
 
 #include <errno.h>
@@ -48,6 +49,8 @@ static int make(struct control_guard *guard, const struct guard_settings *settin
 {
 	int r = guard_new(settings, &guard->guard);
 
+	if (r == 0)
+		r = guard_log_observe(guard->guard);
 	if (r == 0)
 		on_sweep(&guard->sweep_timer);
 	return r;

@@ -2,6 +2,7 @@
 /* /metrics: what the router itself counts, as Prometheus text (admin.md section 6). Labels are
  * declared names and closed sets, never an account, an address or a session. */
 #include "base/clock.h"
+#include "guard/guard.h"
 #include "control/status.h"
 #include "session/session.h"
 
@@ -269,6 +270,55 @@ static void put_http(struct out *out, const struct router *router)
 	put(out, "homing_http_regex_limited_total %llu\n", load(&router->regex_limited));
 }
 
+static void put_guard_set(struct out *out, const char *name, const char *type, const char *help,
+	const char *label, int count, const uint64_t *values, const char *(*name_of)(int i))
+{
+	head(out, name, type, help);
+	for (int i = 0; values && i < count; i++)
+		put(out, "%s{%s=\"%s\"} %llu\n", name, label, name_of(i),
+			(unsigned long long)values[i]);
+}
+
+static const char *origin_name(int i)
+{
+	return guard_origin_name((enum guard_origin)i);
+}
+
+static const char *reason_name(int i)
+{
+	return guard_reason_name((enum guard_reason)i);
+}
+
+static const char *why_name(int i)
+{
+	return guard_why_name((enum guard_why)i);
+}
+
+static const char *verdict_name(int i)
+{
+	return guard_verdict_name((enum guard_verdict)i);
+}
+
+/* GRD-10. Without a guard there is nothing to say of it but what there could be. */
+static void put_guard(struct out *out, struct router *router)
+{
+	struct guard *guard = router_guard(router);
+	struct guard_status status = { 0 };
+
+	if (guard)
+		guard_status(guard, &status);
+	put_guard_set(out, "homing_bans", "gauge", "Banned networks now.", "origin", GUARD_ORIGINS,
+		guard ? status.bans : NULL, origin_name);
+	put_guard_set(out, "homing_bans_total", "counter", "Bans set.", "reason", GUARD_REASONS,
+		guard ? status.bans_total : NULL, reason_name);
+	put_guard_set(out, "homing_bans_withheld_total", "counter",
+		"Times that points were enough for a ban, and who has them is never banned.", "why",
+		GUARD_WHY_DENY, guard ? status.withheld : NULL, why_name);
+	put_guard_set(out, "homing_guard_checks_total", "counter",
+		"Clients that user space has let in and refused.", "verdict", GUARD_VERDICTS,
+		guard ? status.checks : NULL, verdict_name);
+}
+
 int control_metrics(struct control_state *control, struct buf *ret_text)
 {
 	struct router *router = control->router;
@@ -285,5 +335,6 @@ int control_metrics(struct control_state *control, struct buf *ret_text)
 	put_kernel(&out, &router->kernel);
 	put_phases(&out, &router->metrics);
 	put_http(&out, router);
+	put_guard(&out, router);
 	return out.error;
 }

@@ -240,6 +240,11 @@ static void admitted(void *arg, const struct addr *peer)
 	control_guard_admit(((struct control_state *)arg)->guard, peer);
 }
 
+static struct guard *guard(void *arg)
+{
+	return router_guard(((struct control_state *)arg)->router);
+}
+
 static void log_account(void *arg, struct view text, char *ret, size_t ret_size)
 {
 	struct control_state *control = arg;
@@ -268,6 +273,7 @@ void control_ops_fill(struct admin_ops *ops, struct control_state *control)
 		.metrics = metrics,
 		.delay = delay,
 		.admitted = admitted,
+		.guard = guard,
 		.log_account = log_account,
 	};
 }

@@ -27,6 +27,8 @@ enum ctl_option_code {
 	CTL_RATE,
 	CTL_TO,
 	CTL_ROLE,
+	CTL_FOR,
+	CTL_REASON,
 	CTL_TEXTS,
 	CTL_INSECURE,
 	CTL_JSON,
@@ -155,5 +157,10 @@ int ctl_cmd_health(struct ctl *ctl, char **args);
 int ctl_cmd_ready(struct ctl *ctl, char **args);
 int ctl_cmd_init_db(struct ctl *ctl, char **args); /* init_db.c */
 int ctl_cmd_reload(struct ctl *ctl, char **args);  /* reload.c */
+/* guard.c */
+int ctl_cmd_ban(struct ctl *ctl, char **args);
+int ctl_cmd_unban(struct ctl *ctl, char **args);
+int ctl_cmd_bans(struct ctl *ctl, char **args);
+int ctl_cmd_guard(struct ctl *ctl, char **args);
 
 #endif

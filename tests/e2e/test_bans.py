@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bans as an operator sees them (GRD-8, GRD-10; admin.md section 5.7): the API, homingctl, log lines,
+metrics."""
+
+import re
+import urllib.parse
+
+from metrics import fetch, values
+
+GUARD = "[guard]\nenabled = true\npenalty = \"0s\"\n%s\n"
+# Who connects here is on loopback, and never banned: the header tells of others.
+BEHIND = {"imap": ("plain", 'proxy_protocol = "required"\nproxy_trusted = ["127.0.4.0/24"]\n')}
+PLAIN = "[capabilities.imap]\nallow_plain_auth_without_tls = true\n"
+
+
+def guarded(make, nodes, extra="", listeners=None, **kwargs):
+    return make.router(nodes, listeners=listeners or BEHIND, extra=GUARD % extra + PLAIN, **kwargs)
+
+
+def call(router, method, **params):
+    status, body, _ = router.admin(method, "/bans" + ("?" + urllib.parse.urlencode(
+        params, quote_via=urllib.parse.quote) if params else ""))
+    return status, body
+
+
+def bans(router):
+    status, body = call(router, "GET")
+    assert status == 200 and body["total"] == body["shown"] == len(body["bans"])
+    return {ban["net"]: ban for ban in body["bans"]}
+
+
+def line(router, msg, *parts):
+    return router.wait_line(lambda text: re.search(r"msg=%s\b" % msg, text) and
+                            all(part in text for part in parts))
+
+
+def test_GRD_8_bans_of_the_api(make):
+    router = guarded(make, [make.node("node1", proxy=True)])
+    assert bans(router) == {}
+    assert call(router, "PUT", address="198.51.100.7", seconds=600, reason="port scan") == (
+        200, {"banned": "198.51.100.7/32", "seconds": 600})
+    assert "level=warn" in line(router, "ban", "net=198.51.100.7/32", "origin=operator",
+                                "seconds=600", 'text="port scan"', "points=0.0")
+    line(router, "admin", "op=ban", "client=127.0.0.1:", "net=198.51.100.7/32", "seconds=600",
+         'text="port scan"', "outcome=done")
+    ban = bans(router)["198.51.100.7/32"]
+    assert (ban["origin"], ban["text"], ban["told"], ban["dropped"]) == ("operator", "port scan",
+                                                                       False, 0)
+    assert 590 <= ban["left_s"] <= 600 and re.match(r"20\d\d-\d\d-\d\dT[\d:]+Z$", ban["until"])
+    # Its source: the /64 of an IPv6 address; a network as it is.
+    assert call(router, "PUT", address="2001:db8::1:2")[1]["banned"] == "2001:db8::/64"
+    assert call(router, "PUT", address="203.0.113.77/24")[1]["banned"] == "203.0.113.0/24"
+    assert list(bans(router)) and len(bans(router)) == 3
+    assert [ban["net"] for ban in call(router, "GET", address="203.0.113.9")[1]["bans"]] == [
+        "203.0.113.0/24"]
+    assert call(router, "GET", limit=1)[1]["shown"] == 1
+    assert call(router, "DELETE", address="203.0.113.1")[1] == {
+        "unbanned": "203.0.113.1/32", "removed": False, "still_in": "203.0.113.0/24"}
+    assert call(router, "DELETE", address="203.0.113.0/24")[1] == {
+        "unbanned": "203.0.113.0/24", "removed": True, "still_in": None}
+    assert "level=info" in line(router, "unban", "net=203.0.113.0/24", "why=unbanned",
+                                "origin=operator", "reason=order", "dropped=0")
+    line(router, "admin", "op=unban", "net=203.0.113.0/24", "outcome=done")
+
+
+def test_GRD_8_what_the_api_refuses(make):
+    router = guarded(make, [make.node("node1", proxy=True)])
+    for params, error in (({}, "address required"), ({"address": "host"}, "invalid address"),
+                          ({"address": "0.0.0.0/0"}, "invalid address"),
+                          ({"address": "203.0.113.1/33"}, "invalid address"),
+                          ({"address": "203.0.113.1", "seconds": 0}, "invalid seconds"),
+                          ({"address": "203.0.113.1", "seconds": 40000000}, "invalid seconds"),
+                          ({"address": "203.0.113.1", "seconds": "1h"}, "invalid seconds"),
+                          ({"address": "203.0.113.1", "reason": "a\x1bb"}, "invalid reason"),
+                          ({"address": "203.0.113.1", "reason": "x" * 64}, "invalid reason"),
+                          ({"address": "203.0.113.1", "limit": 1}, "unknown parameter")):
+        assert call(router, "PUT", **params) == (400, {"error": error}), params
+    assert call(router, "GET", limit=0) == (400, {"error": "invalid limit"})
+    assert call(router, "GET", seconds=1) == (400, {"error": "unknown parameter"})
+    assert call(router, "DELETE")[0] == 400
+    # GRD-3: whoever asks, and the balancer
+    for address, why in (("127.0.0.1", "own"), ("127.0.5.1", "loopback"), ("127.0.4.1", "proxy")):
+        assert call(router, "PUT", address=address) == (
+            409, {"error": "never banned", "why": why}), address
+    assert bans(router) == {}
+    line(router, "admin", "op=ban", "outcome=never_banned")
+
+
+def test_GRD_8_without_a_guard(make):
+    router = make.router([make.node("node1")])
+    for method in ("GET", "PUT", "DELETE"):
+        assert call(router, method, address="203.0.113.1") == (
+            501, {"error": "the guard is not enabled"})
+    assert router.admin("GET", "/guard")[:2] == (200, {"enabled": False})
+    assert "not enabled" in router.ctl("guard").stdout
+    assert not any(key.startswith(("homing_bans", "homing_guard")) for key in values(fetch(router)[1]))
+
+
+def test_GRD_8_homingctl(make):
+    router = guarded(make, [make.node("node1", proxy=True)])
+    done = router.ctl("ban", "198.51.100.7", "--for", "2h", "--reason", "port scan & more")
+    assert (done.returncode, done.stdout) == (0, "198.51.100.7/32: banned for 7200 s\n"), done.stderr
+    assert router.ctl("ban", "198.51.100.0/24").stdout == "198.51.100.0/24: banned for 3600 s\n"
+    for wrong in ("1y", "h", "0", "-1s", ""):
+        done = router.ctl("ban", "198.51.100.9", "--for", wrong)
+        assert done.returncode == 2 and "not a time" in done.stderr, wrong
+    done = router.ctl("ban", "127.0.0.1")
+    assert done.returncode == 1 and "never banned" in done.stderr
+    assert router.ctl("ban").returncode == 2
+    rows = router.ctl("bans").stdout.splitlines()
+    assert len(rows) == 4 and rows[0].startswith("net ") and rows[-1] == "2 of 2 bans"
+    assert any(re.match(r"198\.51\.100\.7/32 +operator +order +7\d\d\ds .* port scan & more$", row)
+               for row in rows), rows
+    assert router.ctl("bans", "198.51.100.8").stdout.splitlines()[-1] == "1 of 1 bans"
+    assert router.ctl("bans", "--limit", "1").stdout.splitlines()[-1] == "1 of 2 bans"
+    done = router.ctl("unban", "198.51.100.7")
+    assert done.stdout == ("198.51.100.7/32: unbanned\n"
+                           "it is in a banned network all the same: 198.51.100.0/24\n")
+    assert router.ctl("unban", "198.51.100.7").stdout.startswith("198.51.100.7/32: had no ban\n")
+    shown = router.ctl("guard").stdout
+    assert shown.startswith("enabled\n") and re.search(r"^bans +local 0 operator 1 ", shown, re.M)
+    assert re.search(r"^127\.0\.0\.0/8 +loopback$", shown, re.M)
