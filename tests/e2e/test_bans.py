@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bans as an operator sees them (GRD-8, GRD-10; admin.md section 5.7): the API, homingctl, log lines,
-metrics."""
+metrics; and routers with one store that tell each other."""
 
 import re
 import urllib.parse
 
+import harness
+import pytest
+from harness import wait_until
+from mapping_stores import own_store, postgres, store, wait_push  # noqa: F401
 from metrics import fetch, values
 
 GUARD = "[guard]\nenabled = true\npenalty = \"0s\"\n%s\n"
@@ -120,3 +124,114 @@ def test_GRD_8_homingctl(make):
     shown = router.ctl("guard").stdout
     assert shown.startswith("enabled\n") and re.search(r"^bans +local 0 operator 1 ", shown, re.M)
     assert re.search(r"^127\.0\.0\.0/8 +loopback$", shown, re.M)
+
+
+# ---- routers with one store ----
+
+SHARE = 'share = "store"\nban_after = 3\n%s'
+
+
+@pytest.fixture
+def other(workspace):
+    """Starts a router that knows the same node, in a place of its own."""
+    del workspace # that of the first one ends later
+    space, started = harness.Workspace("homing-test-"), []
+
+    def start(node, store, extra=""):
+        started.append(harness.Router(space, [node.toml()], node.name, mapping=store.toml(),
+                                      listeners=BEHIND, extra=GUARD % (SHARE % extra) + PLAIN))
+        return started[0].start()
+
+    yield start
+    for router in started:
+        router.close()
+    space.close()
+
+
+def first(make, store):
+    node = make.node("node1", proxy=True)
+    router = guarded(make, [node], SHARE % "", mapping=store.toml())
+    wait_push(router)
+    return node, router
+
+
+def two(make, other, store, extra=""):
+    node, router = first(make, store)
+    second = other(node, store, extra)
+    wait_push(second)
+    return router, second
+
+
+def test_GRD_8_bans_reach_the_other_router(make, other, store):
+    a, b = two(make, other, store, 'allow = ["198.51.100.0/28"]\n')
+    assert call(a, "PUT", address="198.51.100.20", seconds=900, reason="x")[0] == 200
+    text = line(b, "ban", "net=198.51.100.20/32", "origin=shared")
+    assert "level=info" in text and "reason=order" in text
+    left = [bans(router)["198.51.100.20/32"]["left_s"] for router in (a, b)]
+    assert abs(left[0] - left[1]) <= 2
+    # Its own rules come first.
+    assert call(a, "PUT", address="198.51.100.1")[0] == call(a, "PUT", address="203.0.113.0/24",
+                                                           reason="a b")[0] == 200
+    line(b, "ban_withheld", "net=198.51.100.1/32", "why=allow", "origin=shared")
+    line(b, "ban", "net=203.0.113.0/24", "reason=order", 'text="a b"')
+    assert set(bans(b)) == {"198.51.100.20/32", "203.0.113.0/24"}
+    # The end of one, by the router that did not begin it.
+    assert call(b, "DELETE", address="198.51.100.20")[1]["removed"]
+    line(a, "unban", "net=198.51.100.20/32", "why=unbanned", "origin=operator")
+    assert set(bans(a)) == {"198.51.100.1/32", "203.0.113.0/24"}
+    # An assignment is none of their business, and the reverse.
+    assert "msg=push " not in a.log() + b.log()
+
+
+def test_GRD_8_who_comes_later_finds_the_bans(make, other, store):
+    node, a = first(make, store)
+    for last in range(40):
+        assert call(a, "PUT", address="203.0.113.%d" % last, seconds=900)[0] == 200
+    assert call(a, "DELETE", address="203.0.113.7")[1]["removed"]
+    wait_until(lambda: a.admin("GET", "/guard")[1]["share"]["waiting"] == 0)
+    b = other(node, store)
+    wait_until(lambda: len(bans(b)) == 39)
+    assert "203.0.113.7/32" not in bans(b)
+    assert {ban["origin"] for ban in bans(b).values()} == {"shared"}
+    assert all(880 < ban["left_s"] <= 900 for ban in bans(b).values())
+
+
+def test_GRD_8_a_store_that_is_away_takes_no_ban(make, other, own_store):
+    """What was banned meanwhile is told when it is back; what was there stays."""
+    a, b = two(make, other, own_store)
+    assert call(a, "PUT", address="203.0.113.1")[0] == 200
+    line(b, "ban", "net=203.0.113.1/32")
+    own_store.server.stop()
+    for router in (a, b):
+        line(router, "push_lost", "")
+    assert call(a, "PUT", address="203.0.113.2")[0] == 200
+    assert call(a, "DELETE", address="203.0.113.1")[1]["removed"]
+    line(a, "guard_share", "error=")
+    assert set(bans(a)) == {"203.0.113.2/32"} and set(bans(b)) == {"203.0.113.1/32"}
+    own_store.server.start()
+    wait_until(lambda: set(bans(b)) == {"203.0.113.2/32"}, 40)
+    assert set(bans(a)) == {"203.0.113.2/32"}
+
+
+def test_GRD_8_what_people_write_to_the_store(make, store):
+    """A ban by hand counts; what is none is told, and does nothing."""
+    _, router = first(make, store)
+    put_ban(store, "203.0.113.1/32", "ban - order net by hand")
+    put_ban(store, "203.0.113.2/32", "node1")
+    put_ban(store, "127.0.5.1/32", "ban -")
+    line(router, "ban", "net=203.0.113.1/32", "origin=shared", 'text="by hand"')
+    line(router, "guard_share", "source=203.0.113.2/32", "is no ban")
+    line(router, "ban_withheld", "net=127.0.5.1/32", "why=loopback")
+    assert set(bans(router)) == {"203.0.113.1/32"}
+    put_ban(store, "203.0.113.1/32", "lift -")
+    wait_until(lambda: not bans(router))
+
+
+def put_ban(store, source, note):
+    if store.kind == "redis":
+        store.server.cli("set", "route:ban/%s@homing.invalid" % source, note, "ex", "60")
+    else:
+        assert store.server.try_sql(
+            store.name, "INSERT INTO homing_bans VALUES ('%s', '%s', now() + interval '1 minute') ON "
+            "CONFLICT (source) DO UPDATE SET note = excluded.note" % (source, note))
+

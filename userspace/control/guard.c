@@ -2,6 +2,7 @@
 #include "control/guard.h"
 #include "base/log.h"
 #include "control/guard_log.h"
+#include "control/guard_share.h"
 #include "control/never.h"
 
 #include <errno.h>
@@ -11,8 +12,9 @@
 
 struct control_guard {
 	struct control_state *state;
-	struct guard *guard; /* owned; NULL: it was never enabled */
-	struct never *never; /* NULL: it is not enabled */
+	struct guard *guard;               /* owned; NULL: it was never enabled */
+	struct never *never;               /* NULL: it is not enabled */
+	struct guard_share *_Atomic share; /* owned; NULL as guard; the store's thread asks */
 	struct timer sweep_timer;
 };
 
@@ -44,6 +46,16 @@ static void on_sweep(struct timer *timer)
 	loop_timer_set(guard->state->loop, timer, SWEEP_MS, on_sweep);
 }
 
+static int share_new(struct control_guard *guard)
+{
+	struct guard_share *share;
+	int r = guard_share_new(guard->state, guard->guard, &share);
+
+	if (r == 0)
+		atomic_store(&guard->share, share);
+	return r;
+}
+
 /* Once; whoever observes it begins here. */
 static int make(struct control_guard *guard, const struct guard_settings *settings)
 {
@@ -51,6 +63,8 @@ static int make(struct control_guard *guard, const struct guard_settings *settin
 
 	if (r == 0)
 		r = guard_log_observe(guard->guard);
+	if (r == 0)
+		r = share_new(guard);
 	if (r == 0)
 		on_sweep(&guard->sweep_timer);
 	return r;
@@ -69,12 +83,16 @@ static int enable(struct control_guard *guard, const struct config_guard *config
 		r = never_new(router, guard->state->loop, guard->guard, &guard->never);
 	if (r == 0)
 		atomic_store(&router->guard, guard->guard);
+	if (r == 0)
+		guard_share_follow(guard->share, config->share_store);
 	return r;
 }
 
 static void disable(struct control_guard *guard)
 {
 	atomic_store(&guard->state->router->guard, NULL);
+	if (guard->share)
+		guard_share_follow(guard->share, false);
 	never_free(guard->never);
 	guard->never = NULL;
 }
@@ -87,6 +105,23 @@ void control_guard_follow(struct control_guard *guard)
 		disable(guard);
 	else if (enable(guard, config) < 0)
 		log_event(LOGL_ERROR, "guard", "error", "out of memory: stays as it was", NULL);
+}
+
+void control_guard_heard(void *arg, enum store_push_event event, struct view source)
+{
+	struct control_guard *guard = arg;
+	struct guard_share *share = atomic_load(&guard->share);
+
+	if (share)
+		guard_share_heard(share, event, source);
+}
+
+void control_guard_add_json(const struct control_guard *guard, json_t *object)
+{
+	struct guard_share *share = atomic_load(&guard->share);
+
+	if (share)
+		json_object_set_new(object, "share", guard_share_json(share));
 }
 
 void control_guard_admit(struct control_guard *guard, const struct addr *peer)
@@ -118,6 +153,7 @@ void control_guard_free(struct control_guard *guard)
 		return;
 	disable(guard);
 	loop_timer_del(guard->state->loop, &guard->sweep_timer);
+	guard_share_free(guard->share);
 	guard_free(guard->guard);
 	free(guard);
 }

@@ -138,8 +138,8 @@ static int prepare_store(struct control_reload *reload, struct next *next)
 
 	if (!config_store_differs(now, next->config))
 		return 0;
-	r = store_channel_open(
-		next->config, &next->channel, &next->store, error.text, sizeof(error.text));
+	r = store_channel_open(next->config, control_guard_heard, reload->state->guard,
+		&next->channel, &next->store, error.text, sizeof(error.text));
 	if (r < 0)
 		add_build_error(next, &error);
 	return r;

@@ -154,7 +154,8 @@ static int start_mapping(struct control *control, char *error, size_t error_size
 
 	if (r < 0)
 		return r;
-	r = store_channel_open(config, &state->channel, &params.store, error, error_size);
+	r = store_channel_open(config, control_guard_heard, state->guard, &state->channel,
+		&params.store, error, error_size);
 	if (r == 0) {
 		params.store_gone_arg = state->channel;
 		r = mapping_new(&params, &control->router->mapping);
@@ -312,6 +313,7 @@ static void stop(struct control *control)
 	loop_timer_del(&control->loop, &control->probe_timer);
 	loop_timer_del(&control->loop, &control->stats_timer);
 	loop_timer_del(&control->loop, &control->grace_timer);
+	control->state.store = NULL; /* nobody else asks it now */
 	mapping_free(control->router->mapping);
 	control->router->mapping = NULL;
 	admin_drains_free(control->ops.drains); /* the mapping's last answers may be steps */

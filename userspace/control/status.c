@@ -245,6 +245,11 @@ static struct guard *guard(void *arg)
 	return router_guard(((struct control_state *)arg)->router);
 }
 
+static void add_guard(void *arg, json_t *object)
+{
+	control_guard_add_json(((struct control_state *)arg)->guard, object);
+}
+
 static void log_account(void *arg, struct view text, char *ret, size_t ret_size)
 {
 	struct control_state *control = arg;
@@ -274,6 +279,7 @@ void control_ops_fill(struct admin_ops *ops, struct control_state *control)
 		.delay = delay,
 		.admitted = admitted,
 		.guard = guard,
+		.add_guard = add_guard,
 		.log_account = log_account,
 	};
 }

@@ -14,6 +14,8 @@ struct store_channel {
 	struct config *opened;   /* reference; the store looks into it as long as it lives */
 	struct mapping *mapping; /* NULL: not attached */
 	bool up;                 /* subscribed */
+	store_bans_fn *bans;     /* may be NULL */
+	void *bans_arg;
 };
 
 /* ---- messages ---- */
@@ -53,6 +55,8 @@ static void on_message(
 	case STORE_PUSH_BAN: /* assigns nobody */
 		break;
 	}
+	if (channel->bans && (event == STORE_PUSH_UP || event == STORE_PUSH_BAN))
+		channel->bans(channel->bans_arg, event, identifier);
 }
 
 /* Any thread: the store's. */
@@ -70,8 +74,9 @@ static void on_store_push(void *arg, enum store_push_event event, struct view id
 
 /* ---- life ---- */
 
-int store_channel_open(struct config *config, struct store_channel **ret_channel,
-	struct store **ret_store, char *error, size_t error_size)
+int store_channel_open(struct config *config, store_bans_fn *bans, void *bans_arg,
+	struct store_channel **ret_channel, struct store **ret_store, char *error,
+	size_t error_size)
 {
 	struct store_channel *channel = calloc(1, sizeof(*channel));
 	int r;
@@ -81,6 +86,8 @@ int store_channel_open(struct config *config, struct store_channel **ret_channel
 	pthread_mutex_init(&channel->lock, NULL);
 	channel->config = config_ref(config);
 	channel->opened = config_ref(config);
+	channel->bans = bans;
+	channel->bans_arg = bans_arg;
 	r = store_open(config, on_store_push, channel, ret_store, error, error_size);
 	if (r < 0)
 		store_channel_free(channel);

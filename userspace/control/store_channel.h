@@ -12,11 +12,16 @@
 
 struct store_channel;
 
+/* What it says of bans while it is attached: STORE_PUSH_UP and STORE_PUSH_BAN, on the store's
+ * thread. */
+typedef void store_bans_fn(void *arg, enum store_push_event event, struct view source);
+
 /* Opens the store of a configuration. The channel belongs to the mapping that gets the store: its
  * store_gone is store_channel_free. On failure nothing is left, and error = text for the
  * operator. */
-MUST_USE int store_channel_open(struct config *config, struct store_channel **ret_channel,
-	struct store **ret_store, char *error, size_t error_size);
+MUST_USE int store_channel_open(struct config *config, store_bans_fn *bans, void *bans_arg,
+	struct store_channel **ret_channel, struct store **ret_store, char *error,
+	size_t error_size);
 /* After the store was freed. */
 void store_channel_free(void *channel);
 
