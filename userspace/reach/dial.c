@@ -293,15 +293,17 @@ static int secure(struct connect *connect)
 {
 	struct dial *dial = container_of(connect, struct dial, connect);
 	struct stream *stream = &dial->leg.stream;
+	int r;
 
 	if (!stream_is_tls(stream)) {
 		if (tls_stream_connect(stream, dial->params.tls) < 0)
 			return CONNECT_OURS;
 		tls_stream_read_ahead(stream, true);
-		/* It may repeat a credential; bodies of HTTP are too much to be wiped. */
-		tls_stream_wipe_read(stream, dial->params.reads_secrets);
 	}
-	return tls_stream_handshake(stream);
+	r = tls_stream_handshake(stream);
+	if (r == 0) /* It may repeat a credential; bodies of HTTP are too much to be wiped. */
+		tls_stream_wipe_read(stream, dial->params.reads_secrets);
+	return r;
 }
 
 /* The leg stands (again, after STARTTLS). */

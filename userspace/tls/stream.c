@@ -310,6 +310,10 @@ int tls_stream_handshake(struct stream *stream)
 		return -EPROTO;
 	}
 	layer->phase = TLS_FLOWS;
+	/* What a client sends holds its credential. Not in the handshake, which has none: OpenSSL
+	 * wipes its whole buffer, 16 KiB, as often as it has to wait. */
+	if (!layer->client)
+		tls_stream_wipe_read(stream, true);
 	return 0;
 }
 

@@ -146,8 +146,6 @@ int tls_policy_apply(SSL_CTX *ctx, const struct tls_policy *policy)
 	if (tls_suites_build(policy, tls12, tls13, NULL, NULL) < 0)
 		return -EINVAL;
 	tls_context_common(ctx);
-	/* What a client sends holds its credential: OpenSSL wipes it once it has been read. */
-	SSL_CTX_set_options(ctx, SSL_OP_CLEANSE_PLAINTEXT);
 	if (!policy->ignore_client_order)
 		SSL_CTX_clear_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE);
 	if (SSL_CTX_set_min_proto_version(

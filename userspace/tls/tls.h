@@ -132,8 +132,8 @@ MUST_USE int tls_stream_handshake(struct stream *stream);
  * report: stream_pending() tells, and the owner reads until it says no or a read returns
  * -EAGAIN. */
 void tls_stream_read_ahead(struct stream *stream, bool on);
-/* Whether OpenSSL wipes in its own buffers what was read: a server's stream does from the start, a
- * client's does not. */
+/* Whether OpenSSL wipes in its own buffers what was read: a server's stream does from the end of
+ * its handshake on, a client's does not. */
 void tls_stream_wipe_read(struct stream *stream, bool on);
 /* Why the handshake or the last read/write failed; "" if it did not. No peer-chosen bytes. */
 const char *tls_stream_error(const struct stream *stream);
