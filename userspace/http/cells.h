@@ -35,6 +35,7 @@ enum session_state http_found(struct session *session);
 void http_exchange_enter(struct session *session);
 void http_connected(struct session *session);
 /* exchange.c */
+void http_penalty_deadline(struct session *session);
 bool http_exchange_step(struct session *session);
 void http_exchange_watch(struct session *session);
 

@@ -108,6 +108,7 @@ void http_check(const struct session *session)
 	case S_FIRST_HEAD:
 	case S_IDLE:
 	case S_HEAD:
+	case S_PENALTY:
 		check_no_request(http);
 		assert(!timer_armed(&http->wait));
 		break;

@@ -60,6 +60,10 @@ static int status_of(enum session_reason reason)
 
 void http_refuse(struct session *session, enum session_reason reason)
 {
+	if (session->state == S_PENALTY) { /* the answer is there already */
+		session_finish(session, reason);
+		return;
+	}
 	http_answer(session, status_of(reason), reason);
 }
 
@@ -176,7 +180,7 @@ void http_client_event(struct session *session, uint32_t epoll_events)
 void http_watch_client(struct session *session, bool read, bool end)
 {
 	struct login *login = session->login;
-	uint32_t events = leg_events(&login->leg, read, login->leg.out.len);
+	uint32_t events = leg_events(&login->leg, read, login->leg.out.len && !login->held);
 
 	if (!read && end)
 		events |= EPOLLRDHUP;

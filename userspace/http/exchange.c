@@ -40,7 +40,26 @@ void http_exchange_account(struct session *session)
 	request->bytes[0] = request->bytes[1] = 0;
 }
 
-/* The response has been sent in full. */
+/* The request has its answer: the next one, or the end. */
+static void go_on(struct session *session)
+{
+	const struct http *http = session->login->http;
+
+	if (http->closing || (http->source == SOURCE_ENDED && !session->login->leg.in.len))
+		session_finish(session, http->close_reason);
+	else
+		session_set_state(session, S_IDLE);
+}
+
+void http_penalty_deadline(struct session *session)
+{
+	session->login->held = false;
+	session->login->penalty_ms = 0;
+	go_on(session);
+	session_run(session);
+}
+
+/* The response has been sent in full, or has to wait. */
 static void finish(struct session *session)
 {
 	struct http *http = session->login->http;
@@ -55,11 +74,10 @@ static void finish(struct session *session)
 		http_leg_keep(session);
 	else
 		http_leg_drop(session);
-	if (http->closing || (http->source == SOURCE_ENDED && !session->login->leg.in.len)) {
-		session_finish(session, http->close_reason);
-		return;
-	}
-	session_set_state(session, S_IDLE);
+	if (session->login->held)
+		session_set_state(session, S_PENALTY);
+	else
+		go_on(session);
 }
 
 /* ---- steps ---- */
@@ -69,7 +87,7 @@ static int flush_client(struct session *session)
 {
 	uint32_t before = session->login->leg.out.len;
 
-	if (!before)
+	if (!before || !http_may_send(session))
 		return 0;
 	if (session_flush(session) < 0)
 		return -1;
@@ -108,7 +126,7 @@ bool http_exchange_step(struct session *session)
 		moved |= r;
 	}
 	if (request->response == RESPONSE_FLOWS && http_body_is_done(&request->down) &&
-		!session->login->leg.out.len) {
+		(!session->login->leg.out.len || session->login->held)) {
 		finish(session);
 		return true;
 	}

@@ -6,6 +6,7 @@
 #include "http/http.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "session/guarded.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,10 +53,24 @@ static void take_fallback(struct session *session)
 
 static void rejected(struct session *session)
 {
-	session_auth_failed(session, AUTH_MALFORMED, false);
-	session->attempts++;
-	http_answer(session, route_of(session)->from == CONFIG_EXTRACT_AUTHORIZATION ? 401 : 400,
-		REASON_PROTOCOL_ERROR);
+	struct http *http = session->login->http;
+	int status = route_of(session)->from == CONFIG_EXTRACT_AUTHORIZATION ? 401 : 400;
+
+	http_guard_malformed(session);
+	if (!session->login->penalty_ms) {
+		http_answer(session, status, REASON_PROTOCOL_ERROR);
+		return;
+	}
+	if (http_write_error(status, http->request.asks == ASKS_HEAD, &session->login->leg.out) <
+		0) {
+		session_close(session, REASON_INTERNAL);
+		return;
+	}
+	http_exchange_account(session);
+	http->closing = true;
+	http->close_reason = REASON_PROTOCOL_ERROR;
+	session->login->held = true;
+	session_set_state(session, S_PENALTY);
 }
 
 static void identify(struct session *session)
@@ -210,6 +225,11 @@ void http_route_request(struct session *session, struct http_head *head)
 	struct http_request *request = &session->login->http->request;
 	const struct config_route *route;
 
+	/* Who has failed here may have been banned since. */
+	if (session->attempts && session_guard(session) && session_guard_refuses(session)) {
+		session_close(session, REASON_BANNED);
+		return;
+	}
 	if (take_head(session, head) < 0) {
 		session_close(session, REASON_INTERNAL);
 		return;

@@ -85,6 +85,7 @@ struct http {
 	struct http_leg *leg;
 	struct list_node idle;
 	unsigned idle_count;
+	bool proven; /* the last credentials were good, and the guard knows */
 };
 
 /* In a state in which HTTP moves the client leg itself. */
@@ -103,6 +104,18 @@ ssize_t http_read_client(struct session *session, struct buf *to, uint64_t span)
 void http_progress(struct session *session);
 /* Asks for the client's events; end: also for its end, where it is not read. */
 void http_watch_client(struct session *session, bool read, bool end);
+
+/* ---- penalty.c ---- */
+
+/* The router cannot read the credentials: counted, told, announced. login->penalty_ms: how long the
+ * answer waits. */
+void http_guard_malformed(struct session *session);
+/* The final response has come: what its status says of the credentials. Returns whether it has to
+ * wait. */
+bool http_guard_response(struct session *session, int status);
+/* What is to be sent may be sent now: no penalty, or one that is given up because the answer is
+ * more than is kept. */
+bool http_may_send(struct session *session);
 
 /* ---- rate.c ---- */
 

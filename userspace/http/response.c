@@ -93,6 +93,7 @@ static int got_upgrade(struct session *session, const struct http_head *head)
 	buf_consume(&http->leg->wire.in, head->length);
 	http->request.status = head->status;
 	count_answer(session, head->status);
+	(void)http_guard_response(session, head->status);
 	return hand_over(session, false);
 }
 
@@ -142,23 +143,6 @@ static void forget_request(struct session *session)
 	request->head = NULL;
 }
 
-/* OPS-22: the node refuses what the client presented. Without credentials a 401 only asks for them,
- * and the schemes that take more than one step (Negotiate, NTLM, Digest) are answered so on the
- * way. */
-static void note_refusal(struct session *session)
-{
-	size_t count;
-	const struct http_field *field =
-		http_head_field(session->login->http->request.head, "Authorization", &count);
-
-	if (!count ||
-		(!view_starts_nocase(field->value, VIEW_LIT("Basic ")) &&
-			!view_starts_nocase(field->value, VIEW_LIT("Bearer "))))
-		return;
-	session_auth_failed(session, AUTH_REFUSED, false);
-	session->attempts++;
-}
-
 static bool make_plan(struct http *http, const struct http_head *head, struct http_plan *ret_plan)
 {
 	const struct http_request *request = &http->request;
@@ -193,8 +177,8 @@ static int got_final(struct session *session, const struct http_head *head)
 		return no_memory(session);
 	buf_consume(&http->leg->wire.in, head->length);
 	count_answer(session, head->status);
-	if (head->status == 401)
-		note_refusal(session);
+	if (http_guard_response(session, head->status) && !request->plan.hand_over)
+		session->login->held = true;
 	forget_request(session);
 	return request->plan.hand_over ? hand_over(session, true) : 1;
 }

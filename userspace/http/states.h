@@ -7,7 +7,7 @@
  *     session            request                                             current leg
  *     ---------------------------------------------------------------------------------
  *     FIRST_HEAD, IDLE,  zeroed                                              none
- *     HEAD
+ *     HEAD, PENALTY
  *     EXTRACT            head, raw, route, body; data: what is looked at     none
  *     HOLD, LOOKUP,      head, raw, route, body; data: if LOOKED_AT.         none
  *     DIAL               Timer wait: the client has half closed (HTTP-96)

@@ -7,8 +7,10 @@
  */
 #include "mail/identify.h"
 #include "mail/mail.h"
+#include "mail/penalty.h"
 #include "base/log.h"
 #include "net/sock.h"
+#include "session/guarded.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -118,6 +120,21 @@ static void start_tls(struct session *session)
 	session_set_state(session, S_STARTTLS);
 }
 
+/* The address may be another one than before, or have been banned since; else the guard has been
+ * asked at the start. Returns whether the session is over. */
+static bool guard_stops_attempt(struct session *session)
+{
+	struct login *login = session->login;
+
+	if ((session->attempts || login->trusted) && session_guard_refuses(session)) {
+		session_close(session, REASON_BANNED);
+		return true;
+	}
+	session_guard_secret(session, proto_credential_login(login->credential),
+		buf_view(&login->credential->message));
+	return false;
+}
+
 /* Takes the credential over; ends the dialogue phase. */
 static void start_attempt(struct session *session)
 {
@@ -132,23 +149,29 @@ static void start_attempt(struct session *session)
 	}
 	session->kind->front->take_credential(session->login->front, session->login->credential);
 	session_phase_end(session, PHASE_DIALOGUE);
-	if (session_take_peer(session))
-		session_identify(session);
+	if (!session_take_peer(session) || (session_guard(session) && guard_stops_attempt(session)))
+		return;
+	session_identify(session);
 }
 
 /* One step of the front. Returns false when it needs more input or the output must go first. */
 static bool run_once(struct session *session)
 {
+	unsigned failed = session->attempts;
 	size_t consumed = 0;
 	int r = session->kind->front->input(session->login->front,
 		buf_view(&session->login->leg.in), &consumed, &session->login->leg.out);
 
 	buf_consume(&session->login->leg.in, consumed);
+	session->login->spoke |= consumed != 0;
 	session->mech = (int16_t)session->kind->front->last_mech(session->login->front);
 	session->attempts = (uint16_t)session->kind->front->attempts(session->login->front);
 	for (uint16_t n = (uint16_t)session->kind->front->privacy(session->login->front);
 		session->login->privacy < n; session->login->privacy++)
 		session_count_auth(session, AUTH_PRIVACY);
+	if (session->attempts > failed && session_guard(session) &&
+		mail_penalise_malformed(session, r))
+		return false;
 	if (session->login->leg.out.len && session_flush(session) < 0)
 		return false;
 	if (r == FRONT_STARTTLS)
@@ -209,6 +232,10 @@ void step_mail_refuse(struct session *session, enum session_reason reason)
 {
 	bool stops = reason == REASON_SHUTDOWN;
 
+	if (mail_penalty_is_last_word(session)) {
+		session_finish(session, reason);
+		return;
+	}
 	if (!stops)
 		session_count_auth(session, AUTH_UNAVAILABLE);
 	session_answer(session, stops ? FRONT_REPLY_SHUTDOWN : FRONT_REPLY_UNAVAILABLE);

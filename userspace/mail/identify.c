@@ -5,6 +5,7 @@
  * up (MAP-14). And what a trusted peer said of the client by XCLIENT or ID (SES-61, SES-63).
  */
 #include "mail/identify.h"
+#include "mail/penalty.h"
 #include "identity/token.h"
 
 #include <errno.h>
@@ -20,7 +21,8 @@ static void rejected(struct session *session)
 		session->login->front, FRONT_REPLY_AUTH_FAILED, &session->login->leg.out);
 	session_phase_start(session);
 	session_restart_preauth(session);
-	session_after_reply(session, r);
+	if (!mail_penalise(session, r, false))
+		session_after_reply(session, r);
 }
 
 /* A login name, or -ENOENT: only the token may tell, and it does not (SES-41). */
@@ -87,14 +89,16 @@ void session_identify(struct session *session)
 
 /* ---- what a trusted peer says ---- */
 
-static void take_address(struct addr *addr, const char *text, uint16_t port)
+/* Whether it was said. */
+static bool take_address(struct addr *addr, const char *text, uint16_t port)
 {
 	struct addr parsed;
 
 	if (!*text || addr_parse_ip(view_str(text), port, &parsed) < 0)
-		return;
+		return false;
 	addr_unmap(&parsed);
 	*addr = parsed;
+	return true;
 }
 
 bool session_take_peer(struct session *session)
@@ -110,8 +114,9 @@ bool session_take_peer(struct session *session)
 	}
 	if (!login->proxied) {
 		(void)session_local(session); /* what the peer does not say stays */
-		take_address(&session->client, peer->addr, peer->port);
-		take_address(&login->local, peer->dest_addr, peer->dest_port);
+		if (take_address(&session->client, peer->addr, peer->port))
+			session->told = true;
+		(void)take_address(&login->local, peer->dest_addr, peer->dest_port);
 	}
 	if (!peer->has_ttl)
 		return true;

@@ -33,6 +33,10 @@ void step_dialogue_client(struct session *session, uint32_t epoll_events);
 void step_dialogue_deadline(struct session *session);
 void step_mail_refuse(struct session *session, enum session_reason reason);
 
+/* penalty.c */
+void step_penalty_enter(struct session *session);
+void step_penalty_deadline(struct session *session);
+
 /* replay.c */
 void step_replay_enter(struct session *session);
 void step_replay_connected(struct session *session);

@@ -6,8 +6,10 @@
  */
 #include "reach/dial.h"
 #include "mail/mail.h"
+#include "mail/penalty.h"
 #include "base/log.h"
 #include "net/sock.h"
+#include "session/guarded.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -204,6 +206,8 @@ static void refused(struct session *session)
 	session_phase_start(session);
 	session->login->preauth_at_ms =
 		session->login->phase_started_ms + session->settings->preauth_timeout_ms;
+	if (mail_penalise(session, r, for_good))
+		return;
 	session_after_reply(session, r);
 	if (for_good)
 		session_finish(session, REASON_NODE_EOF);
@@ -214,6 +218,8 @@ static void refused(struct session *session)
 static void accepted(struct session *session)
 {
 	session_count_auth(session, AUTH_OK);
+	if (session_guard(session))
+		session_guard_passed(session);
 	session_phase_end(session, PHASE_REPLAY);
 	session_wipe_credential(session);
 	session_hand_over_dial(session);

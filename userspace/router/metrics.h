@@ -28,6 +28,7 @@
 	X(PROXY_HEADER, "proxy_header")             \
 	X(LOOP, "loop")                             \
 	X(HOLD_LIMIT, "hold_limit")                 \
+	X(BANNED, "banned")                         \
 	X(NODE_DOWN, "node_down")                   \
 	X(NODE_UNREACHABLE, "node_unreachable")     \
 	X(NODE_REFUSED, "node_refused")             \

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * accept: the limit of the listener (SES-4), then a session. A refused connection is closed
- * without a byte and without a session line. Then the inbound PROXY header where one is asked for,
- * TLS, the dialogue or, on listeners without one, the node.
+ * without a byte and without a session line; so is who is banned (GRD-2). Then the inbound PROXY
+ * header where one is asked for, TLS, the dialogue or, on listeners without one, the node.
  */
-#include "session/kind.h"
+#include "session/guarded.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "net/sock.h"
 
 #include <unistd.h>
 
@@ -44,8 +45,14 @@ void session_accept(
 {
 	struct router *router = pool->router;
 	const struct config_listener *settings = snapshot_listener(pool->snapshot, listener);
+	struct guard *guard = router_guard(router);
 	struct session *session;
 
+	if (guard && guarded_refuses(guard, peer, settings)) {
+		sock_abort_on_close(fd); /* what it costs ends here: nothing waits for its FIN */
+		close(fd);
+		return;
+	}
 	if (atomic_fetch_add(&listener->active, 1) >= (uint64_t)settings->max_connections) {
 		atomic_fetch_sub(&listener->active, 1);
 		atomic_fetch_add(&listener->rejected_limit, 1);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The one place where a login's outcome is counted, and a failure announced. */
+#include "session/guarded.h"
 #include "session/login_failed.h"
-#include "session/session.h"
 
 /* The account of a login that could not be read is not known: what is there is an earlier one's. */
 static void log_failed(const struct session *session, enum session_auth result, bool temporary)
@@ -40,4 +40,7 @@ void session_auth_failed(struct session *session, enum session_auth result, bool
 	session_count_auth(session, result);
 	auth_events_announce(&router->auth_events, &failure);
 	log_failed(session, result, temporary);
+	if (session_guard(session) && !temporary) /* the client may be right */
+		session_guard_failed(
+			session, result == AUTH_REFUSED ? GUARD_REFUSED : GUARD_MALFORMED);
 }

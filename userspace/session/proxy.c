@@ -3,6 +3,7 @@
  * proxy: the inbound PROXY header, before anything else is read (SES-5..SES-11, SES-64). Exactly
  * the header's bytes are taken from the socket: what comes behind it belongs to the next layer.
  */
+#include "session/guarded.h"
 #include "session/steps.h"
 #include "base/log.h"
 
@@ -63,10 +64,13 @@ static void take_header(struct session *session, const struct proxyhdr *header)
 	if (header->has_addresses) {
 		session->client = header->source;
 		session->login->local = header->destination;
-		session->login->proxied = true;
+		session->login->proxied = session->told = true;
 	}
 	buf_clear(&session->login->leg.in);
-	go_on(session);
+	if (session->told && session_guard(session) && session_guard_refuses(session))
+		session_close(session, REASON_BANNED);
+	else
+		go_on(session);
 }
 
 /* Takes n more bytes, which a peek has shown, off the socket. */

@@ -5,7 +5,7 @@
  * session_set_state() writes session->state; a closed session holds no descriptor, timer, watch or
  * secret.
  */
-#include "session/kind.h"
+#include "session/guarded.h"
 #include "base/clock.h"
 
 #include <assert.h>
@@ -56,6 +56,11 @@ static uint64_t state_limit_ms(const struct session *session, enum session_limit
 		return session->snapshot->config->http.keepalive_timeout_ms;
 	case LIMIT_RELAY_IDLE:
 		return session->snapshot->config->http.relay_idle_ms;
+	case LIMIT_PENALTY:
+		if (session->kind->by_request)
+			return session->login->penalty_ms;
+		return MIN((uint64_t)session->login->penalty_ms,
+			state_limit_ms(session, LIMIT_PREAUTH));
 	default:
 		return LINGER_MS;
 	}
@@ -216,6 +221,7 @@ void session_finish(struct session *session, enum session_reason reason)
 		session_close(session, reason);
 		return;
 	}
+	session->login->held = false;
 	session_set_state(session, S_FLUSH);
 }
 
@@ -250,7 +256,9 @@ static void login_end(struct session *session, struct login *login)
 
 void session_close(struct session *session, enum session_reason reason)
 {
-	if (session->state == S_CLOSED)
+	enum session_state at = session->state;
+
+	if (at == S_CLOSED)
 		return;
 	session->reason = reason;
 	release(session);
@@ -258,7 +266,10 @@ void session_close(struct session *session, enum session_reason reason)
 	if (session->login)
 		login_end(session, session->login);
 	count_out(session);
-	session_log(session);
+	if (reason != REASON_BANNED || at != S_PROXY) /* as one that is refused at accept */
+		session_log(session);
+	if (session->guard || session_guard(session))
+		session_guard_ended(session, at);
 	relay_free(session->relay);
 	session->relay = NULL;
 	session_forget(session);

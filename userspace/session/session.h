@@ -66,6 +66,12 @@ struct login {
 	struct timer proxy_wait; /* how long a server-first leg waits for an optional header */
 	uint16_t privacy;        /* of front->privacy(), already counted */
 	bool starttls;           /* the handshake is one that the client asked for by command */
+	bool spoke;              /* a command, whatever it was */
+	bool held;               /* what is in leg.out waits: nothing is sent (GRD-9) */
+	bool held_for_good;      /* S_PENALTY: what comes behind the answer */
+	int held_outcome;
+	uint32_t penalty_ms; /* how long it waits; 0: the last failure costs no time */
+	uint64_t secret;     /* guard_secret() of the attempt under way; 0: none */
 
 	/* Filled by identify, wiped after the replay. */
 	struct proto_credential *credential;
@@ -81,6 +87,7 @@ struct session {
 	struct loop_deferred deferred;
 	enum session_state state : 8;
 	enum session_reason reason : 8;
+	bool told : 1; /* client is what a PROXY header or a trusted peer said (GRD-3) */
 
 	struct snapshot *snapshot;      /* reference: settings it started with */
 	struct snapshot *node_snapshot; /* reference: a newer one that node comes from, or NULL */
@@ -91,6 +98,7 @@ struct session {
 	uint64_t number;
 	struct login *login; /* owned; NULL once established */
 	struct relay *relay; /* owned; NULL before */
+	struct guard *guard; /* counts it as logged in, and outlives it; NULL: none does */
 	char *account;       /* normalised; NULL before the first accepted identifier */
 	char *via;           /* the id of a trusted peer's session, or NULL */
 	struct node *node;   /* borrowed from a snapshot; NULL before the lookup */

@@ -28,6 +28,7 @@ enum session_limit {
 	LIMIT_RELAY_IDLE, /* http.relay_idle without progress */
 	LIMIT_FIRST_HEAD, /* LIMIT_PREAUTH, and http.head_timeout */
 	LIMIT_HEAD,       /* LIMIT_RELAY_IDLE, and http.head_timeout in all */
+	LIMIT_PENALTY,    /* what the guard says; of a dialogue also LIMIT_PREAUTH */
 };
 
 /* What is watched of the client leg, and read from it. */
@@ -76,8 +77,9 @@ struct session_state_row {
 };
 
 /* What a request may lead to, once enough of it is there. */
-#define REQUEST_STATES \
-	(BIT(S_HOLD) | BIT(S_LOOKUP) | BIT(S_DIAL) | BIT(S_EXCHANGE) | BIT(S_FLUSH) | BIT(S_CLOSED))
+#define REQUEST_STATES                                                                  \
+	(BIT(S_HOLD) | BIT(S_LOOKUP) | BIT(S_DIAL) | BIT(S_EXCHANGE) | BIT(S_PENALTY) | \
+		BIT(S_FLUSH) | BIT(S_CLOSED))
 
 /* What a connection may start with, once its addresses are known. */
 #define FIRST_STATES (BIT(S_DIALOGUE) | BIT(S_FIRST_HEAD) | BIT(S_DIAL) | BIT(S_CLOSED))
@@ -94,8 +96,8 @@ struct session_state_row {
 	X(TLS, FIRST_STATES, \
 		LIMIT_PREAUTH, WATCH_TLS, CLIENT_END_CLOSES, KICK_NOT, SHUTDOWN_CLOSES, \
 		"dialogue") \
-	X(DIALOGUE, BIT(S_STARTTLS) | BIT(S_HOLD) | BIT(S_LOOKUP) | BIT(S_DIAL) | BIT(S_FLUSH) | \
-			BIT(S_CLOSED), \
+	X(DIALOGUE, BIT(S_STARTTLS) | BIT(S_HOLD) | BIT(S_LOOKUP) | BIT(S_DIAL) | \
+			BIT(S_PENALTY) | BIT(S_FLUSH) | BIT(S_CLOSED), \
 		LIMIT_PREAUTH, WATCH_TALK, CLIENT_END_ANSWERS, KICK_NOT, SHUTDOWN_ANSWERS, \
 		"dialogue") \
 	X(STARTTLS, BIT(S_TLS) | BIT(S_CLOSED), \
@@ -121,12 +123,16 @@ struct session_state_row {
 	X(DIAL, BIT(S_REPLAY) | BIT(S_SPLICE) | BIT(S_EXCHANGE) | BIT(S_FLUSH) | BIT(S_CLOSED), \
 		LIMIT_WINDOW, WATCH_AHEAD, CLIENT_END_GRACE, KICK_ANSWERS, SHUTDOWN_SERVES, \
 		"dial") \
-	X(REPLAY, BIT(S_DIALOGUE) | BIT(S_SPLICE) | BIT(S_FLUSH) | BIT(S_CLOSED), \
+	X(REPLAY, BIT(S_DIALOGUE) | BIT(S_PENALTY) | BIT(S_SPLICE) | BIT(S_FLUSH) | BIT(S_CLOSED), \
 		LIMIT_WINDOW, WATCH_AHEAD, CLIENT_END_CLOSES, KICK_ANSWERS, SHUTDOWN_ANSWERS, \
 		"replay") \
-	X(EXCHANGE, BIT(S_IDLE) | BIT(S_DIAL) | BIT(S_SPLICE) | BIT(S_FLUSH) | BIT(S_CLOSED), \
+	X(EXCHANGE, BIT(S_IDLE) | BIT(S_PENALTY) | BIT(S_DIAL) | BIT(S_SPLICE) | BIT(S_FLUSH) | \
+			BIT(S_CLOSED), \
 		LIMIT_RELAY_IDLE, WATCH_BODY, CLIENT_END_SERVES, KICK_ANSWERS, SHUTDOWN_SERVES, \
 		"http") \
+	X(PENALTY, BIT(S_DIALOGUE) | BIT(S_IDLE) | BIT(S_FLUSH) | BIT(S_CLOSED), \
+		LIMIT_PENALTY, WATCH_AHEAD, CLIENT_END_CLOSES, KICK_NOT, SHUTDOWN_ANSWERS, \
+		"penalty") /* what is in out waits (login->held) */ \
 	X(SPLICE, BIT(S_ESTABLISHED) | BIT(S_CLOSED), \
 		LIMIT_PROGRESS, WATCH_SEND, CLIENT_END_CLOSES, KICK_CLOSES, SHUTDOWN_NOT, \
 		"replay") \

@@ -45,6 +45,7 @@ static const struct session_cell mail_cells[SESSION_STATE_COUNT] = {
 	[S_LOOKUP] = { .enter = step_lookup_enter, .deadline = step_lookup_deadline },
 	[S_DIAL] = { .enter = step_dial_enter, .deadline = step_dial_deadline },
 	[S_REPLAY] = { .enter = step_replay_enter, .deadline = step_replay_deadline },
+	[S_PENALTY] = { .enter = step_penalty_enter, .deadline = step_penalty_deadline },
 };
 
 static const struct session_cell passthrough_cells[SESSION_STATE_COUNT] = {
@@ -70,6 +71,8 @@ static const struct session_cell http_cells[SESSION_STATE_COUNT] = {
 		.deadline = step_lookup_deadline },
 	[S_DIAL] = { HTTP_CELL, .enter = step_dial_enter, .step = http_watch_step,
 		.deadline = step_dial_deadline },
+	[S_PENALTY] = { HTTP_CELL, .enter = http_request_clear, .step = http_watch_step,
+		.deadline = http_penalty_deadline },
 	[S_EXCHANGE] = { .progress = http_run,
 		.client = http_client_event,
 		.watch = http_exchange_watch,

@@ -90,7 +90,7 @@ static void test_what_is_ending_is_left_alone(void **state)
 static void test_stages_are_those_of_the_rules(void **state)
 {
 	static const char *const stages[] = { "dialogue", "hold", "lookup", "dial", "replay",
-		"established", "http", "http_idle" };
+		"established", "http", "http_idle", "penalty" };
 
 	(void)state;
 	for (int s = 0; s < SESSION_STATE_COUNT; s++) {

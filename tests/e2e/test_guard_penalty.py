@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The answer to a failed login waits (GRD-9): in each protocol, as long as said, no longer than the client
+stays, and at nobody else's cost."""
+
+import signal
+import ssl
+import time
+
+import pytest
+
+import harness
+from guarding import BAD, GOOD, LOGINS, Site, guard, leave
+from harness import wait_until
+from http_nodes import Wire, answer, basic
+from mailnodes import PROTOCOLS, b64
+
+LONG = "10m" # nobody waits for its end
+
+
+@pytest.fixture
+def site(make):
+    return lambda *args, **kwargs: Site(make, *args, **kwargs)
+
+
+def seconds(what, *args, **kwargs):
+    start = time.monotonic()
+    result = what(*args, **kwargs)
+    return time.monotonic() - start, result
+
+
+def start_guess(site, protocol, user="guess", client=BAD):
+    """A guess whose answer is not waited for."""
+    if protocol == "http":
+        talker = site.client(protocol, client)
+        talker.send("GET / HTTP/1.1\r\nHost: x\r\n%s\r\n" % basic(user, "wrong"))
+        return talker
+    talker = site.client(protocol, client)
+    message = b64(b"\0%s\0wrong" % user.encode())
+    talker.send({"imap": "a AUTHENTICATE PLAIN %s", "managesieve": 'AUTHENTICATE "PLAIN" "%s"'}.get(
+        protocol, "AUTH PLAIN %s") % message + "\r\n")
+    return talker
+
+
+def waiting(site, count):
+    wait_until(lambda: [row["stage"] for row in site.router.sessions()["sessions"]].count(
+        "penalty") == count)
+
+
+# ---- how long ----
+
+@pytest.mark.parametrize("protocol", LOGINS)
+def test_GRD_9_answers_wait_longer_and_longer(site, protocol):
+    """The first failure waits for nothing; what is good waits for nothing either."""
+    site = site(guard(penalty="300ms", penalty_max='"500ms"'), protocols=(protocol,))
+    times = []
+    for number in range(4):
+        talker = site.client(protocol)
+        took, good = seconds(site.attempt, protocol, "u%d" % number, talker=talker)
+        talker.close()
+        assert not good
+        times.append(took)
+    assert times[1] >= 0.29 and times[2] >= 0.49 and times[3] >= 0.49, times
+    assert times[0] < times[1] and times[3] < 5, times
+    took, good = seconds(site.attempt, protocol, "alice", "pw")
+    assert good and took < 0.29 + times[0]
+    took, good = seconds(site.attempt, protocol, "alice", client=GOOD)
+    assert not good and took < 0.29 + times[0]
+
+
+def test_GRD_9_an_old_password_waits_no_longer_each_time(site):
+    """It counts once, so its penalty does not double."""
+    site = site(guard(penalty="50ms"), protocols=("imap",))
+    site.fail("imap", 8, user="phone")
+    took, _ = seconds(site.fail, "imap", 1, user="phone")
+    assert took < 3
+
+
+def test_GRD_9_what_the_router_cannot_read_waits_too(site):
+    site = site(guard(penalty="300ms", penalty_max='"300ms"'), protocols=("imap", "http"))
+    site.fail("imap", 1)
+    for command in ("a AUTHENTICATE PLAIN !!!!", "a AUTHENTICATE PLAIN eA==", 'a LOGIN "x y" pw'):
+        with site.client("imap") as client:
+            took, lines = seconds(client.ask, command, good=False)
+            assert took >= 0.29 and lines[-1].startswith(("a NO", "a BAD")), (took, lines)
+    with site.client("http") as client:
+        took, response = seconds(client.ask, "/", "Authorization: Basic eCB5OnB3\r\n")
+        assert took >= 0.29 and response.status == 401
+        assert client.rest() == b""
+
+
+def test_GRD_9_commands_behind_it_keep_their_order(site):
+    """Pipelined commands are answered after it, each once; the limit's line comes behind the answer."""
+    site = site(guard(penalty="200ms", penalty_max='"200ms"'), protocols=("imap",))
+    site.fail("imap", 1)
+    with site.client("imap") as client:
+        client.send("a LOGIN u1 wrong\r\nb NOOP\r\nc LOGIN u2 wrong\r\nd NOOP\r\n"
+                    "e LOGIN u3 wrong\r\nf NOOP\r\n")
+        took, lines = seconds(client.eof)
+    words = [" ".join(line.split(" ")[:2]) for line in lines.decode().split("\r\n")[:-1]]
+    assert words == ["a NO", "b OK", "c NO", "d OK", "e NO", "* BYE"], lines
+    assert took >= 0.55
+    assert site.router.wait_sessions(2)[-1]["reason"] == "auth_limit"
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_GRD_9_the_connection_goes_on_after_it(site, protocol):
+    """With TLS, and a login that is good."""
+    site = site(guard(penalty="100ms"), protocols=(protocol,))
+    site.fail(protocol, 1)
+    with site.client(protocol) as client:
+        assert not site.attempt(protocol, "guess", talker=client)
+        assert site.attempt(protocol, "alice", "pw", talker=client)
+
+
+def test_GRD_9_with_tls(site):
+    site = site(guard(penalty="200ms"), protocols=("imap",))
+    context = ssl.create_default_context(cafile=site.router.cert)
+    site.fail("imap", 1)
+    with harness.Client(site.told("implicit"), context) as client:
+        client.line()
+        took, lines = seconds(client.command, "a LOGIN u1 wrong")
+        assert took >= 0.19 and lines[-1].startswith("a NO")
+        assert client.command("b LOGIN alice pw")[-1].startswith("b OK")
+    with harness.Client(site.told("implicit"), context) as client:
+        client.line()
+        client.send("a LOGIN u2 wrong\r\n")
+        waiting(site, 1)
+    waiting(site, 0)
+
+
+def test_GRD_9_preauth_timeout_goes_on(site):
+    """Whichever is first."""
+    site = site(guard(penalty=LONG, penalty_max='"10m"'), protocols=("imap",),
+                listener='preauth_timeout = "300ms"\n')
+    site.fail("imap", 1)
+    with site.client("imap") as client:
+        client.send("a LOGIN u1 wrong\r\n")
+        took, lines = seconds(client.eof)
+    assert lines.startswith(b"a NO ") and lines.endswith(b"* BYE Timed out.\r\n"), lines
+    assert 0.25 <= took < 10
+    assert site.router.wait_sessions(2)[-1]["reason"] == "preauth_timeout"
+
+
+# ---- HTTP ----
+
+def test_GRD_9_a_401_waits_and_the_connection_goes_on(site):
+    site = site(guard(penalty="200ms", penalty_max='"200ms"'), protocols=("http",))
+    with site.client("http") as client:
+        for number in range(3): # the node's connection is kept meanwhile
+            assert client.ask("/", basic("u%d" % number, "wrong")).status == 401
+        assert client.ask("/", basic("alice", "pw")).status == 200
+        start = time.monotonic()
+        client.send("GET /1 HTTP/1.1\r\nHost: x\r\n%s\r\nGET /2 HTTP/1.1\r\nHost: x\r\n%s\r\n" % (
+            basic("u8", "wrong"), basic("alice", "pw")))
+        assert [client.answer().status for _ in range(2)] == [401, 200]
+        assert time.monotonic() - start >= 0.19
+    assert len(site.nodes["http"].connections) == 1
+    with site.client("http") as client: # who only asks what is wanted is not kept waiting
+        assert client.ask("/").status == 200
+
+
+def test_GRD_9_a_401_that_is_more_than_is_kept_does_not_wait(site):
+    """And none of it is lost."""
+    body = bytes(range(256)) * 1000
+
+    def serve(conn):
+        wire = Wire(conn.read)
+        while wire.head():
+            answer(conn, body, "401 Unauthorized")
+    site = site(guard(penalty=LONG, penalty_max='"10m"'), protocols=("http",),
+                serve={"http": serve})
+    with site.client("http") as client:
+        for number in range(3):
+            response = client.ask("/", basic("u%d" % number, "wrong"))
+            assert response.status == 401 and response.body == body
+
+
+# ---- the client leaves ----
+
+@pytest.mark.parametrize("protocol", LOGINS)
+def test_GRD_9_it_ends_when_the_client_leaves(site, protocol):
+    """By FIN, by reset, with more commands behind it than are read; nothing stays of it."""
+    site = site(guard(penalty=LONG, penalty_max='"10m"'), protocols=(protocol,))
+    site.fail(protocol, 1)
+    site.router.wait_idle()
+    before = site.router.fds()
+    for end in (lambda c: leave(c.sock), lambda c: c.reset()):
+        for more in (b"", b"x" * (30000 if protocol == "http" else 70000)):
+            talker = start_guess(site, protocol)
+            waiting(site, 1)
+            talker.sock.setblocking(False)
+            if more:
+                talker.sock.send(more)
+            end(talker)
+            waiting(site, 0)
+    site.router.wait_idle()
+    wait_until(lambda: site.router.fds() <= before + (protocol == "http"))
+    assert {x["reason"] for x in site.router.session_lines()[1:]} <= {"client_eof", "client_error"}
+
+
+# ---- the operator ----
+
+@pytest.mark.parametrize("protocol", LOGINS)
+def test_GRD_9_a_stop_does_not_wait_for_it(site, protocol):
+    """What was held back is said, then the end; the last word is not said twice."""
+    site = site(guard(penalty=LONG, penalty_max='"10m"'), protocols=(protocol,),
+                listener="max_auth_attempts = 2\n")
+    site.fail(protocol, 1)
+    talkers = [start_guess(site, protocol)]
+    if protocol == "imap":
+        talkers.append(site.client("imap"))
+        talkers[1].send("x AUTHENTICATE PLAIN !\r\n")
+        waiting(site, 2)
+    waiting(site, len(talkers))
+    site.router.process.send_signal(signal.SIGTERM)
+    said = [talker.eof() for talker in talkers]
+    wanted = {"imap": [b"a NO", b"* BYE"], "pop3": [b"-ERR", b"-ERR"], "managesieve": [b"NO", b"BYE"],
+              "submission": [b"535", b"421"], "http": [b"HTTP/1.1 401"]}[protocol]
+    lines = [line for line in said[0].split(b"\r\n") if line]
+    if protocol == "http":
+        assert said[0].count(b"HTTP/1.1 ") == 1
+    else:
+        assert len(lines) == len(wanted), said
+    for line, start in zip(lines, wanted):
+        assert line.startswith(start), said
+    site.router.stop()
+
+
+def test_GRD_9_the_last_attempt_ends_with_one_last_word(site):
+    """Also when the router stops while the answer waits."""
+    site = site(guard(penalty=LONG, penalty_max='"10m"'), protocols=("imap",),
+                listener="max_auth_attempts = 1\n")
+    site.fail("imap", 1)
+    talker = start_guess(site, "imap")
+    waiting(site, 1)
+    site.router.process.send_signal(signal.SIGTERM)
+    said = talker.eof()
+    assert said.startswith(b"a NO") and said.count(b"* BYE") == 1, said
+    site.router.stop()
+
+
+def test_GRD_9_reload_and_kick_leave_it(site):
+    """It keeps the settings that it started with; an account is no session's that failed."""
+    site = site(guard(penalty="1s", penalty_max='"1s"'), protocols=("imap",))
+    site.fail("imap", 1)
+    start = time.monotonic()
+    talker = start_guess(site, "imap", user="alice")
+    waiting(site, 1)
+    assert site.router.admin("POST", "/config/reload")[0] == 200
+    assert site.router.admin("POST", "/connections/kick?identifier=alice")[1] == {"kicked": 0}
+    assert talker.reply("a")[-1].startswith("a NO")
+    assert time.monotonic() - start >= 0.99
+    assert site.attempt("imap", "alice", "pw", talker=talker)
+
+
+# ---- many ----
+
+def test_GRD_9_a_thousand_wait_and_an_honest_login_does_not(site):
+    """No worker, lock or node is held by them; nothing stays when they have left."""
+    site = site(guard(1000000, LONG, penalty_max='"10m"'), protocols=("imap",),
+                server="threads = 1\n")
+    site.fail("imap", 1)
+    site.router.wait_idle()
+    before, took = site.router.fds(), []
+    talkers = []
+    for part in range(20):
+        talkers += [start_guess(site, "imap", "u%d-%d" % (part, n)) for n in range(50)]
+        wait_until(lambda: site.router.stats()["active_connections"] >= len(talkers))
+    wait_until(lambda: site.router.stats()["active_connections"] == 1000 and
+               site.router.fds() <= before + 1010)
+    assert not any(talker.readable(0) for talker in talkers)
+    for number in range(10):
+        talker = site.client("imap", GOOD)
+        took.append(seconds(site.attempt, "imap", "alice", "pw", talker=talker)[0])
+        talker.close()
+    print("honest logins beside 1,000 penalties: %.1f ms" % (1000 * sorted(took)[5]))
+    assert sorted(took)[5] < 1
+    for talker in talkers:
+        talker.reset()
+    site.router.wait_idle()
+    wait_until(lambda: site.router.fds() <= before)
