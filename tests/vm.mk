@@ -3,7 +3,7 @@
 
 .PHONY: vm-build vm-test vm-shell vm-bench
 VM_UNIT = $(addprefix $(BUILD)/tests/unit/,relay/relay relay/stall bpfctl/guard bpfctl/guard_decision \
-	bpfctl/guard_xdp)
+	bpfctl/guard_xdp net/sock net/tcpinfo)
 vm-build: all relay-tests $(BENCH_PROGRAMS) $(VM_UNIT) ## builds what runs in virtual machines
 
 vm-test: vm-build ## the kernels of vm/kernels.txt

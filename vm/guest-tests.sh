@@ -46,6 +46,8 @@ guard() {
 	cmocka build/tests/unit/bpfctl/guard
 	cmocka build/tests/unit/bpfctl/guard_decision
 	cmocka build/tests/unit/bpfctl/guard_xdp
+	cmocka build/tests/unit/net/sock
+	cmocka build/tests/unit/net/tcpinfo
 }
 
 if wanted relay; then relay; fi

@@ -136,7 +136,7 @@ def build_root(path):
     for path in sorted(glob.glob(DISPATCHER)):
         archive.copy(path)
     for program in [path for pattern in ("homing*", "bench/*", "tests/unit/relay/*",
-                                         "tests/unit/bpfctl/*", "tests/*",
+                                         "tests/unit/bpfctl/*", "tests/unit/net/*", "tests/*",
                                          "tests/relay/*")
                     for path in sorted(glob.glob(ROOT + "/build/" + pattern))]:
         if os.path.isfile(program) and os.access(program, os.X_OK):

@@ -27,6 +27,19 @@ static bool is_connected(int fd, int wait_ms)
 	return poll(&poll_fd, 1, wait_ms) == 1 && sock_error(fd) == 0;
 }
 
+/* The client is told that it is connected a little before the listener is. */
+static int accept_one(int listener)
+{
+	struct pollfd poll_fd = { .fd = listener, .events = POLLIN };
+	struct addr peer;
+	int fd;
+
+	assert_int_equal(poll(&poll_fd, 1, 1000), 1);
+	fd = sock_accept(listener, &peer);
+	assert_true(fd >= 0);
+	return fd;
+}
+
 static int listen_on(const char *text, unsigned flags, struct addr *ret_at)
 {
 	int fd;
@@ -55,9 +68,8 @@ static void test_GRD_32_stopped_listener_takes_nobody_more(void **state)
 	late = start_connect(&at);
 	assert_false(is_connected(late, 100));
 	for (int i = 0; i < WAITING; i++) {
-		int fd = sock_accept(listener, &peer);
+		int fd = accept_one(listener);
 
-		assert_true(fd >= 0);
 		assert_int_equal(write(fd, "x", 1), 1);
 		assert_true(is_connected(waiting[i], 0));
 		close(fd);
@@ -76,7 +88,7 @@ static void test_GRD_32_stopped_listener_takes_nobody_more(void **state)
 /* Whoever was dropped and tries again finds who listens there next. */
 static void test_GRD_32_the_next_listener_is_found(void **state)
 {
-	struct addr at, peer;
+	struct addr at;
 	int first = listen_on("127.0.0.1:0", SOCK_REUSE_PORT, &at), next, late, fd;
 
 	(void)state;
@@ -87,8 +99,7 @@ static void test_GRD_32_the_next_listener_is_found(void **state)
 	assert_true(next >= 0);
 	close(first);
 	assert_true(is_connected(late, RETRY_MS));
-	fd = sock_accept(next, &peer);
-	assert_true(fd >= 0);
+	fd = accept_one(next);
 	close(fd);
 	close(next);
 	close(late);
@@ -96,7 +107,7 @@ static void test_GRD_32_the_next_listener_is_found(void **state)
 
 static void test_GRD_32_what_is_tried_takes_nobody(void **state)
 {
-	struct addr wide, at, peer;
+	struct addr wide, at;
 	int listener = listen_on("0.0.0.0:0", SOCK_REUSE_PORT, &wide), tried, client, fd;
 
 	(void)state;
@@ -106,8 +117,7 @@ static void test_GRD_32_what_is_tried_takes_nobody(void **state)
 	assert_true(tried >= 0);
 	client = start_connect(&at);
 	assert_true(is_connected(client, 1000));
-	fd = sock_accept(listener, &peer); /* not in the queue of the narrower one */
-	assert_true(fd >= 0);
+	fd = accept_one(listener); /* not in the queue of the narrower one */
 	close(fd);
 	close(client);
 	close(tried);
