@@ -57,6 +57,6 @@ $(GUARD_BENCH): $(BUILD)/bench/%: tests/bench/%.c $(call mod_libs,$(MODS_relay))
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -isystem $(BUILD)/bench -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< \
 		$(call link_libs,$(MODS_relay))
-bench-guard: all $(GUARD_BENCH) $(BENCH_PROGRAMS) ## benchmark: bans at each hook, floods, honest clients
+bench-hooks: all $(GUARD_BENCH) $(BENCH_PROGRAMS) ## benchmark: bans at each hook, floods, honest clients
 	@HOMING_BUILD=$(abspath $(BUILD)) /usr/bin/python3 tests/bench/guard.py $(ONLY)
-.PHONY: bench-guard
+.PHONY: bench-hooks
