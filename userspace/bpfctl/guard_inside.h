@@ -35,6 +35,7 @@ struct bpfctl_guard {
 	struct guard_xdp_device *devices;
 	struct guard_xdp_attachment *attachments;
 	size_t device_count;
+	bool links_only;
 	char pin_error[BPFCTL_ERROR_SIZE];
 };
 

@@ -39,11 +39,6 @@ static void program_closep(struct xdp_program **program)
 	xdp_program__close(*program);
 }
 
-static void skel_destroyp(struct guard **skel)
-{
-	guard__destroy(*skel);
-}
-
 static int be_silent(enum libxdp_print_level level, const char *format, va_list args)
 {
 	(void)level;
@@ -89,7 +84,7 @@ static int open_config(int program, __u32 *ret_id)
 /* Its process is the one before this one, or has given no sign of life for long. */
 static bool is_left_behind(const struct bpfctl_guard *guard, const struct xdp_program *program)
 {
-	__u32 id, zero = 0;
+	__u32 id = 0, zero = 0;
 	CLEANUP(fd_closep) int map = open_config(xdp_program__fd(program), &id);
 	struct hm_guard_config config;
 	struct timespec now;
@@ -192,27 +187,19 @@ int guard_xdp_detach_all(char error[BPFCTL_ERROR_SIZE])
 
 /* ---- attaching ---- */
 
-/* The object once more, with the maps that there are and without what is not for XDP. */
-static int open_again(const struct bpfctl_guard *guard, struct guard **ret_skel)
+/* The maps that there are, and nothing that is not for XDP. */
+static int share_maps(const struct bpfctl_guard *guard, struct guard *skel)
 {
-	CLEANUP(skel_destroyp) struct guard *skel = guard__open();
-	struct bpf_map *map, *first;
-	int r = skel ? 0 : -errno;
+	struct bpf_map *map = NULL, *first;
+	int r = 0;
 
-	if (!skel)
-		return r;
 	bpf_program__set_autoload(skel->progs.hm_guard_lookup, false);
-	bpf_object__for_each_map(map, skel->obj)
-	{
+	while (r == 0 && (map = bpf_object__next_map(skel->obj, map))) {
 		first = bpf_object__find_map_by_name(guard->skel->obj, bpf_map__name(map));
 		if (first && bpf_map__fd(first) >= 0)
 			r = bpf_map__reuse_fd(map, bpf_map__fd(first));
-		if (r < 0)
-			return r;
 	}
-	*ret_skel = skel;
-	skel = NULL;
-	return 0;
+	return r;
 }
 
 /* Whether the program with this id is behind a dispatcher there. */
@@ -230,17 +217,17 @@ static bool is_dispatched(unsigned ifindex, __u32 id)
 	return false;
 }
 
-/* Returns 0, -EBUSY (somebody else's program), or another -errno: no dispatcher is to be had. */
-static int attach_dispatched(const struct bpfctl_guard *guard, unsigned ifindex,
-	enum xdp_attach_mode mode, __u32 *ret_program)
+static int attach_object(
+	struct bpf_object *object, unsigned ifindex, enum xdp_attach_mode mode, __u32 *ret_program)
 {
-	CLEANUP(skel_destroyp) struct guard *skel = NULL;
 	CLEANUP(program_closep) struct xdp_program *program = NULL;
-	int r = open_again(guard, &skel);
+	struct xdp_program_opts options;
+	int r;
 
-	if (r < 0)
-		return r;
-	DECLARE_LIBXDP_OPTS(xdp_program_opts, options, .obj = skel->obj, .prog_name = PROGRAM_NAME);
+	memset(&options, 0, sizeof(options)); /* libxdp looks at the padding too */
+	options.sz = sizeof(options);
+	options.obj = object;
+	options.prog_name = PROGRAM_NAME;
 	program = xdp_program__create(&options);
 	r = (int)libxdp_get_error(program);
 	if (r < 0) {
@@ -259,15 +246,31 @@ static int attach_dispatched(const struct bpfctl_guard *guard, unsigned ifindex,
 	return -EOPNOTSUPP;
 }
 
+/* Returns 0, -EBUSY (somebody else's program), or another -errno: no dispatcher is to be had. */
+static int attach_dispatched(const struct bpfctl_guard *guard, unsigned ifindex,
+	enum xdp_attach_mode mode, __u32 *ret_program)
+{
+	struct guard *skel = guard__open();
+	int r = skel ? share_maps(guard, skel) : -errno;
+
+	if (r == 0)
+		r = attach_object(skel->obj, ifindex, mode, ret_program);
+	guard__destroy(skel);
+	return r;
+}
+
 /* Returns the link, the caller's, or -errno. */
 static int attach_link(
 	const struct bpfctl_guard *guard, unsigned ifindex, enum xdp_attach_mode mode)
 {
-	LIBBPF_OPTS(bpf_link_create_opts, options,
-		.flags = mode == XDP_MODE_NATIVE ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
-	int link = bpf_link_create(
-		bpf_program__fd(guard->skel->progs.hm_guard), (int)ifindex, BPF_XDP, &options);
+	struct bpf_link_create_opts options;
+	int link;
 
+	memset(&options, 0, sizeof(options));
+	options.sz = sizeof(options);
+	options.flags = mode == XDP_MODE_NATIVE ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
+	link = bpf_link_create(
+		bpf_program__fd(guard->skel->progs.hm_guard), (int)ifindex, BPF_XDP, &options);
 	return link < 0 ? -errno : link;
 }
 
@@ -276,7 +279,9 @@ static int attach_in(const struct bpfctl_guard *guard, struct guard_xdp_device *
 {
 	enum xdp_attach_mode mode =
 		device->mode == GUARD_XDP_NATIVE ? XDP_MODE_NATIVE : XDP_MODE_SKB;
-	int refused = attach_dispatched(guard, device->ifindex, mode, &attachment->program);
+	int refused = guard->links_only
+		? -EPERM
+		: attach_dispatched(guard, device->ifindex, mode, &attachment->program);
 
 	attachment->link = -1;
 	device->way = GUARD_XDP_DISPATCHER;
@@ -360,6 +365,11 @@ int guard_xdp_attach(struct bpfctl_guard *guard, unsigned ifindex, enum guard_xd
 	guard->attachments[guard->device_count++] = attachment;
 	tell_programs(guard);
 	return 0;
+}
+
+void guard_xdp_links_only(struct bpfctl_guard *guard)
+{
+	guard->links_only = true;
 }
 
 /* ---- detaching ---- */

@@ -30,6 +30,8 @@ MUST_USE int guard_xdp_attach(struct bpfctl_guard *guard, unsigned ifindex,
 /* After attaching: removes from all dispatchers of this network namespace what the process before
  * or a dead one has left. Needs rights. Returns how many, or -errno with the reason in error. */
 MUST_USE int guard_xdp_sweep(struct bpfctl_guard *guard, char error[BPFCTL_ERROR_SIZE]);
+/* From now on, without rights, no dispatcher is tried. */
+void guard_xdp_links_only(struct bpfctl_guard *guard);
 /* A dispatcher's needs rights (-EPERM without); not attached is fine. Returns 0 or -errno. */
 int guard_xdp_detach(struct bpfctl_guard *guard, unsigned ifindex);
 /* The device is gone, and with it the attachment. */

@@ -53,7 +53,7 @@ static void missing_capabilities(char text[128])
 }
 
 /* Without CAP_PERFMON the kernel's word is EINVAL. */
-int bpfctl_fail(char error[BPFCTL_ERROR_SIZE], const char *what, int r)
+void bpfctl_explain(char error[BPFCTL_ERROR_SIZE], const char *what, int r)
 {
 	bool refused = r == -EPERM || r == -EACCES;
 	char missing[128] = "";
@@ -64,7 +64,6 @@ int bpfctl_fail(char error[BPFCTL_ERROR_SIZE], const char *what, int r)
 		missing[0]        ? missing
 			: refused ? " (no capability is missing: a container, or locked down?)"
 				  : "");
-	return r;
 }
 
 static int be_silent(enum libbpf_print_level level, const char *format, va_list args)

@@ -9,9 +9,15 @@
 /* libbpf's own output is for its developers: there is none from now on. */
 void bpfctl_silence_libbpf(void);
 
-/* error: what could not be done and why, with the capabilities that are missing for it. Returns
- * r, an -errno. */
-int bpfctl_fail(char error[BPFCTL_ERROR_SIZE], const char *what, int r);
+/* error: what could not be done and why (r, an -errno), with the capabilities that are missing for
+ * it. */
+void bpfctl_explain(char error[BPFCTL_ERROR_SIZE], const char *what, int r);
+/* The same. Returns r. */
+static inline int bpfctl_fail(char error[BPFCTL_ERROR_SIZE], const char *what, int r)
+{
+	bpfctl_explain(error, what, r);
+	return r;
+}
 
 struct bpfctl_pin {
 	const char *name;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/guard.h"
 #include "base/log.h"
+#include "control/guard_kernel.h"
 #include "control/guard_log.h"
 #include "control/guard_share.h"
 #include "control/never.h"
@@ -59,12 +60,16 @@ static int share_new(struct control_guard *guard)
 /* Once; whoever observes it begins here. */
 static int make(struct control_guard *guard, const struct guard_settings *settings)
 {
+	struct control_state *state = guard->state;
 	int r = guard_new(settings, &guard->guard);
 
 	if (r == 0)
 		r = guard_log_observe(guard->guard);
 	if (r == 0)
 		r = share_new(guard);
+	if (r == 0 && state->guard_kernel)
+		r = guard_kernel_start(
+			state->guard_kernel, state->router, state->loop, guard->guard);
 	if (r == 0)
 		on_sweep(&guard->sweep_timer);
 	return r;
@@ -81,6 +86,8 @@ static int enable(struct control_guard *guard, const struct config_guard *config
 		never_follow(guard->never);
 	else if (r == 0)
 		r = never_new(router, guard->state->loop, guard->guard, &guard->never);
+	if (r == 0 && guard->state->guard_kernel)
+		guard_kernel_follow(guard->state->guard_kernel, true);
 	if (r == 0)
 		atomic_store(&router->guard, guard->guard);
 	if (r == 0)
@@ -91,6 +98,8 @@ static int enable(struct control_guard *guard, const struct config_guard *config
 static void disable(struct control_guard *guard)
 {
 	atomic_store(&guard->state->router->guard, NULL);
+	if (guard->guard && guard->state->guard_kernel)
+		guard_kernel_follow(guard->state->guard_kernel, false);
 	if (guard->share)
 		guard_share_follow(guard->share, false);
 	never_free(guard->never);
@@ -152,6 +161,7 @@ void control_guard_free(struct control_guard *guard)
 	if (!guard)
 		return;
 	disable(guard);
+	guard_kernel_stop(guard->state->guard_kernel);
 	loop_timer_del(guard->state->loop, &guard->sweep_timer);
 	guard_share_free(guard->share);
 	guard_free(guard->guard);

@@ -338,6 +338,7 @@ int control_run(struct control_params *params, char *error, size_t error_size)
 		.state = {
 			.router = params->router,
 			.loop = &control.loop,
+			.guard_kernel = params->guard_kernel,
 			.generation = 1,
 			.started_ms = clock_mono_ms(),
 			.loaded_real_ms = clock_real_ms(),

@@ -10,12 +10,14 @@
 #include "worker/worker.h"
 
 struct control;
+struct guard_kernel;
 
 struct control_params {
 	struct router *router;   /* snapshot in place; control adds the rest */
 	struct listen_plan plan; /* what is bound, taken over */
 	int admin_fd;            /* listening socket, taken over; -1 = no admin listener */
 	int admin_local_fd;      /* the same for the unix socket */
+	struct guard_kernel *guard_kernel; /* borrowed; NULL: nothing in the kernel */
 };
 
 /* Builds mapping, admin server and workers, and serves until a stop signal has been carried out.

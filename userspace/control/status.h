@@ -10,15 +10,17 @@
 #include "worker/worker.h"
 
 struct control_guard;
+struct guard_kernel;
 
 struct control_state {
 	struct router *router;
 	struct loop *loop;
-	struct store *store;           /* the mapping's */
-	struct store_channel *channel; /* its */
-	struct admin_listener *admin;  /* the TLS one; borrowed, may be NULL */
-	struct control_reload *reload; /* borrowed */
-	struct control_guard *guard;   /* owned by start.c */
+	struct store *store;               /* the mapping's */
+	struct store_channel *channel;     /* its */
+	struct admin_listener *admin;      /* the TLS one; borrowed, may be NULL */
+	struct control_reload *reload;     /* borrowed */
+	struct guard_kernel *guard_kernel; /* borrowed; NULL: nothing in the kernel */
+	struct control_guard *guard;       /* owned by start.c */
 	uint64_t generation, reload_failures;
 	uint64_t started_ms, loaded_real_ms; /* monotonic; wall clock */
 	bool starting;

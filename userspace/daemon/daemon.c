@@ -8,6 +8,7 @@
 #include "base/fd.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "control/guard_kernel.h"
 #include "control/start.h"
 #include "worker/listen.h"
 #include "net/sock.h"
@@ -189,6 +190,18 @@ int daemon_probe(void)
 	return 0;
 }
 
+int daemon_guard_detach(void)
+{
+	char error[BPFCTL_ERROR_SIZE];
+	int r = guard_xdp_detach_all(error);
+
+	if (r < 0)
+		fprintf(stderr, "homingd: %s\n", error);
+	else if (r > 0)
+		printf("guard: %d removed\n", r);
+	return r < 0 ? 1 : 0;
+}
+
 static void check_descriptors(const struct config *config)
 {
 	size_t limit = privileges_raise_nofile();
@@ -256,10 +269,12 @@ static void restrict_syscalls(const struct config *config)
 		log_event(LOGL_WARN, "no_seccomp", "reason", strerror(-r), NULL);
 }
 
-static int serve(struct router *router, char *error, size_t error_size)
+static int serve(struct router *router, struct guard_kernel *kernel, char *error, size_t error_size)
 {
 	const struct config *config = router->snapshot->config;
-	struct control_params params = { .router = router, .admin_fd = -1, .admin_local_fd = -1 };
+	struct control_params params = {
+		.router = router, .admin_fd = -1, .admin_local_fd = -1, .guard_kernel = kernel
+	};
 	int r = bind_all(router, &params);
 
 	*error = '\0'; /* bind_all() has said why */
@@ -297,6 +312,7 @@ static int start(struct config *config, char *error, size_t error_size)
 {
 	struct router router = { .worker_count = worker_count(config),
 		.auth_events = AUTH_EVENTS_INIT };
+	struct guard_kernel *kernel = NULL;
 	int r = hash_seed();
 
 	snprintf(error, error_size, "no source of random numbers");
@@ -310,8 +326,11 @@ static int start(struct config *config, char *error, size_t error_size)
 		*error = '\0';
 		r = build(&router, config);
 	}
-	if (r == 0)
-		r = serve(&router, error, error_size);
+	if (r == 0) {
+		kernel = guard_kernel_load(config);
+		r = serve(&router, kernel, error, error_size);
+	}
+	guard_kernel_free(kernel);
 	listen_close_all(&router);
 	router_forget(&router);
 	bpfctl_free(router.bpfctl);

@@ -12,4 +12,8 @@ int daemon_run(const char *config_path);
 /* Tries what this kernel can do for the relay and prints it, one line for each thing. Returns 0. */
 int daemon_probe(void);
 
+/* Removes what guards have left on network devices, of whatever process (GRD-6). Returns the exit
+ * code: 0, or 1 with the reason on stderr. */
+int daemon_guard_detach(void);
+
 #endif

@@ -14,6 +14,8 @@ static int usage(FILE *out, int code)
 	fputs("usage: homingd [--config] FILE      run with this configuration\n"
 	      "       homingd --check-config FILE  check it and exit\n"
 	      "       homingd --print-config FILE  print what is in effect and exit\n"
+	      "       homingd --guard-detach       take the guard off all network devices, and "
+	      "exit\n"
 	      "       homingd --probe              try what this kernel can do, print it and exit\n"
 	      "       homingd --version\n"
 	      "FILE may also come from the environment variable HOMING_CONFIG.\n",
@@ -52,6 +54,7 @@ int main(int argc, char **argv)
 		{ "config", required_argument, NULL, 'c' },
 		{ "check-config", no_argument, NULL, 'k' },
 		{ "print-config", no_argument, NULL, 'p' },
+		{ "guard-detach", no_argument, NULL, 'g' },
 		{ "probe", no_argument, NULL, 'P' },
 		{ "version", no_argument, NULL, 'v' },
 		{ "help", no_argument, NULL, 'h' },
@@ -72,6 +75,8 @@ int main(int argc, char **argv)
 		case 'p':
 			mode = MODE_PRINT;
 			break;
+		case 'g':
+			return daemon_guard_detach();
 		case 'P':
 			return daemon_probe();
 		case 'v':

@@ -135,12 +135,13 @@ static const struct row rows[] = {
 	WHEN2("prlimit64", IS(0, 0), IS_NULL(2), "the same"),
 	ALWAYS("getrlimit", "the same"),
 
-	/* tables of the relay, loaded before; no programs, no new tables, no pins */
+	/* tables of relay and guard, loaded before; no programs, no new tables, no pins */
 	WHEN1("bpf", IS(0, BPF_MAP_LOOKUP_ELEM), "the counters of a session"),
 	WHEN1("bpf", IS(0, BPF_MAP_UPDATE_ELEM), "a session goes into the relay"),
 	WHEN1("bpf", IS(0, BPF_MAP_DELETE_ELEM), "a session leaves it"),
 	WHEN1("bpf", IS(0, BPF_MAP_LOOKUP_BATCH), "counters of all sessions"),
 	WHEN1("bpf", IS(0, BPF_MAP_UPDATE_BATCH), "many sessions at once"),
+	WHEN1("bpf", IS(0, BPF_LINK_CREATE), "the guard on a network device that comes later"),
 
 	/* tracing from outside (bcc, bpftrace): the kernel makes these calls in our name */
 	ALWAYS("uretprobe uprobe", "a tracer's probes would end the process otherwise"),

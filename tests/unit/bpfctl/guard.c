@@ -38,7 +38,7 @@ static void test_GRD_5_events_at_powers_of_two(void **state)
 	bpfctl_guard_events_consume(guard, on_event, seen);
 	assert_memory_equal(seen, want, sizeof(want));
 	assert_int_equal(ban_of(BANNED).dropped, 100);
-	assert_in_range(ban_of(BANNED).last_ns, now() - HOUR, now());
+	assert_in_range(ban_of(BANNED).last_ns, 1, now());
 }
 
 static void test_GRD_5_a_ban_that_is_set_again_keeps_its_count(void **state)

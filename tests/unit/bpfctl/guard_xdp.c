@@ -40,15 +40,16 @@ static struct bpfctl_guard *load(const char *pins)
 		.max_rules = 16,
 		.max_services = 8 };
 	const struct hm_guard_config config = { .ipv4_bits = 32, .ipv6_bits = 64 };
-	struct hm_guard_service services[2] = { { .port = htons(SERVER_PORT) },
-		{ .port = htons(SERVER_PORT) } };
+	struct hm_guard_service services[3] = { { .port = htons(SERVER_PORT) },
+		{ .port = htons(SERVER_PORT) }, { .port = htons(SERVER_PORT) } };
 	struct bpfctl_guard *made;
 
 	assert_int_equal(bpfctl_guard_load(&params, &made, error), 0);
 	guard_address(SERVER_V4, services[0].addr);
 	guard_address(SERVER_V6, services[1].addr);
+	guard_address(SERVER_VLAN, services[2].addr);
 	bpfctl_guard_configure(made, &config);
-	assert_int_equal(bpfctl_guard_services_set(made, services, 2), 0);
+	assert_int_equal(bpfctl_guard_services_set(made, services, 3), 0);
 	bpfctl_guard_beat(made, now() + 3600 * SECOND);
 	return made;
 }
@@ -195,6 +196,46 @@ static void test_GRD_4_two_hooks_count_a_connection_once(void **state)
 	assert_int_equal(counted(HM_GUARD_NEW), 2);
 	close(accept(listener, NULL, NULL));
 	close(accept(listener, NULL, NULL));
+}
+
+/* ---- devices on devices ---- */
+
+static void on_a_vlan(enum guard_xdp_mode mode)
+{
+	need_all();
+	if (vlan_add("server.5", "server", SERVER_VLAN "/24") < 0)
+		skip(); /* not in this kernel */
+	assert_int_equal(client_ask(&client, ASK_VLAN), 0);
+	assert_int_equal(guard_xdp_attach(guard, server_device(), mode, error), 0);
+	bans(ASK_CONNECT_VLAN, CLIENT_VLAN, -ETIMEDOUT);
+}
+
+/* XDP on the device below sees the tag. */
+static void test_GRD_4_connections_of_a_vlan(void **state)
+{
+	(void)state;
+	on_a_vlan(GUARD_XDP_NATIVE);
+}
+
+/* Here it has been taken off the packet before. */
+static void test_GRD_4_connections_of_a_vlan_in_generic_mode(void **state)
+{
+	(void)state;
+	on_a_vlan(GUARD_XDP_GENERIC);
+}
+
+static void test_GRD_4_connections_over_a_bridge(void **state)
+{
+	int made;
+
+	(void)state;
+	need_all();
+	made = bridge_add("bridge", "server", SERVER_V4 "/24");
+	if (made < 0)
+		skip();
+	assert_int_equal(guard_xdp_attach(guard, server_device(), GUARD_XDP_NATIVE, error), 0);
+	bans(ASK_CONNECT_V4, CLIENT_V4, -ETIMEDOUT);
+	assert_int_equal(link_delete("bridge"), 0);
 }
 
 /* ---- others on the device ---- */
@@ -411,6 +452,9 @@ int main(void)
 		TEST(test_GRD_4_generic_xdp_drops_new_connections),
 		TEST(test_GRD_4_without_heartbeat_whoever_is_banned_connects),
 		TEST(test_GRD_4_two_hooks_count_a_connection_once),
+		TEST(test_GRD_4_connections_of_a_vlan),
+		TEST(test_GRD_4_connections_of_a_vlan_in_generic_mode),
+		TEST(test_GRD_4_connections_over_a_bridge),
 		TEST(test_GRD_6_two_programs_on_one_device),
 		TEST(test_GRD_6_a_program_without_dispatcher_is_not_forced_out),
 		TEST(test_GRD_6_without_dispatcher_a_link),

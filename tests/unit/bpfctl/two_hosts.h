@@ -12,7 +12,9 @@
 #include <net/if.h>
 #include <netlink/route/addr.h>
 #include <netlink/route/link.h>
+#include <netlink/route/link/bridge.h>
 #include <netlink/route/link/veth.h>
+#include <netlink/route/link/vlan.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -26,6 +28,9 @@
 #define SERVER_V6 "fd00:18::2"
 #define CLIENT_V4 "198.18.0.1"
 #define CLIENT_V6 "fd00:18::1"
+#define SERVER_VLAN "198.19.0.2"
+#define CLIENT_VLAN "198.19.0.1"
+#define VLAN_ID 5
 #define SERVER_PORT 993
 /* ARP and TCP repeat after a second what was lost while a device came up. What is banned gets no
  * answer however long it waits, and had one before. */
@@ -56,7 +61,7 @@ static inline int link_up(const char *name)
 	return r;
 }
 
-static inline int link_address(const char *name, const char *text)
+static inline int change_address(const char *name, const char *text, bool add)
 {
 	struct nl_sock *sock = nl_open();
 	struct rtnl_addr *addr = rtnl_addr_alloc();
@@ -67,11 +72,16 @@ static inline int link_address(const char *name, const char *text)
 	rtnl_addr_set_local(addr, local);
 	rtnl_addr_set_flags(addr, IFA_F_NODAD);
 	if (r == 0)
-		r = rtnl_addr_add(sock, addr, 0);
+		r = add ? rtnl_addr_add(sock, addr, 0) : rtnl_addr_delete(sock, addr, 0);
 	nl_addr_put(local);
 	rtnl_addr_put(addr);
 	nl_socket_free(sock);
 	return r;
+}
+
+static inline int link_address(const char *name, const char *text)
+{
+	return change_address(name, text, true);
 }
 
 /* One end stays here, the other goes to the process's network. */
@@ -82,6 +92,37 @@ static inline int veth_add(const char *here, const char *there, pid_t pid)
 
 	nl_socket_free(sock);
 	return r;
+}
+
+/* What comes with that tag on a device is another device's. */
+static inline int vlan_add(const char *name, const char *on, const char *address)
+{
+	struct nl_sock *sock = nl_open();
+	struct rtnl_link *link = rtnl_link_vlan_alloc();
+	int r;
+
+	rtnl_link_set_name(link, name);
+	rtnl_link_set_link(link, (int)if_nametoindex(on));
+	rtnl_link_vlan_set_id(link, VLAN_ID);
+	r = rtnl_link_add(sock, link, NLM_F_CREATE | NLM_F_EXCL);
+	rtnl_link_put(link);
+	nl_socket_free(sock);
+	return r < 0 ? r : link_up(name) | link_address(name, address);
+}
+
+/* The device becomes a port of a new bridge, which takes that address of it over. */
+static inline int bridge_add(const char *name, const char *port, const char *address)
+{
+	struct nl_sock *sock = nl_open();
+	int r = rtnl_link_bridge_add(sock, name);
+
+	if (r == 0)
+		r = rtnl_link_enslave_ifindex(
+			sock, (int)if_nametoindex(name), (int)if_nametoindex(port));
+	nl_socket_free(sock);
+	return r < 0 ? r
+		     : change_address(port, address, false) | link_up(name) |
+			link_address(name, address);
 }
 
 static inline int link_delete(const char *name)
@@ -108,15 +149,16 @@ static inline bool isolate(void)
 
 /* ---- the client ---- */
 
-enum ask { ASK_CONNECT_V4, ASK_CONNECT_V6, ASK_SEND, ASK_ADDRESSES };
+enum ask { ASK_CONNECT_V4, ASK_CONNECT_V6, ASK_CONNECT_VLAN, ASK_SEND, ASK_ADDRESSES, ASK_VLAN };
 struct request {
 	enum ask ask;
 	int wait_ms;
 };
 
 /* Returns the socket, or -errno. */
-static inline int client_connect(bool v6, int wait_ms)
+static inline int client_connect(enum ask ask, int wait_ms)
 {
+	bool v6 = ask == ASK_CONNECT_V6;
 	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(SERVER_PORT) };
 	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(SERVER_PORT) };
 	int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -124,7 +166,7 @@ static inline int client_connect(bool v6, int wait_ms)
 	int error = 0;
 	socklen_t len = sizeof(error);
 
-	inet_pton(AF_INET, SERVER_V4, &in.sin_addr);
+	inet_pton(AF_INET, ask == ASK_CONNECT_VLAN ? SERVER_VLAN : SERVER_V4, &in.sin_addr);
 	inet_pton(AF_INET6, SERVER_V6, &in6.sin6_addr);
 	if (connect(fd, v6 ? (void *)&in6 : (void *)&in, v6 ? sizeof(in6) : sizeof(in)) < 0 &&
 		errno != EINPROGRESS)
@@ -146,10 +188,12 @@ static inline int client_answer(const struct request *request, int *open_fd)
 	case ASK_ADDRESSES:
 		return link_up("client") | link_address("client", CLIENT_V4 "/24") |
 			link_address("client", CLIENT_V6 "/64");
+	case ASK_VLAN:
+		return vlan_add("client.5", "client", CLIENT_VLAN "/24");
 	case ASK_SEND:
 		return send(*open_fd, "still here", 10, MSG_NOSIGNAL) == 10 ? 0 : -errno;
 	default:
-		r = client_connect(request->ask == ASK_CONNECT_V6, request->wait_ms);
+		r = client_connect(request->ask, request->wait_ms);
 		if (r < 0)
 			return r;
 		if (*open_fd >= 0)
