@@ -2,23 +2,55 @@
 """Bans as an operator sees them (GRD-8, GRD-10; admin.md section 5.7): the API, homingctl, log lines,
 metrics; and routers with one store that tell each other."""
 
+import os
 import re
+import shutil
 import urllib.parse
 
 import harness
 import pytest
-from harness import wait_until
+from harness import Client, wait_until
 from mapping_stores import own_store, postgres, store, wait_push  # noqa: F401
 from metrics import fetch, values
 
 GUARD = "[guard]\nenabled = true\npenalty = \"0s\"\n%s\n"
 # Who connects here is on loopback, and never banned: the header tells of others.
 BEHIND = {"imap": ("plain", 'proxy_protocol = "required"\nproxy_trusted = ["127.0.4.0/24"]\n')}
+PINNED = set()
 PLAIN = "[capabilities.imap]\nallow_plain_auth_without_tls = true\n"
 
 
-def guarded(make, nodes, extra="", listeners=None, **kwargs):
-    return make.router(nodes, listeners=listeners or BEHIND, extra=GUARD % extra + PLAIN, **kwargs)
+@pytest.fixture(autouse=True)
+def pinned():
+    """What outlives a router of a test is gone before the next one."""
+    yield
+    for path in PINNED:
+        shutil.rmtree(path, ignore_errors=True)
+    PINNED.clear()
+
+
+def settings(extra, pins="a"):
+    path = "/sys/fs/bpf/homing-bans-%d%s" % (os.getpid(), pins)
+    PINNED.add(path)
+    return GUARD % extra + PLAIN + "[splice]\npin_path = \"%s\"\n" % path
+
+
+def guarded(make, nodes, extra="", **kwargs):
+    return make.router(nodes, listeners=BEHIND, extra=settings(extra), **kwargs)
+
+
+def login(router, source, account="alice", password="pw"):
+    """What a client behind a balancer gets: "" if it is refused before a greeting."""
+    conn = router.connect("imap", "127.0.4.1")
+    conn.sendall(b"PROXY TCP%d %s %s 4000 143\r\n" % (
+        6 if ":" in source else 4, source.encode(), b"::2" if ":" in source else b"192.0.2.9"))
+    with Client(conn, None) as client:
+        try:
+            if not client.line():
+                return ""
+            return client.command("a LOGIN %s %s" % (account, password))[-1]
+        except (ConnectionError, EOFError):
+            return ""
 
 
 def call(router, method, **params):
@@ -51,9 +83,12 @@ def test_GRD_8_bans_of_the_api(make):
     assert (ban["origin"], ban["text"], ban["told"], ban["dropped"]) == ("operator", "port scan",
                                                                        False, 0)
     assert 590 <= ban["left_s"] <= 600 and re.match(r"20\d\d-\d\d-\d\dT[\d:]+Z$", ban["until"])
+    assert login(router, "198.51.100.7") == "" and "a OK" in login(router, "198.51.100.8")
+    assert bans(router)["198.51.100.7/32"]["dropped"] == 1
     # Its source: the /64 of an IPv6 address; a network as it is.
     assert call(router, "PUT", address="2001:db8::1:2")[1]["banned"] == "2001:db8::/64"
     assert call(router, "PUT", address="203.0.113.77/24")[1]["banned"] == "203.0.113.0/24"
+    assert login(router, "2001:db8::ffff") == "" and login(router, "203.0.113.1") == ""
     assert list(bans(router)) and len(bans(router)) == 3
     assert [ban["net"] for ban in call(router, "GET", address="203.0.113.9")[1]["bans"]] == [
         "203.0.113.0/24"]
@@ -63,8 +98,9 @@ def test_GRD_8_bans_of_the_api(make):
     assert call(router, "DELETE", address="203.0.113.0/24")[1] == {
         "unbanned": "203.0.113.0/24", "removed": True, "still_in": None}
     assert "level=info" in line(router, "unban", "net=203.0.113.0/24", "why=unbanned",
-                                "origin=operator", "reason=order", "dropped=0")
+                                "origin=operator", "reason=order", "dropped=1")
     line(router, "admin", "op=unban", "net=203.0.113.0/24", "outcome=done")
+    assert "a OK" in login(router, "203.0.113.1")
 
 
 def test_GRD_8_what_the_api_refuses(make):
@@ -100,6 +136,17 @@ def test_GRD_8_without_a_guard(make):
     assert not any(key.startswith(("homing_bans", "homing_guard")) for key in values(fetch(router)[1]))
 
 
+def test_GRD_8_points_in_the_log_and_a_ban_that_ends(make):
+    router = guarded(make, [make.node("node1", proxy=True)], 'ban_after = 3\nban_time = "1s"\n')
+    for i in range(4): # the first fades meanwhile
+        assert "a NO" in login(router, "198.51.100.20", "user%d" % i, "wrong")
+    text = line(router, "ban", "net=198.51.100.20/32")
+    assert "reason=refused origin=local points=3.0 strikes=1 told=true" in text and "seconds=1" in text
+    assert login(router, "198.51.100.20") == ""
+    line(router, "unban", "net=198.51.100.20/32", "why=expired", "points=3.0", "dropped=1")
+    assert "a OK" in login(router, "198.51.100.20")
+
+
 def test_GRD_8_homingctl(make):
     router = guarded(make, [make.node("node1", proxy=True)])
     done = router.ctl("ban", "198.51.100.7", "--for", "2h", "--reason", "port scan & more")
@@ -126,6 +173,27 @@ def test_GRD_8_homingctl(make):
     assert re.search(r"^127\.0\.0\.0/8 +loopback$", shown, re.M)
 
 
+def test_GRD_10_metrics(make):
+    router = guarded(make, [make.node("node1", proxy=True)],
+                     'ban_after = 2\nallow = ["198.51.100.30"]\n')
+    for source in ("198.51.100.20", "198.51.100.30"):
+        for i in range(3): # the first fades meanwhile
+            assert "a NO" in login(router, source, "user%d" % i, "wrong")
+    assert login(router, "198.51.100.20") == "" and "a OK" in login(router, "198.51.100.30")
+    assert call(router, "PUT", address="203.0.113.0/24")[0] == 200
+    got = values(fetch(router)[1])
+    assert got['homing_bans{origin="local"}'] == got['homing_bans{origin="operator"}'] == 1
+    assert got['homing_bans{origin="shared"}'] == got['homing_bans{origin="restored"}'] == 0
+    assert got['homing_bans_total{reason="refused"}'] == got['homing_bans_total{reason="order"}'] == 1
+    assert got['homing_bans_withheld_total{why="allow"}'] == 1
+    assert got['homing_guard_checks_total{verdict="banned"}'] == 1
+    line(router, "ban_withheld", "client=198.51.100.30", "why=allow", "points=2.0")
+    status = router.admin("GET", "/guard")[1]
+    assert status["enabled"] and status["bans"]["operator"] == 1 and status["checks"]["banned"] == 1
+    assert status["withheld"]["allow"] == 1 and status["events"]["refused"] == 6
+    assert {"net": "198.51.100.30/32", "why": "allow"} in status["networks"]
+
+
 # ---- routers with one store ----
 
 SHARE = 'share = "store"\nban_after = 3\n%s'
@@ -139,7 +207,7 @@ def other(workspace):
 
     def start(node, store, extra=""):
         started.append(harness.Router(space, [node.toml()], node.name, mapping=store.toml(),
-                                      listeners=BEHIND, extra=GUARD % (SHARE % extra) + PLAIN))
+                                      listeners=BEHIND, extra=settings(SHARE % extra, "b")))
         return started[0].start()
 
     yield start
@@ -164,9 +232,11 @@ def two(make, other, store, extra=""):
 
 def test_GRD_8_bans_reach_the_other_router(make, other, store):
     a, b = two(make, other, store, 'allow = ["198.51.100.0/28"]\n')
-    assert call(a, "PUT", address="198.51.100.20", seconds=900, reason="x")[0] == 200
+    for i in range(4):
+        login(a, "198.51.100.20", "user%d" % i, "wrong")
     text = line(b, "ban", "net=198.51.100.20/32", "origin=shared")
-    assert "level=info" in text and "reason=order" in text
+    assert "level=info" in text and "reason=refused" in text and "told=true" in text
+    assert login(b, "198.51.100.20") == ""
     left = [bans(router)["198.51.100.20/32"]["left_s"] for router in (a, b)]
     assert abs(left[0] - left[1]) <= 2
     # Its own rules come first.
@@ -177,8 +247,9 @@ def test_GRD_8_bans_reach_the_other_router(make, other, store):
     assert set(bans(b)) == {"198.51.100.20/32", "203.0.113.0/24"}
     # The end of one, by the router that did not begin it.
     assert call(b, "DELETE", address="198.51.100.20")[1]["removed"]
-    line(a, "unban", "net=198.51.100.20/32", "why=unbanned", "origin=operator")
+    line(a, "unban", "net=198.51.100.20/32", "why=unbanned", "origin=local")
     assert set(bans(a)) == {"198.51.100.1/32", "203.0.113.0/24"}
+    assert "a OK" in login(a, "198.51.100.20")
     # An assignment is none of their business, and the reverse.
     assert "msg=push " not in a.log() + b.log()
 
