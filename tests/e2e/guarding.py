@@ -25,6 +25,11 @@ PLAIN_AUTH = "".join("[capabilities.%s]\nallow_plain_auth_without_tls = true\n" 
                      for p in PROTOCOLS)
 
 
+def own(protocol):
+    """The address of a client that fails by this protocol only."""
+    return "203.0.113.%d" % (20 + ALL.index(protocol))
+
+
 def guard(ban_after=1000, penalty="0s", **more):
     """Points do not decay: they are ban_after in ban_window."""
     more.setdefault("penalty_max", '"60s"')

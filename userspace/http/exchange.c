@@ -74,10 +74,12 @@ static void finish(struct session *session)
 		http_leg_keep(session);
 	else
 		http_leg_drop(session);
-	if (session->login->held)
+	if (session->login->held && !session->pool->shutting_down) {
 		session_set_state(session, S_PENALTY);
-	else
-		go_on(session);
+		return;
+	}
+	session->login->held = false;
+	go_on(session);
 }
 
 /* ---- steps ---- */

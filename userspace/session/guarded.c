@@ -61,7 +61,8 @@ void session_guard_failed(struct session *session, enum guard_event event)
 	login->penalty_ms = 0;
 	if (!guard)
 		return;
-	if (!is_balancer(session)) /* asked before it counts: the first failure waits for nothing */
+	/* Asked before it counts: the first failure waits for nothing. Nor does a stop (SES-86). */
+	if (!is_balancer(session) && !session->pool->shutting_down)
 		login->penalty_ms = guard_penalty_ms(guard, &session->client);
 	note(guard, session, event, login->secret);
 	login->secret = 0;

@@ -274,6 +274,20 @@ static void test_GRD_9_nobody_waits_behind_a_balancer_that_does_not_tell(void **
 	tear_down(&f);
 }
 
+static void test_GRD_9_nobody_waits_when_the_router_stops(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	set_up(&f, &http, "203.0.113.5");
+	fail_login(&f, "a");
+	f.pool.shutting_down = true;
+	fail_login(&f, "b");
+	assert_int_equal(f.login.penalty_ms, 0);
+	assert_int_equal(status_of(&f).events[GUARD_REFUSED], 2);
+	tear_down(&f);
+}
+
 /* A session counts once, whatever it does, and to its end. */
 static void test_GRD_2_sessions_of_a_client_spare_it(void **state)
 {
@@ -337,6 +351,7 @@ int main(void)
 		cmocka_unit_test(test_GRD_2_what_a_failed_login_counts_as),
 		cmocka_unit_test(test_GRD_9_the_first_failure_waits_for_nothing),
 		cmocka_unit_test(test_GRD_9_nobody_waits_behind_a_balancer_that_does_not_tell),
+		cmocka_unit_test(test_GRD_9_nobody_waits_when_the_router_stops),
 		cmocka_unit_test(test_GRD_2_sessions_of_a_client_spare_it),
 		cmocka_unit_test(test_GRD_9_a_guard_that_is_gone_is_not_missed),
 	};
