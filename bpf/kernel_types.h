@@ -17,8 +17,38 @@ struct sk_buff {
 
 struct tcp_sock {
 	__u32 rcv_nxt;
+	__u32 copied_seq;
 	__u64 bytes_received;
 	__u32 write_seq;
+	__u32 snd_nxt;
+	__u32 notsent_lowat;
+} AS_IN_THE_KERNEL;
+
+struct netns_ipv4 {
+	__u32 sysctl_tcp_notsent_lowat;
+} AS_IN_THE_KERNEL;
+
+struct net {
+	struct netns_ipv4 ipv4;
+} AS_IN_THE_KERNEL;
+
+typedef struct {
+	struct net *net;
+} AS_IN_THE_KERNEL possible_net_t;
+
+struct proto {
+	unsigned long *memory_pressure;
+} AS_IN_THE_KERNEL;
+
+struct sock_common {
+	possible_net_t skc_net;
+	struct proto *skc_prot;
+} AS_IN_THE_KERNEL;
+
+struct sock {
+	struct sock_common __sk_common;
+	int sk_wmem_queued;
+	int sk_sndbuf;
 } AS_IN_THE_KERNEL;
 
 #endif

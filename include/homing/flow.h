@@ -21,7 +21,7 @@
 #define HM_WINDOW_NS 125000000ull
 
 enum hm_direction { HM_UP = 1, HM_DOWN };
-enum hm_path { HM_COPY = 1, HM_KTLS, HM_SOCKMAP };
+enum hm_path { HM_COPY = 1, HM_KTLS, HM_SOCKMAP, HM_BYPASS };
 
 /* As of the last packet. */
 enum hm_flow_state {

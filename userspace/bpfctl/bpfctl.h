@@ -33,6 +33,12 @@ void bpfctl_free(struct bpfctl *bpfctl);
 /* Why nothing is pinned, or NULL if it is (or was not asked for). */
 const char *bpfctl_pin_error(const struct bpfctl *bpfctl);
 
+/* Descriptors, borrowed: for another program on the same rows. */
+struct bpfctl_maps {
+	int flows, control, targets;
+};
+struct bpfctl_maps bpfctl_maps(const struct bpfctl *bpfctl);
+
 /* SO_COOKIE of a socket; 0 on failure. */
 __u64 bpfctl_cookie(int fd);
 

@@ -163,6 +163,11 @@ const char *bpfctl_pin_error(const struct bpfctl *bpfctl)
 	return *bpfctl->pin_error ? bpfctl->pin_error : NULL;
 }
 
+struct bpfctl_maps bpfctl_maps(const struct bpfctl *bpfctl)
+{
+	return (struct bpfctl_maps){ bpfctl->flows, bpfctl->control, bpfctl->targets };
+}
+
 /* ---- rows and sockets ---- */
 
 __u64 bpfctl_cookie(int fd)
