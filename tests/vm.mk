@@ -6,6 +6,7 @@ VM_UNIT = $(addprefix $(BUILD)/tests/unit/,relay/relay relay/stall bpfctl/guard 
 	bpfctl/guard_xdp net/sock net/tcpinfo)
 vm-build: all relay-tests $(BENCH_PROGRAMS) $(VM_UNIT) ## builds what runs in virtual machines
 
+vm-build: $(BUILD)/tests/unit/relay/bypass
 vm-test: vm-build ## the kernels of vm/kernels.txt
 	/usr/bin/python3 vm/run.py
 

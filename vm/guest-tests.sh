@@ -35,10 +35,14 @@ relay() {
 	tail -3 /tmp/out
 	run torture-sockmap build/tests/relay/torture sockmap 1000
 	tail -3 /tmp/out
+	# 3: this kernel is refused the path, which the rows of the probe above have said
+	run torture-bypass sh -c 'build/tests/relay/torture bypass 300 || [ $? = 3 ]'
+	tail -3 /tmp/out
 	run torture-ktls build/tests/relay/torture ktls 500
 	tail -3 /tmp/out
 	cmocka build/tests/unit/relay/relay
 	cmocka build/tests/unit/relay/stall
+	cmocka build/tests/unit/relay/bypass
 	cmocka build/tests/relay/ktls
 }
 

@@ -4,7 +4,8 @@
  * (plain or TLS with a version and cipher), amounts, chunk sizes, the order of half closes, slow
  * readers, and sometimes peers that reset or vanish. The path that carried the bytes is checked
  * too: a silent fall-back to copy is a failure.
- * usage: torture PATH SESSIONS [SEED]      PATH: copy, ktls, sockmap
+ * usage: torture PATH SESSIONS [SEED]      PATH: copy, ktls, sockmap, bypass,
+ *        bypass-anyway (also where the kernel's FIONREAD is wrong: nothing here asks it)
  * Prints what it did, and exits 0 if nothing was lost.
  */
 #include "base/clock.h"
@@ -13,6 +14,7 @@
 #include "tls/openssl.h"
 
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,12 +22,12 @@
 #include <unistd.h>
 
 #define AT_ONCE 48
-/* A socket with a tiny buffer drops what does not fit, and TCP repeats it ever more slowly: that
- * may take minutes, whoever relays. */
+/* Without a byte: a socket with a tiny buffer drops what does not fit, and TCP repeats it ever more
+ * slowly. That may take minutes, whoever relays. */
 #define SESSION_LIMIT_MS 180000
 #define RESET_LIMIT_MS 10000
 
-enum ending { END_CLEAN, END_RESET, END_VANISH };
+enum ending { END_CLEAN, END_RESET, END_VANISH, END_CLOSE };
 
 /* One far end: a client or a node. */
 struct far {
@@ -46,7 +48,8 @@ struct trial {
 	struct far far[2];     /* client, node */
 	bool tls[2], handshaken, started, done, path_seen;
 	enum relay_end end;
-	uint64_t started_ms;
+	uint64_t started_ms, moved_ms;
+	size_t moved; /* bytes, until moved_ms */
 	char what[128];
 };
 
@@ -146,9 +149,15 @@ static void make_pair(int fds[2])
 	}
 }
 
+/* Sockets that are no longer ESTABLISHED it does not take. */
+static bool by_program(void)
+{
+	return wanted == RELAY_PATH_SOCKMAP || wanted == RELAY_PATH_BYPASS;
+}
+
 static bool draw_tls(void)
 {
-	return wanted == RELAY_PATH_SOCKMAP ? false : random_below(4) != 0;
+	return by_program() ? false : random_below(4) != 0;
 }
 
 static void draw_cipher(enum record_version *version, enum record_cipher *cipher)
@@ -191,23 +200,32 @@ static void draw_far(struct far *far)
 static void begin(struct trial *trial, unsigned number)
 {
 	*trial = (struct trial){ .number = number, .started_ms = clock_mono_ms() };
+	trial->moved_ms = trial->started_ms;
 	do {
 		for (int leg = 0; leg < 2; leg++)
 			trial->tls[leg] = draw_tls();
 	} while (wanted == RELAY_PATH_KTLS && !trial->tls[0] && !trial->tls[1]);
 	for (int leg = 0; leg < 2; leg++) {
-		int fds[2], small = 8192 << random_below(4);
+		int fds[2], small = 8192 << random_below(4), never = 0;
 
 		make_pair(fds);
 		for (int i = 0; i < 2 && random_below(3) == 0; i++) {
 			setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
 			setsockopt(fds[i], SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
 		}
+		/* ... and that of any when nothing moves for that long: here never */
+		(void)!setsockopt(fds[0], IPPROTO_TCP, TCP_USER_TIMEOUT, &never, sizeof(never));
 		stream_init_plain(&trial->far[leg].stream, fds[0]);
 		stream_init_plain(&trial->near[leg], fds[1]);
 		draw_far(&trial->far[leg]);
 		if (trial->tls[leg])
 			put_tls(trial, leg);
+	}
+	for (int leg = 0; leg < 2; leg++) {
+		/* The rest of a closed socket is given up when its reader is slow enough. */
+		if (trial->far[leg].ending == END_CLEAN && !trial->far[!leg].total &&
+			!trial->tls[leg] && !trial->far[!leg].slow)
+			trial->far[leg].ending = END_CLOSE;
 	}
 	if (trial->far[0].waits && trial->far[1].waits)
 		trial->far[random_below(2)].waits = false;
@@ -220,7 +238,7 @@ static void on_done(struct relay *relay, void *arg, enum relay_end end)
 	struct trial *trial = arg;
 
 	bytes_moved += relay_bytes(relay, RELAY_UP) + relay_bytes(relay, RELAY_DOWN);
-	if (relay_path_of(relay, RELAY_UP) == wanted)
+	if (relay_path_of(relay, RELAY_DOWN) == wanted)
 		trial->path_seen = true;
 	trial->done = true;
 	trial->end = end;
@@ -253,7 +271,8 @@ static void splice(struct trial *trial)
 		.settings = { .mode = wanted == RELAY_PATH_COPY ? RELAY_MODE_COPY : RELAY_MODE_AUTO,
 			.backlog_limit = 65536u << random_below(3),
 			.bulk_rate = random_below(2) ? 0 : 1 << 20,
-			.stall_ms = 2000 },
+			.stall_ms = 2000,
+			.same_host = wanted == RELAY_PATH_BYPASS },
 		.session = trial->number,
 		.protocol = "torture",
 		.idle_ms = SESSION_LIMIT_MS,
@@ -308,6 +327,11 @@ static void far_end(struct far *far)
 		stream_close(&far->stream);
 		far->gone = far->shut = true;
 		resets++;
+		return;
+	}
+	if (far->ending == END_CLOSE) { /* with its last byte; nothing is coming */
+		stream_close(&far->stream);
+		far->gone = far->shut = far->eof = true;
 		return;
 	}
 	if (far->ending == END_VANISH) { /* FIN, on TLS without close_notify */
@@ -386,7 +410,7 @@ static void judge_direction(struct trial *trial, int leg)
 static void judge(struct trial *trial)
 {
 	/* A peer that ends or resets at once is not ESTABLISHED any more when it is spliced. */
-	if (!trial->path_seen && wanted == RELAY_PATH_SOCKMAP)
+	if (!trial->path_seen && by_program())
 		elsewhere++;
 	else if (!trial->path_seen)
 		fault(trial, "the bytes took another path");
@@ -412,6 +436,20 @@ static void end(struct trial *trial)
 static bool is_over(const struct far *far)
 {
 	return far->eof || far->failed;
+}
+
+/* Neither far end has sent or got a byte for so long. */
+static bool stands_still(struct trial *trial)
+{
+	uint64_t now = clock_mono_ms();
+	size_t moved = 0;
+
+	for (int leg = 0; leg < 2; leg++)
+		moved += trial->far[leg].sent + trial->far[leg].got;
+	if (moved != trial->moved)
+		trial->moved_ms = now;
+	trial->moved = moved;
+	return now - trial->moved_ms > SESSION_LIMIT_MS;
 }
 
 /* Returns true when it is over. */
@@ -444,7 +482,7 @@ static bool step(struct trial *trial)
 		lost_resets++;
 		return true;
 	}
-	if (clock_mono_ms() - trial->started_ms > SESSION_LIMIT_MS) {
+	if (stands_still(trial)) {
 		fault(trial, trial->done ? "the far ends hang" : "the relay hangs");
 		return true;
 	}
@@ -475,6 +513,21 @@ static void run_all(unsigned count)
 	}
 }
 
+/* False where this kernel is refused. */
+static bool load_bypass(struct relay_probe *probe, bool anyway)
+{
+	char error[BPFCTL_ERROR_SIZE] = "";
+
+	if (kernel.bpfctl && bpfctl_bypass_load(kernel.bpfctl, 512, &kernel.bypass, error) < 0)
+		kernel.bypass = NULL;
+	relay_probe_bypass(probe, &kernel, error);
+	for (size_t i = 0; i < probe->row_count; i++)
+		printf("%s: %s %s\n", probe->rows[i].name, probe->rows[i].ok ? "yes" : "no",
+			probe->rows[i].reason);
+	kernel.same_host |= anyway && kernel.bypass;
+	return kernel.same_host;
+}
+
 int main(int argc, char **argv)
 {
 	struct bpfctl_params params = { .workers = 1, .max_flows = 1024 };
@@ -482,10 +535,14 @@ int main(int argc, char **argv)
 	struct relay_probe probe;
 	unsigned count, seed = argc > 3 ? (unsigned)atoi(argv[3]) : (unsigned)time(NULL);
 	uint64_t start = clock_mono_ms();
+	bool anyway;
 
 	if (argc < 3)
 		return 2;
 	count = (unsigned)atoi(argv[2]);
+	anyway = strcmp(argv[1], "bypass-anyway") == 0;
+	if (anyway)
+		wanted = RELAY_PATH_BYPASS;
 	for (int i = RELAY_PATH_COPY; i < RELAY_PATHS; i++) {
 		if (strcmp(argv[1], relay_path_name((enum relay_path)i)) == 0)
 			wanted = (enum relay_path)i;
@@ -497,6 +554,8 @@ int main(int argc, char **argv)
 	if (bpfctl_load(&params, &kernel.bpfctl, error) < 0)
 		kernel.bpfctl = NULL;
 	relay_probe(&probe, &kernel, error);
+	if (wanted == RELAY_PATH_BYPASS && !load_bypass(&probe, anyway))
+		return 3;
 	make_servers();
 	if (relay_engine_init(&engine, &loop, &kernel, 0) < 0)
 		return 2;

@@ -218,6 +218,7 @@ def unit(make):
 
 def torture(builds):
     for build, path, sessions in ((PLAIN, "sockmap", 20000), (PLAIN, "copy", 3000),
+                                  (PLAIN, "bypass-anyway", 500), (SANITIZED, "bypass-anyway", 300),
                                   (SANITIZED, "sockmap", 2000), (SANITIZED, "copy", 1000)):
         if build not in builds:
             continue

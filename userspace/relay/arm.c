@@ -14,15 +14,17 @@ static int add_row(struct relay *relay, int d)
 {
 	struct bpfctl *bpfctl = relay_kernel(relay)->bpfctl;
 	struct relay_half *half = &relay->state.halves[d];
+	bool bypass = d == RELAY_DOWN && relay->program->same_host;
 	struct hm_control control = {
 		.backlog_limit = relay->program->backlog_limit,
 		.bulk_rate = relay->program->bulk_rate,
+		.hold = bypass, /* until relay_bypass_allow() */
 	};
 	struct hm_flow flow;
 	int r;
 
 	relay_fill_row(relay, (enum relay_direction)d, &flow);
-	flow.path = HM_SOCKMAP;
+	flow.path = bypass ? HM_BYPASS : HM_SOCKMAP;
 	flow.base_received = relay->program->flows[d].base_read;
 	half->cookie = bpfctl_cookie(relay->legs[relay_source(d)].fd);
 	r = half->cookie ? bpfctl_flow_set(bpfctl, half->cookie, &flow) : -EINVAL;
@@ -39,16 +41,40 @@ static int set_bases(struct relay *relay, int d)
 		     : tcpinfo_written_so_far(relay->legs[relay_target(d)].fd, &flow->base_written);
 }
 
+/* The node's socket gets the program, which waits for relay_bypass_allow(). False: it stays as it
+ * is.
+ */
+static bool take_node(struct relay *relay)
+{
+	struct bpfctl_bypass *bypass = relay_kernel(relay)->bypass;
+
+	return bypass &&
+		bpfctl_bypass_add(bypass, relay->state.halves[RELAY_DOWN].cookie,
+			relay->legs[RELAY_NODE].fd) == 0;
+}
+
+/* The node's socket comes before the sources: it can be had or not, and then the splice program has
+ * both. */
 static int insert_sockets(struct relay *relay)
 {
 	struct bpfctl *bpfctl = relay_kernel(relay)->bpfctl;
-	const struct relay_half *halves = relay->state.halves;
+	struct relay_half *halves = relay->state.halves;
 	int r = 0;
 
 	for (int d = 0; r == 0 && d < 2; d++)
 		r = bpfctl_target_add(bpfctl, halves[d].cookie, relay->legs[relay_target(d)].fd);
-	for (int d = 0; r == 0 && d < 2; d++)
-		r = bpfctl_source_add(bpfctl, halves[d].cookie, relay->legs[relay_source(d)].fd);
+	if (r == 0 && relay->program->same_host) {
+		relay->program->same_host = take_node(relay);
+		if (relay->program->same_host)
+			halves[RELAY_DOWN].valve = VALVE_BYPASS;
+		else
+			r = add_row(relay, RELAY_DOWN);
+	}
+	for (int d = 0; r == 0 && d < 2; d++) {
+		if (halves[d].valve != VALVE_BYPASS)
+			r = bpfctl_source_add(
+				bpfctl, halves[d].cookie, relay->legs[relay_source(d)].fd);
+	}
 	return r;
 }
 
@@ -82,9 +108,14 @@ int relay_arm(struct relay *relay)
 		}
 		return r;
 	}
-	for (int d = 0; d < 2; d++)
-		relay->state.halves[d].path = RELAY_PATH_SOCKMAP;
-	for (int d = 0; d < 2; d++)
-		relay_kick(relay->legs[relay_source(d)].fd);
+	for (int d = 0; d < 2; d++) {
+		struct relay_half *half = &relay->state.halves[d];
+
+		half->path = half->valve == VALVE_BYPASS ? RELAY_PATH_BYPASS : RELAY_PATH_SOCKMAP;
+		if (half->valve == VALVE_BYPASS)
+			relay_bypass_allow(relay);
+		else
+			relay_kick(relay->legs[relay_source(d)].fd);
+	}
 	return 0;
 }

@@ -4,7 +4,8 @@
  * what a mover provides. relay.c starts and stops; engine.c, rows.c, end.c and scratch.c serve
  * every relay; copy.c, half.c and turn.c move bytes in user space, through OpenSSL or through
  * ktls_stream.c; program.c, arm.c, valve.c, owed.c and sockmap.c are the path on which the kernel
- * moves them; switch.c decides when one becomes the other.
+ * moves them, bypass.c what is different when the node does; switch.c decides when one becomes the
+ * other.
  */
 #ifndef RELAY_FRAME_H
 #define RELAY_FRAME_H
@@ -57,6 +58,7 @@ struct relay_program {
 	uint32_t backlog_limit, stall_ms, wait_ms;
 	uint8_t unsure; /* a bit per leg that has hung up, but does not say yet how */
 	uint8_t polls;
+	bool same_host; /* the node may bypass us */
 };
 
 struct relay {

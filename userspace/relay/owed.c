@@ -37,6 +37,19 @@ static void keep_owed_clock(struct relay *relay, uint64_t written)
 		relay_give_up(relay);
 }
 
+/* All that came to us has been read; what the node wrote itself is where it belongs. */
+static void step_owed_bypass(struct relay *relay)
+{
+	if (relay->io[RELAY_DOWN].pending.len)
+		keep_owed_clock(relay, relay_written_since(relay, RELAY_DOWN));
+	else if (!relay_bypass_client_lives(relay))
+		relay_program_broken(relay, RELAY_CLIENT, -ECONNRESET);
+	else {
+		relay_count_bypassed(relay);
+		end_target(relay, RELAY_DOWN);
+	}
+}
+
 void relay_step_owed(struct relay *relay, int d)
 {
 	struct relay_half *half = &relay->state.halves[d];
@@ -45,6 +58,10 @@ void relay_step_owed(struct relay *relay, int d)
 	uint64_t received, written;
 	struct hm_flow row;
 
+	if (half->valve == VALVE_BYPASS) {
+		step_owed_bypass(relay);
+		return;
+	}
 	if (tcpinfo_received(relay->legs[relay_source(d)].fd, &source) < 0) {
 		relay_program_broken(relay, relay_source(d), -EPIPE);
 		return;
@@ -73,6 +90,18 @@ void relay_step_owed(struct relay *relay, int d)
 		relay_poll_again(relay);
 }
 
+/* What came from the leg that is gone has been written to the other. */
+static bool all_written(struct relay *relay, int d)
+{
+	const struct relay_half *half = &relay->state.halves[d];
+
+	if (relay->io[d].pending.len)
+		return false;
+	return half->valve == VALVE_BYPASS ? half->state != HALF_OPEN
+					   : relay_written_since(relay, d) >=
+			relay->program->flows[d].redirected + relay_relayed(relay, d);
+}
+
 void relay_step_reset(struct relay *relay)
 {
 	int leg = relay->state.end == RELAY_END_NODE_ERROR ? RELAY_NODE : RELAY_CLIENT;
@@ -80,9 +109,7 @@ void relay_step_reset(struct relay *relay)
 	struct hm_flow row;
 
 	if (clock_mono_ms() >= relay->state.reset_at_ms || !relay_look(relay, d, &row) ||
-		(!relay->io[d].pending.len &&
-			relay_written_since(relay, d) >=
-				relay->program->flows[d].redirected + relay_relayed(relay, d) &&
+		(all_written(relay, d) &&
 			!tcpinfo_owes(relay->legs[relay_target(d)].fd))) /* close() may reset it */
 		relay_finish(relay, (enum relay_end)relay->state.end);
 	else

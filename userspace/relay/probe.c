@@ -5,9 +5,8 @@
  */
 #include "relay/probe.h"
 #include "base/clock.h"
-#include "base/fd.h"
-#include "net/sock.h"
 #include "record/post.h"
+#include "relay/trial.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -17,15 +16,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define PATIENCE_MS 3000
 #define DATA_BYTES 40000
 
-static unsigned char pattern(size_t at)
-{
-	return (unsigned char)(1 + at * 7 + (at >> 8) * 13);
-}
-
-static void add_row(struct relay_probe *probe, const char *name, int r, const char *reason)
+void probe_add_row(struct relay_probe *probe, const char *name, int r, const char *reason)
 {
 	struct probe_row *row = &probe->rows[probe->row_count];
 
@@ -37,42 +30,6 @@ static void add_row(struct relay_probe *probe, const char *name, int r, const ch
 	if (r < 0)
 		snprintf(row->reason, sizeof(row->reason), "%s%s%s", reason,
 			*reason && r != -EPROTO ? ": " : "", r != -EPROTO ? strerror(-r) : "");
-}
-
-/* A connected pair on loopback: [0] connected, [1] accepted. */
-static int make_pair(int ret_fds[2])
-{
-	CLEANUP(fd_closep) int listener = -1;
-	struct addr addr;
-	uint64_t end = clock_mono_ms() + PATIENCE_MS;
-	int r = addr_parse(VIEW_LIT("127.0.0.1:0"), &addr);
-
-	listener = r < 0 ? r : sock_listen(&addr, 0, 1);
-	if (listener < 0)
-		return listener;
-	r = sock_local(listener, &addr);
-	if (r < 0)
-		return r;
-	ret_fds[0] = sock_connect_start(&addr, NULL);
-	if (ret_fds[0] < 0)
-		return ret_fds[0];
-	do {
-		struct pollfd p = { .fd = listener, .events = POLLIN };
-
-		poll(&p, 1, 100);
-		ret_fds[1] = sock_accept(listener, &addr);
-	} while (ret_fds[1] == -EAGAIN && clock_mono_ms() < end);
-	if (ret_fds[1] < 0) {
-		close(ret_fds[0]);
-		return ret_fds[1];
-	}
-	return 0;
-}
-
-static void close_pair(int fds[2])
-{
-	fd_closep(&fds[0]);
-	fd_closep(&fds[1]);
 }
 
 /* ---- kernel TLS ---- */
@@ -88,15 +45,15 @@ static void make_keys(
 		keys[i].secret_len =
 			version == RECORD_TLS_1_3 && cipher != RECORD_AES_256_GCM ? 32 : 48;
 		for (size_t k = 0; k < RECORD_SECRET_MAX; k++) {
-			keys[i].secret[0][k] = pattern(k);
-			keys[i].secret[1][k] = pattern(k + 100);
+			keys[i].secret[0][k] = trial_pattern(k);
+			keys[i].secret[1][k] = trial_pattern(k + 100);
 		}
 	}
 }
 
 static ssize_t recv_soon(int fd, void *data, size_t len, int *ret_type)
 {
-	uint64_t end = clock_mono_ms() + PATIENCE_MS;
+	uint64_t end = clock_mono_ms() + TRIAL_PATIENCE_MS;
 	ssize_t n;
 
 	while ((n = ktls_recv(fd, data, len, ret_type)) == -EAGAIN && clock_mono_ms() < end) {
@@ -121,7 +78,7 @@ static int expect_data(int fd, size_t at, size_t len)
 		if (n == 0 || (type >= 0 && type != RECORD_DATA))
 			return -EPROTO;
 		for (ssize_t i = 0; i < n; i++) {
-			if (data[i] != pattern(at + (size_t)i))
+			if (data[i] != trial_pattern(at + (size_t)i))
 				return -EPROTO;
 		}
 		at += (size_t)n;
@@ -136,7 +93,7 @@ static int send_data(int fd, size_t at, size_t len)
 	ssize_t n;
 
 	for (size_t i = 0; i < len; i++)
-		data[i] = pattern(at + i);
+		data[i] = trial_pattern(at + i);
 	n = send(fd, data, len, MSG_NOSIGNAL);
 	if (n < 0)
 		return -errno;
@@ -179,19 +136,19 @@ static void probe_cipher(struct relay_probe *probe, struct relay_kernel *kernel,
 	struct record_keys keys[2];
 	char name[48];
 	uint64_t number;
-	int fds[2], r = make_pair(fds);
+	int fds[2], r = trial_pair(fds);
 
 	if (r == 0) {
 		make_keys(keys, version, cipher);
 		r = try_exchange(fds, keys);
 		if (r == 0)
 			r = ktls_next_number(fds[0], cipher, &number);
-		close_pair(fds);
+		trial_close_pair(fds);
 	}
 	kernel->ktls.usable[version][cipher] = r == 0;
 	snprintf(name, sizeof(name), "ktls %s %s", record_version_name(version),
 		record_cipher_name(cipher));
-	add_row(probe, name, r, r == -EPROTO ? "wrong bytes" : "");
+	probe_add_row(probe, name, r, r == -EPROTO ? "wrong bytes" : "");
 }
 
 /* TLS_RX_EXPECT_NO_PAD with records that are padded all the same. */
@@ -214,7 +171,7 @@ static int try_padded(int fds[2])
 		r = ktls_expect_no_pad(fds[1]);
 	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(paddings); i++, at += sizeof(data)) {
 		for (size_t k = 0; k < sizeof(data); k++)
-			data[k] = pattern(at + k);
+			data[k] = trial_pattern(at + k);
 		r = record_seal(&keys[0], &key, keys[0].seq[RECORD_WRITE] + i, RECORD_DATA, data,
 			sizeof(data), paddings[i], record);
 		if (r > 0 && send(fds[0], record, (size_t)r, MSG_NOSIGNAL) != r)
@@ -265,11 +222,11 @@ static int try_rekey(int fds[2])
 
 static int on_pair(int (*try)(int fds[2]))
 {
-	int fds[2], r = make_pair(fds);
+	int fds[2], r = trial_pair(fds);
 
 	if (r == 0) {
 		r = try(fds);
-		close_pair(fds);
+		trial_close_pair(fds);
 	}
 	return r;
 }
@@ -284,7 +241,7 @@ static void probe_ktls(struct relay_probe *probe, struct relay_kernel *kernel)
 	int r = on_pair(try_attach);
 
 	if (r < 0) { /* one row says it all */
-		add_row(probe, "ktls", r, "no kernel TLS (modprobe tls)");
+		probe_add_row(probe, "ktls", r, "no kernel TLS (modprobe tls)");
 		return;
 	}
 	for (int v = RECORD_VERSIONS - 1; v >= 0; v--) {
@@ -295,130 +252,25 @@ static void probe_ktls(struct relay_probe *probe, struct relay_kernel *kernel)
 		return;
 	r = on_pair(try_padded);
 	kernel->ktls.no_pad = r == 0;
-	add_row(probe, "ktls padded records with NO_PAD", r,
+	probe_add_row(probe, "ktls padded records with NO_PAD", r,
 		r == -EPROTO ? "padded records are corrupted" : "");
 	r = on_pair(try_rekey);
 	kernel->ktls.rekey = r == 0;
-	add_row(probe, "ktls key update", r, "");
+	probe_add_row(probe, "ktls key update", r, "");
 }
 
 /* ---- sockmap ---- */
 
-struct trial {
-	struct loop loop;
-	struct relay_engine engine;
-	struct relay *relay;
-	int far[2]; /* the client's and the node's ends */
-	size_t sent[2], got[2];
-	bool done, ended[2], failed;
-	enum relay_end end;
-};
-
-static void on_trial_done(struct relay *relay, void *arg, enum relay_end end)
-{
-	struct trial *trial = arg;
-
-	(void)relay;
-	trial->done = true;
-	trial->end = end;
-}
-
-static int trial_start(struct trial *trial, struct relay_kernel *kernel, const char *queued)
-{
-	struct relay_params params = {
-		.engine = &trial->engine,
-		.settings = { .mode = RELAY_MODE_SOCKMAP,
-			.backlog_limit = 65536,
-			.stall_ms = 1000 },
-		.protocol = "probe",
-		.idle_ms = 60000,
-		.owed_ms = PATIENCE_MS,
-		.done = on_trial_done,
-		.arg = trial,
-	};
-	struct stream legs[2];
-	struct buf early[2] = { { 0 }, { 0 } };
-	int pair[2], r;
-
-	r = relay_engine_init(&trial->engine, &trial->loop, kernel, 0);
-	for (int i = 0; r == 0 && i < 2; i++) {
-		r = make_pair(pair);
-		if (r == 0) {
-			trial->far[i] = pair[0];
-			stream_init_plain(&legs[i], pair[1]);
-		}
-	}
-	if (r < 0)
-		return r;
-	trial->sent[0] = strlen(queued);
-	if (send(trial->far[0], queued, strlen(queued), MSG_NOSIGNAL) < 0)
-		return -errno;
-	r = relay_start(&params, legs, early, &trial->relay);
-	for (int i = 0; r < 0 && i < 2; i++)
-		stream_close(&legs[i]);
-	return r;
-}
-
-static void trial_end(struct trial *trial)
-{
-	relay_free(trial->relay);
-	relay_engine_fini(&trial->engine);
-	close_pair(trial->far);
-	loop_fini(&trial->loop);
-}
-
-static unsigned char trial_byte(int side, size_t at)
-{
-	return pattern(at + (size_t)side * 1000);
-}
-
-static void trial_send(struct trial *trial, int side, size_t up_to)
-{
-	unsigned char data[16384];
-
-	while (trial->sent[side] < up_to) {
-		size_t len = MIN(sizeof(data), up_to - trial->sent[side]);
-		ssize_t n;
-
-		for (size_t i = 0; i < len; i++)
-			data[i] = trial_byte(side, trial->sent[side] + i);
-		n = send(trial->far[side], data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (n <= 0)
-			return;
-		trial->sent[side] += (size_t)n;
-	}
-}
-
-/* Reads what side's peer receives, i.e. what came from `side`. */
-static void trial_receive(struct trial *trial, int side)
-{
-	unsigned char data[16384];
-	ssize_t n;
-
-	while ((n = recv(trial->far[!side], data, sizeof(data), MSG_DONTWAIT)) > 0) {
-		for (ssize_t i = 0; i < n; i++)
-			trial->failed |= data[i] != trial_byte(side, trial->got[side] + (size_t)i);
-		trial->got[side] += (size_t)n;
-	}
-	trial->ended[side] |= n == 0;
-	trial->failed |= n < 0 && errno != EAGAIN;
-}
-
-static bool trial_turn(struct trial *trial, uint64_t end)
-{
-	return loop_run_once(&trial->loop, 1) == 0 && clock_mono_ms() < end && !trial->failed;
-}
-
 /* Queued bytes, both directions, half close, what is owed. */
 static int try_redirect(struct trial *trial)
 {
-	uint64_t end = clock_mono_ms() + PATIENCE_MS;
+	uint64_t end = clock_mono_ms() + TRIAL_PATIENCE_MS;
 	bool shut[2] = { false, false };
 
 	while (!trial->done && trial_turn(trial, end)) {
 		for (int side = 0; side < 2; side++) {
 			trial_send(trial, side, DATA_BYTES);
-			trial_receive(trial, side);
+			trial_receive(trial, side, SIZE_MAX);
 			/* the node answers the client's end with its own */
 			if (trial->sent[side] == DATA_BYTES && !shut[side] &&
 				(side == 0 || trial->ended[0])) {
@@ -440,7 +292,7 @@ static int try_redirect(struct trial *trial)
 /* A reader that does not read stops the sender; then every byte arrives. */
 static int try_valve(struct trial *trial)
 {
-	uint64_t end = clock_mono_ms() + 2 * PATIENCE_MS;
+	uint64_t end = clock_mono_ms() + 2 * TRIAL_PATIENCE_MS;
 	size_t last = 0, most = 64u << 20;
 	int quiet = 0;
 
@@ -453,7 +305,7 @@ static int try_valve(struct trial *trial)
 		return -ENOBUFS;
 	shutdown(trial->far[0], SHUT_WR);
 	while (!trial->ended[0] && trial_turn(trial, end))
-		trial_receive(trial, 0);
+		trial_receive(trial, 0, SIZE_MAX);
 	if (!trial->ended[0] && !trial->failed)
 		return -ETIMEDOUT;
 	return !trial->failed && trial->got[0] == trial->sent[0] ? 0 : -EPROTO;
@@ -461,12 +313,9 @@ static int try_valve(struct trial *trial)
 
 static int run_trial(struct relay_kernel *kernel, const char *queued, int (*try)(struct trial *))
 {
-	struct trial trial = { .far = { -1, -1 } };
-	int r = loop_init(&trial.loop);
+	struct trial trial;
+	int r = trial_start(&trial, &(struct trial_params){ .kernel = kernel, .queued = queued });
 
-	if (r < 0)
-		return r;
-	r = trial_start(&trial, kernel, queued);
 	if (r == 0 && relay_path_of(trial.relay, RELAY_UP) != RELAY_PATH_SOCKMAP)
 		r = -EOPNOTSUPP;
 	if (r == 0)
@@ -482,19 +331,19 @@ static void probe_sockmap(
 	int redirect, valve;
 
 	if (!kernel->bpfctl) {
-		add_row(probe, "bpf program", -EPROTO, bpf_error);
+		probe_add_row(probe, "bpf program", -EPROTO, bpf_error);
 		return;
 	}
-	add_row(probe, "bpf program", 0, "");
+	probe_add_row(probe, "bpf program", 0, "");
 	for (size_t i = 0; i < sizeof(queued) - 1; i++)
-		queued[i] = (char)trial_byte(0, i); /* 1, 8, 15 ...: no NUL */
+		queued[i] = (char)trial_pattern(i); /* 1, 8, 15 ...: no NUL */
 	queued[sizeof(queued) - 1] = '\0';
 	kernel->sockmap = true; /* relay_start() shall use it */
 	redirect = run_trial(kernel, queued, try_redirect);
-	add_row(probe, "sockmap redirect, queued bytes, half close", redirect,
+	probe_add_row(probe, "sockmap redirect, queued bytes, half close", redirect,
 		redirect == -EPROTO ? "bytes were lost or changed" : "");
 	valve = redirect == 0 ? run_trial(kernel, "", try_valve) : -ECANCELED;
-	add_row(probe, "sockmap valve, drain", valve,
+	probe_add_row(probe, "sockmap valve, drain", valve,
 		valve == -EPROTO            ? "bytes were lost or changed"
 			: valve == -ENOBUFS ? "a sender is not stopped"
 					    : "");

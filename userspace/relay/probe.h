@@ -8,7 +8,7 @@
 
 #include "relay/relay.h"
 
-#define PROBE_ROWS_MAX 16
+#define PROBE_ROWS_MAX 20
 
 struct probe_row {
 	char name[48];
@@ -27,6 +27,13 @@ struct relay_probe {
  * kernel's TLS module) and no other thread that uses the kernel's rings.
  */
 void relay_probe(struct relay_probe *ret_probe, struct relay_kernel *kernel, const char *bpf_error);
+
+/*
+ * After relay_probe(): fills kernel->same_host, and adds rows. kernel->bypass is NULL or loaded,
+ * with error as the reason if it is NULL. Starts threads, which have ended when it returns; takes a
+ * second or two where the path works.
+ */
+void relay_probe_bypass(struct relay_probe *probe, struct relay_kernel *kernel, const char *error);
 
 /* Which of enum record_cipher kernel TLS can take in every version, as a bit mask. */
 unsigned relay_probe_ciphers(const struct relay_kernel *kernel);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What the files of the program's path share: counting, and noting that a source or a leg has
- * ended. */
+/* What the files of the program's path share: counting, telling a node's program how far we are,
+ * and noting that a source or a leg has ended. */
 #include "relay/program.h"
 #include "net/tcpinfo.h"
 
@@ -14,6 +14,16 @@ uint64_t relay_written_since(const struct relay *relay, int d)
 	return tcpinfo_written(relay->legs[relay_target(d)].fd, &written) < 0
 		? 0
 		: written - relay->program->flows[d].base_written;
+}
+
+void relay_bypass_allow(struct relay *relay)
+{
+	struct hm_control control = { .relayed = relay_relayed(relay, RELAY_DOWN) };
+
+	/* If it cannot be said, all goes on passing, and is said with the next bytes. */
+	if (bpfctl_control_set(relay_kernel(relay)->bpfctl, relay->state.halves[RELAY_DOWN].cookie,
+		    &control) == 0)
+		relay->program->flows[RELAY_DOWN].mark_bytes = control.relayed;
 }
 
 void relay_program_eof(struct relay *relay, int d)

@@ -38,6 +38,16 @@ void relay_program_eof(struct relay *relay, int d);
 /* A leg is gone. What had arrived from it may still be on its way to the other. */
 void relay_program_broken(struct relay *relay, int leg, ssize_t error);
 
+/* VALVE_BYPASS: everything that the node has sent to us until now has been written to the client,
+ * so it may write there itself. */
+void relay_bypass_allow(struct relay *relay);
+
+/* ---- rows.c ---- */
+
+/* VALVE_BYPASS: brings up to date what the client's socket has taken from the node. TCP is asked:
+ * the program does not know how much of a write that was. */
+void relay_count_bypassed(struct relay *relay);
+
 /* ---- arm.c ---- */
 
 /* Puts the program on both directions, whose sources have been read empty, or on none. 0 or
@@ -52,7 +62,27 @@ void relay_kick(int fd);
 void relay_begin_passing(struct relay *relay, int d, enum half_valve valve);
 /* User space relays what the program passes, and gives the direction back when it may. */
 void relay_step_passing(struct relay *relay, int d);
+
+enum relay_passed {
+	PASSED_MORE,  /* the target does not take it, or is broken, or a turn's worth was moved */
+	PASSED_ALL,   /* nothing is left at the source now */
+	PASSED_END,   /* ... or any more */
+	PASSED_BROKEN /* the source is, and nothing is left there */
+};
+/* Reads what was passed and writes it until one side blocks or the turn is over. Notes what
+ * breaks. */
+MUST_USE enum relay_passed relay_copy_passed(struct relay *relay, int d);
 void relay_step_resuming(struct relay *relay, int d);
+
+/* ---- bypass.c: down, when the node is on this host ---- */
+
+/* Relays what the node has sent to us all the same. */
+void relay_step_bypass(struct relay *relay);
+/* Events of the node leg. */
+void relay_bypass_leg(struct relay *relay, uint32_t epoll_events);
+/* Whether the client is still there to be told an end: a node's write that fails for its sake takes
+ * the error away from us, so the state of TCP is asked. */
+bool relay_bypass_client_lives(struct relay *relay);
 
 /* ---- owed.c: the end behind what the kernel still has to write ---- */
 

@@ -14,6 +14,7 @@ const char *relay_path_name(enum relay_path path)
 		[RELAY_PATH_COPY] = "copy",
 		[RELAY_PATH_KTLS] = "ktls",
 		[RELAY_PATH_SOCKMAP] = "sockmap",
+		[RELAY_PATH_BYPASS] = "bypass",
 	};
 
 	static_assert(ARRAY_SIZE(names) == RELAY_PATHS, "a name for each");
@@ -85,6 +86,8 @@ static struct relay *make(const struct relay_params *params, bool arms)
 	if (arms) {
 		relay->program = (struct relay_program *)(relay + 1);
 		relay->program->mover = &relay_sockmap;
+		relay->program->same_host =
+			params->settings.same_host && params->engine->kernel->same_host;
 		relay->program->bulk_rate = params->settings.bulk_rate;
 		relay->program->backlog_limit = params->settings.backlog_limit;
 		relay->program->stall_ms =

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * What moves the bytes after login. A relay joins two legs; each direction has a data path, and
- * the interface does not say which: user space with OpenSSL (copy), kernel TLS (ktls) or BPF
- * sockmap. A relay belongs to one loop. It knows legs and directions, not protocols, and does not
- * assume that the TLS of a leg is ours.
+ * the interface does not say which: user space with OpenSSL (copy), kernel TLS (ktls), BPF
+ * sockmap, or a node on this host itself (bypass). A relay belongs to one loop. It knows legs and
+ * directions, not protocols, and does not assume that the TLS of a leg is ours.
  */
 #ifndef RELAY_RELAY_H
 #define RELAY_RELAY_H
 
 #include "base/buf.h"
 #include "base/slots.h"
-#include "bpfctl/bpfctl.h"
+#include "bpfctl/bypass.h"
 #include "loop/loop.h"
 #include "net/stream.h"
 #include "relay/ktls.h"
@@ -26,9 +26,10 @@ enum relay_path {
 	RELAY_PATH_COPY,
 	RELAY_PATH_KTLS,
 	RELAY_PATH_SOCKMAP,
+	RELAY_PATH_BYPASS, /* down only, beside SOCKMAP up */
 	RELAY_PATHS
 };
-const char *relay_path_name(enum relay_path path); /* "-" "copy" "ktls" "sockmap" */
+const char *relay_path_name(enum relay_path path); /* "-" "copy" "ktls" "sockmap" "bypass" */
 
 /* Why a relay ended; maps one to one to reasons of the session log. */
 enum relay_end {
@@ -51,13 +52,15 @@ struct relay_settings {
 	uint32_t backlog_limit; /* bytes a sockmap direction may hold in the kernel */
 	uint64_t bulk_rate;     /* bytes per second above which user space moves it; 0 = never */
 	uint64_t stall_ms;
+	bool same_host; /* a node on this host may bypass the router (GRD-20) */
 };
 
 /* What this process has of the kernel; one for all workers, made before they start. A zeroed one
  * means that user space does everything. */
 struct relay_kernel {
-	struct bpfctl *bpfctl; /* NULL: no program, no rows; borrowed */
-	bool sockmap;          /* its probe has passed */
+	struct bpfctl *bpfctl;        /* NULL: no program, no rows; borrowed */
+	struct bpfctl_bypass *bypass; /* NULL: not loaded; borrowed */
+	bool sockmap, same_host;      /* their probes have passed */
 	struct ktls_features ktls;
 	/* Since start. */
 	atomic_uint_fast64_t demotions_backlog, demotions_bulk, resumes, stalls;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Rows: what bpftool shows of a direction, whoever moves its bytes, and what the program counts in
  * its own. User space writes none that the program writes. */
-#include "relay/frame.h"
+#include "relay/program.h"
+#include "net/tcpinfo.h"
 
 #include <stdio.h>
 
@@ -47,13 +48,29 @@ void relay_put_rows(struct relay *relay)
 	relay->row_bytes = bytes;
 }
 
+void relay_count_bypassed(struct relay *relay)
+{
+	struct relay_flow *flow = &relay->program->flows[RELAY_DOWN];
+	uint64_t written, relayed = relay_relayed(relay, RELAY_DOWN);
+
+	/* our end of stream counts as a byte */
+	if (relay->state.halves[RELAY_DOWN].state == HALF_DONE ||
+		tcpinfo_written_so_far(relay->legs[RELAY_CLIENT].fd, &written) < 0)
+		return;
+	written -= flow->base_written;
+	flow->redirected = written > relayed ? written - relayed : 0;
+}
+
 bool relay_look(struct relay *relay, int d, struct hm_flow *ret_flow)
 {
 	struct relay_state *state = &relay->state;
 
 	if (bpfctl_flow_get(relay_kernel(relay)->bpfctl, state->halves[d].cookie, ret_flow) < 0)
 		return false;
-	relay->program->flows[d].redirected = ret_flow->redirected;
+	if (state->halves[d].valve == VALVE_BYPASS)
+		relay_count_bypassed(relay);
+	else
+		relay->program->flows[d].redirected = ret_flow->redirected;
 	state->last_ms = MAX(state->last_ms, (uint64_t)(ret_flow->last_ns / 1000000));
 	return true;
 }
@@ -69,6 +86,8 @@ void relay_remove_rows(struct relay *relay)
 		if (!half->cookie)
 			continue;
 		if (half->valve != VALVE_NONE) {
+			if (half->valve == VALVE_BYPASS)
+				bpfctl_bypass_remove(relay_kernel(relay)->bypass, half->cookie);
 			relay_look(relay, d, &flow);
 			bpfctl_sockets_remove(bpfctl, half->cookie);
 			bpfctl_control_remove(bpfctl, half->cookie);

@@ -15,6 +15,8 @@
 
 /* How often a quiet direction is looked at for bytes that do not move. */
 #define QUIET_SCANS 2
+/* When a node's last write is that old, all of it has been counted. */
+#define BYPASS_QUIET_MS 3000
 
 /* ---- one step of everything ---- */
 
@@ -32,9 +34,19 @@ static void step_half(struct relay *relay, int d)
 	case VALVE_PASSING:
 	case VALVE_TAKEN:
 		relay_step_passing(relay, d);
+		break;
+	case VALVE_BYPASS:
+		relay_step_bypass(relay);
 	}
 	if (half->state == HALF_ENDING && relay->state.phase < RELAY_BROKEN)
 		relay_step_owed(relay, d);
+}
+
+/* Whether user space reads what comes. */
+static bool reads(const struct relay_half *half)
+{
+	return half->valve == VALVE_BYPASS ||
+		((half->valve == VALVE_PASSING || half->valve == VALVE_TAKEN) && half->clear);
 }
 
 static void update_watches(struct relay *relay)
@@ -44,12 +56,11 @@ static void update_watches(struct relay *relay)
 	for (int d = 0; d < 2; d++) {
 		const struct relay_half *half = &relay->state.halves[d];
 
-		if (half->state == HALF_OPEN)
+		if (half->state == HALF_OPEN && !half->closing)
 			events[relay_source(d)] |= EPOLLRDHUP;
 		if (relay->io[d].pending.len)
 			events[relay_target(d)] |= EPOLLOUT;
-		else if ((half->valve == VALVE_PASSING || half->valve == VALVE_TAKEN) &&
-			half->state == HALF_OPEN && half->clear)
+		else if (half->state == HALF_OPEN && reads(half))
 			events[relay_source(d)] |= EPOLLIN;
 	}
 	relay_watch_legs(relay, events);
@@ -105,7 +116,9 @@ static void sockmap_leg(struct relay *relay, int leg, uint32_t epoll_events)
 {
 	bool gone = epoll_events & (EPOLLHUP | EPOLLERR);
 
-	if (gone)
+	if (relay->state.halves[relay_from(leg)].valve == VALVE_BYPASS)
+		relay_bypass_leg(relay, epoll_events);
+	else if (gone)
 		relay->program->unsure |= (uint8_t)BIT(leg);
 	else if (epoll_events & EPOLLRDHUP)
 		relay_look_at_leg(relay, leg);
@@ -175,7 +188,10 @@ static void sockmap_row(struct relay *relay, uint64_t cookie, const struct hm_fl
 
 	if (d < 0)
 		return;
-	relay->program->flows[d].redirected = row->redirected;
+	if (relay->state.halves[d].valve != VALVE_BYPASS)
+		relay->program->flows[d].redirected = row->redirected;
+	else if (row->last_ns / 1000000 + BYPASS_QUIET_MS > relay_loop(relay)->now_ms)
+		relay_count_bypassed(relay);
 	relay->program->flows[d].demotions = row->demotions;
 	relay->state.last_ms = MAX(relay->state.last_ms, (uint64_t)(row->last_ns / 1000000));
 }

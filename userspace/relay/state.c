@@ -6,6 +6,13 @@
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 
+static enum relay_path path_of(enum half_valve valve)
+{
+	return valve == VALVE_BYPASS   ? RELAY_PATH_BYPASS
+		: valve == VALVE_TAKEN ? RELAY_PATH_COPY
+				       : RELAY_PATH_SOCKMAP;
+}
+
 static void check_half(const struct relay *relay, int d)
 {
 	const struct relay_half *half = &relay->state.halves[d];
@@ -16,9 +23,9 @@ static void check_half(const struct relay *relay, int d)
 	assert(half->cut != HALF_QUIT || d == RELAY_UP);
 	assert(program == (half->valve != VALVE_NONE));
 	assert(!half->clear || half->valve != VALVE_NONE);
+	assert(half->valve != VALVE_BYPASS || d == RELAY_DOWN);
 	if (program)
-		assert(half->path ==
-			(half->valve == VALVE_TAKEN ? RELAY_PATH_COPY : RELAY_PATH_SOCKMAP));
+		assert(half->path == path_of((enum half_valve)half->valve));
 	else
 		assert(half->path == RELAY_PATH_COPY || half->path == RELAY_PATH_KTLS);
 }

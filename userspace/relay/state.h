@@ -35,6 +35,9 @@ enum half_valve {
 	VALVE_RESUMING,
 	/* As PASSING, for the rest of the session (stall, or bytes left at the end). */
 	VALVE_TAKEN,
+	/* Down only: the node writes to the client's socket itself, and what it sends to us all the
+	 * same goes first. For the rest of the session. */
+	VALVE_BYPASS,
 };
 
 struct relay_half {
@@ -72,16 +75,17 @@ struct relay_state {
 	bool one_way;     /* what the client says is dropped */
 };
 
-/* What the program's count of a direction is held against (RELAY_PATH_SOCKMAP). "Written" and
- * "received" are counted as net/tcpinfo does. */
+/* What the program's count of a direction is held against (RELAY_PATH_SOCKMAP, _BYPASS). "Written"
+ * and "received" are counted as net/tcpinfo does. */
 struct relay_flow {
 	uint64_t base_read;    /* received and read before the program saw the source */
 	uint64_t base_written; /* written to the target before */
 	uint64_t base_bytes;   /* delivered by user space before */
-	uint64_t redirected;   /* by the kernel, as of the last look */
+	uint64_t redirected;   /* without user space, as of the last look */
 	uint64_t settled;      /* redirected when everything was last known to be written */
 	/* PASSING: since when its rate is measured, and what had been relayed then. KERNEL: since
-	 * when bytes have not moved (0: they do), and what had been written then. */
+	 * when bytes have not moved (0: they do), and what had been written then. BYPASS: what the
+	 * node's program knows to be relayed. */
 	uint64_t mark_ms, mark_bytes;
 	uint32_t demotions, resumed;
 };

@@ -54,9 +54,7 @@ static bool flush_pending(struct relay *relay, int d)
 	return n >= 0 && !relay->io[d].pending.len;
 }
 
-/* Reads and writes until one side blocks or the turn is over. True: nothing is left at the source
- * (now, or any more); false: blocked, broken or a turn's worth, not finished. */
-static bool copy_passed(struct relay *relay, int d)
+enum relay_passed relay_copy_passed(struct relay *relay, int d)
 {
 	struct stream *source = &relay->legs[relay_source(d)];
 	struct relay_io *io = &relay->io[d];
@@ -67,27 +65,27 @@ static bool copy_passed(struct relay *relay, int d)
 
 		if (moved >= RELAY_TURN_BYTES) {
 			relay_step_in(relay, 0);
-			return false;
+			return PASSED_MORE;
 		}
 		n = stream_read(source, relay_scratch, relay_chunk(io->chunk));
 		if (n == -EAGAIN || n == STREAM_EOF)
-			return true;
+			return n == STREAM_EOF ? PASSED_END : PASSED_ALL;
 		if (n < 0) {
 			relay_program_broken(relay, relay_source(d), n);
-			return false;
+			return PASSED_BROKEN;
 		}
 		relay_scratch_note((size_t)n);
 		written = relay_write_some(relay, d, relay_scratch, (size_t)n);
 		if (written < 0) {
 			relay_program_broken(relay, relay_target(d), written);
-			return false;
+			return PASSED_MORE;
 		}
 		moved += (size_t)n;
 		relay_chunk_adapt(&io->chunk, (size_t)n, (size_t)written);
 		if (!relay_keep_rest(relay, d, relay_scratch + written, (size_t)(n - written)))
-			return false;
+			return PASSED_MORE;
 	}
-	return false;
+	return PASSED_MORE;
 }
 
 /* Everything passed has been relayed: may the kernel have it back? */
@@ -153,8 +151,12 @@ void relay_step_resuming(struct relay *relay, int d)
 void relay_step_passing(struct relay *relay, int d)
 {
 	const struct relay_half *half = &relay->state.halves[d];
+	enum relay_passed passed;
 
-	if (!is_clear(relay, d) || !copy_passed(relay, d))
+	if (!is_clear(relay, d))
+		return;
+	passed = relay_copy_passed(relay, d);
+	if (passed != PASSED_ALL && passed != PASSED_END)
 		return;
 	if (half->valve == VALVE_PASSING && half->state == HALF_OPEN &&
 		relay->state.phase < RELAY_BROKEN)
