@@ -191,8 +191,11 @@ struct config_admin {
 	const char *socket, *socket_group;
 };
 
+enum config_same_host { CONFIG_SAME_HOST_OFF, CONFIG_SAME_HOST_AUTO, CONFIG_SAME_HOSTS };
+
 struct config_splice {
 	enum config_splice_mode mode;
+	enum config_same_host same_host;
 	uint64_t backlog_limit_bytes, bulk_rate_bytes;
 	uint64_t stall_after_ms;
 	const char *pin_path;

@@ -33,6 +33,8 @@ static const char *const froms[] = { "", "authorization", "query", "body", "head
 NAMES_ALL(froms, CONFIG_EXTRACTS);
 static const char *const modes[] = { "auto", "sockmap", "ktls", "copy", NULL };
 NAMES_ALL(modes, CONFIG_SPLICE_MODES);
+static const char *const same_hosts[] = { "off", "auto", NULL };
+NAMES_ALL(same_hosts, CONFIG_SAME_HOSTS);
 static const char *const xdp_modes[] = { "native", "generic", "auto", NULL };
 NAMES_ALL(xdp_modes, CONFIG_XDP_MODES);
 static const char *const ban_scopes[] = { "new", "all", NULL };
@@ -326,6 +328,9 @@ static const struct schema_row splice_rows[] = {
 		"bytes per second above which user space moves a direction; 0 = off" },
 	{ "stall_after", KIND_DURATION, AT(splice.stall_after_ms), "\"2s\"", 0, LONGEST, NULL, 0,
 		"a direction that could move and does not is taken over" },
+	{ "same_host", KIND_ENUM, AT(splice.same_host), "\"off\"", 0, 0, same_hosts, ROW_RESTART,
+		"`auto`: a node on this host writes to the client's socket itself, where both legs "
+		"are plain" },
 	{ "pin_path", KIND_ABSOLUTE, AT(splice.pin_path), "\"/sys/fs/bpf/homing\"", 0, 0, NULL,
 		ROW_RESTART, "where maps and programs are pinned" },
 	END,

@@ -128,7 +128,7 @@ static const struct probe_row *first_failure(const struct relay_probe *probe, co
 }
 
 /* One warning for each kind of path that is not there at all (SEC-12). */
-static void log_probe(const struct router *router)
+static void log_probe(const struct router *router, bool wants_bypass)
 {
 	const struct relay_probe *probe = &router->probe;
 	const struct probe_row *row = first_failure(probe, router->bpfctl ? "sockmap" : "bpf");
@@ -137,13 +137,21 @@ static void log_probe(const struct router *router)
 	if (!router->kernel.sockmap)
 		log_event(LOGL_WARN, "path_unavailable", "path", "sockmap", "reason",
 			row ? row->reason : NULL, NULL);
+	row = first_failure(probe, "bypass");
+	if (wants_bypass && !router->kernel.same_host)
+		log_event(LOGL_WARN, "path_unavailable", "path", "bypass", "reason",
+			row ? row->reason : NULL, NULL);
 	row = first_failure(probe, "ktls");
 	if (!ktls)
 		log_event(LOGL_WARN, "path_unavailable", "path", "ktls", "reason",
 			row ? row->reason : NULL, NULL);
 	log_event(LOGL_INFO, "paths", "sockmap", router->kernel.sockmap ? "yes" : "no", "ktls",
 		ktls ? "yes" : "no", "no_pad", router->kernel.ktls.no_pad ? "yes" : "no", "rekey",
-		router->kernel.ktls.rekey ? "yes" : "no", NULL);
+		router->kernel.ktls.rekey ? "yes" : "no", "bypass",
+		router->kernel.same_host ? "yes"
+			: wants_bypass   ? "no"
+					 : "off",
+		NULL);
 	if (router->bpfctl && bpfctl_pin_error(router->bpfctl))
 		log_event(
 			LOGL_WARN, "not_pinned", "reason", bpfctl_pin_error(router->bpfctl), NULL);
@@ -175,17 +183,35 @@ static void load_kernel_paths(struct router *router, const char *pin_path, unsig
 	tls_prefer_ciphers(relay_probe_ciphers(&router->kernel));
 }
 
+/* Where it cannot be used, nothing of it stays. */
+static void load_bypass(struct router *router, unsigned sessions)
+{
+	char error[BPFCTL_ERROR_SIZE] = "";
+
+	if (router->bpfctl &&
+		bpfctl_bypass_load(router->bpfctl, sessions, &router->bypass, error) < 0)
+		router->bypass = NULL;
+	router->kernel.bypass = router->bypass;
+	relay_probe_bypass(&router->probe, &router->kernel, error);
+	if (router->kernel.same_host)
+		return;
+	bpfctl_bypass_free(router->bypass);
+	router->kernel.bypass = router->bypass = NULL;
+}
+
 int daemon_probe(void)
 {
 	struct router router = { .worker_count = 1 };
 
 	load_kernel_paths(&router, NULL, 1024);
+	load_bypass(&router, 512);
 	for (size_t i = 0; i < router.probe.row_count; i++) {
 		const struct probe_row *row = &router.probe.rows[i];
 
 		printf("%-46s %-4s%s%s\n", row->name, row->ok ? "yes" : "no",
 			*row->reason ? " " : "", row->reason);
 	}
+	bpfctl_bypass_free(router.bypass);
 	bpfctl_free(router.bpfctl);
 	return 0;
 }
@@ -321,8 +347,12 @@ static int start(struct config *config, char *error, size_t error_size)
 	if (r == 0)
 		r = tls_process_init();
 	if (r == 0) {
+		bool wants_bypass = config->splice.same_host == CONFIG_SAME_HOST_AUTO;
+
 		load_kernel_paths(&router, config->splice.pin_path, flows_wanted(config));
-		log_probe(&router);
+		if (wants_bypass)
+			load_bypass(&router, flows_wanted(config) / 2);
+		log_probe(&router, wants_bypass);
 		*error = '\0';
 		r = build(&router, config);
 	}
@@ -333,6 +363,7 @@ static int start(struct config *config, char *error, size_t error_size)
 	guard_kernel_free(kernel);
 	listen_close_all(&router);
 	router_forget(&router);
+	bpfctl_bypass_free(router.bypass);
 	bpfctl_free(router.bpfctl);
 	tls_process_fini();
 	return r;

@@ -139,6 +139,7 @@ static const struct row rows[] = {
 	WHEN1("bpf", IS(0, BPF_MAP_LOOKUP_ELEM), "the counters of a session"),
 	WHEN1("bpf", IS(0, BPF_MAP_UPDATE_ELEM), "a session goes into the relay"),
 	WHEN1("bpf", IS(0, BPF_MAP_DELETE_ELEM), "a session leaves it"),
+	WHEN1("bpf", IS(0, BPF_PROG_TEST_RUN), "a node on this host is found (same_host)"),
 	WHEN1("bpf", IS(0, BPF_MAP_LOOKUP_BATCH), "counters of all sessions"),
 	WHEN1("bpf", IS(0, BPF_MAP_UPDATE_BATCH), "many sessions at once"),
 	WHEN1("bpf", IS(0, BPF_LINK_CREATE), "the guard on a network device that comes later"),

@@ -47,7 +47,8 @@ struct router {
 	/* NULL: disabled. A reload changes it; what it pointed to stays until the workers have
 	 * stopped. Sessions ask router_guard(). */
 	struct guard *_Atomic guard;
-	struct bpfctl *bpfctl; /* owned; NULL: not usable */
+	struct bpfctl *bpfctl;        /* owned; NULL: not usable */
+	struct bpfctl_bypass *bypass; /* owned; NULL: not wanted, or not usable */
 	struct relay_kernel kernel;
 	struct relay_probe probe;
 };

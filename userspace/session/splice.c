@@ -91,6 +91,7 @@ static int start_relay(struct session *session)
 			.backlog_limit = (uint32_t)splice->backlog_limit_bytes,
 			.bulk_rate = splice->bulk_rate_bytes,
 			.stall_ms = splice->stall_after_ms,
+			.same_host = splice->same_host == CONFIG_SAME_HOST_AUTO,
 		},
 		.session = session->number,
 		.protocol = protocol_name(session->settings->protocol),
