@@ -43,6 +43,14 @@ bench-http: all ## benchmark: HTTP requests beside nginx and HAProxy
 	@HOMING_BUILD=$(abspath $(BUILD)) /usr/bin/python3 tests/bench/http_requests.py
 .PHONY: bench-http
 
+# Two plain legs and a node on this host: every data path beside no router.
+$(BUILD)/bench/paths: tests/bench/paths.c $(call mod_libs,$(MODS_relay))
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< $(call link_libs,$(MODS_relay))
+bench-paths: $(BUILD)/bench/paths ## benchmark: data paths of plain legs with a node on this host
+	@$<
+.PHONY: bench-paths
+
 # What the guard's layers cost and save; in namespaces of its own. ONLY="syn ordinary honest": these parts.
 $(BUILD)/bench/%.bpf.o: tests/bench/%.bpf.c
 	@mkdir -p $(@D)
