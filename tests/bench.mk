@@ -60,7 +60,7 @@ $(BUILD)/bench/%.skel.h: $(BUILD)/bench/%.bpf.o
 	bpftool gen skeleton $< name $* > $@.tmp
 	mv $@.tmp $@
 $(BUILD)/bench/synflood: $(BUILD)/bench/synflood.skel.h
-GUARD_BENCH := $(addprefix $(BUILD)/bench/,synflood guard_hooks)
+GUARD_BENCH := $(addprefix $(BUILD)/bench/,synflood guard_hooks guesser)
 $(GUARD_BENCH): $(BUILD)/bench/%: tests/bench/%.c $(call mod_libs,$(MODS_relay))
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -isystem $(BUILD)/bench -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< \

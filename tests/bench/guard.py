@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the guard's layers cost and save, for docs/performance.md: CPU per banned SYN at each hook beside an
-nftables set, what each attachment costs ordinary traffic, and what honest clients see of a flood of SYNs. As
-root; three network namespaces of its own. nft(8) is left out where there is none. Beside peer, node and
-router: `synflood` sends, `guard_hooks` holds a hook with the banned sources."""
+nftables set (part syn), what each attachment costs ordinary traffic (ordinary), and what honest clients see of a
+flood of SYNs (honest) and of guesses (guesses), with the guard and without. As root; three network namespaces of
+its own. nft(8) is left out where there is none. Beside node and router: `synflood` sends, `guard_hooks` holds a
+hook with the banned sources, `guesser` guesses."""
 
 import contextlib
 import json
@@ -18,7 +19,7 @@ import threading
 import time
 
 import machine
-from machine import CLIENT, LOAD_CPU, ROUTER, ROUTER_CPU
+from machine import CLIENT, LOAD_CPU, ROUTER, ROUTER_CPU, harness
 
 BENCH = os.path.join(os.environ.get("HOMING_BUILD", "build"), "bench")
 FIRST, SOURCES, LAST = "198.18.1.0", 50000, "198.18.196.79"
@@ -26,7 +27,9 @@ PORT, BULK_PORT = 1993, 1994
 RATE = 200000
 HOOKS = ("lookup", "generic", "native")
 ROUNDS, SECONDS, FLOOD_SECONDS = 3, 3, 6
-LOGINS = 500
+LOGINS, CONNECTIONS = 500, 64
+GUESSER, BALANCER = "10.213.1.66", "10.213.1.67"
+ROUTER6, CLIENT6, NETWORK6 = "2001:db8:1::2", "2001:db8:1::1", "2001:db8:2::"
 NFT = shutil.which("nft") or ""
 
 
@@ -54,6 +57,19 @@ class Site:
             machine.sh("ip", "route", "add", "198.18.0.0/15", "dev", "away")
             machine.sh("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0",
                        "net.ipv4.conf.%s.rp_filter=0" % self.device, "net.ipv4.tcp_syncookies=1")
+        self.more_addresses()
+
+    def more_addresses(self):
+        """Of those who guess: another host's, a balancer's, a whole /64."""
+        with self.network.inside("c"):
+            for address in (GUESSER, BALANCER):
+                machine.sh("ip", "addr", "add", address + "/24", "dev", self.near)
+            machine.sh("ip", "-6", "addr", "add", CLIENT6 + "/64", "dev", self.near, "nodad")
+            machine.sh("ip", "-6", "route", "add", "local", NETWORK6 + "/64", "dev", "lo")
+            machine.sh("sysctl", "-qw", "net.ipv6.ip_nonlocal_bind=1")
+        with self.network.inside("r"):
+            machine.sh("ip", "-6", "addr", "add", ROUTER6 + "/64", "dev", self.device, "nodad")
+            machine.sh("ip", "-6", "route", "add", NETWORK6 + "/64", "via", CLIENT6)
 
     def close(self):
         self.network.close()
@@ -248,34 +264,89 @@ def cost_of_attachments(site):
 
 # ---- honest clients ----
 
-def honest(site, directory):
-    """Logins through a router, one after the other, while SYNs come."""
-    import harness
-    port, node_port = PORT + 10, PORT + 11
+@contextlib.contextmanager
+def serving(site, directory, guard=False):
+    """A router with a node; the port of its listener, after which comes that of the one behind a balancer."""
+    port, node_port, log = PORT + 10, PORT + 20, os.path.join(directory, "log")
     with site.network.inside("n"):
         node = subprocess.Popen([BENCH + "/lightnode", "%s:%d" % (machine.NODE, node_port), "imap",
                                  "plain"], stdout=subprocess.PIPE)
     config = os.path.join(directory, "homing.toml")
-    with open(os.path.join(directory, "map"), "w", encoding="ascii") as f:
-        f.write("")
-    with open(config, "w", encoding="ascii") as f:
-        f.write(CONFIG % {"directory": directory, "node": machine.NODE, "node_port": node_port,
-                          "router": ROUTER, "port": port})
-    router = site.started("r", os.path.join(harness.BUILD, "homingd"), "--config", config,
-                          stderr=open(os.path.join(directory, "log"), "wb"))
+    for path, text in ((os.path.join(directory, "map"), ""), (config, CONFIG % {
+            "directory": directory, "node": machine.NODE, "node_port": node_port, "router": ROUTER,
+            "router6": ROUTER6, "port": port, "behind": port + 1, "trusted": BALANCER,
+            "guard": "true" if guard else "false"})):
+        with open(path, "w", encoding="ascii") as f:
+            f.write(text)
+    with machine.pinned(ROUTER_CPU), open(log, "wb") as f:
+        router = site.started("r", os.path.join(harness.BUILD, "homingd"), "--config", config,
+                              stderr=f)
     try:
-        log = os.path.join(directory, "log")
         harness.wait_until(lambda: "msg=ready" in read(log) or router.poll() is not None)
         assert router.poll() is None, read(log)
-        print("\nIMAP logins (plain, one at a time) while %d SYNs a second come from %d banned "
-              "sources\n| hook | SYNs received a second | login, median, ms | 99 %% | failed |" %
-              (RATE, SOURCES))
-        for name, flooded in (("none", False), ("none", True)) + tuple((h, True) for h in HOOKS):
-            report(site, name, flooded, port)
+        yield port
     finally:
         for process in (router, node):
             process.terminate()
             process.wait()
+
+
+def logins(site, port):
+    """Median and 99 % in ms, and how many failed."""
+    with machine.pinned(LOAD_CPU):
+        load = site.started("c", BENCH + "/load", "%s:%d" % (ROUTER, port), "imap", "plain",
+                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert load.stdout.readline() == "ready\n"
+    load.stdin.write("logins %d 1 full\n" % LOGINS)
+    load.stdin.flush()
+    answer = dict(pair.split("=") for pair in load.stdout.readline().split())
+    load.communicate("quit\n")
+    return float(answer["p50_us"]) / 1e3, float(answer["p99_us"]) / 1e3, answer["failed"]
+
+
+def honest(site, directory):
+    print("\nIMAP logins (plain, one at a time) while %d SYNs a second come from %d banned "
+          "sources\n| hook | SYNs received a second | login, median, ms | 99 %% | failed |" %
+          (RATE, SOURCES))
+    with serving(site, directory) as port:
+        for name, flooded in (("none", False), ("none", True)) + tuple((h, True) for h in HOOKS):
+            with site.hook(name, port):
+                before = site.received()
+                flood = site.flood(FLOOD_SECONDS, RATE, port) if flooded else None
+                if flooded:
+                    time.sleep(0.5)
+                figures = logins(site, port)
+                if flooded:
+                    flood.communicate()
+                got = site.received() - before
+            print("| %s | %d | %.2f | %.2f | %s |" % (
+                name, got / FLOOD_SECONDS if flooded else 0, *figures))
+
+
+GUESSERS = (("one address", "one", GUESSER), ("a /64", "network", NETWORK6),
+            ("one client behind a balancer", "balancer", BALANCER))
+
+
+def guesses(site, directory):
+    print("\nIMAP logins (plain, one at a time) while %d connections guess as fast as they can"
+          "\n| from | guard | guesses answered a second | refused a second | login, median, ms | "
+          "99 %% | failed |" % CONNECTIONS)
+    for name, way, source in GUESSERS:
+        for guard in (False, True):
+            with serving(site, directory, guard) as port:
+                at = "[%s]:%d" % (ROUTER6, port) if way == "network" else "%s:%d" % (
+                    ROUTER, port + (way == "balancer"))
+                with machine.pinned(LOAD_CPU):
+                    guesser = site.started("c", BENCH + "/guesser", at, way, source,
+                                           str(CONNECTIONS), str(FLOOD_SECONDS),
+                                           stdout=subprocess.PIPE, text=True)
+                time.sleep(1)
+                figures = logins(site, port)
+                out, _ = guesser.communicate()
+                counts = {k: int(v) for k, v in (p.split("=") for p in out.split())}
+            print("| %s | %s | %d | %d | %.2f | %.2f | %s |" % (
+                name, "on" if guard else "off", counts["answered"] / FLOOD_SECONDS,
+                counts["refused"] / FLOOD_SECONDS, *figures), flush=True)
 
 
 CONFIG = """[server]
@@ -298,30 +369,17 @@ tls = "plain"
 allow_plain_auth_without_tls = true
 [listener.imap]
 protocol = "imap"
-bind = ["%(router)s:%(port)d"]
+bind = ["%(router)s:%(port)d", "[%(router6)s]:%(port)d"]
 tls = "plain"
+[listener.behind]
+protocol = "imap"
+bind = ["%(router)s:%(behind)d"]
+tls = "plain"
+proxy_protocol = "required"
+proxy_trusted = ["%(trusted)s"]
+[guard]
+enabled = %(guard)s
 """
-
-
-def report(site, name, flooded, port):
-    with site.hook(name, port):
-        before = site.received()
-        flood = site.flood(FLOOD_SECONDS, RATE, port) if flooded else None
-        if flooded:
-            time.sleep(0.5)
-        load = site.started("c", BENCH + "/load", "%s:%d" % (ROUTER, port), "imap", "plain",
-                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert load.stdout.readline() == "ready\n"
-        load.stdin.write("logins %d 1 full\n" % LOGINS)
-        load.stdin.flush()
-        answer = dict(pair.split("=") for pair in load.stdout.readline().split())
-        load.communicate("quit\n")
-        if flooded:
-            flood.communicate()
-        got = site.received() - before
-    print("| %s | %d | %.2f | %.2f | %s |" % (
-        name, got / FLOOD_SECONDS if flooded else 0, float(answer["p50_us"]) / 1e3,
-        float(answer["p99_us"]) / 1e3, answer["failed"]))
 
 
 def main():
@@ -331,10 +389,11 @@ def main():
         for name, run in (("syn", cost_of_a_syn), ("ordinary", cost_of_attachments)):
             if not only or name in only:
                 run(site)
-        if not only or "honest" in only:
+        for name, run in (("honest", honest), ("guesses", guesses)):
             with tempfile.TemporaryDirectory() as directory:
                 os.chmod(directory, 0o755)
-                honest(site, directory)
+                if not only or name in only:
+                    run(site, directory)
     finally:
         site.close()
 
