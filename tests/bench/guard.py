@@ -170,6 +170,12 @@ def ran_ns(pid):
     return int(read("/proc/%d/schedstat" % pid).split()[0])
 
 
+def used_ns(pid):
+    """CPU time of all threads of a process."""
+    return sum(int(read("/proc/%d/task/%s/schedstat" % (pid, task)).split()[0])
+               for task in os.listdir("/proc/%d/task" % pid))
+
+
 # ---- CPU per banned SYN ----
 
 def per_syn(site, thread, name):
@@ -284,7 +290,7 @@ def serving(site, directory, guard=False):
     try:
         harness.wait_until(lambda: "msg=ready" in read(log) or router.poll() is not None)
         assert router.poll() is None, read(log)
-        yield port
+        yield port, router.pid
     finally:
         for process in (router, node):
             process.terminate()
@@ -308,7 +314,7 @@ def honest(site, directory):
     print("\nIMAP logins (plain, one at a time) while %d SYNs a second come from %d banned "
           "sources\n| hook | SYNs received a second | login, median, ms | 99 %% | failed |" %
           (RATE, SOURCES))
-    with serving(site, directory) as port:
+    with serving(site, directory) as (port, _):
         for name, flooded in (("none", False), ("none", True)) + tuple((h, True) for h in HOOKS):
             with site.hook(name, port):
                 before = site.received()
@@ -329,11 +335,11 @@ GUESSERS = (("one address", "one", GUESSER), ("a /64", "network", NETWORK6),
 
 def guesses(site, directory):
     print("\nIMAP logins (plain, one at a time) while %d connections guess as fast as they can"
-          "\n| from | guard | guesses answered a second | refused a second | login, median, ms | "
-          "99 %% | failed |" % CONNECTIONS)
+          "\n| from | guard | guesses answered a second | refused a second | "
+          "router's CPU for each of both, us | login, median, ms | 99 %% | failed |" % CONNECTIONS)
     for name, way, source in GUESSERS:
         for guard in (False, True):
-            with serving(site, directory, guard) as port:
+            with serving(site, directory, guard) as (port, pid):
                 at = "[%s]:%d" % (ROUTER6, port) if way == "network" else "%s:%d" % (
                     ROUTER, port + (way == "balancer"))
                 with machine.pinned(LOAD_CPU):
@@ -343,10 +349,12 @@ def guesses(site, directory):
                 time.sleep(1)
                 figures = logins(site, port)
                 out, _ = guesser.communicate()
+                cpu_us = used_ns(pid) / 1e3
                 counts = {k: int(v) for k, v in (p.split("=") for p in out.split())}
-            print("| %s | %s | %d | %d | %.2f | %.2f | %s |" % (
+            print("| %s | %s | %d | %d | %.1f | %.2f | %.2f | %s |" % (
                 name, "on" if guard else "off", counts["answered"] / FLOOD_SECONDS,
-                counts["refused"] / FLOOD_SECONDS, *figures), flush=True)
+                counts["refused"] / FLOOD_SECONDS, cpu_us / sum(counts.values()), *figures),
+                  flush=True)
 
 
 CONFIG = """[server]
