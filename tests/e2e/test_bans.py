@@ -298,6 +298,22 @@ def test_GRD_8_what_people_write_to_the_store(make, store):
     wait_until(lambda: not bans(router))
 
 
+def test_GRD_8_a_lift_while_a_router_is_away(make, other, store):
+    """Its pins still have the ban: that is older than what the store says."""
+    a, b = two(make, other, store)
+    for address in ("198.51.100.7", "198.51.100.8"):
+        assert call(a, "PUT", address=address, seconds=900)[0] == 200
+        line(b, "ban", "net=%s/32" % address, "origin=shared")
+    b.stop()
+    assert call(a, "DELETE", address="198.51.100.7")[1]["removed"]
+    wait_until(lambda: a.admin("GET", "/guard")[1]["share"]["waiting"] == 0)
+    b.start()
+    wait_push(b)
+    wait_until(lambda: set(bans(b)) == {"198.51.100.8/32"})
+    wait_until(lambda: b.admin("GET", "/guard")[1]["share"]["waiting"] == 0)
+    assert set(bans(a)) == {"198.51.100.8/32"}
+
+
 def put_ban(store, source, note):
     if store.kind == "redis":
         store.server.cli("set", "route:ban/%s@homing.invalid" % source, note, "ex", "60")

@@ -31,6 +31,7 @@ struct message {
 	enum what what;
 	struct cidr net;
 	uint64_t until_ms; /* SHARE_LIFT: of the ban that was */
+	bool listed;       /* part of a look at all that others have written */
 };
 
 /* A message at the store. */
@@ -51,6 +52,7 @@ struct guard_share {
 	struct list_node waiting;
 	size_t waiting_count;
 	unsigned out;
+	size_t listed; /* messages that are part of a look at all */
 	uint64_t lost;
 	bool paused; /* until the timer */
 	struct timer timer;
@@ -100,6 +102,8 @@ static void enqueue(struct guard_share *share, struct message *message)
 		return;
 	}
 	share->lost++;
+	if (message && message->listed)
+		share->listed--;
 	log_event_limited(LOGL_WARN, "guard_share", NULL, "error",
 		"too many bans at once: some are not told to the other routers", NULL);
 	free(message);
@@ -118,6 +122,7 @@ static void forget_all(struct guard_share *share)
 {
 	while (!list_empty(&share->waiting))
 		free(dequeue(share));
+	share->listed = 0;
 }
 
 static bool is_own(const struct guard_ban *ban)
@@ -134,11 +139,32 @@ static bool enqueue_own(void *arg, const struct guard_ban *ban)
 	return true;
 }
 
-/* What the others have done meanwhile comes first: a lift of theirs is newer than our bans. */
+/* What the others have done meanwhile comes first, to its end: a lift of theirs is newer than the
+ * ban that we have kept, and would be written over. Our own follow in
+ * message_done(). */
 static void sync_all(struct guard_share *share)
 {
-	enqueue(share, message_new(share, SHARE_LIST, NULL, 0));
-	guard_bans_each(share->guard, enqueue_own, share);
+	struct message *message = message_new(share, SHARE_LIST, NULL, 0);
+
+	if (message) {
+		message->listed = true;
+		share->listed++;
+	}
+	enqueue(share, message);
+}
+
+static void message_done(struct message *message)
+{
+	struct guard_share *share = message->share;
+	bool was_last = false;
+
+	if (message->listed && share->listed) {
+		share->listed--;
+		was_last = !share->listed;
+	}
+	free(message);
+	if (was_last && atomic_load(&share->wanted))
+		guard_bans_each(share->guard, enqueue_own, share);
 }
 
 static void on_message(struct post *post)
@@ -224,8 +250,16 @@ static void look_at_all(struct guard_share *share, const struct store_list *list
 	struct cidr net;
 
 	for (unsigned i = 0; i < list->count; i++, name += strlen(name) + 1) {
-		if (cidr_parse(view_str(name), &net) == 0 && net.bits)
-			enqueue(share, message_new(share, SHARE_LOOK, &net, 0));
+		struct message *message = NULL;
+
+		if (cidr_parse(view_str(name), &net) < 0 || !net.bits)
+			continue;
+		message = message_new(share, SHARE_LOOK, &net, 0);
+		if (message && share->waiting_count < WAITING_MAX) {
+			message->listed = true;
+			share->listed++;
+		}
+		enqueue(share, message);
 	}
 }
 
@@ -281,7 +315,7 @@ static void on_answer(struct post *post)
 		return;
 	if (asking->message->what == SHARE_LOOK && result == STORE_FOUND)
 		apply(share, asking);
-	free(asking_free(asking));
+	message_done(asking_free(asking));
 	pump(share);
 }
 
