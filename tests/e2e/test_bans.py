@@ -5,6 +5,7 @@ metrics; and routers with one store that tell each other."""
 import os
 import re
 import shutil
+import time
 import urllib.parse
 
 import harness
@@ -194,6 +195,28 @@ def test_GRD_10_metrics(make):
     assert {"net": "198.51.100.30/32", "why": "allow"} in status["networks"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="loads programs")
+def test_GRD_10_the_kernels_packets(make, network):
+    """A denied address of the loopback device: refused before anybody accepts it."""
+    del network
+    router = guarded(make, [make.node("node1", proxy=True)], 'deny = ["127.0.9.9"]\n')
+
+    def refused():
+        try:
+            router.connect("imap", "127.0.9.9").close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    wait_until(refused)
+    status, got = router.admin("GET", "/guard")[1], values(fetch(router)[1])
+    assert status["kernel"] and not status["inert"] and status["interfaces"] == []
+    assert status["packets"]["denied"] == got['homing_guard_packets_total{verdict="denied"}'] >= 1
+    assert got["homing_guard_inert"] == 0
+    assert re.search(r"^kernel +yes$", router.ctl("guard").stdout, re.M)
+    assert re.search(r"^packets .* denied [1-9]", router.ctl("guard").stdout, re.M)
+
+
 # ---- routers with one store ----
 
 SHARE = 'share = "store"\nban_after = 3\n%s'
@@ -296,6 +319,26 @@ def test_GRD_8_what_people_write_to_the_store(make, store):
     assert set(bans(router)) == {"203.0.113.1/32"}
     put_ban(store, "203.0.113.1/32", "lift -")
     wait_until(lambda: not bans(router))
+
+
+def test_GRD_8_a_restart_keeps_bans(make):
+    """With the rest of their time, also of a network; what was unbanned stays so."""
+    router = guarded(make, [make.node("node1", proxy=True)], 'ban_after = 3\n')
+    assert call(router, "PUT", address="198.51.100.7", seconds=600)[0] == 200
+    assert call(router, "PUT", address="203.0.113.0/24", seconds=900)[0] == 200
+    assert call(router, "PUT", address="2001:db8::1", seconds=300)[0] == 200
+    assert call(router, "PUT", address="198.51.100.8")[0] == 200
+    assert call(router, "DELETE", address="198.51.100.8")[1]["removed"]
+    wait_until(lambda: router.admin("GET", "/guard")[1]["kernel"])
+    time.sleep(1.5) # networks reach the kernel with the next heartbeat
+    router.restart()
+    kept = bans(router)
+    assert set(kept) == {"198.51.100.7/32", "203.0.113.0/24", "2001:db8::/64"}
+    assert {ban["origin"] for ban in kept.values()} == {"restored"}
+    assert 560 < kept["198.51.100.7/32"]["left_s"] < 600
+    assert 860 < kept["203.0.113.0/24"]["left_s"] < 900
+    assert login(router, "198.51.100.7") == "" == login(router, "203.0.113.1")
+    assert "a OK" in login(router, "198.51.100.8")
 
 
 def test_GRD_8_a_lift_while_a_router_is_away(make, other, store):

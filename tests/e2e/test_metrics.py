@@ -24,7 +24,7 @@ homing_http_requests_total homing_admin_denied_total homing_admin_locked
 homing_node_errors_total homing_shortage_total homing_splice_fallbacks_total homing_stuck_total
 homing_splice_resumed_total homing_splice_stalls_total
 homing_store_seconds homing_bans homing_bans_total homing_bans_withheld_total
-homing_guard_checks_total""".split()
+homing_guard_checks_total homing_guard_packets_total homing_guard_interface homing_guard_inert""".split()
 
 
 def test_section_6_metrics(make):

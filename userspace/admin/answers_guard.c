@@ -66,20 +66,21 @@ static const char *wall_clock(uint64_t mono_ms, char text[CLOCK_TEXT_SIZE])
 	return clock_format_rfc3339(clock_real_ms() - clock_mono_ms() + mono_ms, false, text);
 }
 
-static json_t *ban_json(const struct guard_ban *ban)
+static json_t *ban_json(const struct admin_ops *ops, const struct guard_ban *ban)
 {
 	char net[NET_TEXT_SIZE], since[CLOCK_TEXT_SIZE], until[CLOCK_TEXT_SIZE];
 	char last[CLOCK_TEXT_SIZE];
 	uint64_t now_ms = clock_mono_ms();
 
-	return json_pack("{ss ss ss ss sb si sI ss ss sI sI ss?}", "net", net_text(&ban->net, net),
-		"origin", guard_origin_name(ban->origin), "reason", guard_reason_name(ban->reason),
-		"text", ban->text, "told", (int)ban->told, "strikes", (int)ban->strikes, "points",
-		(json_int_t)ban->points, "since", wall_clock(ban->since_ms, since), "until",
-		wall_clock(ban->until_ms, until), "left_s",
-		(json_int_t)((ban->until_ms - MIN(now_ms, ban->until_ms) + 999) / 1000), "dropped",
-		(json_int_t)ban->dropped, "last",
-		ban->last_ms ? wall_clock(ban->last_ms, last) : NULL);
+	return json_pack("{ss ss ss ss sb si sI ss ss sI sI ss? sI}", "net",
+		net_text(&ban->net, net), "origin", guard_origin_name(ban->origin), "reason",
+		guard_reason_name(ban->reason), "text", ban->text, "told", (int)ban->told,
+		"strikes", (int)ban->strikes, "points", (json_int_t)ban->points, "since",
+		wall_clock(ban->since_ms, since), "until", wall_clock(ban->until_ms, until),
+		"left_s", (json_int_t)((ban->until_ms - MIN(now_ms, ban->until_ms) + 999) / 1000),
+		"dropped", (json_int_t)ban->dropped, "last",
+		ban->last_ms ? wall_clock(ban->last_ms, last) : NULL, "kernel_dropped",
+		(json_int_t)ops->kernel_dropped(ops->arg, &ban->net));
 }
 
 struct bans {
@@ -121,7 +122,7 @@ static void send_bans(struct admin_request *request, struct bans *bans, unsigned
 	if (bans->count)
 		qsort(bans->rows, bans->count, sizeof(*bans->rows), newer_first);
 	for (size_t i = 0; i < shown; i++)
-		json_array_append_new(list, ban_json(&bans->rows[i]));
+		json_array_append_new(list, ban_json(request->ops, &bans->rows[i]));
 	admin_send_json(request->conn, 200,
 		json_pack("{sI sI so}", "total", (json_int_t)bans->count, "shown",
 			(json_int_t)shown, "bans", list));

@@ -69,6 +69,9 @@ struct admin_ops {
 	/* Adds to GET /guard what the kernel and the store do of it. NULL: nothing. */
 	void (*add_guard)(void *arg, json_t *object);
 
+	/* Packets of the banned network that the kernel has dropped. */
+	uint64_t (*kernel_dropped)(void *arg, const struct cidr *net);
+
 	/* A request from the address has had the right token. NULL: nobody wants to know. */
 	void (*admitted)(void *arg, const struct addr *peer);
 

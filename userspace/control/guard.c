@@ -125,10 +125,36 @@ void control_guard_heard(void *arg, enum store_push_event event, struct view sou
 		guard_share_heard(share, event, source);
 }
 
+static void add_device(void *arg, const char *name, const char *mode, const char *by)
+{
+	json_array_append_new(arg, json_pack("{ss ss ss}", "name", name, "mode", mode, "by", by));
+}
+
+static json_t *packets_json(struct guard_kernel *kernel)
+{
+	struct hm_guard_count counts[HM_GUARD_VERDICTS];
+	json_t *packets = json_object();
+
+	for (int i = 0; guard_kernel_counts(kernel, counts) == 0 && i < HM_GUARD_VERDICTS; i++)
+		json_object_set_new(packets, guard_kernel_verdict_name((enum hm_guard_verdict)i),
+			json_integer((json_int_t)counts[i].packets));
+	return packets;
+}
+
 void control_guard_add_json(const struct control_guard *guard, json_t *object)
 {
 	struct guard_share *share = atomic_load(&guard->share);
+	struct guard_kernel *kernel = guard->state->guard_kernel;
+	json_t *devices;
 
+	json_object_set_new(object, "kernel", json_boolean(kernel != NULL));
+	if (kernel) {
+		devices = json_array();
+		guard_kernel_devices(kernel, add_device, devices);
+		json_object_set_new(object, "inert", json_boolean(guard_kernel_is_inert(kernel)));
+		json_object_set_new(object, "packets", packets_json(kernel));
+		json_object_set_new(object, "interfaces", devices);
+	}
 	if (share)
 		json_object_set_new(object, "share", guard_share_json(share));
 }

@@ -3,6 +3,7 @@
  * declared names and closed sets, never an account, an address or a session. */
 #include "base/clock.h"
 #include "guard/guard.h"
+#include "control/guard_kernel.h"
 #include "control/status.h"
 #include "session/session.h"
 
@@ -319,6 +320,31 @@ static void put_guard(struct out *out, struct router *router)
 		guard ? status.checks : NULL, verdict_name);
 }
 
+static void put_device(void *arg, const char *name, const char *mode, const char *by)
+{
+	(void)by;
+	put(arg, "homing_guard_interface{name=\"%s\",mode=\"%s\"} 1\n", name, mode);
+}
+
+static void put_guard_kernel(struct out *out, struct guard_kernel *kernel)
+{
+	struct hm_guard_count counts[HM_GUARD_VERDICTS];
+
+	head(out, "homing_guard_packets_total", "counter",
+		"Packets that the guard's programs have looked at.");
+	for (int i = 0; kernel && guard_kernel_counts(kernel, counts) == 0 && i < HM_GUARD_VERDICTS;
+		i++)
+		put(out, "homing_guard_packets_total{verdict=\"%s\"} %llu\n",
+			guard_kernel_verdict_name((enum hm_guard_verdict)i),
+			(unsigned long long)counts[i].packets);
+	head(out, "homing_guard_interface", "gauge", "1 for each interface that XDP is on.");
+	if (kernel)
+		guard_kernel_devices(kernel, put_device, out);
+	head(out, "homing_guard_inert", "gauge", "1 while the programs let everything pass.");
+	if (kernel)
+		put(out, "homing_guard_inert %d\n", guard_kernel_is_inert(kernel));
+}
+
 int control_metrics(struct control_state *control, struct buf *ret_text)
 {
 	struct router *router = control->router;
@@ -336,5 +362,6 @@ int control_metrics(struct control_state *control, struct buf *ret_text)
 	put_phases(&out, &router->metrics);
 	put_http(&out, router);
 	put_guard(&out, router);
+	put_guard_kernel(&out, control->guard_kernel);
 	return out.error;
 }

@@ -3,6 +3,7 @@
 #include "control/status.h"
 #include "base/clock.h"
 #include "control/guard.h"
+#include "control/guard_kernel.h"
 #include "control/reload.h"
 #include "session/session.h"
 
@@ -250,6 +251,14 @@ static void add_guard(void *arg, json_t *object)
 	control_guard_add_json(((struct control_state *)arg)->guard, object);
 }
 
+static uint64_t kernel_dropped(void *arg, const struct cidr *net)
+{
+	struct guard_kernel *kernel = ((struct control_state *)arg)->guard_kernel;
+	uint64_t dropped = 0;
+
+	return kernel && guard_kernel_dropped(kernel, net, &dropped) ? dropped : 0;
+}
+
 static void log_account(void *arg, struct view text, char *ret, size_t ret_size)
 {
 	struct control_state *control = arg;
@@ -280,6 +289,7 @@ void control_ops_fill(struct admin_ops *ops, struct control_state *control)
 		.admitted = admitted,
 		.guard = guard,
 		.add_guard = add_guard,
+		.kernel_dropped = kernel_dropped,
 		.log_account = log_account,
 	};
 }

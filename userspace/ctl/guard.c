@@ -132,7 +132,8 @@ int ctl_cmd_bans(struct ctl *ctl, char **args)
 		printf("%-43s %-9s %-10s %8llds %7lld %6lld %10lld  %s\n", text_of(row, "net"),
 			text_of(row, "origin"), text_of(row, "reason"), number_of(row, "left_s"),
 			number_of(row, "strikes"), number_of(row, "points"),
-			number_of(row, "dropped"), text_of(row, "text"));
+			number_of(row, "dropped") + number_of(row, "kernel_dropped"),
+			text_of(row, "text"));
 	}
 	if (body)
 		printf("%lld of %lld bans\n", number_of(body, "shown"), number_of(body, "total"));
@@ -165,6 +166,10 @@ static void print_guard(const json_t *body)
 		json_is_true(json_object_get(body, "observe"))
 			? ", but only observes: nobody is refused"
 			: "");
+	printf("kernel       %s\n",
+		!json_is_true(json_object_get(body, "kernel"))         ? "no"
+			: json_is_true(json_object_get(body, "inert")) ? "inert"
+								       : "yes");
 	for (size_t k = 0; k < ARRAY_SIZE(numbers); k++)
 		printf("%-12s %lld\n", numbers[k], number_of(body, numbers[k]));
 	for (size_t k = 0; k < ARRAY_SIZE(counts); k++) {
@@ -173,8 +178,8 @@ static void print_guard(const json_t *body)
 	}
 	json_array_foreach(json_object_get(body, "interfaces"), i, row)
 	{
-		printf("interface %-16s %-8s %s\n", text_of(row, "name"), text_of(row, "mode"),
-			text_of(row, "reason"));
+		printf("interface    %s: %s, by %s\n", text_of(row, "name"), text_of(row, "mode"),
+			text_of(row, "by"));
 	}
 	json_array_foreach(json_object_get(body, "networks"), i, row)
 	{
