@@ -38,6 +38,14 @@ bench-hello: $(BUILD)/bench/hello ## benchmark: what a ClientHello costs
 	@$<
 .PHONY: bench-hello
 
+# What the guard costs a login, with nothing known and with all that may be.
+$(BUILD)/bench/guard: tests/bench/guard.c $(call mod_libs,$(MODS_guard))
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< $(call link_libs,$(MODS_guard))
+bench-guard: $(BUILD)/bench/guard ## benchmark: what the guard costs a login
+	@$<
+.PHONY: bench-guard
+
 # CPU per HTTP request beside nginx and HAProxy; needs them and wrk.
 bench-http: all ## benchmark: HTTP requests beside nginx and HAProxy
 	@HOMING_BUILD=$(abspath $(BUILD)) /usr/bin/python3 tests/bench/http_requests.py

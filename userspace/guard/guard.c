@@ -57,12 +57,13 @@ const char *guard_end_name(enum guard_end end)
 
 /* ---- life ---- */
 
-/* So many that a full table has a few in each; of all shards together. */
+/* Of each shard: so many that most are empty even when the table is full, because it is the look at
+ * an entry, far away in memory, that a check costs. */
 static size_t buckets_for(size_t most)
 {
 	size_t buckets = 16;
 
-	while (buckets * SHARDS < most && buckets < 65536)
+	while (buckets * SHARDS < 4 * most && buckets < 65536)
 		buckets *= 2;
 	return buckets;
 }

@@ -15,6 +15,16 @@ void key_of_addr(const struct addr *addr, struct key *ret_key)
 	memcpy(ret_key->addr + sizeof(mapped), &addr->in.sin_addr, 4);
 }
 
+static uint64_t compute_hash(const struct key *key)
+{
+	return hash_view(view_make((const char *)key, offsetof(struct key, bits) + 1));
+}
+
+uint64_t key_hash(const struct key *key)
+{
+	return key->hash ? key->hash : compute_hash(key);
+}
+
 void key_of_cidr(const struct cidr *cidr, struct key *ret_key)
 {
 	struct key key;
@@ -52,15 +62,11 @@ void key_cut(const struct key *key, unsigned bits, struct key *ret_key)
 	if (cut.bits % 8)
 		cut.addr[cut.bits / 8] =
 			key->addr[cut.bits / 8] & (unsigned char)(0xff << (8 - cut.bits % 8));
+	cut.hash = compute_hash(&cut);
 	*ret_key = cut;
 }
 
 bool key_eq(const struct key *a, const struct key *b)
 {
 	return a->bits == b->bits && memcmp(a->addr, b->addr, sizeof(a->addr)) == 0;
-}
-
-uint64_t key_hash(const struct key *key)
-{
-	return hash_view(view_make((const char *)key, sizeof(*key)));
 }

@@ -12,6 +12,7 @@
 struct key {
 	unsigned char addr[16]; /* bits behind `bits` are 0 */
 	uint8_t bits;
+	uint64_t hash; /* of key_cut() and key_of_cidr(); 0: not known yet */
 };
 
 /* All bits of an address. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Networks sorted by length, the longest first, and then by address: a look-up is one binary search
- * for each length that occurs. Doubling of bans and penalties. */
+/* Networks in a table by address and length: a look-up is one for each length that occurs, the
+ * longest first. What is in the table comes from who configures the router, so no client can make
+ * it slow. Doubling of bans and penalties. */
 #include "guard/policy.h"
 
 #include <errno.h>
@@ -8,21 +9,15 @@
 
 /* ---- building ---- */
 
+/* Longest first. Of equal networks never-banned wins over denied, and the first why in the enum's
+ * order. */
 static int compare(const void *a, const void *b)
 {
 	const struct policy_net *x = a, *y = b;
+	int order = (int)y->key.bits - (int)x->key.bits;
 
-	if (x->key.bits != y->key.bits)
-		return x->key.bits > y->key.bits ? -1 : 1;
-	return memcmp(x->key.addr, y->key.addr, sizeof(x->key.addr));
-}
-
-/* Of equal networks never-banned wins over denied, and the first why in the enum's order. */
-static int compare_all(const void *a, const void *b)
-{
-	const struct policy_net *x = a, *y = b;
-	int order = compare(a, b);
-
+	if (!order)
+		order = memcmp(x->key.addr, y->key.addr, sizeof(x->key.addr));
 	return order ? order : (int)x->why - (int)y->why;
 }
 
@@ -43,26 +38,61 @@ static void take_over(struct policy *policy, const struct policy *before, bool n
 	}
 }
 
-/* Each network once, and where each length begins. */
+static size_t slot_of(const struct policy *policy, const uint64_t half[2], uint8_t bits)
+{
+	uint64_t hash =
+		(half[0] ^ (half[1] + bits) * 0x9e3779b97f4a7c15ull) * 0xff51afd7ed558ccdull;
+
+	return (hash ^ hash >> 32) & (policy->table_size - 1);
+}
+
+static void halve(const struct key *key, uint64_t ret_half[2])
+{
+	memcpy(ret_half, key->addr, sizeof(key->addr));
+}
+
+static void add_length(struct policy *policy, uint8_t bits)
+{
+	struct policy_length *length = &policy->lengths[policy->length_count];
+	struct key all = { .bits = KEY_BITS }, mask;
+
+	if (policy->length_count && length[-1].bits == bits)
+		return;
+	memset(all.addr, 0xff, sizeof(all.addr));
+	key_cut(&all, bits, &mask);
+	length->bits = bits;
+	halve(&mask, length->mask);
+	policy->length_count++;
+}
+
+static void insert(struct policy *policy, const struct policy_net *net)
+{
+	uint64_t half[2];
+	size_t slot;
+
+	halve(&net->key, half);
+	slot = slot_of(policy, half, net->key.bits);
+	while (policy->table[slot])
+		slot = (slot + 1) & (policy->table_size - 1);
+	policy->table[slot] = net;
+}
+
+/* Each network once. */
 static void sort(struct policy *policy)
 {
 	size_t kept = 0;
 
 	if (policy->given_count)
 		memcpy(policy->nets, policy->given, policy->given_count * sizeof(*policy->nets));
-	qsort(policy->nets, policy->given_count, sizeof(*policy->nets), compare_all);
+	qsort(policy->nets, policy->given_count, sizeof(*policy->nets), compare);
 	for (size_t i = 0; i < policy->given_count; i++) {
-		struct policy_group *next = &policy->groups[policy->group_count];
 		const struct policy_net net = policy->nets[i];
 
 		if (kept && key_eq(&policy->nets[kept - 1].key, &net.key))
 			continue;
-		if (!policy->group_count || next[-1].bits != net.key.bits) {
-			*next = (struct policy_group){ net.key.bits, kept, 0 };
-			policy->group_count++;
-		}
-		policy->groups[policy->group_count - 1].count++;
-		policy->nets[kept++] = net;
+		policy->nets[kept] = net;
+		insert(policy, &policy->nets[kept++]);
+		add_length(policy, net.key.bits);
 	}
 	policy->net_count = kept;
 }
@@ -71,11 +101,15 @@ static int allocate(size_t room, struct policy **ret_policy)
 {
 	struct policy *policy = calloc(1, sizeof(*policy));
 
-	if (policy) {
-		policy->given = calloc(room + 1, sizeof(*policy->given));
-		policy->nets = calloc(room + 1, sizeof(*policy->nets));
-	}
-	if (!policy || !policy->given || !policy->nets) {
+	if (!policy)
+		return -ENOMEM;
+	policy->table_size = 16;
+	while (policy->table_size < 2 * room)
+		policy->table_size *= 2;
+	policy->given = calloc(room + 1, sizeof(*policy->given));
+	policy->nets = calloc(room + 1, sizeof(*policy->nets));
+	policy->table = calloc(policy->table_size, sizeof(*policy->table));
+	if (!policy->given || !policy->nets || !policy->table) {
 		policy_free(policy);
 		return -ENOMEM;
 	}
@@ -93,7 +127,10 @@ int policy_new(const struct policy *before, const struct guard_settings *setting
 
 	if (r < 0)
 		return r;
-	policy->settings = settings ? *settings : before->settings;
+	if (settings)
+		policy->settings = *settings;
+	else if (before)
+		policy->settings = before->settings;
 	policy->settings.deny = NULL;
 	for (size_t i = 0; settings && i < settings->deny_count; i++)
 		add(policy, &settings->deny[i], GUARD_WHY_DENY);
@@ -112,27 +149,42 @@ void policy_free(struct policy *policy)
 		return;
 	free(policy->given);
 	free(policy->nets);
+	free(policy->table);
 	free(policy);
 }
 
 /* ---- asking ---- */
 
+/* NULL: it is not one of them. */
+static const struct policy_net *look_up(
+	const struct policy *policy, const uint64_t half[2], uint8_t bits)
+{
+	size_t slot = slot_of(policy, half, bits);
+
+	for (; policy->table[slot]; slot = (slot + 1) & (policy->table_size - 1)) {
+		const struct policy_net *net = policy->table[slot];
+
+		if (net->key.bits == bits &&
+			memcmp(net->key.addr, half, sizeof(net->key.addr)) == 0)
+			return net;
+	}
+	return NULL;
+}
+
 const struct policy_net *policy_find(const struct policy *policy, const struct key *key)
 {
 	bool v4 = key_is_v4(key);
+	uint64_t half[2];
 
-	for (size_t i = 0; i < policy->group_count; i++) {
-		const struct policy_group *group = &policy->groups[i];
-		struct policy_net wanted;
+	halve(key, half);
+	for (size_t i = 0; i < policy->length_count; i++) {
+		const struct policy_length *length = &policy->lengths[i];
+		const uint64_t masked[2] = { half[0] & length->mask[0], half[1] & length->mask[1] };
 		const struct policy_net *found;
 
-		if (group->bits > key->bits)
-			continue;
-		if (v4 && group->bits < KEY_V4_BITS) /* IPv6 ranges have no IPv4 addresses */
+		if (v4 && length->bits < KEY_V4_BITS) /* IPv6 ranges have no IPv4 addresses */
 			break;
-		key_cut(key, group->bits, &wanted.key);
-		found = bsearch(&wanted, policy->nets + group->first, group->count,
-			sizeof(*policy->nets), compare);
+		found = length->bits <= key->bits ? look_up(policy, masked, length->bits) : NULL;
 		if (found)
 			return found;
 	}

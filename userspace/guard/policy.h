@@ -12,10 +12,10 @@ struct policy_net {
 	enum guard_why why;
 };
 
-/* Networks of one length, all of them side by side, by address. */
-struct policy_group {
+/* A length that occurs. */
+struct policy_length {
 	uint8_t bits;
-	size_t first, count;
+	uint64_t mask[2]; /* over the halves of an address, as they are in memory */
 };
 
 struct policy {
@@ -24,8 +24,10 @@ struct policy {
 	size_t given_count;
 	struct policy_net *nets; /* each once, longest first */
 	size_t net_count;
-	struct policy_group groups[KEY_BITS + 1];
-	size_t group_count;
+	struct policy_length lengths[KEY_BITS + 1]; /* longest first */
+	size_t length_count;
+	const struct policy_net **table; /* into nets, by their hash; NULL: free */
+	size_t table_size;               /* a power of two, at least twice net_count */
 };
 
 /* Either may be NULL: taken over from before. Returns 0 or -ENOMEM. */

@@ -194,8 +194,10 @@ void sources_sweep(struct guard *guard, struct shard *shard, uint64_t now_ms)
 void sources_free(struct guard *guard, struct shard *shard)
 {
 	for (size_t i = 0; shard->sources && i < guard->source_buckets; i++) {
-		while (shard->sources[i])
-			source_remove(guard, shard, shard->sources[i]);
+		for (struct source *source = shard->sources[i], *next; source; source = next) {
+			next = source->next;
+			free(source);
+		}
 	}
 	free(shard->sources);
 }
