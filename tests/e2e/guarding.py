@@ -4,7 +4,11 @@ at addresses of the test's choice, since nobody on this host is ever banned."""
 
 import base64
 import contextlib
+import os
+import shutil
 import socket
+
+import pytest
 
 import harness
 from harness import wait_until
@@ -13,6 +17,7 @@ from mailnodes import PROTOCOLS, MailClient, Refused
 from mailpeers import Peer
 
 BALANCER = "127.0.4.1"
+PINS = "/sys/fs/bpf/homing-guarding-%d" % os.getpid()
 # Addresses of clients: who fails, and who has nothing to do with it.
 BAD, GOOD = "203.0.113.9", "198.51.100.7"
 LOGINS = PROTOCOLS + ("http",)
@@ -36,7 +41,20 @@ def guard(ban_after=1000, penalty="0s", **more):
     more.setdefault("ban_window", '"365d"')
     lines = ["enabled = true", "ban_after = %d" % ban_after, 'penalty = "%s"' % penalty,
              'ban_time = "1h"']
-    return "[guard]\n" + "\n".join(lines + ["%s = %s" % pair for pair in more.items()]) + "\n"
+    lines += ["%s = %s" % pair for pair in more.items()]
+    return "[guard]\n%s\n[splice]\npin_path = \"%s\"\n" % ("\n".join(lines), PINS)
+
+
+@pytest.fixture
+def pins():
+    """Bans outlive a router: gone before the next one, and nobody else's."""
+    yield PINS
+    shutil.rmtree(PINS, ignore_errors=True)
+
+
+@pytest.fixture
+def site(pins, make):  # pylint: disable=redefined-outer-name,unused-argument
+    return lambda *args, **kwargs: Site(make, *args, **kwargs)
 
 
 def serve_mail(protocol):

@@ -9,20 +9,13 @@ import ssl
 import threading
 import time
 
-import pytest
-
 import harness
-from guarding import BAD, GOOD, LOGINS, Site, guard, leave, own
+from guarding import BAD, GOOD, LOGINS, guard, leave, own, pins, site  # noqa: F401
 from harness import wait_until
 from http_nodes import Wire, answer, basic
 from mailnodes import PROTOCOLS, b64
 
 LONG = "10m" # nobody waits for its end
-
-
-@pytest.fixture
-def site(make):
-    return lambda *args, **kwargs: Site(make, *args, **kwargs)
 
 
 def seconds(what, *args, **kwargs):
@@ -44,7 +37,7 @@ def start_guess(site, protocol, user="guess", client=BAD):
     return talker
 
 
-def waiting(site, count):
+def waiting(site, count):  # noqa: F811
     wait_until(lambda: [row["stage"] for row in site.router.sessions()["sessions"]].count(
         "penalty") == count)
 
@@ -58,7 +51,7 @@ def listens(port):
 
 # ---- how long ----
 
-def test_GRD_9_answers_wait_longer_and_longer(site):
+def test_GRD_9_answers_wait_longer_and_longer(site):  # noqa: F811
     site = site(guard(penalty="200ms", penalty_max='"300ms"'), protocols=LOGINS)
     for protocol in LOGINS:
         client, times = own(protocol), []
@@ -72,7 +65,7 @@ def test_GRD_9_answers_wait_longer_and_longer(site):
         assert times[3] < 20, times # that is the most
 
 
-def test_GRD_9_what_does_not_wait(site):
+def test_GRD_9_what_does_not_wait(site):  # noqa: F811
     """The first failure, what is good, and what others do."""
     site = site(guard(penalty=LONG, penalty_max='"10m"'), protocols=LOGINS)
     for protocol in LOGINS:
@@ -87,7 +80,7 @@ def test_GRD_9_what_does_not_wait(site):
         waiting(site, 0)
 
 
-def test_GRD_9_an_old_password_waits_no_longer_each_time(site):
+def test_GRD_9_an_old_password_waits_no_longer_each_time(site):  # noqa: F811
     """It counts once, so its penalty does not double."""
     site = site(guard(penalty="50ms"), protocols=("imap",))
     site.fail("imap", 8, user="phone")
@@ -95,7 +88,7 @@ def test_GRD_9_an_old_password_waits_no_longer_each_time(site):
     assert took < 3
 
 
-def test_GRD_9_what_the_router_cannot_read_waits_too(site):
+def test_GRD_9_what_the_router_cannot_read_waits_too(site):  # noqa: F811
     site = site(guard(penalty="300ms", penalty_max='"300ms"'), protocols=("imap", "http"))
     site.fail("imap", 1)
     for command in ("a AUTHENTICATE PLAIN !!!!", "a AUTHENTICATE PLAIN eA==", 'a LOGIN "x y" pw'):
@@ -108,7 +101,7 @@ def test_GRD_9_what_the_router_cannot_read_waits_too(site):
         assert client.rest() == b""
 
 
-def test_GRD_9_commands_behind_it_keep_their_order(site):
+def test_GRD_9_commands_behind_it_keep_their_order(site):  # noqa: F811
     """Pipelined commands are answered after it, each once; the limit's line comes behind the answer."""
     site = site(guard(penalty="200ms", penalty_max='"200ms"'), protocols=("imap",))
     site.fail("imap", 1)
@@ -122,7 +115,7 @@ def test_GRD_9_commands_behind_it_keep_their_order(site):
     assert site.router.wait_sessions(2)[-1]["reason"] == "auth_limit"
 
 
-def test_GRD_9_the_connection_goes_on_after_it(site):
+def test_GRD_9_the_connection_goes_on_after_it(site):  # noqa: F811
     site = site(guard(penalty="100ms"), protocols=PROTOCOLS)
     for protocol in PROTOCOLS:
         site.fail(protocol, 1, own(protocol))
@@ -131,7 +124,7 @@ def test_GRD_9_the_connection_goes_on_after_it(site):
             assert site.attempt(protocol, "alice", "pw", talker=client)
 
 
-def test_GRD_9_with_tls(site):
+def test_GRD_9_with_tls(site):  # noqa: F811
     site = site(guard(penalty="200ms"), protocols=("imap",))
     context = ssl.create_default_context(cafile=site.router.cert)
     site.fail("imap", 1)
@@ -147,7 +140,7 @@ def test_GRD_9_with_tls(site):
     waiting(site, 0)
 
 
-def test_GRD_9_preauth_timeout_goes_on(site):
+def test_GRD_9_preauth_timeout_goes_on(site):  # noqa: F811
     """Whichever is first."""
     site = site(guard(penalty=LONG, penalty_max='"10m"'), protocols=("imap",),
                 listener='preauth_timeout = "300ms"\n')
@@ -162,7 +155,7 @@ def test_GRD_9_preauth_timeout_goes_on(site):
 
 # ---- HTTP ----
 
-def test_GRD_9_a_401_waits_and_the_connection_goes_on(site):
+def test_GRD_9_a_401_waits_and_the_connection_goes_on(site):  # noqa: F811
     site = site(guard(penalty="200ms", penalty_max='"200ms"'), protocols=("http",))
     with site.client("http") as client:
         for number in range(3): # the node's connection is kept meanwhile
@@ -178,7 +171,7 @@ def test_GRD_9_a_401_waits_and_the_connection_goes_on(site):
         assert client.ask("/").status == 200
 
 
-def test_GRD_9_a_401_that_is_more_than_is_kept_does_not_wait(site):
+def test_GRD_9_a_401_that_is_more_than_is_kept_does_not_wait(site):  # noqa: F811
     """And none of it is lost."""
     body = bytes(range(256)) * 1000
 
@@ -196,7 +189,7 @@ def test_GRD_9_a_401_that_is_more_than_is_kept_does_not_wait(site):
 
 # ---- the client leaves ----
 
-def test_GRD_9_it_ends_when_the_client_leaves(site):
+def test_GRD_9_it_ends_when_the_client_leaves(site):  # noqa: F811
     """By FIN, by reset, with more commands behind it than are read; nothing stays of it."""
     site = site(guard(penalty=LONG, penalty_max='"10m"'), protocols=LOGINS)
     site.fail("imap", 1)
@@ -224,7 +217,7 @@ SAID_AT_A_STOP = {"imap": [b"a NO", b"* BYE"], "pop3": [b"-ERR", b"-ERR"],
                   "managesieve": [b"NO", b"BYE"], "submission": [b"535", b"421"]}
 
 
-def test_GRD_9_a_stop_does_not_wait_for_it(site):
+def test_GRD_9_a_stop_does_not_wait_for_it(site):  # noqa: F811
     """What was held back is said, then the end."""
     site = site(guard(penalty=LONG, penalty_max='"10m"'), protocols=LOGINS)
     site.fail("imap", 1)
@@ -243,7 +236,7 @@ def test_GRD_9_a_stop_does_not_wait_for_it(site):
     site.router.stop()
 
 
-def test_GRD_9_a_request_that_is_under_way_at_a_stop_waits_for_nothing(site):
+def test_GRD_9_a_request_that_is_under_way_at_a_stop_waits_for_nothing(site):  # noqa: F811
     """Whether the node has begun to refuse it before or after."""
     began, go = threading.Semaphore(0), threading.Event()
 
@@ -276,7 +269,7 @@ def test_GRD_9_a_request_that_is_under_way_at_a_stop_waits_for_nothing(site):
     site.router.stop()
 
 
-def test_GRD_9_the_last_attempt_ends_with_one_last_word(site):
+def test_GRD_9_the_last_attempt_ends_with_one_last_word(site):  # noqa: F811
     """Also when the router stops while the answer waits."""
     site = site(guard(penalty=LONG, penalty_max='"10m"'), protocols=("imap",),
                 listener="max_auth_attempts = 1\n")
@@ -289,7 +282,7 @@ def test_GRD_9_the_last_attempt_ends_with_one_last_word(site):
     site.router.stop()
 
 
-def test_GRD_9_reload_and_kick_leave_it(site):
+def test_GRD_9_reload_and_kick_leave_it(site):  # noqa: F811
     """It keeps the settings that it started with; an account is no session's that failed."""
     site = site(guard(penalty="1s", penalty_max='"1s"'), protocols=("imap",))
     site.fail("imap", 1)
@@ -305,7 +298,7 @@ def test_GRD_9_reload_and_kick_leave_it(site):
 
 # ---- many ----
 
-def test_GRD_9_a_thousand_wait_and_an_honest_login_does_not(site):
+def test_GRD_9_a_thousand_wait_and_an_honest_login_does_not(site):  # noqa: F811
     """No worker, lock or node is held by them; nothing stays when they have left."""
     site = site(guard(1000000, LONG, penalty_max='"10m"'), protocols=("imap",),
                 server="threads = 1\n")

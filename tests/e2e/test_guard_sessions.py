@@ -11,14 +11,10 @@ import pytest
 
 import harness
 from fixtures import own_network
-from guarding import ALL, BAD, BALANCER, GOOD, LOGINS, PLAIN_AUTH, Site, guard, leave, own
+from guarding import (ALL, BAD, BALANCER, GOOD, LOGINS, PLAIN_AUTH, guard, leave, own, pins,  # noqa: F401
+                      site)
 from harness import wait_until
 from mailnodes import MailClient, PROTOCOLS, Refused
-
-
-@pytest.fixture
-def site(make):
-    return lambda *args, **kwargs: Site(make, *args, **kwargs)
 
 
 def is_banned(site, protocol="imap", client=BAD):
@@ -27,7 +23,7 @@ def is_banned(site, protocol="imap", client=BAD):
 
 # ---- what counts ----
 
-def test_GRD_2_guesses_ban(site):
+def test_GRD_2_guesses_ban(site):  # noqa: F811
     site = site(guard(3))
     for protocol in LOGINS:
         client = own(protocol)
@@ -45,7 +41,7 @@ def test_GRD_2_guesses_ban(site):
     assert not [x for x in site.router.session_lines() if x["reason"] == "banned"]
 
 
-def test_GRD_2_points_are_of_the_address_not_of_the_protocol(site):
+def test_GRD_2_points_are_of_the_address_not_of_the_protocol(site):  # noqa: F811
     site = site(guard(5))
     for number, protocol in enumerate(LOGINS):
         assert site.lets_in(protocol)
@@ -54,7 +50,7 @@ def test_GRD_2_points_are_of_the_address_not_of_the_protocol(site):
         assert is_banned(site, protocol), protocol
 
 
-def test_GRD_2_an_old_password_bans_nobody(site):
+def test_GRD_2_an_old_password_bans_nobody(site):  # noqa: F811
     """A phone: the same account and password, again and again."""
     site = site(guard(2))
     for protocol in LOGINS:
@@ -65,7 +61,7 @@ def test_GRD_2_an_old_password_bans_nobody(site):
         assert is_banned(site, protocol, client)
 
 
-def test_GRD_2_a_password_that_cannot_be_read_counts(site):
+def test_GRD_2_a_password_that_cannot_be_read_counts(site):  # noqa: F811
     """By the router's own judgement, with and without a credential behind it."""
     site = site(guard(4), protocols=("imap", "http"))
     bad = {"imap": ("a AUTHENTICATE PLAIN !!!!", "b AUTHENTICATE PLAIN eA==")}
@@ -81,7 +77,7 @@ def test_GRD_2_a_password_that_cannot_be_read_counts(site):
     assert is_banned(site)
 
 
-def test_GRD_2_leaving_without_a_command_counts_a_fifth(site):
+def test_GRD_2_leaving_without_a_command_counts_a_fifth(site):  # noqa: F811
     site, ends = site(guard(1)), 0
     for protocol in ALL:
         client = own(protocol)
@@ -102,7 +98,7 @@ def test_GRD_2_leaving_without_a_command_counts_a_fifth(site):
 
 
 @pytest.mark.parametrize("tls", ("implicit", "starttls"))
-def test_GRD_2_a_failed_handshake_counts_a_fifth(site, tls):
+def test_GRD_2_a_failed_handshake_counts_a_fifth(site, tls):  # noqa: F811
     site = site(guard(1), protocols=("imap",))
     for number in range(5):
         client = harness.Client(site.told(tls))
@@ -117,7 +113,7 @@ def test_GRD_2_a_failed_handshake_counts_a_fifth(site, tls):
     assert is_banned(site)
 
 
-def test_GRD_2_a_violation_counts_a_whole_point(site):
+def test_GRD_2_a_violation_counts_a_whole_point(site):  # noqa: F811
     site = site(guard(1), protocols=("imap",))
     client = harness.Client(site.told("starttls"))
     client.line()
@@ -128,7 +124,7 @@ def test_GRD_2_a_violation_counts_a_whole_point(site):
     assert is_banned(site)
 
 
-def test_GRD_2_good_logins_take_points_away(site):
+def test_GRD_2_good_logins_take_points_away(site):  # noqa: F811
     site = site(guard(3))
     for protocol in LOGINS:
         client = own(protocol)
@@ -139,7 +135,7 @@ def test_GRD_2_good_logins_take_points_away(site):
         assert is_banned(site, protocol, client)
 
 
-def test_GRD_2_sessions_spare_their_address(site):
+def test_GRD_2_sessions_spare_their_address(site):  # noqa: F811
     """As long as they last: one that has ended spares nobody."""
     site, ended = site(guard(2, spare_active=2)), 0
     for protocol in LOGINS:
@@ -160,7 +156,7 @@ def test_GRD_2_sessions_spare_their_address(site):
         site.wait_ends(ended)
 
 
-def test_GRD_2_a_banned_client_has_no_further_attempt(site):
+def test_GRD_2_a_banned_client_has_no_further_attempt(site):  # noqa: F811
     """Its other connections are open, but not logged in."""
     site = site(guard(3), protocols=("imap", "http"))
     waiting = {"imap": site.client("imap"), "http": site.client("http")}
@@ -190,7 +186,7 @@ def silent_after_login(conn):
 
 @pytest.mark.parametrize("serve", (silent, silent_after_login))
 @pytest.mark.parametrize("end", ("close", "reset"))
-def test_GRD_2_a_login_that_is_given_up_counts_nothing(site, serve, end):
+def test_GRD_2_a_login_that_is_given_up_counts_nothing(site, serve, end):  # noqa: F811
     site = site(guard(1), protocols=("imap",), serve={"imap": serve})
     for number in range(8):
         client = site.client("imap")
@@ -201,7 +197,7 @@ def test_GRD_2_a_login_that_is_given_up_counts_nothing(site, serve, end):
     assert site.lets_in("imap")
 
 
-def test_GRD_2_a_login_that_waits_for_an_operator_counts_nothing(site):
+def test_GRD_2_a_login_that_waits_for_an_operator_counts_nothing(site):  # noqa: F811
     site = site(guard(1), protocols=("imap",))
     assert site.router.admin("POST", "/connections/delay?identifier=alice&seconds=30")[0] == 200
     for number in range(8):
@@ -213,7 +209,7 @@ def test_GRD_2_a_login_that_waits_for_an_operator_counts_nothing(site):
     assert site.lets_in("imap")
 
 
-def test_GRD_2_a_node_that_fails_is_nobodys_failure(site):
+def test_GRD_2_a_node_that_fails_is_nobodys_failure(site):  # noqa: F811
     """Away, talking nonsense, or not able to judge just now."""
     words = ["* BYE away\r\n", "nonsense\r\n", None]
 
@@ -234,7 +230,7 @@ def test_GRD_2_a_node_that_fails_is_nobodys_failure(site):
     assert site.lets_in("imap")
 
 
-def test_GRD_2_an_operator_who_kicks_is_nobodys_failure(site):
+def test_GRD_2_an_operator_who_kicks_is_nobodys_failure(site):  # noqa: F811
     site = site(guard(1), protocols=("imap",), serve={"imap": silent_after_login})
     for number in range(3):
         client = site.client("imap")
@@ -248,7 +244,7 @@ def test_GRD_2_an_operator_who_kicks_is_nobodys_failure(site):
 
 # ---- whose ----
 
-def test_GRD_3_what_a_trusted_peer_says_counts_for_whom_it_names(site):
+def test_GRD_3_what_a_trusted_peer_says_counts_for_whom_it_names(site):  # noqa: F811
     """XCLIENT, and ID of IMAP."""
     site = site(guard(2), header="off", protocols=PROTOCOLS)
 
@@ -268,7 +264,7 @@ def test_GRD_3_what_a_trusted_peer_says_counts_for_whom_it_names(site):
         assert site.attempt(protocol, "alice", "pw", talker=says(protocol, None))
 
 
-def test_GRD_3_a_balancer_that_does_not_tell_is_not_banned(site):
+def test_GRD_3_a_balancer_that_does_not_tell_is_not_banned(site):  # noqa: F811
     """Neither for what comes through it, nor for its own checks."""
     site = site(guard(2), header="off", protocols=("imap",))
 
@@ -305,7 +301,7 @@ def outside():
         os.close(here)
 
 
-def test_GRD_4_a_banned_client_is_refused_and_its_session_goes_on(make, network):
+def test_GRD_4_a_banned_client_is_refused_and_its_session_goes_on(pins, make, network):  # noqa: F811
     """Nothing is said to it, its open session is left alone, the ban ends by itself."""
     node = make.node("node1", tls="plain")
     port = harness.free_port("127.0.0.1")
