@@ -168,6 +168,8 @@ try:
     print(s.recv(4).decode())
 except ConnectionRefusedError:
     print("refused")
+except ConnectionResetError:
+    print("reset")
 except TimeoutError:
     print("silent")
 """
@@ -190,6 +192,7 @@ def other(network):
         done = subprocess.run([*inside, "/usr/bin/python3", "-c", CONNECT, SERVER, str(port), str(wait_s)],
                               capture_output=True, text=True, check=True)
         return done.stdout.strip()
+    connect.inside = inside
     yield connect
     host.kill()
     host.wait()
@@ -254,6 +257,47 @@ def test_GRD_8_what_is_not_banned_any_more_stays_so(make, other, pins):  # noqa:
     router.start()
     assert kernel_ban(pins, CLIENT) is None
     assert other(router.ports["imap"]) == "* OK"
+
+
+def open_session(inside, port):
+    """A process over there with an open connection, which says what it is answered."""
+    script = ("import socket, sys\ns = socket.create_connection((sys.argv[1], int(sys.argv[2])), 10)\n"
+              "f = s.makefile('rwb')\nprint(f.readline()[:4].decode(), flush=True)\n"
+              "for line in sys.stdin:\n    f.write(line.encode())\n    f.flush()\n"
+              "    print(f.readline()[:9].decode(), flush=True)\n")
+    return subprocess.Popen([*inside, "/usr/bin/python3", "-c", script, SERVER, str(port)], stdin=subprocess.PIPE,
+                            stdout=subprocess.PIPE, text=True)
+
+
+def ask(session, line):
+    session.stdin.write(line + "\n")
+    session.stdin.flush()
+    return session.stdout.readline().strip()
+
+
+@pytest.mark.parametrize("interfaces, banned", (("", "refused"), ('interfaces = ["va"]\n', "silent")))
+def test_GRD_4_a_ban_refuses_until_it_ends_and_spares_what_is_open(make, other, pins, interfaces, banned):  # noqa: F811
+    """By the socket lookup, and by XDP."""
+    router = serving(make, pins, "[guard]\nenabled = true\n" + interfaces)
+    port = router.ports["imap"]
+    session = open_session(other.inside, port)
+    try:
+        assert session.stdout.readline() == "* OK\n"
+        assert router.ctl("ban", CLIENT, "--for", "4s").returncode == 0
+        end = time.monotonic() + 4
+        assert kernel_ban(pins, CLIENT)["client"].startswith(CLIENT)
+        assert other(port, 0.3 if banned == "silent" else PATIENCE) == banned
+        assert ask(session, "a NOOP\r").startswith("a OK")
+        wait_until(lambda: other(port) == "* OK")
+        assert time.monotonic() >= end - 0.1
+        assert ask(session, "b NOOP\r").startswith("b OK")
+    finally:
+        session.kill()
+        session.wait()
+    assert router.ctl("ban", "198.18.0.0/24").returncode == 0
+    wait_until(lambda: other(port, 0.3) == banned)  # a prefix, with the next heartbeat
+    assert router.ctl("unban", "198.18.0.0/24").returncode == 0
+    wait_until(lambda: other(port, 0.3) == "* OK")
 
 
 def test_GRD_4_xdp_drops_what_is_denied(make, other, pins):  # noqa: F811

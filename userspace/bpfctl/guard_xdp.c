@@ -4,6 +4,9 @@
  * again for each device and loaded with the maps of the first (GRD-6). libxdp falls back to taking
  * the device for itself, an attachment that nobody shares and that outlives us: that is undone, and
  * a bpf_link takes its place.
+ *
+ * libxdp 1.3 forgets to close some descriptors of programs, so that what has been replaced stays in
+ * memory, attached to nothing, until this process ends. It is asked at the start only, a few times.
  */
 #include "bpfctl/guard_xdp.h"
 #include "base/fd.h"
