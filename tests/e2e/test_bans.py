@@ -5,6 +5,7 @@ metrics; and routers with one store that tell each other."""
 import os
 import re
 import shutil
+import subprocess
 import time
 import urllib.parse
 
@@ -215,6 +216,25 @@ def test_GRD_10_the_kernels_packets(make, network):
     assert got["homing_guard_inert"] == 0
     assert re.search(r"^kernel +yes$", router.ctl("guard").stdout, re.M)
     assert re.search(r"^packets .* denied [1-9]", router.ctl("guard").stdout, re.M)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="loads programs")
+def test_GRD_10_an_interface_by_whatever_name(make, network):
+    """Linux takes quotes in names of devices; the metrics stay what a scraper reads."""
+    del network
+    subprocess.run(["ip", "link", "add", 'g"\\0', "type", "veth", "peer", "name", "p0"],
+                   check=True)
+    subprocess.run(["ip", "link", "set", 'g"\\0', "up"], check=True)
+    router = guarded(make, [make.node("node1", proxy=True)],
+                     "interfaces = ['g\"\\0']\nxdp_mode = \"generic\"\n")
+    status, text = router.admin("GET", "/guard")[1], fetch(router)[1]
+    assert [(row["name"], row["mode"]) for row in status["interfaces"]] == [('g"\\0', "generic")], \
+        router.log()
+    assert '\nhoming_guard_interface{name="g\\"\\\\0",mode="generic"} 1\n' in text
+    checked = subprocess.run(["promtool", "check", "metrics"], input=text, text=True,
+                             capture_output=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert 'interface    g"\\0: generic, by ' in router.ctl("guard").stdout
 
 
 # ---- routers with one store ----

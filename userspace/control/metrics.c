@@ -8,6 +8,7 @@
 #include "session/session.h"
 
 #include <assert.h>
+#include <net/if.h>
 #include <stdio.h>
 
 /* Formatting fails only without memory; the first failure stands. */
@@ -320,10 +321,19 @@ static void put_guard(struct out *out, struct router *router)
 		guard ? status.checks : NULL, verdict_name);
 }
 
+/* The one label whose values are not ours: Linux takes quotes in names of devices. */
 static void put_device(void *arg, const char *name, const char *mode, const char *by)
 {
+	char shown[2 * IF_NAMESIZE], *to = shown;
+
 	(void)by;
-	put(arg, "homing_guard_interface{name=\"%s\",mode=\"%s\"} 1\n", name, mode);
+	for (; *name && to < shown + sizeof(shown) - 2; name++) {
+		if (*name == '"' || *name == '\\')
+			*to++ = '\\';
+		*to++ = *name;
+	}
+	*to = '\0';
+	put(arg, "homing_guard_interface{name=\"%s\",mode=\"%s\"} 1\n", shown, mode);
 }
 
 static void put_guard_kernel(struct out *out, struct guard_kernel *kernel)
