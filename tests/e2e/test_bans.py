@@ -377,6 +377,34 @@ def test_GRD_8_a_lift_while_a_router_is_away(make, other, store):
     assert set(bans(a)) == {"198.51.100.8/32"}
 
 
+def test_GRD_8_reloads_turn_it_off_and_on(make, other, store):
+    """What was missed meanwhile comes then, lifts too."""
+    def edit(old, new):
+        with open(b.config, encoding="utf-8") as f:
+            text = f.read()
+        assert old in text
+        b.workspace.write("homing.toml", text.replace(old, new))
+        assert b.admin("POST", "/config/reload")[0] == 200
+
+    def put(router, address):
+        assert call(router, "PUT", address=address)[0] == 200
+        wait_until(lambda: router.admin("GET", "/guard")[1]["share"]["waiting"] == 0)
+
+    a, b = two(make, other, store)
+    edit('share = "store"', 'share = "off"')
+    put(a, "198.51.100.7")
+    put(b, "198.51.100.9")
+    assert set(bans(b)) == {"198.51.100.9/32"}
+    edit('share = "off"', 'share = "store"')
+    wait_until(lambda: set(bans(b)) == set(bans(a)) == {"198.51.100.7/32", "198.51.100.9/32"})
+    edit("enabled = true", "enabled = false")
+    assert call(b, "GET")[0] == 501
+    assert call(a, "DELETE", address="198.51.100.7")[1]["removed"]
+    put(a, "198.51.100.10")
+    edit("enabled = false", "enabled = true")
+    wait_until(lambda: set(bans(b)) == {"198.51.100.9/32", "198.51.100.10/32"})
+
+
 def put_ban(store, source, note):
     if store.kind == "redis":
         store.server.cli("set", "route:ban/%s@homing.invalid" % source, note, "ex", "60")
