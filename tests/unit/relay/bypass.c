@@ -14,13 +14,13 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
+#include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
-
-#ifndef TCP_NOTSENT_LOWAT
-#define TCP_NOTSENT_LOWAT 25
-#endif
 
 #define BLOCK 20000
 
@@ -455,6 +455,77 @@ static void test_GRD_20_only_an_established_peer_here_is_taken(void **state)
 	}
 }
 
+/* A process in another network namespace, joined by a veth pair, that accepts one connection.
+ * *ret_addr: where. It ends with us. */
+static void node_elsewhere(struct addr *ret_addr)
+{
+	int to_node[2], from_node[2], listener;
+	char c, command[256];
+	struct addr ignored;
+	pid_t pid;
+
+	assert_int_equal(addr_parse(VIEW_LIT("10.99.0.2:1143"), ret_addr), 0);
+	assert_int_equal(pipe(to_node) | pipe(from_node), 0);
+	pid = fork();
+	if (pid == 0) {
+		if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || unshare(CLONE_NEWNET) < 0 ||
+			write(from_node[1], "x", 1) != 1 || read(to_node[0], &c, 1) != 1 ||
+			system("ip addr add 10.99.0.2/24 dev hmb1 && ip link set hmb1 up") != 0)
+			_exit(1);
+		listener = sock_listen(ret_addr, 0, 1);
+		if (listener < 0 || write(from_node[1], "x", 1) != 1)
+			_exit(1);
+		while (sock_accept(listener, &ignored) < 0)
+			usleep(1000);
+		pause();
+		_exit(1);
+	}
+	close(from_node[1]);
+	snprintf(command, sizeof(command),
+		"ip link add hmb0 type veth peer name hmb1 netns %d && "
+		"ip addr add 10.99.0.1/24 dev hmb0 && ip link set hmb0 up",
+		(int)pid);
+	if (read(from_node[0], &c, 1) != 1 || system(command) != 0 ||
+		write(to_node[1], "x", 1) != 1 || read(from_node[0], &c, 1) != 1)
+		_exit(77);
+}
+
+static void in_another_namespace(void)
+{
+	struct addr addr;
+	int client[2], node;
+	struct pollfd p;
+	uint64_t cookie;
+
+	node_elsewhere(&addr);
+	tcp_pair("127.0.0.1:0", client);
+	node = sock_connect_start(&addr, NULL);
+	p = (struct pollfd){ .fd = node, .events = POLLOUT };
+	cookie = bpfctl_cookie(node);
+	if (poll(&p, 1, 5000) != 1 || sock_error(node) < 0 ||
+		bpfctl_target_add(kernel.bpfctl, cookie, client[1]) < 0)
+		_exit(1);
+	_exit(bpfctl_bypass_add(kernel.bypass, cookie, node) != BPFCTL_BYPASS_ELSEWHERE);
+}
+
+static void test_GRD_20_another_network_namespace_is_elsewhere(void **state)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	(void)state;
+	if (pid == 0) { /* the router's is one of its own, too, so that nothing stays */
+		if (unshare(CLONE_NEWNET) < 0 || system("ip link set lo up") != 0)
+			_exit(77);
+		in_another_namespace();
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		skip();
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 /* The probe says of FIONREAD what is true here, and refuses for it. */
 static void test_GRD_23_fionread_decides(void **state)
 {
@@ -521,6 +592,7 @@ int main(void)
 		cmocka_unit_test(test_GRD_23_the_client_ends_first),
 		cmocka_unit_test(test_GRD_23_a_taken_socket_is_left_alone),
 		cmocka_unit_test(test_GRD_20_only_an_established_peer_here_is_taken),
+		cmocka_unit_test(test_GRD_20_another_network_namespace_is_elsewhere),
 		cmocka_unit_test(test_GRD_23_fionread_decides),
 	};
 
