@@ -8,8 +8,7 @@ import subprocess
 
 import harness
 import pytest
-from guarding import PLAIN_AUTH, guard
-from plain_legs import pins  # noqa: F401
+from guarding import PLAIN_AUTH, guard, pins  # noqa: F401
 
 ACCOUNTS, BAN_AFTER = 1000, 10
 BALANCER = "127.0.4.1"
@@ -54,7 +53,6 @@ class Way:
 
 @pytest.fixture(params=["one-address", "one-64", "one-address-balanced", "one-64-balanced"])
 def way(request, make, network, pins): # noqa: F811
-    """The router has bans of its own, since they are pinned."""
     subprocess.run(["ip", "route", "add", "local", "198.51.100.0/24", "dev", "lo"], check=True)
     subprocess.run(["ip", "-6", "route", "add", "local", "2001:db8:77::/48", "dev", "lo"], check=True)
     network("net.ipv6.ip_nonlocal_bind", "1")
@@ -64,7 +62,7 @@ def way(request, make, network, pins): # noqa: F811
         listeners={"imap": "plain", "balanced": (
             "plain", 'proxy_protocol = "required"\nproxy_trusted = ["127.0.4.0/24"]\n', "imap")},
         extra=PLAIN_AUTH + guard(BAN_AFTER) + '[listener.imap6]\nprotocol = "imap"\nbind = ["[::1]:%d"]\n'
-        'tls = "plain"\n[splice]\npin_path = "%s"\n' % (port, pins))
+        'tls = "plain"\n' % port)
     router.ports["imap6"] = port
     return Way(router, "64" in request.param, "balanced" in request.param), router
 

@@ -7,9 +7,8 @@ import subprocess
 
 import metrics
 import pytest
-from guarding import PLAIN_AUTH, guard
+from guarding import PLAIN_AUTH, guard, pins  # noqa: F401
 from harness import wait_until
-from plain_legs import pins  # noqa: F401
 from reloading import edit, reload, reload_ok
 
 STRANGER, OTHER = "198.51.100.7", "198.51.100.8"
@@ -23,16 +22,15 @@ SETTINGS = guard(BAN_AFTER, allow='["198.51.100.64/26"]')
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes a network")
 
 
-def guarded(make, pins, settings): # noqa: F811
-    """With bans of its own, since they are pinned."""
+def guarded(make, settings):
     subprocess.run(["ip", "route", "add", "local", "198.51.100.0/24", "dev", "lo"], check=True)
     return make.router([make.node("node1", tls="plain")], listeners={"imap": ("plain", LISTENER)},
-                       extra='%s%s[splice]\npin_path = "%s"\n%s' % (PLAIN_AUTH, MORE_NODES, pins, settings))
+                       extra=PLAIN_AUTH + MORE_NODES + settings)
 
 
 @pytest.fixture
 def router(make, network, pins): # noqa: F811
-    return guarded(make, pins, SETTINGS)
+    return guarded(make, SETTINGS)
 
 
 def attempt(router, source, user="alice", password="pw"):
@@ -135,7 +133,7 @@ def test_GRD_2_a_reload_keeps_bans_and_points(router):
 
 def test_GRD_2_a_reload_turns_it_on(make, network, pins): # noqa: F811
     """User space's part needs no rights that a start had."""
-    router = guarded(make, pins, SETTINGS.replace("enabled = true", "enabled = false"))
+    router = guarded(make, SETTINGS.replace("enabled = true", "enabled = false"))
     assert guesses(router, STRANGER, 2 * BAN_AFTER) == [False] * (2 * BAN_AFTER)
     edit(router, ("enabled = false", "enabled = true"))
     assert reload_ok(router)["changed"] == ["guard.enabled"]
