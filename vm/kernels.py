@@ -136,6 +136,11 @@ def kernel(row):
     return directory
 
 
+def version(directory):
+    """Of the kernel in a directory of kernel(): without what a release adds, 6.12.117 for example."""
+    return re.match(r"[0-9.]+[0-9]", os.path.basename(directory).split("_")[1]).group(0)
+
+
 def find(directory, pattern):
     for base, _, names in os.walk(directory):
         for name in names:

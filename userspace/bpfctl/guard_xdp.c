@@ -31,6 +31,8 @@
 #define PROGRAM_NAME "hm_guard"
 #define CONFIG_NAME "guard_config"
 #define PROGRAM_MAPS_MAX 16u
+/* More than one dispatcher has (libxdp: 10). */
+#define DISPATCHED_MAX 16
 
 static void multiprog_closep(struct xdp_multiprog **multiprog)
 {
@@ -134,7 +136,7 @@ static int clean(unsigned ifindex, const struct bpfctl_guard *guard)
 {
 	int removed = 0;
 
-	for (;;) {
+	while (removed < DISPATCHED_MAX) {
 		CLEANUP(multiprog_closep) struct xdp_multiprog *multiprog = on_device(ifindex);
 		struct xdp_program *program;
 		int r;
@@ -150,6 +152,7 @@ static int clean(unsigned ifindex, const struct bpfctl_guard *guard)
 			return r;
 		removed++;
 	}
+	return removed;
 }
 
 /* Returns how many, or the last -errno. */

@@ -85,7 +85,7 @@ static int tear_down(void **state)
 static void need_all(void)
 {
 	if (!able)
-		skip();
+		skip_because("no programs or no network namespace here");
 }
 
 /* Some kernels refuse the dispatcher's programs: then a device has one program, by a link. */
@@ -93,7 +93,7 @@ static void need_dispatcher(void)
 {
 	need_all();
 	if (!dispatched)
-		skip();
+		skip_because("this kernel refuses the programs of a dispatcher");
 }
 
 static unsigned server_device(void)
@@ -204,7 +204,7 @@ static void on_a_vlan(enum guard_xdp_mode mode)
 {
 	need_all();
 	if (vlan_add("server.5", "server", SERVER_VLAN "/24") < 0)
-		skip(); /* not in this kernel */
+		skip_because("this kernel has no VLAN devices");
 	assert_int_equal(client_ask(&client, ASK_VLAN), 0);
 	assert_int_equal(guard_xdp_attach(guard, server_device(), mode, error), 0);
 	bans(ASK_CONNECT_VLAN, CLIENT_VLAN, -ETIMEDOUT);
@@ -232,7 +232,7 @@ static void test_GRD_4_connections_over_a_bridge(void **state)
 	need_all();
 	made = bridge_add("bridge", "server", SERVER_V4 "/24");
 	if (made < 0)
-		skip();
+		skip_because("this kernel has no bridges");
 	assert_int_equal(guard_xdp_attach(guard, server_device(), GUARD_XDP_NATIVE, error), 0);
 	bans(ASK_CONNECT_V4, CLIENT_V4, -ETIMEDOUT);
 	assert_int_equal(link_delete("bridge"), 0);

@@ -59,7 +59,7 @@ static int tear_down(void **state)
 static void need_maps(void)
 {
 	if (!maps)
-		skip();
+		skip_because("the maps cannot be made here");
 }
 
 static int ban(const char *text, bool told)

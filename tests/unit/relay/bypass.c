@@ -229,7 +229,7 @@ static void test_GRD_21_the_node_is_found_on_ipv6(void **state)
 {
 	(void)state;
 	if (!sock_has_family(AF_INET6))
-		skip();
+		skip_because("no IPv6 here");
 	small_messages_at("[::1]:0");
 }
 
@@ -521,7 +521,7 @@ static void test_GRD_20_another_network_namespace_is_elsewhere(void **state)
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
-		skip();
+		skip_because("no network namespace, or no ip(8) that works there");
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 0);
 }
