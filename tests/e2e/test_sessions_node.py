@@ -422,7 +422,7 @@ def test_SES_52_up_and_down_are_a_line_each(make):
     login(router, "alice", "a NO [UNAVAILABLE]")
     assert changes() == []
     login(router, "alice", "a NO [UNAVAILABLE]")
-    assert changes() == [("node_down", "warn", "node1")]
+    wait_until(lambda: changes() == [("node_down", "warn", "node1")])
     for _ in range(3):
         login(router, "alice", "a NO [UNAVAILABLE]") # refused, or a failed probe: down as before
     assert [c[0] for c in changes()].count("node_up") == 0
