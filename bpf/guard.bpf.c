@@ -398,7 +398,11 @@ int hm_guard_lookup(struct bpf_sk_lookup *ctx)
 		.v6 = ctx->family != FAMILY_INET,
 	};
 	__u32 *source = (__u32 *)packet.source.addr, *local = (__u32 *)packet.service.addr;
+	__be32 source4 = ctx->remote_ip4, local4 = ctx->local_ip4;
 
+	/* Else a compiler (LLVM 19) chooses between two fields first and reads then. The verifier
+	 * wants a field to be read at an offset that it knows. */
+	asm volatile("" : "+r"(source4), "+r"(local4));
 	if (ctx->protocol != IPPROTO_TCP)
 		return SK_PASS;
 	packet.service.port = bpf_htons(ctx->local_port);
@@ -412,8 +416,8 @@ int hm_guard_lookup(struct bpf_sk_lookup *ctx)
 		local[2] = ctx->local_ip6[2];
 		local[3] = ctx->local_ip6[3];
 	} else {
-		set_v4(packet.source.addr, ctx->remote_ip4);
-		set_v4(packet.service.addr, ctx->local_ip4);
+		set_v4(packet.source.addr, source4);
+		set_v4(packet.service.addr, local4);
 	}
 	return decide(&packet) ? SK_DROP : SK_PASS;
 }
