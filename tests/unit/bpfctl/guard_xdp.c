@@ -238,6 +238,31 @@ static void test_GRD_4_connections_over_a_bridge(void **state)
 	assert_int_equal(link_delete("bridge"), 0);
 }
 
+/* A bond hands its program to the devices below, which then take none of their own. */
+static void on_a_bond(enum guard_xdp_mode mode)
+{
+	need_all();
+	if (bond_add("bond", "server", SERVER_V4 "/24") < 0)
+		skip_because("this kernel has no bonds");
+	assert_int_equal(guard_xdp_attach(guard, if_nametoindex("bond"), mode, error), 0);
+	assert_true(guard_xdp_attach(guard, server_device(), mode, error) < 0);
+	bans(ASK_CONNECT_V4, CLIENT_V4, -ETIMEDOUT);
+	assert_int_equal(guard_xdp_detach(guard, if_nametoindex("bond")), 0);
+	assert_int_equal(link_delete("bond"), 0);
+}
+
+static void test_GRD_4_connections_over_a_bond(void **state)
+{
+	(void)state;
+	on_a_bond(GUARD_XDP_NATIVE);
+}
+
+static void test_GRD_4_connections_over_a_bond_in_generic_mode(void **state)
+{
+	(void)state;
+	on_a_bond(GUARD_XDP_GENERIC);
+}
+
 /* ---- others on the device ---- */
 
 /* Another router's guard, which is alive: it stays, and both see the packet. */
@@ -455,6 +480,8 @@ int main(void)
 		TEST(test_GRD_4_connections_of_a_vlan),
 		TEST(test_GRD_4_connections_of_a_vlan_in_generic_mode),
 		TEST(test_GRD_4_connections_over_a_bridge),
+		TEST(test_GRD_4_connections_over_a_bond),
+		TEST(test_GRD_4_connections_over_a_bond_in_generic_mode),
 		TEST(test_GRD_6_two_programs_on_one_device),
 		TEST(test_GRD_6_a_program_without_dispatcher_is_not_forced_out),
 		TEST(test_GRD_6_without_dispatcher_a_link),

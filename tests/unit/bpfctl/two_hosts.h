@@ -12,6 +12,7 @@
 #include <net/if.h>
 #include <netlink/route/addr.h>
 #include <netlink/route/link.h>
+#include <netlink/route/link/bonding.h>
 #include <netlink/route/link/bridge.h>
 #include <netlink/route/link/veth.h>
 #include <netlink/route/link/vlan.h>
@@ -46,19 +47,27 @@ static inline struct nl_sock *nl_open(void)
 	return sock;
 }
 
-static inline int link_up(const char *name)
+static inline int link_set(const char *name, bool up)
 {
 	struct nl_sock *sock = nl_open();
 	struct rtnl_link *now = NULL, *change = rtnl_link_alloc();
 	int r = rtnl_link_get_kernel(sock, 0, name, &now);
 
-	rtnl_link_set_flags(change, IFF_UP);
+	if (up)
+		rtnl_link_set_flags(change, IFF_UP);
+	else
+		rtnl_link_unset_flags(change, IFF_UP);
 	if (r == 0)
 		r = rtnl_link_change(sock, now, change, 0);
 	rtnl_link_put(change);
 	rtnl_link_put(now);
 	nl_socket_free(sock);
 	return r;
+}
+
+static inline int link_up(const char *name)
+{
+	return link_set(name, true);
 }
 
 static inline int change_address(const char *name, const char *text, bool add)
@@ -123,6 +132,22 @@ static inline int bridge_add(const char *name, const char *port, const char *add
 	return r < 0 ? r
 		     : change_address(port, address, false) | link_up(name) |
 			link_address(name, address);
+}
+
+/* The device becomes the only one of a new bond, which takes that address of it over. Only a device
+ * that is down can become one. */
+static inline int bond_add(const char *name, const char *port, const char *address)
+{
+	struct nl_sock *sock = nl_open();
+	int r = rtnl_link_bond_add(sock, name, NULL);
+
+	if (r == 0)
+		r = change_address(port, address, false) | link_set(port, false);
+	if (r == 0)
+		r = rtnl_link_bond_enslave_ifindex(
+			sock, (int)if_nametoindex(name), (int)if_nametoindex(port));
+	nl_socket_free(sock);
+	return r < 0 ? r : link_up(name) | link_up(port) | link_address(name, address);
 }
 
 static inline int link_delete(const char *name)
