@@ -171,6 +171,7 @@ def main():
             os.unlink(initrd)
             return code
         find_twins(rows)
+        rows.sort(key=lambda row: -len(parts_of(row, options))) # who has most to do begins first
         with concurrent.futures.ThreadPoolExecutor(1 if options.icount else 2) as pool:
             for ok, failed, skipped, words in pool.map(
                     lambda row: run_one(row, root, options), rows):
