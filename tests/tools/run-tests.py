@@ -42,7 +42,7 @@ ALONE = ("test_paths.py", "test_must_hold.py", "test_floods.py")
 # How many at once. They wait most of the time: four of them kept two cores half busy.
 SHARDS = CORES + 3
 SMOKE = ("test_config.py", "test_seed.py", "test_metrics.py") # of make check
-FUZZ_SECONDS = 6 # of each target; make fuzz alone takes a minute, make fuzz-long an hour
+FUZZ_SECONDS = 20 # of each target; make fuzz alone takes a minute, make fuzz-long an hour
 VM_RELAY = "bookworm-6.1" # whose relay tests `make test` runs: the oldest kernel, and a required one
 
 # Not with sanitizers: what freed memory still holds can be judged in the optimised build alone (the
