@@ -49,7 +49,7 @@ def find_twins(rows):
             continue # run_one() tells
         if version in first:
             row["repeats"] = ("e2e",)
-            print("%s is %s like %s: not its end-to-end tests" % (row["name"], version, first[version]),
+            print("%s is %s like %s: not its end-to-end tests of kernel TLS" % (row["name"], version, first[version]),
                   flush=True)
         first.setdefault(version, row["name"])
 
