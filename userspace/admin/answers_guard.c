@@ -164,17 +164,7 @@ static void get_bans(struct admin_request *request, struct guard *guard)
 /* It goes to logs, terminals and other routers. */
 static bool is_reason(struct view text)
 {
-	if (text.len >= GUARD_TEXT_SIZE)
-		return false;
-	while (text.len) {
-		uint32_t code;
-		size_t n = view_utf8_first(text, &code);
-
-		if (!n || utf8_is_control(code))
-			return false;
-		text = view_skip(text, n);
-	}
-	return true;
+	return text.len < GUARD_TEXT_SIZE && view_is_plain_text(text);
 }
 
 /* Returns 0 where it is no number that a ban may last. */

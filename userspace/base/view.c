@@ -94,6 +94,19 @@ bool utf8_is_control(uint32_t code)
 		(code >= 0x2066 && code <= 0x2069);
 }
 
+bool view_is_plain_text(struct view v)
+{
+	while (v.len) {
+		uint32_t code;
+		size_t n = view_utf8_first(v, &code);
+
+		if (!n || utf8_is_control(code))
+			return false;
+		v = view_skip(v, n);
+	}
+	return true;
+}
+
 int view_to_u64(struct view v, uint64_t *ret_value)
 {
 	uint64_t value = 0;

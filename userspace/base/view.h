@@ -67,6 +67,8 @@ size_t view_utf8_first(struct view v, uint32_t *ret_code);
 /* Characters that a terminal or a reader's eye obeys instead of showing them: C0, DEL, C1 (ECMA-48)
  * and those that turn the direction of text (Unicode's bidirectional controls). */
 bool utf8_is_control(uint32_t code);
+/* Whether it is UTF-8 without such characters. */
+bool view_is_plain_text(struct view v);
 
 /* Decimal digits only, no sign, no blanks. Returns 0, -EINVAL or -ERANGE. */
 MUST_USE int view_to_u64(struct view v, uint64_t *ret_value);

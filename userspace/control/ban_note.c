@@ -38,19 +38,6 @@ static enum guard_reason reason_of(struct view word)
 	return GUARD_FOR_ORDER;
 }
 
-static bool is_harmless(struct view text)
-{
-	while (text.len) {
-		uint32_t code;
-		size_t n = view_utf8_first(text, &code);
-
-		if (!n || utf8_is_control(code))
-			return false;
-		text = view_skip(text, n);
-	}
-	return true;
-}
-
 int ban_note_parse(struct view text, struct ban_note *ret_note)
 {
 	struct view kind = take_word(&text), router = take_word(&text);
@@ -63,7 +50,7 @@ int ban_note_parse(struct view text, struct ban_note *ret_note)
 	memcpy(ret_note->router, router.data, router.len);
 	ret_note->reason = reason_of(take_word(&text));
 	ret_note->told = view_eq(take_word(&text), VIEW_LIT("told"));
-	if (text.len < sizeof(ret_note->text) && is_harmless(text))
+	if (text.len < sizeof(ret_note->text) && view_is_plain_text(text))
 		memcpy(ret_note->text, text.data, text.len);
 	return 0;
 }

@@ -21,6 +21,21 @@ static void test_utf8(void **state)
 		assert_int_equal(view_is_utf8(view_str(cases[i].bytes)), cases[i].ok);
 }
 
+static void test_plain_text(void **state)
+{
+	static const struct {
+		const char *bytes;
+		bool ok;
+	} cases[] = { { "", true }, { "port scan", true }, { "\xc3\xa4 \xe2\x82\xac", true },
+		{ "a\x1b[0m", false }, { "a\n", false }, { "\x7f", false }, { "\xc2\x9b", false },
+		{ "a\xe2\x80\xae", false }, { "a\xff", false }, { "a\xc3", false } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		assert_int_equal(view_is_plain_text(view_str(cases[i].bytes)), cases[i].ok);
+	assert_false(view_is_plain_text(VIEW_LIT("a\0b")));
+}
+
 static void test_to_u64(void **state)
 {
 	uint64_t n = 7;
@@ -65,6 +80,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_utf8),
+		cmocka_unit_test(test_plain_text),
 		cmocka_unit_test(test_to_u64),
 		cmocka_unit_test(test_percent),
 	};
