@@ -16,6 +16,10 @@
 #define SECONDS_DEFAULT 3600
 #define SECONDS_MAX (366 * 86400u)
 #define NETWORKS_MAX 1000
+
+/* Parameters of /bans. */
+enum { ADDRESS, SECONDS, REASON, LIMIT };
+
 #define NET_TEXT_SIZE (ADDR_TEXT_SIZE + 4)
 
 static const char *net_text(const struct cidr *net, char text[NET_TEXT_SIZE])
@@ -36,11 +40,11 @@ static struct guard *take_guard(struct admin_request *request)
 	return guard;
 }
 
-/* Parameter 0: ret_addr is set if it has no length. Answers and returns false otherwise. */
+/* ret_addr is set if the address has no length. Answers and returns false where there is none. */
 static bool take_net(struct admin_request *request, const struct guard *guard,
 	struct addr *ret_addr, struct cidr *ret_net)
 {
-	const struct admin_param *param = &request->params[0];
+	const struct admin_param *param = &request->params[ADDRESS];
 	struct view text = view_make(param->value, param->len);
 
 	*ret_addr = (struct addr){ 0 };
@@ -130,21 +134,19 @@ static void send_bans(struct admin_request *request, struct bans *bans, unsigned
 
 static void get_bans(struct admin_request *request, struct guard *guard)
 {
-	unsigned limit = admin_parse_limit(&request->params[3], LIMIT_DEFAULT, LIMIT_MAX);
+	unsigned limit = admin_parse_limit(&request->params[LIMIT], LIMIT_DEFAULT, LIMIT_MAX);
 	struct bans bans = { 0 };
 	struct guard_ban ban;
 	struct addr addr;
 	struct cidr net;
 
-	if (request->params[1].given || request->params[2].given) {
-		admin_error(request->conn, 400, "unknown parameter");
+	if (!admin_takes_only(request, BIT(ADDRESS) | BIT(LIMIT)))
 		return;
-	}
 	if (!limit) {
 		admin_error(request->conn, 400, "invalid limit");
 		return;
 	}
-	if (!request->params[0].given) {
+	if (!request->params[ADDRESS].given) {
 		guard_bans_each(guard, collect, &bans);
 	} else if (!take_net(request, guard, &addr, &net)) {
 		return;
@@ -167,50 +169,36 @@ static bool is_reason(struct view text)
 	return text.len < GUARD_TEXT_SIZE && view_is_plain_text(text);
 }
 
-/* Returns 0 where it is no number that a ban may last. */
-static uint64_t take_seconds(const struct admin_param *param)
-{
-	uint64_t seconds;
-
-	if (!param->given)
-		return SECONDS_DEFAULT;
-	if (view_to_u64(view_make(param->value, param->len), &seconds) < 0 || seconds > SECONDS_MAX)
-		return 0;
-	return seconds;
-}
-
-static void log_ban(const struct admin_request *request, const struct cidr *net, uint64_t seconds,
+static void log_ban(const struct admin_request *request, const struct cidr *net, unsigned seconds,
 	const char *text, const char *outcome)
 {
 	struct admin_caller caller = admin_caller(request->conn);
 	char shown[NET_TEXT_SIZE], number[24];
 
-	snprintf(number, sizeof(number), "%llu", (unsigned long long)seconds);
+	snprintf(number, sizeof(number), "%u", seconds);
 	admin_log_op(request->ops, &caller, "ban", NULL, outcome, "net", net_text(net, shown),
 		"seconds", number, "text", text, NULL);
 }
 
 static void put_ban(struct admin_request *request, struct guard *guard)
 {
-	const struct admin_param *reason = &request->params[2];
-	uint64_t seconds = take_seconds(&request->params[1]);
+	const struct admin_param *reason = &request->params[REASON];
+	unsigned seconds =
+		admin_parse_limit(&request->params[SECONDS], SECONDS_DEFAULT, SECONDS_MAX);
 	struct guard_order order = { .origin = GUARD_OPERATOR,
 		.reason = GUARD_FOR_ORDER,
-		.for_ms = seconds * 1000,
+		.for_ms = seconds * UINT64_C(1000),
 		.text = reason->value };
 	char shown[NET_TEXT_SIZE];
 	enum guard_why why;
 	struct addr addr;
 	int r;
 
-	if (!take_net(request, guard, &addr, &order.net))
+	if (!take_net(request, guard, &addr, &order.net) ||
+		!admin_takes_only(request, BIT(ADDRESS) | BIT(SECONDS) | BIT(REASON)))
 		return;
-	if (request->params[3].given || !seconds ||
-		!is_reason(view_make(reason->value, reason->len))) {
-		admin_error(request->conn, 400,
-			request->params[3].given ? "unknown parameter"
-				: seconds        ? "invalid reason"
-						 : "invalid seconds");
+	if (!seconds || !is_reason(view_make(reason->value, reason->len))) {
+		admin_error(request->conn, 400, seconds ? "invalid reason" : "invalid seconds");
 		return;
 	}
 	r = guard_ban(guard, &order, &why);
@@ -239,11 +227,7 @@ static void delete_ban(struct admin_request *request, struct guard *guard)
 	struct cidr net;
 	bool removed;
 
-	if (request->params[1].given || request->params[2].given || request->params[3].given) {
-		admin_error(request->conn, 400, "unknown parameter");
-		return;
-	}
-	if (!take_net(request, guard, &addr, &net))
+	if (!admin_takes_only(request, BIT(ADDRESS)) || !take_net(request, guard, &addr, &net))
 		return;
 	removed = guard_unban(guard, &net) == 0;
 	if (!addr_is_set(&addr))
@@ -330,7 +314,6 @@ void admin_answer_guard(struct admin_request *request)
 		verdict_json(status.checks), "bans_total", reason_json(status.bans_total),
 		"withheld", why_json(status.withheld), "ended", end_json(status.ended), "events",
 		event_json(status.events), "networks", networks);
-	if (request->ops->add_guard)
-		request->ops->add_guard(request->ops->arg, object);
+	request->ops->add_guard(request->ops->arg, object);
 	admin_send_json(request->conn, 200, object);
 }

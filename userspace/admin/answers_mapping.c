@@ -172,10 +172,8 @@ void admin_answer_mappings(struct admin_request *request)
 		put_mapping(request, mapping);
 		return;
 	}
-	if (request->params[1].given || request->params[2].given) {
-		admin_error(request->conn, 400, "unknown parameter");
+	if (!admin_takes_only(request, BIT(0)))
 		return;
-	}
 	pending = admin_take_identifier(request, "identifier required");
 	if (!pending)
 		return;

@@ -84,8 +84,7 @@ static bool authorize(struct admin_conn *conn, struct view path)
 		const struct admin_ops *ops = conn->listener->params.ops;
 
 		lockout_success(lockout, &conn->peer);
-		if (ops->admitted)
-			ops->admitted(ops->arg, &conn->peer);
+		ops->admitted(ops->arg, &conn->peer);
 		return true;
 	}
 	lockout_failure(lockout, &conn->peer, now);

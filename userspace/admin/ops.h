@@ -66,13 +66,13 @@ struct admin_ops {
 
 	/* NULL: not enabled. */
 	struct guard *(*guard)(void *arg);
-	/* Adds to GET /guard what the kernel and the store do of it. NULL: nothing. */
+	/* Adds to GET /guard what the kernel and the store do of it. */
 	void (*add_guard)(void *arg, json_t *object);
 
 	/* Packets of the banned network that the kernel has dropped. */
 	uint64_t (*kernel_dropped)(void *arg, const struct cidr *net);
 
-	/* A request from the address has had the right token. NULL: nobody wants to know. */
+	/* A request from the address has had the right token. */
 	void (*admitted)(void *arg, const struct addr *peer);
 
 	/* The account as logs may show it (redacted unless log_accounts = full). */

@@ -60,6 +60,17 @@ const char *admin_take_query(
 	return error;
 }
 
+bool admin_takes_only(struct admin_request *request, unsigned params)
+{
+	for (unsigned i = 0; i < ADMIN_PARAMS_MAX; i++) {
+		if (request->params[i].given && !(params & BIT(i))) {
+			admin_error(request->conn, 400, "unknown parameter");
+			return false;
+		}
+	}
+	return true;
+}
+
 unsigned admin_parse_limit(const struct admin_param *param, unsigned standard, unsigned most)
 {
 	uint64_t limit;

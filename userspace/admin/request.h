@@ -82,6 +82,9 @@ void admin_out_of_memory(struct admin_pending *pending);
 /* params.c. Returns NULL or the error text. */
 const char *admin_take_query(
 	struct admin_request *request, const struct admin_endpoint *endpoint, struct view query);
+/* For methods that take a part of the row's parameters: BIT(index) of each that this one takes.
+ * Answers 400 and returns false if another is given. */
+MUST_USE bool admin_takes_only(struct admin_request *request, unsigned params);
 /* A limit parameter: decimal, 1 to most; `standard` if it is not given, 0 if it is not valid. */
 unsigned admin_parse_limit(const struct admin_param *param, unsigned standard, unsigned most);
 
