@@ -103,6 +103,11 @@ def test_GRD_8_bans_of_the_api(make):
                                 "origin=operator", "reason=order", "dropped=1")
     line(router, "admin", "op=unban", "net=203.0.113.0/24", "outcome=done")
     assert "a OK" in login(router, "203.0.113.1")
+    # One of its addresses is no network that it is still in.
+    for net in ("203.0.113.0/24", "203.0.113.0/32"):
+        assert call(router, "PUT", address=net)[0] == 200
+    assert call(router, "DELETE", address="203.0.113.0/24")[1] == {
+        "unbanned": "203.0.113.0/24", "removed": True, "still_in": None}
 
 
 def test_GRD_8_what_the_api_refuses(make):

@@ -225,19 +225,18 @@ static void delete_ban(struct admin_request *request, struct guard *guard)
 	struct guard_ban left;
 	struct addr addr;
 	struct cidr net;
-	bool removed;
+	bool removed, is_left;
 
 	if (!admin_takes_only(request, BIT(ADDRESS)) || !take_net(request, guard, &addr, &net))
 		return;
 	removed = guard_unban(guard, &net) == 0;
-	if (!addr_is_set(&addr))
-		addr = net.net;
+	is_left = addr_is_set(&addr) ? guard_find_ban_of(guard, &addr, &left)
+				     : guard_find_ban_around(guard, &net, &left);
 	admin_log_op(request->ops, &caller, "unban", NULL, removed ? "done" : "no_ban", "net",
 		net_text(&net, shown), NULL);
 	admin_send_json(request->conn, 200,
 		json_pack("{ss sb ss?}", "unbanned", shown, "removed", (int)removed, "still_in",
-			guard_find_ban_of(guard, &addr, &left) ? net_text(&left.net, wider)
-							       : NULL));
+			is_left ? net_text(&left.net, wider) : NULL));
 }
 
 void admin_answer_bans(struct admin_request *request)

@@ -309,13 +309,15 @@ bool guard_find_ban(struct guard *guard, const struct cidr *net, struct guard_ba
 	return copy_ban(guard, &key, ret_ban);
 }
 
-bool guard_find_ban_of(struct guard *guard, const struct addr *addr, struct guard_ban *ret_ban)
+/* Of the networks that the address is in, those of at most so many bits, the longest first. */
+static bool find_from(
+	struct guard *guard, const struct addr *addr, unsigned most_bits, struct guard_ban *ret_ban)
 {
 	struct key all, source, key;
 
 	key_of_addr(addr, &all);
 	guard_source_key(guard, &all, &source);
-	for (unsigned bits = KEY_BITS; bits > 0; bits--) {
+	for (unsigned bits = most_bits; bits > 0; bits--) {
 		if (bits != source.bits && !atomic_load(&guard->lengths[bits]))
 			continue;
 		if (key_is_v4(&all) && bits <= KEY_V4_BITS)
@@ -325,6 +327,19 @@ bool guard_find_ban_of(struct guard *guard, const struct addr *addr, struct guar
 			return true;
 	}
 	return false;
+}
+
+bool guard_find_ban_of(struct guard *guard, const struct addr *addr, struct guard_ban *ret_ban)
+{
+	return find_from(guard, addr, KEY_BITS, ret_ban);
+}
+
+bool guard_find_ban_around(struct guard *guard, const struct cidr *net, struct guard_ban *ret_ban)
+{
+	struct key key;
+
+	key_of_cidr(net, &key);
+	return find_from(guard, &net->net, key.bits, ret_ban);
 }
 
 static size_t copy_all(struct shard *shard, struct guard_ban **ret_bans)

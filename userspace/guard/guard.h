@@ -183,6 +183,8 @@ int guard_unban(struct guard *guard, const struct cidr *net);
 bool guard_find_ban(struct guard *guard, const struct cidr *net, struct guard_ban *ret_ban);
 /* The longest ban network that the address is in, never-banned networks not asked. */
 bool guard_find_ban_of(struct guard *guard, const struct addr *addr, struct guard_ban *ret_ban);
+/* The same for all of a network: a ban of it or of a wider one. */
+bool guard_find_ban_around(struct guard *guard, const struct cidr *net, struct guard_ban *ret_ban);
 /* Copies, in no order, without a lock held, until fn returns false. */
 void guard_bans_each(
 	struct guard *guard, bool (*fn)(void *arg, const struct guard_ban *ban), void *arg);

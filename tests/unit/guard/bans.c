@@ -94,6 +94,30 @@ static void test_bans_of_any_length(void **state)
 	assert_false(guard_find_ban_of(g.guard, &inner, &ban));
 }
 
+/* Not a narrower one that only its first address is in. */
+static void test_ban_around_a_network(void **state)
+{
+	struct cidr net = net_of("198.51.100.0/24"), other = net_of("198.51.101.0/24"),
+		    v6 = net_of("2001:db8::/64");
+	struct guard_ban ban;
+
+	(void)state;
+	guarded_begin();
+	assert_int_equal(order("198.51.100.0", HOUR, GUARD_OPERATOR), 0);
+	assert_int_equal(order("2001:db8::/96", HOUR, GUARD_OPERATOR), 0);
+	assert_true(guard_find_ban_of(g.guard, &net.net, &ban));
+	assert_false(guard_find_ban_around(g.guard, &net, &ban));
+	assert_false(guard_find_ban_around(g.guard, &v6, &ban));
+	assert_int_equal(order("198.51.0.0/16", HOUR, GUARD_OPERATOR), 0);
+	assert_true(guard_find_ban_around(g.guard, &net, &ban));
+	assert_int_equal(ban.net.bits, 16);
+	assert_int_equal(order("198.51.100.0/24", HOUR, GUARD_OPERATOR), 0);
+	assert_true(guard_find_ban_around(g.guard, &net, &ban));
+	assert_int_equal(ban.net.bits, 24);
+	assert_true(guard_find_ban_around(g.guard, &other, &ban));
+	assert_int_equal(ban.net.bits, 16);
+}
+
 static void test_source_and_ban_of_it(void **state)
 {
 	struct addr client = at("2001:db8::77");
@@ -283,6 +307,7 @@ int main(void)
 		guarded_test(test_GRD_8_operator_bans),
 		guarded_test(test_GRD_8_what_cannot_be_ordered),
 		guarded_test(test_bans_of_any_length),
+		guarded_test(test_ban_around_a_network),
 		guarded_test(test_source_and_ban_of_it),
 		guarded_test(test_GRD_8_which_order_wins),
 		guarded_test(test_GRD_8_restored_strikes),
