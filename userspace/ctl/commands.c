@@ -139,10 +139,8 @@ int ctl_cmd_nodes(struct ctl *ctl, char **args)
 		printf("%-16s %-5s %8lld %8lld %7llds %6lld\n",
 			json_string_value(json_object_get(row, "destination")),
 			json_is_true(json_object_get(row, "down")) ? "down" : "up",
-			json_integer_value(json_object_get(row, "consecutive_failures")),
-			json_integer_value(json_object_get(row, "failure_sources")),
-			json_integer_value(json_object_get(row, "down_for_s")),
-			json_integer_value(json_object_get(row, "active")));
+			ctl_number(row, "consecutive_failures"), ctl_number(row, "failure_sources"),
+			ctl_number(row, "down_for_s"), ctl_number(row, "active"));
 		print_last_error(json_object_get(row, "last_error"));
 	}
 	json_decref(body);
@@ -186,8 +184,7 @@ int ctl_cmd_map(struct ctl *ctl, char **args)
 	} else if (strcmp(args[0], "reload") == 0 && !args[1]) {
 		code = ctl_call(ctl, "POST", "/mappings/reload", &body);
 		if (json_is_true(json_object_get(body, "reloaded")))
-			printf("reloaded: %lld entries\n",
-				json_integer_value(json_object_get(body, "entries")));
+			printf("reloaded: %lld entries\n", ctl_number(body, "entries"));
 		else if (body)
 			printf("%s\n", json_string_value(json_object_get(body, "note")));
 	}
@@ -204,47 +201,9 @@ int ctl_cmd_flush(struct ctl *ctl, char **args)
 		return EXIT_USAGE;
 	code = ctl_call_for(ctl, "POST", "/cache/invalidate", args[0], NULL, &body);
 	if (body)
-		printf("invalidated: %lld\n",
-			json_integer_value(json_object_get(body, "invalidated")));
+		printf("invalidated: %lld\n", ctl_number(body, "invalidated"));
 	json_decref(body);
 	return code;
-}
-
-static const char *or_dash(const json_t *value)
-{
-	return json_is_string(value) ? json_string_value(value) : "-";
-}
-
-/* Returns a path with the filters that were given; freed by the caller. NULL without memory. */
-static char *sessions_path(const struct ctl_options *options)
-{
-	const struct {
-		const char *name, *value;
-	} filters[] = { { "identifier", options->texts[CTL_ACCOUNT] },
-		{ "destination", options->texts[CTL_NODE] }, { "limit", options->texts[CTL_LIMIT] },
-		{ "net", options->net ? "1" : NULL } };
-	char *path = strdup("/sessions"), mark = '?';
-
-	for (size_t i = 0; path && i < ARRAY_SIZE(filters); i++) {
-		char *value, *longer = NULL;
-
-		if (!filters[i].value)
-			continue;
-		value = ctl_encode(filters[i].value);
-		if (!value ||
-			asprintf(&longer, "%s%c%s=%s", path, mark, filters[i].name, value) < 0)
-			longer = NULL;
-		free(value);
-		free(path);
-		path = longer;
-		mark = '&';
-	}
-	return path;
-}
-
-static long long number(const json_t *object, const char *key)
-{
-	return json_integer_value(json_object_get(object, key));
 }
 
 /* How a leg of a session fares (GRD-31): a line each. Nothing for one that is not there. */
@@ -255,12 +214,12 @@ static void print_net(const json_t *row, const char *leg)
 	if (!json_is_object(net))
 		return;
 	printf("%-14s %-28s %-12s %-6s %8.2fms %8.2fms %7lld %6lld %-11s %9lld %9lld %9lld\n",
-		or_dash(json_object_get(row, "id")), or_dash(json_object_get(row, "account")),
-		or_dash(json_object_get(row, "stage")), leg, (double)number(net, "rtt_us") / 1000,
-		(double)number(net, "rttvar_us") / 1000, number(net, "retransmits"),
-		number(net, "cwnd"), or_dash(json_object_get(net, "limited_by")),
-		number(net, "receive_bytes"), number(net, "send_bytes"),
-		number(net, "memory_bytes"));
+		ctl_text(row, "id"), ctl_text(row, "account"), ctl_text(row, "stage"), leg,
+		(double)ctl_number(net, "rtt_us") / 1000,
+		(double)ctl_number(net, "rttvar_us") / 1000, ctl_number(net, "retransmits"),
+		ctl_number(net, "cwnd"), ctl_text(net, "limited_by"),
+		ctl_number(net, "receive_bytes"), ctl_number(net, "send_bytes"),
+		ctl_number(net, "memory_bytes"));
 }
 
 static void print_nets(const json_t *rows)
@@ -290,39 +249,31 @@ static void print_sessions(const json_t *rows)
 	{
 		char paths[40];
 
-		snprintf(paths, sizeof(paths), "%s/%s", or_dash(json_object_get(row, "path_up")),
-			or_dash(json_object_get(row, "path_down")));
+		snprintf(paths, sizeof(paths), "%s/%s", ctl_text(row, "path_up"),
+			ctl_text(row, "path_down"));
 		printf("%-14s %-28s %-8s %-22s %-10s %-12s %-16s %11lld %11lld %5llds %5llds\n",
-			or_dash(json_object_get(row, "id")),
-			or_dash(json_object_get(row, "account")),
-			or_dash(json_object_get(row, "protocol")),
-			or_dash(json_object_get(row, "client")),
-			or_dash(json_object_get(row, "node")),
-			or_dash(json_object_get(row, "stage")), paths,
-			json_integer_value(json_object_get(row, "bytes_up")),
-			json_integer_value(json_object_get(row, "bytes_down")),
-			json_integer_value(json_object_get(row, "age_s")),
-			json_integer_value(json_object_get(row, "idle_s")));
+			ctl_text(row, "id"), ctl_text(row, "account"), ctl_text(row, "protocol"),
+			ctl_text(row, "client"), ctl_text(row, "node"), ctl_text(row, "stage"),
+			paths, ctl_number(row, "bytes_up"), ctl_number(row, "bytes_down"),
+			ctl_number(row, "age_s"), ctl_number(row, "idle_s"));
 	}
 }
 
 int ctl_cmd_sessions(struct ctl *ctl, char **args)
 {
-	char *path = sessions_path(&ctl->options);
+	const struct ctl_options *options = &ctl->options;
+	const struct ctl_param params[] = { { "identifier", options->texts[CTL_ACCOUNT] },
+		{ "destination", options->texts[CTL_NODE] }, { "limit", options->texts[CTL_LIMIT] },
+		{ "net", options->net ? "1" : NULL } };
 	json_t *body;
-	int code;
+	int code = ctl_call_with(ctl, "GET", "/sessions", params, ARRAY_SIZE(params), &body);
 
 	(void)args;
-	if (!path)
-		return ctl_complain("out of memory", NULL);
-	code = ctl_call(ctl, "GET", path, &body);
-	free(path);
 	if (body)
-		(ctl->options.net ? print_nets : print_sessions)(json_object_get(body, "sessions"));
+		(options->net ? print_nets : print_sessions)(json_object_get(body, "sessions"));
 	if (body)
-		printf("%lld of %lld sessions\n",
-			json_integer_value(json_object_get(body, "shown")),
-			json_integer_value(json_object_get(body, "total")));
+		printf("%lld of %lld sessions\n", ctl_number(body, "shown"),
+			ctl_number(body, "total"));
 	json_decref(body);
 	return code;
 }
@@ -336,42 +287,24 @@ int ctl_cmd_kick(struct ctl *ctl, char **args)
 		return EXIT_USAGE;
 	code = ctl_call_for(ctl, "POST", "/connections/kick", args[0], NULL, &body);
 	if (body)
-		printf("kicked: %lld\n", json_integer_value(json_object_get(body, "kicked")));
+		printf("kicked: %lld\n", ctl_number(body, "kicked"));
 	json_decref(body);
-	return code;
-}
-
-/* POST /connections/delay */
-static int set_delay(struct ctl *ctl, const char *account, const char *seconds, json_t **ret_body)
-{
-	char *a = ctl_encode(account), *s = ctl_encode(seconds), *path = NULL;
-	int code;
-
-	*ret_body = NULL;
-	if (!a || !s || asprintf(&path, "/connections/delay?identifier=%s&seconds=%s", a, s) < 0) {
-		path = NULL;
-		code = ctl_complain("out of memory", NULL);
-	} else {
-		code = ctl_call(ctl, "POST", path, ret_body);
-	}
-	free(path);
-	free(a);
-	free(s);
 	return code;
 }
 
 int ctl_cmd_delay(struct ctl *ctl, char **args)
 {
+	const struct ctl_param params[] = { { "identifier", args[0] }, { "seconds", args[1] } };
 	json_t *body;
 	int code;
 
 	if (!args[0] || !args[1] || args[2])
 		return EXIT_USAGE;
-	code = set_delay(ctl, args[0], args[1], &body);
+	code = ctl_call_with(ctl, "POST", "/connections/delay", params, ARRAY_SIZE(params), &body);
 	if (body)
 		printf("%s: logins wait for %lld s\n",
 			json_string_value(json_object_get(body, "identifier")),
-			json_integer_value(json_object_get(body, "seconds")));
+			ctl_number(body, "seconds"));
 	json_decref(body);
 	return code;
 }

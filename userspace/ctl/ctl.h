@@ -67,6 +67,11 @@ struct ctl_options {
 	unsigned timeout_s;
 };
 
+/* Of a request. value: NULL if it is not given. */
+struct ctl_param {
+	const char *name, *value;
+};
+
 struct ctl {
 	struct ctl_options options;
 	struct ctl_target target; /* of the next call */
@@ -130,9 +135,18 @@ int ctl_ask(const struct ctl_target *target, const char *method, const char *pat
 /* Sends a request; prints the error or, with --json, the answer. On success *ret_body is the
  * parsed answer (NULL when it has been printed already). Returns the exit code. */
 int ctl_call(struct ctl *ctl, const char *method, const char *path, json_t **ret_body);
+/* PATH?NAME=VALUE&... of those that have a value, encoded; freed by the caller. NULL without
+ * memory. */
+char *ctl_path(const char *path, const struct ctl_param *params, size_t count);
+/* ctl_call() for such a path. */
+int ctl_call_with(struct ctl *ctl, const char *method, const char *path,
+	const struct ctl_param *params, size_t count, json_t **ret_body);
 /* ctl_call() for PATH?identifier=A&destination=N; each may be NULL. */
 int ctl_call_for(struct ctl *ctl, const char *method, const char *path, const char *account,
 	const char *node, json_t **ret_body);
+/* Of an answer: a string, "-" where it is none; a number, 0 where it is none. */
+const char *ctl_text(const json_t *object, const char *key);
+long long ctl_number(const json_t *object, const char *key);
 
 /* The steps that move an account, in their order (mapping.md section 11). */
 enum ctl_move_step { MOVE_HOLD, MOVE_WRITE, MOVE_DROP, MOVE_KICK, MOVE_RELEASE, MOVE_STEPS };

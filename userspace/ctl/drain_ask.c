@@ -40,15 +40,10 @@ static int get(const struct ctl_target *target, const char *path, json_t **ret_b
 /* PATH?destination=NODE&limit=LIMIT[&after=TOKEN], freed by the caller. */
 static char *node_path(const char *path, const char *node, const char *limit, const char *after)
 {
-	char *n = ctl_encode(node), *a = after ? ctl_encode(after) : NULL, *full = NULL;
+	const struct ctl_param params[] = { { "destination", node }, { "limit", limit },
+		{ "after", after } };
 
-	if (!n || (after && !a) ||
-		asprintf(&full, "%s?destination=%s&limit=%s%s%s", path, n, limit,
-			a ? "&after=" : "", a ? a : "") < 0)
-		full = NULL;
-	free(a);
-	free(n);
-	return full;
+	return ctl_path(path, params, ARRAY_SIZE(params));
 }
 
 static int get_for_node(const struct ctl_target *target, const char *path, const char *node,

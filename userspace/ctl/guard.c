@@ -3,7 +3,6 @@
 #include "ctl/ctl.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* A number of seconds, or one with a unit. Returns 0 where it is neither. */
@@ -26,64 +25,13 @@ static uint64_t parse_time(const char *text)
 	return view_to_u64(number, &seconds) < 0 || seconds > 1000000000 ? 0 : seconds * factor;
 }
 
-/* /bans with what is not NULL; freed by the caller, NULL without memory. */
-static char *bans_path(const char *address, uint64_t seconds, const char *reason, const char *limit)
-{
-	const struct {
-		const char *name, *value;
-	} params[] = { { "address", address }, { "reason", reason }, { "limit", limit } };
-	char *path = strdup("/bans"), mark = '?', *longer;
-
-	if (path && seconds) {
-		free(path);
-		if (asprintf(&path, "/bans?seconds=%llu", (unsigned long long)seconds) < 0)
-			path = NULL;
-		mark = '&';
-	}
-	for (size_t i = 0; path && i < ARRAY_SIZE(params); i++) {
-		char *value = params[i].value ? ctl_encode(params[i].value) : NULL;
-
-		if (!params[i].value)
-			continue;
-		if (!value || asprintf(&longer, "%s%c%s=%s", path, mark, params[i].name, value) < 0)
-			longer = NULL;
-		free(value);
-		free(path);
-		path = longer;
-		mark = '&';
-	}
-	return path;
-}
-
-/* Takes the path. */
-static int call(struct ctl *ctl, const char *method, char *path, json_t **ret_body)
-{
-	int code;
-
-	*ret_body = NULL;
-	if (!path)
-		return ctl_complain("out of memory", NULL);
-	code = ctl_call(ctl, method, path, ret_body);
-	free(path);
-	return code;
-}
-
-static const char *text_of(const json_t *object, const char *key)
-{
-	const char *text = json_string_value(json_object_get(object, key));
-
-	return text ? text : "-";
-}
-
-static long long number_of(const json_t *object, const char *key)
-{
-	return json_integer_value(json_object_get(object, key));
-}
-
 int ctl_cmd_ban(struct ctl *ctl, char **args)
 {
 	const char *time = ctl->options.texts[CTL_FOR];
 	uint64_t seconds = time ? parse_time(time) : 0;
+	char number[24];
+	const struct ctl_param params[] = { { "address", args[0] },
+		{ "seconds", time ? number : NULL }, { "reason", ctl->options.texts[CTL_REASON] } };
 	json_t *body;
 	int code;
 
@@ -91,52 +39,54 @@ int ctl_cmd_ban(struct ctl *ctl, char **args)
 		return EXIT_USAGE;
 	if (time && !seconds)
 		return ctl_complain("--for", "not a time such as 90s, 30m, 1h or 2d");
-	code = call(ctl, "PUT", bans_path(args[0], seconds, ctl->options.texts[CTL_REASON], NULL),
-		&body);
+	snprintf(number, sizeof(number), "%llu", (unsigned long long)seconds);
+	code = ctl_call_with(ctl, "PUT", "/bans", params, ARRAY_SIZE(params), &body);
 	if (body)
-		printf("%s: banned for %lld s\n", text_of(body, "banned"),
-			number_of(body, "seconds"));
+		printf("%s: banned for %lld s\n", ctl_text(body, "banned"),
+			ctl_number(body, "seconds"));
 	json_decref(body);
 	return code;
 }
 
 int ctl_cmd_unban(struct ctl *ctl, char **args)
 {
+	const struct ctl_param address = { "address", args[0] };
 	json_t *body;
 	int code;
 
 	if (!args[0])
 		return EXIT_USAGE;
-	code = call(ctl, "DELETE", bans_path(args[0], 0, NULL, NULL), &body);
+	code = ctl_call_with(ctl, "DELETE", "/bans", &address, 1, &body);
 	if (body)
-		printf("%s: %s\n", text_of(body, "unbanned"),
+		printf("%s: %s\n", ctl_text(body, "unbanned"),
 			json_is_true(json_object_get(body, "removed")) ? "unbanned" : "had no ban");
 	if (json_is_string(json_object_get(body, "still_in")))
-		printf("it is in a banned network all the same: %s\n", text_of(body, "still_in"));
+		printf("it is in a banned network all the same: %s\n", ctl_text(body, "still_in"));
 	json_decref(body);
 	return code;
 }
 
 int ctl_cmd_bans(struct ctl *ctl, char **args)
 {
+	const struct ctl_param params[] = { { "address", args[0] },
+		{ "limit", ctl->options.texts[CTL_LIMIT] } };
 	json_t *body, *row;
 	size_t i;
-	int code =
-		call(ctl, "GET", bans_path(args[0], 0, NULL, ctl->options.texts[CTL_LIMIT]), &body);
+	int code = ctl_call_with(ctl, "GET", "/bans", params, ARRAY_SIZE(params), &body);
 
 	if (body)
 		printf("%-43s %-9s %-10s %9s %7s %6s %10s  %s\n", "net", "origin", "reason", "left",
 			"strikes", "points", "dropped", "text");
 	json_array_foreach(json_object_get(body, "bans"), i, row)
 	{
-		printf("%-43s %-9s %-10s %8llds %7lld %6lld %10lld  %s\n", text_of(row, "net"),
-			text_of(row, "origin"), text_of(row, "reason"), number_of(row, "left_s"),
-			number_of(row, "strikes"), number_of(row, "points"),
-			number_of(row, "dropped") + number_of(row, "kernel_dropped"),
-			text_of(row, "text"));
+		printf("%-43s %-9s %-10s %8llds %7lld %6lld %10lld  %s\n", ctl_text(row, "net"),
+			ctl_text(row, "origin"), ctl_text(row, "reason"), ctl_number(row, "left_s"),
+			ctl_number(row, "strikes"), ctl_number(row, "points"),
+			ctl_number(row, "dropped") + ctl_number(row, "kernel_dropped"),
+			ctl_text(row, "text"));
 	}
 	if (body)
-		printf("%lld of %lld bans\n", number_of(body, "shown"), number_of(body, "total"));
+		printf("%lld of %lld bans\n", ctl_number(body, "shown"), ctl_number(body, "total"));
 	json_decref(body);
 	return code;
 }
@@ -171,19 +121,19 @@ static void print_guard(const json_t *body)
 			: json_is_true(json_object_get(body, "inert")) ? "inert"
 								       : "yes");
 	for (size_t k = 0; k < ARRAY_SIZE(numbers); k++)
-		printf("%-12s %lld\n", numbers[k], number_of(body, numbers[k]));
+		printf("%-12s %lld\n", numbers[k], ctl_number(body, numbers[k]));
 	for (size_t k = 0; k < ARRAY_SIZE(counts); k++) {
 		if (json_object_get(body, counts[k]))
 			print_counts(body, counts[k]);
 	}
 	json_array_foreach(json_object_get(body, "interfaces"), i, row)
 	{
-		printf("interface    %s: %s, by %s\n", text_of(row, "name"), text_of(row, "mode"),
-			text_of(row, "by"));
+		printf("interface    %s: %s, by %s\n", ctl_text(row, "name"), ctl_text(row, "mode"),
+			ctl_text(row, "by"));
 	}
 	json_array_foreach(json_object_get(body, "networks"), i, row)
 	{
-		printf("%-43s %s\n", text_of(row, "net"), text_of(row, "why"));
+		printf("%-43s %s\n", ctl_text(row, "net"), ctl_text(row, "why"));
 	}
 }
 

@@ -11,16 +11,10 @@
 static char *make_path(const char *base, const char *account, const char *name, const char *value,
 	const char *drain)
 {
-	char *a = ctl_encode(account), *v = value ? ctl_encode(value) : NULL, *path = NULL;
+	const struct ctl_param params[] = { { "identifier", account }, { name, value },
+		{ "drain", *drain ? drain : NULL } };
 
-	if (!a || (value && !v) ||
-		asprintf(&path, "%s?identifier=%s%s%s%s%s%s%s", base, a, v ? "&" : "",
-			v ? name : "", v ? "=" : "", v ? v : "", *drain ? "&drain=" : "",
-			drain) < 0)
-		path = NULL;
-	free(v);
-	free(a);
-	return path;
+	return ctl_path(base, params, ARRAY_SIZE(params));
 }
 
 char *ctl_move_path(enum ctl_move_step step, const char *account, const char *node,

@@ -100,24 +100,55 @@ int ctl_call(struct ctl *ctl, const char *method, const char *path, json_t **ret
 	return code;
 }
 
-int ctl_call_for(struct ctl *ctl, const char *method, const char *path, const char *account,
-	const char *node, json_t **ret_body)
+char *ctl_path(const char *path, const struct ctl_param *params, size_t count)
 {
-	char *a = account ? ctl_encode(account) : NULL, *n = node ? ctl_encode(node) : NULL,
-	     *full = NULL;
+	char *whole = strdup(path), mark = '?';
+
+	for (size_t i = 0; whole && i < count; i++) {
+		char *value, *longer;
+
+		if (!params[i].value)
+			continue;
+		value = ctl_encode(params[i].value);
+		if (!value ||
+			asprintf(&longer, "%s%c%s=%s", whole, mark, params[i].name, value) < 0)
+			longer = NULL;
+		free(value);
+		free(whole);
+		whole = longer;
+		mark = '&';
+	}
+	return whole;
+}
+
+int ctl_call_with(struct ctl *ctl, const char *method, const char *path,
+	const struct ctl_param *params, size_t count, json_t **ret_body)
+{
+	char *whole = ctl_path(path, params, count);
 	int code;
 
 	*ret_body = NULL;
-	if ((account && !a) || (node && !n) ||
-		asprintf(&full, "%s%s%s%s%s%s", path, account || node ? "?" : "",
-			account ? "identifier=" : "", account ? a : "",
-			node ? (account ? "&destination=" : "destination=") : "",
-			node ? n : "") < 0)
-		code = ctl_complain("out of memory", NULL);
-	else
-		code = ctl_call(ctl, method, full, ret_body);
-	free(full);
-	free(a);
-	free(n);
+	code = whole ? ctl_call(ctl, method, whole, ret_body) : ctl_complain("out of memory", NULL);
+	free(whole);
 	return code;
+}
+
+int ctl_call_for(struct ctl *ctl, const char *method, const char *path, const char *account,
+	const char *node, json_t **ret_body)
+{
+	const struct ctl_param params[] = { { "identifier", account }, { "destination", node } };
+
+	return ctl_call_with(ctl, method, path, params, ARRAY_SIZE(params), ret_body);
+}
+
+const char *ctl_text(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text ? text : "-";
+}
+
+long long ctl_number(const json_t *object, const char *key)
+{
+	return json_integer_value(json_object_get(object, key));
 }

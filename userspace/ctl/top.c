@@ -34,11 +34,6 @@ static void on_signal(int number)
 	stop = 1;
 }
 
-static long long number(const json_t *object, const char *key)
-{
-	return json_integer_value(json_object_get(object, key));
-}
-
 /* "12.3 MB/s"; decimal units. */
 static const char *human(double value, char text[16])
 {
@@ -59,7 +54,7 @@ static double rate(const struct rates *before, const json_t *now, const json_t *
 {
 	if (!before->stats || !then || at_ms <= before->at_ms)
 		return 0;
-	return (double)(number(now, key) - number(then, key)) * 1000 /
+	return (double)(ctl_number(now, key) - ctl_number(then, key)) * 1000 /
 		(double)(at_ms - before->at_ms);
 }
 
@@ -69,12 +64,12 @@ static void print_head(const json_t *stats, const struct rates *before, uint64_t
 	double misses = rate(before, stats, before->stats, "cache_misses", at_ms);
 
 	printf("homing %s  up %lld s  connections %lld  cache %lld entries, hit rate %.2f %%\n",
-		json_string_value(json_object_get(stats, "version")), number(stats, "uptime_s"),
-		number(stats, "active_connections"), number(stats, "cache_entries"),
+		json_string_value(json_object_get(stats, "version")), ctl_number(stats, "uptime_s"),
+		ctl_number(stats, "active_connections"), ctl_number(stats, "cache_entries"),
 		json_number_value(json_object_get(stats, "hit_rate_pct")));
 	printf("logins %.0f/s (%.0f/s from the cache)  refused %lld  held %lld  store %s  push "
 	       "%s\n",
-		hits + misses, hits, number(stats, "auth_failed"), number(stats, "held"),
+		hits + misses, hits, ctl_number(stats, "auth_failed"), ctl_number(stats, "held"),
 		json_string_value(json_object_get(stats, "store_state")),
 		json_string_value(json_object_get(stats, "push_state")));
 }
@@ -93,7 +88,7 @@ static void print_nodes(const json_t *stats, const struct rates *before, uint64_
 
 		printf("%-20.20s %-6s %10lld %12s %12s %10.0f\n", name,
 			json_is_true(json_object_get(row, "down")) ? "down" : "up",
-			number(row, "active"),
+			ctl_number(row, "active"),
 			human(rate(before, row, then, "bytes_up", at_ms), up),
 			human(rate(before, row, then, "bytes_down", at_ms), down),
 			rate(before, row, then, "sessions", at_ms));
@@ -111,7 +106,7 @@ static void print_paths(const json_t *stats, const struct rates *before, uint64_
 	{
 		json_t *then = json_object_get(json_object_get(before->stats, "paths"), name);
 
-		printf("%-20s %10lld %12s\n", name, number(row, "active"),
+		printf("%-20s %10lld %12s\n", name, ctl_number(row, "active"),
 			human(rate(before, row, then, "bytes", at_ms), bytes));
 	}
 }
@@ -143,7 +138,7 @@ static void print_accounts(const json_t *sessions)
 
 		if (name)
 			accounts[count++] = (struct account){ name, 1,
-				number(row, "bytes_up") + number(row, "bytes_down") };
+				ctl_number(row, "bytes_up") + ctl_number(row, "bytes_down") };
 	}
 	qsort(accounts, count, sizeof(*accounts), by_name);
 	for (i = 0; i < count; i++) { /* those of one name become one */
