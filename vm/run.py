@@ -44,9 +44,10 @@ def find_twins(rows):
     first = {}
     for row in rows:
         try:
-            version = kernels.version(kernels.kernel(row))
+            row["directory"] = kernels.kernel(row)
         except (kernels.Unavailable, OSError, subprocess.CalledProcessError):
             continue # run_one() tells
+        version = kernels.version(row["directory"])
         if version in first:
             row["repeats"] = ("e2e",)
             print("%s is %s like %s: not its end-to-end tests of kernel TLS" % (row["name"], version, first[version]),
@@ -92,7 +93,7 @@ def run_one(row, root, options):
     """Returns (passed, failed, skipped, text for the user)."""
     start = time.monotonic()
     try:
-        directory = kernels.kernel(row)
+        directory = row.get("directory") or kernels.kernel(row)
         initrd = os.path.join(kernels.CACHE, row["name"] + ".initrd")
         image.build(directory, initrd, root, options.script)
     except (kernels.Unavailable, OSError, subprocess.CalledProcessError) as e:
