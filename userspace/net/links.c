@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum event { CAME, CHANGED, GONE };
+
 struct entry {
 	struct link_info info;
 	bool seen; /* in the dump that is being read */
@@ -47,24 +49,17 @@ static struct entry *find(const struct links *links, int index)
 	return NULL;
 }
 
-static void tell_came(struct links *links, const struct link_info *info)
+static void tell(struct links *links, enum event event, const struct link_info *now,
+	const struct link_info *before)
 {
 	list_for_each_safe (node, next, &links->observers) {
 		struct link_observer *observer = list_entry(node, struct link_observer, link);
+		link_observer_fn *const fns[] = { [CAME] = observer->came,
+			[CHANGED] = observer->changed,
+			[GONE] = observer->gone };
 
-		if (observer->came)
-			observer->came(observer, info, NULL);
-	}
-}
-
-static void tell_changed(
-	struct links *links, const struct link_info *now, const struct link_info *before)
-{
-	list_for_each_safe (node, next, &links->observers) {
-		struct link_observer *observer = list_entry(node, struct link_observer, link);
-
-		if (observer->changed)
-			observer->changed(observer, now, before);
+		if (fns[event])
+			fns[event](observer, now, before);
 	}
 }
 
@@ -82,7 +77,7 @@ static void add(struct links *links, const struct link_info *info)
 		links->room = room;
 	}
 	links->entries[links->count++] = (struct entry){ .info = *info, .seen = true };
-	tell_came(links, info);
+	tell(links, CAME, info, NULL);
 }
 
 static bool same(const struct link_info *a, const struct link_info *b)
@@ -106,7 +101,7 @@ static void set(struct links *links, const struct link_info *info)
 	if (same(&before, info))
 		return;
 	entry->info = *info;
-	tell_changed(links, info, &before);
+	tell(links, CHANGED, info, &before);
 }
 
 static void take_out(struct links *links, struct entry *entry)
@@ -114,12 +109,7 @@ static void take_out(struct links *links, struct entry *entry)
 	struct link_info info = entry->info;
 
 	*entry = links->entries[--links->count];
-	list_for_each_safe (node, next, &links->observers) {
-		struct link_observer *observer = list_entry(node, struct link_observer, link);
-
-		if (observer->gone)
-			observer->gone(observer, &info, NULL);
-	}
+	tell(links, GONE, &info, NULL);
 }
 
 /* ---- messages ---- */

@@ -9,7 +9,6 @@
 
 #include "loop/loop.h"
 
-struct nl_msg;
 struct nl_sock;
 struct nlmsghdr;
 

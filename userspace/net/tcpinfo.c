@@ -5,8 +5,8 @@
 #include "net/tcpinfo.h"
 #include "net/sock.h"
 
-#include <errno.h>
 #include <assert.h>
+#include <errno.h>
 #include <linux/sock_diag.h>
 #include <linux/sockios.h>
 #include <linux/tcp.h>
@@ -136,12 +136,13 @@ static enum tcpinfo_limit limit_of(const struct tcp_info *info)
 {
 	uint64_t most = info->tcpi_busy_time / 2;
 
-	if (info->tcpi_busy_time && info->tcpi_rwnd_limited > most)
+	if (!info->tcpi_busy_time)
+		return TCPINFO_APPLICATION;
+	if (info->tcpi_rwnd_limited > most)
 		return TCPINFO_PEER;
-	if (info->tcpi_busy_time && info->tcpi_sndbuf_limited > most)
+	if (info->tcpi_sndbuf_limited > most)
 		return TCPINFO_BUFFER;
-	return !info->tcpi_busy_time || info->tcpi_delivery_rate_app_limited ? TCPINFO_APPLICATION
-									     : TCPINFO_NETWORK;
+	return info->tcpi_delivery_rate_app_limited ? TCPINFO_APPLICATION : TCPINFO_NETWORK;
 }
 
 int tcpinfo_figures(int fd, struct tcpinfo_figures *ret_figures)
