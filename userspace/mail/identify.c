@@ -21,8 +21,7 @@ static void rejected(struct session *session)
 		session->login->front, FRONT_REPLY_AUTH_FAILED, &session->login->leg.out);
 	session_phase_start(session);
 	session_restart_preauth(session);
-	if (!mail_penalise(session, r, false))
-		session_after_reply(session, r);
+	mail_answered(session, r, false);
 }
 
 /* A login name, or -ENOENT: only the token may tell, and it does not (SES-41). */

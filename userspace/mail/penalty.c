@@ -11,7 +11,17 @@
 #include "base/clock.h"
 #include "session/guarded.h"
 
-bool mail_penalise(struct session *session, int outcome, bool for_good)
+static void go_on(struct session *session, int outcome, bool for_good)
+{
+	session_after_reply(session, outcome);
+	if (for_good)
+		session_finish(session, REASON_NODE_EOF);
+	if (session->state == S_REPLAY || session->state == S_PENALTY)
+		session_set_state(session, S_DIALOGUE);
+}
+
+/* Whether it waits. */
+static bool penalise(struct session *session, int outcome, bool for_good)
 {
 	struct login *login = session->login;
 
@@ -24,10 +34,16 @@ bool mail_penalise(struct session *session, int outcome, bool for_good)
 	return true;
 }
 
+void mail_answered(struct session *session, int outcome, bool for_good)
+{
+	if (!penalise(session, outcome, for_good))
+		go_on(session, outcome, for_good);
+}
+
 bool mail_penalise_malformed(struct session *session, int outcome)
 {
 	session_guard_failed(session, GUARD_MALFORMED);
-	return mail_penalise(session, outcome, false);
+	return penalise(session, outcome, false);
 }
 
 bool mail_penalty_is_last_word(const struct session *session)
@@ -55,9 +71,5 @@ void step_penalty_deadline(struct session *session)
 	}
 	login->held = false;
 	login->penalty_ms = 0;
-	session_after_reply(session, login->held_outcome);
-	if (login->held_for_good)
-		session_finish(session, REASON_NODE_EOF);
-	if (session->state == S_PENALTY)
-		session_set_state(session, S_DIALOGUE);
+	go_on(session, login->held_outcome, login->held_for_good);
 }

@@ -206,13 +206,7 @@ static void refused(struct session *session)
 	session_phase_start(session);
 	session->login->preauth_at_ms =
 		session->login->phase_started_ms + session->settings->preauth_timeout_ms;
-	if (mail_penalise(session, r, for_good))
-		return;
-	session_after_reply(session, r);
-	if (for_good)
-		session_finish(session, REASON_NODE_EOF);
-	if (session->state == S_REPLAY)
-		session_set_state(session, S_DIALOGUE);
+	mail_answered(session, r, for_good);
 }
 
 static void accepted(struct session *session)
