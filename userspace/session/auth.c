@@ -40,7 +40,11 @@ void session_auth_failed(struct session *session, enum session_auth result, bool
 	session_count_auth(session, result);
 	auth_events_announce(&router->auth_events, &failure);
 	log_failed(session, result, temporary);
-	if (session_guard(session) && !temporary) /* the client may be right */
+	if (!session_guard(session))
+		return;
+	if (temporary) /* the client may be right */
+		session->login->secret = 0;
+	else
 		session_guard_failed(
 			session, result == AUTH_REFUSED ? GUARD_REFUSED : GUARD_MALFORMED);
 }

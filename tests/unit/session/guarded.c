@@ -226,6 +226,25 @@ static void test_GRD_2_a_failure_without_a_password_always_counts(void **state)
 	tear_down(&f);
 }
 
+/* "Try again later", and then what cannot be read: not the same attempt once more. */
+static void test_GRD_2_an_attempt_that_counts_nothing_leaves_no_secret(void **state)
+{
+	struct node node = { 0 };
+	struct fixture f;
+
+	(void)state;
+	set_up(&f, &mail, "203.0.113.5");
+	f.session.node = &node;
+	for (int i = 0; i < 10; i++) {
+		session_guard_secret(&f.session, VIEW_LIT("alice"), VIEW_LIT("same"));
+		session_auth_failed(&f.session, AUTH_REFUSED, true);
+		session_guard_failed(&f.session, GUARD_MALFORMED);
+	}
+	assert_int_equal(status_of(&f).repeated, 0);
+	assert_int_equal(status_of(&f).events[GUARD_MALFORMED], 10);
+	tear_down(&f);
+}
+
 static void test_GRD_2_what_a_failed_login_counts_as(void **state)
 {
 	struct node node = { 0 };
@@ -348,6 +367,7 @@ int main(void)
 		cmocka_unit_test(test_GRD_3_a_balancers_own_connections_count_nothing),
 		cmocka_unit_test(test_GRD_2_an_old_password_counts_once),
 		cmocka_unit_test(test_GRD_2_a_failure_without_a_password_always_counts),
+		cmocka_unit_test(test_GRD_2_an_attempt_that_counts_nothing_leaves_no_secret),
 		cmocka_unit_test(test_GRD_2_what_a_failed_login_counts_as),
 		cmocka_unit_test(test_GRD_9_the_first_failure_waits_for_nothing),
 		cmocka_unit_test(test_GRD_9_nobody_waits_behind_a_balancer_that_does_not_tell),
