@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reload of listeners: no connection is refused, addresses move, sessions live (config.md section 14)."""
 
+import contextlib
 import re
 import socket
 import threading
@@ -11,34 +12,42 @@ from reloading import (DEFAULT1, DEFAULT2, alive, append, edit, frozen, login, n
                        two)
 
 
-# ---- CFG-54 ----
-
-def test_CFG_54_no_connection_is_refused(make):
-    router = two(make)
+@contextlib.contextmanager
+def knocking(router, listener, count):
+    """So many clients connect again and again, and each must be greeted. Gives how many were, and a function
+    that waits for more than that."""
     stop, failures, served = threading.Event(), [], [0]
 
     def knock():
         while not stop.is_set():
             try:
-                with router.client("imapt", tls=False) as client:
+                with router.client(listener, tls=False) as client:
                     assert client.line().startswith("* OK")
                     served[0] += 1
             except (OSError, EOFError, AssertionError) as e:
                 failures.append(repr(e))
-    threads = [threading.Thread(target=knock) for _ in range(3)]
+    threads = [threading.Thread(target=knock) for _ in range(count)]
     for thread in threads:
         thread.start()
     try:
-        for i in range(10):
-            before = served[0]
-            edit(router, (DEFAULT1, DEFAULT2) if i % 2 == 0 else (DEFAULT2, DEFAULT1))
-            reload_ok(router)
-            wait_until(lambda b=before: served[0] > b or failures)
+        yield lambda: served[0], lambda before: wait_until(lambda: served[0] > before or failures)
     finally:
         stop.set()
         for thread in threads:
             thread.join(PATIENCE)
     assert not failures, failures[:3]
+
+
+# ---- CFG-54 ----
+
+def test_CFG_54_no_connection_is_refused(make):
+    router = two(make)
+    with knocking(router, "imapt", 3) as (served, wait_served):
+        for i in range(10):
+            before = served()
+            edit(router, (DEFAULT1, DEFAULT2) if i % 2 == 0 else (DEFAULT2, DEFAULT1))
+            reload_ok(router)
+            wait_served(before)
     assert router.stats()["config_generation"] == 11
 
 
@@ -194,27 +203,9 @@ def test_GRD_32_a_dry_run_takes_nobody_from_a_wildcard(make):
                  'tls = "starttls"\nbind = ["0.0.0.0:%d"]\n' % port)
     router.ports["one"] = port
     edit(router, ("0.0.0.0:%d" % port, "127.0.0.1:%d" % port))
-    stop, failures, served = threading.Event(), [], [0]
-
-    def knock():
-        while not stop.is_set():
-            try:
-                with router.client("one", tls=False) as client:
-                    assert client.line().startswith("* OK")
-                    served[0] += 1
-            except (OSError, EOFError, AssertionError) as e:
-                failures.append(repr(e))
-    threads = [threading.Thread(target=knock) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    try:
+    with knocking(router, "one", 4) as (served, wait_served):
         for _ in range(60):
-            before = served[0]
+            before = served()
             status, body = reload(router, dry_run="true")
             assert status == 200 and body["changed"] == ["listener.one.bind"], body
-            wait_until(lambda b=before: served[0] > b or failures)
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(PATIENCE)
-    assert not failures, failures[:3]
+            wait_served(before)
