@@ -216,6 +216,21 @@ def test_HTTP_90_kick(http):
     assert sorted(reasons) == ["client_eof"] + ["kicked"] * 4
 
 
+def test_GRD_31_a_leg_that_is_being_connected(http):
+    stop = threading.Event()
+    node = http.node("node1", lambda conn: stop.wait(PATIENCE), tls="implicit")
+    router = http.router([node])
+    node.tls = "plain" # it takes connections, and no part in a handshake
+
+    def fares():
+        rows = router.sessions(net=1)["sessions"]
+        return [row["stage"] for row in rows] == ["dial"] and rows[0]["net"]["node"]
+    with http.client(router) as client:
+        client.send(G + basic("alice") + "\r\n")
+        assert wait_until(fares)["rtt_us"] > 0
+        stop.set()
+
+
 def test_HTTP_92_log(http):
     node = http.node("node1")
     router = http.router([node], server='log_level = "debug"')

@@ -46,8 +46,8 @@ struct session_kind {
 	void (*node_event)(struct session *session);
 	/* It goes, and the talk over it is over (dial.h). NULL: there was none. */
 	void (*node_down)(struct session *session);
-	/* Its node leg before the relay has it, borrowed; NULL if there is none. No function: the
-	 * dial's. */
+	/* Its node leg before the relay has it and after the dial had it, borrowed; NULL if there
+	 * is none. No function: it is the dial's until then. */
 	const struct stream *(*node_stream)(const struct session *session);
 	/* How far the talk is. NULL: it has one step. */
 	enum node_step (*node_step)(const struct session *session);

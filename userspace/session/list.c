@@ -17,11 +17,11 @@ static bool matches(const struct session *session, const struct session_filter *
 
 static const struct stream *node_stream(const struct session *session)
 {
-	const struct login *login = session->login;
+	const struct reach *reach = &session->login->reach;
 
-	if (session->kind->node_stream)
-		return session->kind->node_stream(session);
-	return login->reach.phase == REACH_DIAL ? &login->reach.dial->leg.stream : NULL;
+	if (reach->phase == REACH_DIAL && stream_is_open(&reach->dial->leg.stream))
+		return &reach->dial->leg.stream;
+	return session->kind->node_stream ? session->kind->node_stream(session) : NULL;
 }
 
 static int leg_fd(const struct session *session, enum relay_leg leg)
