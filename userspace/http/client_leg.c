@@ -180,7 +180,7 @@ void http_client_event(struct session *session, uint32_t epoll_events)
 void http_watch_client(struct session *session, bool read, bool end)
 {
 	struct login *login = session->login;
-	uint32_t events = leg_events(&login->leg, read, login->leg.out.len && !login->held);
+	uint32_t events = leg_events(&login->leg, read, login_has_to_send(login));
 
 	if (!read && end)
 		events |= EPOLLRDHUP;

@@ -16,8 +16,7 @@ static bool client_owes(const struct session *session)
 	if (session->state == S_EXTRACT)
 		return true;
 	return session->state == S_EXCHANGE && !session->login->http->request.plan.streaming &&
-		((session->login->leg.out.len && !session->login->held) ||
-			http_exchange_wants_body(session));
+		(login_has_to_send(session->login) || http_exchange_wants_body(session));
 }
 
 static void on_window_over(struct timer *timer);

@@ -79,7 +79,7 @@ static uint32_t wanted_events(const struct session *session)
 		events = leg_events(&login->leg, true, false);
 	else if (watch == WATCH_AHEAD)
 		events = EPOLLRDHUP; /* SES-3: input is full, but a close must be seen */
-	if ((login->leg.out.len && !login->held) || watch == WATCH_FLUSH)
+	if (login_has_to_send(login) || watch == WATCH_FLUSH)
 		events |= leg_events(&login->leg, false, true);
 	return events;
 }

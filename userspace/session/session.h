@@ -81,6 +81,12 @@ struct login {
 	struct node_leg node_leg;               /* S_SPLICE */
 };
 
+/* Something is there for the client, and need not wait. */
+static inline bool login_has_to_send(const struct login *login)
+{
+	return login->leg.out.len && !login->held;
+}
+
 struct session {
 	struct session_pool *pool;
 	struct list_node link; /* pool->sessions, oldest first */
