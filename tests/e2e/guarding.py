@@ -18,6 +18,7 @@ from mailpeers import Peer
 
 BALANCER = "127.0.4.1"
 PINS = "/sys/fs/bpf/homing-guarding-%d" % os.getpid()
+OTHER_PINS = PINS + "-b" # of a second router
 # Addresses of clients: who fails, and who has nothing to do with it.
 BAD, GOOD = "203.0.113.9", "198.51.100.7"
 LOGINS = PROTOCOLS + ("http",)
@@ -46,15 +47,25 @@ def guard(ban_after=1000, penalty="0s", **more):
 
 
 @pytest.fixture
-def pins():
+def no_bans_left():
     """Bans outlive a router: gone before the next one, and nobody else's."""
-    yield PINS
-    shutil.rmtree(PINS, ignore_errors=True)
+    yield
+    for path in (PINS, OTHER_PINS):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture
-def site(pins, make):  # pylint: disable=redefined-outer-name,unused-argument
+def site(no_bans_left, make):  # pylint: disable=redefined-outer-name,unused-argument
     return lambda *args, **kwargs: Site(make, *args, **kwargs)
+
+
+def tell(sock, client):
+    """What a balancer says of its client; None: it is its own."""
+    if client is None:
+        sock.sendall(b"PROXY UNKNOWN\r\n")
+        return
+    family, to = (6, "2001:db8::1") if ":" in client else (4, "192.0.2.1")
+    sock.sendall(b"PROXY TCP%d %s %s 40000 143\r\n" % (family, client.encode(), to.encode()))
 
 
 def serve_mail(protocol):
@@ -106,8 +117,7 @@ class Site:
     def told(self, listener, client=BAD):
         """A connection of the balancer's, for this client. None: for nobody."""
         sock = self.router.connect(listener, BALANCER)
-        header = "UNKNOWN" if client is None else "TCP4 %s 192.0.2.1 40000 143" % client
-        sock.sendall(("PROXY %s\r\n" % header).encode())
+        tell(sock, client)
         return sock
 
     def client(self, protocol, client=BAD):

@@ -4,37 +4,28 @@ metrics; and routers with one store that tell each other."""
 
 import os
 import re
-import shutil
 import subprocess
 import time
 import urllib.parse
 
 import harness
 import pytest
+from guarding import BALANCER, OTHER_PINS, PINS, no_bans_left, tell  # noqa: F401
 from harness import Client, wait_until
 from mapping_stores import own_store, postgres, store, wait_push  # noqa: F401
 from metrics import fetch, values
+from plain_legs import PLAIN_AUTH
+from reloading import edit, reload_ok
 
 GUARD = "[guard]\nenabled = true\npenalty = \"0s\"\n%s\n"
 # Who connects here is on loopback, and never banned: the header tells of others.
 BEHIND = {"imap": ("plain", 'proxy_protocol = "required"\nproxy_trusted = ["127.0.4.0/24"]\n')}
-PINNED = set()
-PLAIN = "[capabilities.imap]\nallow_plain_auth_without_tls = true\n"
+
+pytestmark = pytest.mark.usefixtures("no_bans_left")
 
 
-@pytest.fixture(autouse=True)
-def pinned():
-    """What outlives a router of a test is gone before the next one."""
-    yield
-    for path in PINNED:
-        shutil.rmtree(path, ignore_errors=True)
-    PINNED.clear()
-
-
-def settings(extra, pins="a"):
-    path = "/sys/fs/bpf/homing-bans-%d%s" % (os.getpid(), pins)
-    PINNED.add(path)
-    return GUARD % extra + PLAIN + "[splice]\npin_path = \"%s\"\n" % path
+def settings(extra, pins=PINS):
+    return GUARD % extra + PLAIN_AUTH + "[splice]\npin_path = \"%s\"\n" % pins
 
 
 def guarded(make, nodes, extra="", **kwargs):
@@ -43,9 +34,8 @@ def guarded(make, nodes, extra="", **kwargs):
 
 def login(router, source, account="alice", password="pw"):
     """What a client behind a balancer gets: "" if it is refused before a greeting."""
-    conn = router.connect("imap", "127.0.4.1")
-    conn.sendall(b"PROXY TCP%d %s %s 4000 143\r\n" % (
-        6 if ":" in source else 4, source.encode(), b"::2" if ":" in source else b"192.0.2.9"))
+    conn = router.connect("imap", BALANCER)
+    tell(conn, source)
     with Client(conn, None) as client:
         try:
             if not client.line():
@@ -255,7 +245,7 @@ def other(workspace):
 
     def start(node, store, extra=""):
         started.append(harness.Router(space, [node.toml()], node.name, mapping=store.toml(),
-                                      listeners=BEHIND, extra=settings(SHARE % extra, "b")))
+                                      listeners=BEHIND, extra=settings(SHARE % extra, OTHER_PINS)))
         return started[0].start()
 
     yield start
@@ -384,29 +374,26 @@ def test_GRD_8_a_lift_while_a_router_is_away(make, other, store):
 
 def test_GRD_8_reloads_turn_it_off_and_on(make, other, store):
     """What was missed meanwhile comes then, lifts too."""
-    def edit(old, new):
-        with open(b.config, encoding="utf-8") as f:
-            text = f.read()
-        assert old in text
-        b.workspace.write("homing.toml", text.replace(old, new))
-        assert b.admin("POST", "/config/reload")[0] == 200
+    def change(old, new):
+        edit(b, (old, new))
+        reload_ok(b)
 
     def put(router, address):
         assert call(router, "PUT", address=address)[0] == 200
         wait_until(lambda: router.admin("GET", "/guard")[1]["share"]["waiting"] == 0)
 
     a, b = two(make, other, store)
-    edit('share = "store"', 'share = "off"')
+    change('share = "store"', 'share = "off"')
     put(a, "198.51.100.7")
     put(b, "198.51.100.9")
     assert set(bans(b)) == {"198.51.100.9/32"}
-    edit('share = "off"', 'share = "store"')
+    change('share = "off"', 'share = "store"')
     wait_until(lambda: set(bans(b)) == set(bans(a)) == {"198.51.100.7/32", "198.51.100.9/32"})
-    edit("enabled = true", "enabled = false")
+    change("enabled = true", "enabled = false")
     assert call(b, "GET")[0] == 501
     assert call(a, "DELETE", address="198.51.100.7")[1]["removed"]
     put(a, "198.51.100.10")
-    edit("enabled = false", "enabled = true")
+    change("enabled = false", "enabled = true")
     wait_until(lambda: set(bans(b)) == {"198.51.100.9/32", "198.51.100.10/32"})
 
 

@@ -8,10 +8,9 @@ import subprocess
 
 import harness
 import pytest
-from guarding import PLAIN_AUTH, guard, pins  # noqa: F401
+from guarding import BALANCER, PLAIN_AUTH, guard, no_bans_left, tell  # noqa: F401
 
 ACCOUNTS, BAN_AFTER = 1000, 10
-BALANCER = "127.0.4.1"
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes a network")
 
@@ -37,8 +36,7 @@ class Way:
             return socket.create_connection(("::1" if self.v6 else "127.0.0.1", self.router.ports[listener]),
                                             harness.PATIENCE, (client, 0))
         sock = self.router.connect("balanced", BALANCER)
-        sock.sendall(b"PROXY %s %s %s 40000 143\r\n" % (
-            b"TCP6" if self.v6 else b"TCP4", client.encode(), b"2001:db8::1" if self.v6 else b"192.0.2.1"))
+        tell(sock, client)
         return sock
 
     def login(self, client, user, password):
@@ -52,7 +50,7 @@ class Way:
 
 
 @pytest.fixture(params=["one-address", "one-64", "one-address-balanced", "one-64-balanced"])
-def way(request, make, network, pins): # noqa: F811
+def way(request, make, network, no_bans_left): # noqa: F811
     subprocess.run(["ip", "route", "add", "local", "198.51.100.0/24", "dev", "lo"], check=True)
     subprocess.run(["ip", "-6", "route", "add", "local", "2001:db8:77::/48", "dev", "lo"], check=True)
     network("net.ipv6.ip_nonlocal_bind", "1")

@@ -3,7 +3,6 @@
 of its own; its clients come from addresses of the loopback device, which is denied and banned like any
 other here, since 127.0.0.0/8 is never banned but for a longer prefix of guard.deny."""
 
-import contextlib
 import json
 import os
 import socket
@@ -16,6 +15,7 @@ import harness
 import pytest
 from harness import PATIENCE, wait_until
 from plain_legs import pins  # noqa: F401
+from reloading import edit, reload_ok
 
 HOMINGD = os.path.join(harness.BUILD, "homingd")
 DENIED = "127.0.9.9"
@@ -29,13 +29,25 @@ def guarded(make, extra="", guard=GUARD):
     return make.router([make.node("node1")], extra=guard + extra, listeners={"imap": "starttls"})
 
 
-def outcome(router, source, port=None):
+def pinning(pins, guard):  # noqa: F811
+    return "[splice]\npin_path = \"%s\"\n%s" % (pins, guard)
+
+
+def serving(make, extra):
+    """The same on all addresses."""
+    router = make.router([make.node("node1")], start=False, extra=extra, listeners={"imap": "starttls"})
+    edit(router, ('bind = ["127.0.0.1:0"]\ntls = "starttls"',
+                  'bind = ["0.0.0.0:%d"]\ntls = "starttls"' % harness.free_port()))
+    return router.start()
+
+
+def outcome(router, source, to="127.0.0.1"):
     """What becomes of a connection: its greeting, "refused", "reset" or "silent"."""
     with socket.socket() as sock:
         sock.settimeout(PATIENCE)
         sock.bind((source, 0))
         try:
-            sock.connect(("127.0.0.1", port or router.ports["imap"]))
+            sock.connect((to, router.ports["imap"]))
             return sock.recv(100)[:4].decode() or "closed"
         except ConnectionRefusedError:
             return "refused"
@@ -54,17 +66,15 @@ def test_GRD_4_a_denied_client_is_refused_by_the_kernel(make, network):
 def test_GRD_4_a_reload_changes_who_is_denied(make, network):
     router = guarded(make)
     wait_until(lambda: outcome(router, DENIED) == "refused")
-    with open(router.config, encoding="utf-8") as f:
-        text = f.read()
-    router.workspace.write("homing.toml", text.replace(DENIED, "127.0.9.7"))
-    assert router.admin("POST", "/config/reload")[0] == 200
+    edit(router, (DENIED, "127.0.9.7"))
+    reload_ok(router)
     wait_until(lambda: outcome(router, "127.0.9.7") == "refused")
     assert outcome(router, DENIED) == "* OK"
-    router.workspace.write("homing.toml", text.replace("enabled = true", "enabled = false"))
-    assert router.admin("POST", "/config/reload")[0] == 200
+    edit(router, ("127.0.9.7", DENIED), ("enabled = true", "enabled = false"))
+    reload_ok(router)
     assert outcome(router, "127.0.9.7") == "* OK" == outcome(router, DENIED)
-    router.workspace.write("homing.toml", text)
-    assert router.admin("POST", "/config/reload")[0] == 200
+    edit(router, ("enabled = false", "enabled = true"))
+    reload_ok(router)
     wait_until(lambda: outcome(router, DENIED) == "refused")
 
 
@@ -75,28 +85,14 @@ def test_GRD_4_observing_refuses_nobody(make, network):
 
 
 def test_GRD_4_new_addresses_of_the_host_are_services(make, network):
-    router = make.router([make.node("node1")], start=False, extra=GUARD, listeners={"imap": "starttls"})
-    port = harness.free_port()
-    with open(router.config, encoding="utf-8") as f:
-        text = f.read().replace('bind = ["127.0.0.1:0"]\ntls = "starttls"', 'bind = ["0.0.0.0:%d"]\ntls = "starttls"' %
-                                port)
-    router.workspace.write("homing.toml", text)
-    router.start()
-    wait_until(lambda: outcome(router, DENIED, port) == "refused")
+    router = serving(make, GUARD)
+    wait_until(lambda: outcome(router, DENIED) == "refused")
     subprocess.run(["ip", "addr", "add", "127.0.7.7/8", "dev", "lo"], check=True)
-
-    def refused():
-        with socket.socket() as sock, contextlib.suppress(ConnectionRefusedError):
-            sock.settimeout(PATIENCE)
-            sock.bind((DENIED, 0))
-            sock.connect(("127.0.7.7", port))
-            return False
-        return True
-    wait_until(refused)
+    wait_until(lambda: outcome(router, DENIED, "127.0.7.7") == "refused")
 
 
 def test_GRD_1_without_the_guard_nothing_is_loaded(make, network, pins):  # noqa: F811
-    pinned = "[splice]\npin_path = \"%s\"\n" % pins
+    pinned = pinning(pins, "")
     router = guarded(make, pinned, guard="[guard]\nenabled = false\ninterfaces = [\"lo\"]\n")
     assert not [name for name in os.listdir(pins + "/v1") if "guard" in name]
     assert outcome(router, DENIED) == "* OK"
@@ -198,18 +194,6 @@ def other(network):
     host.wait()
 
 
-def serving(make, pins, guard):  # noqa: F811
-    """On all addresses."""
-    extra = "[splice]\npin_path = \"%s\"\n%s" % (pins, guard)
-    router = make.router([make.node("node1")], start=False, extra=extra, listeners={"imap": "starttls"})
-    with open(router.config, encoding="utf-8") as f:
-        text = f.read()
-    start = text.index("[listener.imap]")
-    router.workspace.write("homing.toml", text[:start] + text[start:].replace("127.0.0.1:0", "0.0.0.0:%d" %
-                                                                              harness.free_port(), 1))
-    return router.start()
-
-
 def hexes(data):
     return ["%02x" % byte for byte in data]
 
@@ -233,7 +217,7 @@ def kernel_ban(pins, address):  # noqa: F811
 
 
 def test_GRD_8_bans_are_there_after_a_restart(make, other, pins):  # noqa: F811
-    router = serving(make, pins, "[guard]\nenabled = true\n")
+    router = serving(make, pinning(pins, "[guard]\nenabled = true\n"))
     assert other(router.ports["imap"]) == "* OK"
     router.stop(expect=-9, how=9)
     write_ban(pins, CLIENT, 3600)
@@ -250,7 +234,7 @@ def test_GRD_8_bans_are_there_after_a_restart(make, other, pins):  # noqa: F811
 
 
 def test_GRD_8_what_is_not_banned_any_more_stays_so(make, other, pins):  # noqa: F811
-    router = serving(make, pins, "[guard]\nenabled = true\n")
+    router = serving(make, pinning(pins, "[guard]\nenabled = true\n"))
     router.stop()
     write_ban(pins, CLIENT, -1)
     router.lines = []
@@ -278,7 +262,7 @@ def ask(session, line):
 @pytest.mark.parametrize("interfaces, banned", (("", "refused"), ('interfaces = ["va"]\n', "silent")))
 def test_GRD_4_a_ban_refuses_until_it_ends_and_spares_what_is_open(make, other, pins, interfaces, banned):  # noqa: F811
     """By the socket lookup, and by XDP."""
-    router = serving(make, pins, "[guard]\nenabled = true\n" + interfaces)
+    router = serving(make, pinning(pins, "[guard]\nenabled = true\n" + interfaces))
     port = router.ports["imap"]
     session = open_session(other.inside, port)
     try:
@@ -302,13 +286,11 @@ def test_GRD_4_a_ban_refuses_until_it_ends_and_spares_what_is_open(make, other, 
 
 def test_GRD_4_xdp_drops_what_is_denied(make, other, pins):  # noqa: F811
     deny = "[guard]\nenabled = true\ninterfaces = [\"va\"]\ndeny = [\"%s\"]\n" % CLIENT
-    router = serving(make, pins, deny)
+    router = serving(make, pinning(pins, deny))
     wait_until(lambda: other(router.ports["imap"], 0.3) == "silent")
     router.stop()
     router.lines = []
-    with open(router.config, encoding="utf-8") as f:
-        text = f.read()
-    router.workspace.write("homing.toml", text.replace("deny", "allow"))
+    edit(router, ("deny", "allow"))
     router.start()
     assert other(router.ports["imap"]) == "* OK"
 
@@ -316,7 +298,7 @@ def test_GRD_4_xdp_drops_what_is_denied(make, other, pins):  # noqa: F811
 def test_GRD_4_a_dead_router_refuses_nobody(make, other, pins):  # noqa: F811
     """What it had by links is gone with it."""
     deny = "[guard]\nenabled = true\ninterfaces = [\"va\"]\ndeny = [\"%s\"]\n" % CLIENT
-    router = serving(make, pins, deny)
+    router = serving(make, pinning(pins, deny))
     port = router.ports["imap"]
     wait_until(lambda: other(port, 0.3) == "silent")
     with socket.socket() as sock:

@@ -7,7 +7,7 @@ import subprocess
 
 import metrics
 import pytest
-from guarding import PLAIN_AUTH, guard, pins  # noqa: F401
+from guarding import PLAIN_AUTH, guard, no_bans_left  # noqa: F401
 from harness import wait_until
 from reloading import edit, reload, reload_ok
 
@@ -29,7 +29,7 @@ def guarded(make, settings):
 
 
 @pytest.fixture
-def router(make, network, pins): # noqa: F811
+def router(make, network, no_bans_left): # noqa: F811
     return guarded(make, SETTINGS)
 
 
@@ -131,7 +131,7 @@ def test_GRD_2_a_reload_keeps_bans_and_points(router):
     is_banned(router, "198.51.100.9")
 
 
-def test_GRD_2_a_reload_turns_it_on(make, network, pins): # noqa: F811
+def test_GRD_2_a_reload_turns_it_on(make, network, no_bans_left): # noqa: F811
     """User space's part needs no rights that a start had."""
     router = guarded(make, SETTINGS.replace("enabled = true", "enabled = false"))
     assert guesses(router, STRANGER, 2 * BAN_AFTER) == [False] * (2 * BAN_AFTER)

@@ -10,7 +10,7 @@ import threading
 import time
 
 import harness
-from guarding import BAD, GOOD, LOGINS, guard, leave, own, pins, site  # noqa: F401
+from guarding import BAD, GOOD, LOGINS, guard, leave, no_bans_left, own, site  # noqa: F401
 from harness import wait_until
 from http_nodes import Wire, answer, basic
 from mailnodes import PROTOCOLS, b64

@@ -11,8 +11,8 @@ import pytest
 
 import harness
 from fixtures import own_network
-from guarding import (ALL, BAD, BALANCER, GOOD, LOGINS, PLAIN_AUTH, guard, leave, own, pins,  # noqa: F401
-                      site)
+from guarding import (ALL, BAD, BALANCER, GOOD, LOGINS, PLAIN_AUTH, guard, leave, no_bans_left,  # noqa: F401
+                      own, site)
 from harness import wait_until
 from mailnodes import MailClient, PROTOCOLS, Refused
 
@@ -301,7 +301,7 @@ def outside():
         os.close(here)
 
 
-def test_GRD_4_a_banned_client_is_refused_and_its_session_goes_on(pins, make, network):  # noqa: F811
+def test_GRD_4_a_banned_client_is_refused_and_its_session_goes_on(no_bans_left, make, network):  # noqa: F811
     """Nothing is said to it, its open session is left alone, the ban ends by itself."""
     node = make.node("node1", tls="plain")
     port = harness.free_port("127.0.0.1")
