@@ -18,41 +18,18 @@
  * hm_redirect counts what it is given; how much of it the target took is not known to it. TCP
  * knows.
  */
+#include "flows.h"
 #include "kernel_types.h"
 
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 
 #include "homing/bypass.h"
-#include "homing/flow.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* The splice program's own: user space puts its descriptors here. */
-struct {
-	__uint(type, BPF_MAP_TYPE_SOCKHASH);
-	__uint(max_entries, 1);
-	__type(key, __u64);
-	__type(value, __u64);
-} hm_targets SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1);
-	__type(key, __u64);
-	__type(value, struct hm_flow);
-} hm_flows SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1);
-	__type(key, __u64);
-	__type(value, struct hm_control);
-} hm_control SEC(".maps");
-
-/* Key: as of the three above, the cookie of the router's socket of the node. */
+/* Key: as of those of flows.h, which are the splice program's own here: the cookie of the router's
+ * socket of the node. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKHASH);
 	__uint(max_entries, 1);

@@ -10,44 +10,20 @@
  * starts again only when user space has written every byte passed to it and says so; until then
  * everything is passed, so the order of bytes holds.
  */
+#include "flows.h"
 #include "kernel_types.h"
 
 #include <bpf/bpf_helpers.h>
 
-#include "homing/flow.h"
-
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* Key of all four: cookie of the source socket. No program is attached to hm_targets. */
-struct {
-	__uint(type, BPF_MAP_TYPE_SOCKHASH);
-	__uint(max_entries, 1);
-	__type(key, __u64);
-	__type(value, __u64);
-} hm_targets SEC(".maps");
-
+/* Key: as of those of flows.h. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKHASH);
 	__uint(max_entries, 1);
 	__type(key, __u64);
 	__type(value, __u64);
 } hm_sources SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1);
-	__type(key, __u64);
-	__type(value, struct hm_flow);
-} hm_flows SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1);
-	__type(key, __u64);
-	__type(value, struct hm_control);
-} hm_control SEC(".maps");
 
 struct hm_ring {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
