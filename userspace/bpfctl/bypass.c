@@ -34,19 +34,10 @@ static int prepare(struct bypass *skel, const struct bpfctl *bpfctl, unsigned ma
 	return r;
 }
 
-/* As the splice program's: a link goes with the process, a plain attachment with the map, which
- * nothing else holds. */
+/* Nothing else holds the map. */
 static int attach(const struct bpf_program *prog, const struct bpf_map *map, int *ret_link)
 {
-	int link =
-		bpf_link_create(bpf_program__fd(prog), bpf_map__fd(map), BPF_SK_MSG_VERDICT, NULL);
-
-	*ret_link = link < 0 ? -1 : link;
-	if (link >= 0)
-		return 0;
-	return bpf_prog_attach(bpf_program__fd(prog), bpf_map__fd(map), BPF_SK_MSG_VERDICT, 0) < 0
-		? -errno
-		: 0;
+	return bpfctl_attach(bpf_program__fd(prog), bpf_map__fd(map), BPF_SK_MSG_VERDICT, ret_link);
 }
 
 static int load(struct bpfctl_bypass *bypass, const struct bpfctl *bpfctl, unsigned max_nodes,

@@ -79,6 +79,16 @@ void bpfctl_silence_libbpf(void)
 	libbpf_set_print(be_silent);
 }
 
+/* ---- programs on maps of sockets ---- */
+
+int bpfctl_attach(int prog, int map, enum bpf_attach_type type, int *ret_link)
+{
+	int link = bpf_link_create(prog, map, type, NULL);
+
+	*ret_link = link < 0 ? -1 : link;
+	return link >= 0 || bpf_prog_attach(prog, map, type, 0) == 0 ? 0 : -errno;
+}
+
 /* ---- pins ---- */
 
 static int pin_failed(char error[BPFCTL_ERROR_SIZE], const char *name, int r)

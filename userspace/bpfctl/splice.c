@@ -44,20 +44,6 @@ static int set_sizes(struct splice *skel, const struct bpfctl_params *params)
 	return r;
 }
 
-/* A link goes away with the process; older kernels know only the plain attachment, which goes
- * with the map. */
-static int attach(struct bpfctl *bpfctl)
-{
-	int prog = bpf_program__fd(bpfctl->skel->progs.hm_splice);
-
-	bpfctl->link = bpf_link_create(prog, bpfctl->sources, BPF_SK_SKB_STREAM_VERDICT, NULL);
-	if (bpfctl->link >= 0)
-		return 0;
-	bpfctl->link = -1;
-	return bpf_prog_attach(prog, bpfctl->sources, BPF_SK_SKB_STREAM_VERDICT, 0) < 0 ? -errno
-											: 0;
-}
-
 static int on_event(void *arg, void *data, size_t size)
 {
 	struct ring *ring = arg;
@@ -115,7 +101,8 @@ static int load(
 	bpfctl->control = bpf_map__fd(bpfctl->skel->maps.hm_control);
 	bpfctl->sources = bpf_map__fd(bpfctl->skel->maps.hm_sources);
 	bpfctl->targets = bpf_map__fd(bpfctl->skel->maps.hm_targets);
-	r = attach(bpfctl);
+	r = bpfctl_attach(bpf_program__fd(bpfctl->skel->progs.hm_splice), bpfctl->sources,
+		BPF_SK_SKB_STREAM_VERDICT, &bpfctl->link);
 	if (r < 0)
 		return bpfctl_fail(error, "cannot attach the program", r);
 	for (__u32 i = 0; r == 0 && i < params->workers; i++)
