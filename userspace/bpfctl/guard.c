@@ -17,20 +17,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #define SCAN_ROWS 1024u
 /* The kernel shares the rows of such a map out among the CPUs. */
 #define RATES_MIN 4096u
-
-static __u64 now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (__u64)now.tv_sec * 1000000000 + (__u64)now.tv_nsec;
-}
 
 /* ---- what the process before has left ---- */
 
@@ -93,7 +84,7 @@ static int order_of_lines(const void *a, const void *b);
 /* Without a process before, or with one of another layout, there is nothing. */
 static void take_over(struct bpfctl_guard *guard, int pins)
 {
-	struct takeover takeover = { guard, now_ns() };
+	struct takeover takeover = { guard, guard_now_ns() };
 	struct bpf_map_info info;
 	CLEANUP(fd_closep) int config = bpfctl_pins_get(pins, HM_PIN_GUARD_CONFIG);
 	CLEANUP(fd_closep)
@@ -289,7 +280,6 @@ void bpfctl_guard_configure(struct bpfctl_guard *guard, const struct hm_guard_co
 	mapped->ipv6_bits = config->ipv6_bits;
 	mapped->scope_all = config->scope_all;
 	mapped->observe = config->observe;
-	mapped->xdp_devices = (__u32)guard->device_count;
 }
 
 void bpfctl_guard_beat(struct bpfctl_guard *guard, __u64 alive_until_ns)
@@ -299,13 +289,12 @@ void bpfctl_guard_beat(struct bpfctl_guard *guard, __u64 alive_until_ns)
 
 /* ---- sets ---- */
 
-/* How rows of a set are ordered, what is in the map of one, and what differs. */
+/* How rows of a set, which begin with their keys, are ordered and put into its map. */
 struct set {
 	int map;
 	size_t row_size;
 	int (*order)(const void *a, const void *b);
 	int (*put)(int map, const void *row);
-	void (*drop)(int map, const void *row);
 };
 
 static int order_of_services(const void *a, const void *b)
@@ -325,11 +314,6 @@ static int put_service(int map, const void *row)
 	__u32 one = 1;
 
 	return bpf_map_update_elem(map, row, &one, BPF_ANY) < 0 ? -errno : 0;
-}
-
-static void drop_key(int map, const void *row)
-{
-	bpf_map_delete_elem(map, row);
 }
 
 static int put_line(int map, const void *row)
@@ -363,7 +347,7 @@ static int put_row(const struct set *set, const void *row)
 
 static int drop_row(const struct set *set, const void *row)
 {
-	set->drop(set->map, row);
+	bpf_map_delete_elem(set->map, row);
 	return 0;
 }
 
@@ -388,8 +372,8 @@ static int change(const struct set *set, size_t max, void *now, size_t *count, c
 int bpfctl_guard_services_set(
 	struct bpfctl_guard *guard, const struct hm_guard_service *services, size_t count)
 {
-	const struct set set = { guard->services, sizeof(*services), order_of_services, put_service,
-		drop_key };
+	const struct set set = { guard->services, sizeof(*services), order_of_services,
+		put_service };
 	struct hm_guard_service *sorted;
 	int r;
 
@@ -431,7 +415,7 @@ static size_t sort_lines(struct bpfctl_guard_line *lines, size_t count)
 int bpfctl_guard_lists_set(
 	struct bpfctl_guard *guard, const struct bpfctl_guard_line *lines, size_t count)
 {
-	const struct set set = { guard->lists, sizeof(*lines), order_of_lines, put_line, drop_key };
+	const struct set set = { guard->lists, sizeof(*lines), order_of_lines, put_line };
 	struct bpfctl_guard_line *sorted;
 	int r;
 

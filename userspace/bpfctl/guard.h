@@ -42,7 +42,8 @@ const char *bpfctl_guard_pin_error(const struct bpfctl_guard *guard);
 /* The socket lookup of this network namespace. Needs rights. Returns 0 or -errno. */
 MUST_USE int bpfctl_guard_lookup_attach(struct bpfctl_guard *guard, char error[BPFCTL_ERROR_SIZE]);
 
-/* Takes everything but the heartbeat; the programs see each member at once. No system call. */
+/* Takes everything but the heartbeat and the number of devices; the programs see each member at
+ * once. No system call. */
 void bpfctl_guard_configure(struct bpfctl_guard *guard, const struct hm_guard_config *config);
 /* From now on the programs act, until then. 0: they pass everything. No system call. */
 void bpfctl_guard_beat(struct bpfctl_guard *guard, __u64 alive_until_ns);

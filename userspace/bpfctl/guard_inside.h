@@ -5,6 +5,8 @@
 
 #include "bpfctl/guard_xdp.h"
 
+#include <time.h>
+
 struct guard; /* the skeleton's name */
 struct ring_buffer;
 
@@ -38,5 +40,13 @@ struct bpfctl_guard {
 	bool links_only;
 	char pin_error[BPFCTL_ERROR_SIZE];
 };
+
+static inline __u64 guard_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (__u64)now.tv_sec * 1000000000 + (__u64)now.tv_nsec;
+}
 
 #endif

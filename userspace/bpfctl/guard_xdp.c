@@ -22,7 +22,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include <xdp/libxdp.h>
 
@@ -92,15 +91,13 @@ static bool is_left_behind(const struct bpfctl_guard *guard, const struct xdp_pr
 	__u32 id = 0, zero = 0;
 	CLEANUP(fd_closep) int map = open_config(xdp_program__fd(program), &id);
 	struct hm_guard_config config;
-	struct timespec now;
 
 	if (map < 0)
 		return false;
 	if (id == guard->config_before)
 		return true;
-	clock_gettime(CLOCK_MONOTONIC, &now);
 	return bpf_map_lookup_elem(map, &zero, &config) == 0 &&
-		config.alive_until_ns < (__u64)now.tv_sec * 1000000000 + (__u64)now.tv_nsec;
+		config.alive_until_ns < guard_now_ns();
 }
 
 static bool is_ours(const struct bpfctl_guard *guard, __u32 program)
@@ -208,19 +205,25 @@ static int share_maps(const struct bpfctl_guard *guard, struct guard *skel)
 	return r;
 }
 
-/* Whether the program with this id is behind a dispatcher there. */
-static bool is_dispatched(unsigned ifindex, __u32 id)
+/* The program with this id behind a dispatcher, borrowed; NULL: none. */
+static struct xdp_program *find_dispatched(const struct xdp_multiprog *multiprog, __u32 id)
 {
-	CLEANUP(multiprog_closep) struct xdp_multiprog *multiprog = on_device(ifindex);
 	struct xdp_program *program = NULL;
 
 	if (!multiprog || xdp_multiprog__is_legacy(multiprog))
-		return false;
+		return NULL;
 	while ((program = xdp_multiprog__next_prog(program, multiprog))) {
 		if (xdp_program__id(program) == id)
-			return true;
+			break;
 	}
-	return false;
+	return program;
+}
+
+static bool is_dispatched(unsigned ifindex, __u32 id)
+{
+	CLEANUP(multiprog_closep) struct xdp_multiprog *multiprog = on_device(ifindex);
+
+	return find_dispatched(multiprog, id);
 }
 
 static int attach_object(
@@ -396,16 +399,11 @@ void guard_xdp_forget(struct bpfctl_guard *guard, unsigned ifindex)
 static int detach_dispatched(unsigned ifindex, __u32 id)
 {
 	CLEANUP(multiprog_closep) struct xdp_multiprog *multiprog = on_device(ifindex);
-	struct xdp_program *program = NULL;
+	struct xdp_program *program = find_dispatched(multiprog, id);
 
-	if (!multiprog)
-		return 0;
-	while ((program = xdp_multiprog__next_prog(program, multiprog))) {
-		if (xdp_program__id(program) == id)
-			return xdp_program__detach(
-				program, (int)ifindex, xdp_multiprog__attach_mode(multiprog), 0);
-	}
-	return 0;
+	return program ? xdp_program__detach(
+				 program, (int)ifindex, xdp_multiprog__attach_mode(multiprog), 0)
+		       : 0;
 }
 
 int guard_xdp_detach(struct bpfctl_guard *guard, unsigned ifindex)

@@ -38,7 +38,7 @@ static void test_GRD_5_events_at_powers_of_two(void **state)
 	bpfctl_guard_events_consume(guard, on_event, seen);
 	assert_memory_equal(seen, want, sizeof(want));
 	assert_int_equal(ban_of(BANNED).dropped, 100);
-	assert_in_range(ban_of(BANNED).last_ns, 1, now());
+	assert_in_range(ban_of(BANNED).last_ns, 1, guard_now_ns());
 }
 
 static void test_GRD_5_a_ban_that_is_set_again_keeps_its_count(void **state)
@@ -50,7 +50,7 @@ static void test_GRD_5_a_ban_that_is_set_again_keeps_its_count(void **state)
 	assert_int_equal(passed_of(PACKET(.from = BANNED), 3), 0);
 	ban(BANNED, 2 * HOUR);
 	assert_int_equal(ban_of(BANNED).dropped, 3);
-	assert_true(ban_of(BANNED).until_ns > now() + HOUR);
+	assert_true(ban_of(BANNED).until_ns > guard_now_ns() + HOUR);
 	bpfctl_guard_ban_remove(guard, &source);
 	bpfctl_guard_ban_remove(guard, &source);
 	expect(PACKET(.from = BANNED), XDP_PASS, HM_GUARD_NEW);
@@ -67,7 +67,7 @@ static void count_ban(
 static void test_GRD_9_more_bans_than_there_is_room_for(void **state)
 {
 	struct hm_guard_source source = source_of("198.51.100.99");
-	struct hm_guard_ban row = { .until_ns = now() + HOUR, .reason = 1 };
+	struct hm_guard_ban row = { .until_ns = guard_now_ns() + HOUR, .reason = 1 };
 	int bans = 0;
 
 	(void)state;
@@ -125,7 +125,7 @@ static void taken_over(const char *pins)
 	const struct bpfctl_guard_line lines[] = {
 		line("203.0.113.0", 24, HM_GUARD_DENY, 0),
 		{ line("10.0.0.0", 8, HM_GUARD_DENY, 0).prefix,
-			{ now() + HOUR, now(), HM_GUARD_DENY, 5 } },
+			{ guard_now_ns() + HOUR, guard_now_ns(), HM_GUARD_DENY, 5 } },
 	};
 	struct bpfctl_guard *next;
 	char error[BPFCTL_ERROR_SIZE];
@@ -139,7 +139,7 @@ static void taken_over(const char *pins)
 	assert_int_equal(bpfctl_guard_lists_set(guard, lines, 2), 0);
 	ban(BANNED, HOUR);
 	ban("198.51.100.9", -50000000);
-	bpfctl_guard_beat(guard, now() + HOUR);
+	bpfctl_guard_beat(guard, guard_now_ns() + HOUR);
 	assert_int_equal(passed_of(PACKET(.from = BANNED), 3), 0);
 	before = ban_of(BANNED);
 	assert_int_equal(load(pins, &next, error), 0);

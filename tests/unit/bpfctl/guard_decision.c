@@ -39,11 +39,11 @@ static void test_GRD_4_no_heartbeat_passes_everything(void **state)
 {
 	(void)state;
 	need_guard();
-	bpfctl_guard_beat(guard, now() - 1000000000);
+	bpfctl_guard_beat(guard, guard_now_ns() - 1000000000);
 	expect(PACKET(.from = BANNED), XDP_PASS, HM_GUARD_INERT);
 	expect(PACKET(.from = "203.0.113.5"), XDP_PASS, HM_GUARD_INERT);
 	expect(PACKET(.from = BANNED, .flags = ACK), XDP_PASS, HM_GUARD_ESTABLISHED);
-	bpfctl_guard_beat(guard, now() + HOUR);
+	bpfctl_guard_beat(guard, guard_now_ns() + HOUR);
 	expect(PACKET(.from = BANNED), XDP_DROP, HM_GUARD_BANNED);
 }
 

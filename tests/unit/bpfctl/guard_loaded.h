@@ -12,7 +12,6 @@
 #include "guard_packets.h"
 
 #include <bpf/bpf.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BANNED "198.51.100.7"
@@ -21,14 +20,6 @@
 
 static struct bpfctl_guard *guard;
 static struct hm_guard_config config;
-
-static inline __u64 now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (__u64)t.tv_sec * 1000000000 + (__u64)t.tv_nsec;
-}
 
 /* ---- what is set ---- */
 
@@ -43,9 +34,10 @@ static inline struct hm_guard_source source_of(const char *text)
 static inline void ban(const char *text, long long for_ns)
 {
 	struct hm_guard_source source = source_of(text);
-	struct hm_guard_ban row = {
-		.until_ns = now() + (__u64)for_ns, .since_ns = now(), .reason = 1, .strikes = 1
-	};
+	struct hm_guard_ban row = { .until_ns = guard_now_ns() + (__u64)for_ns,
+		.since_ns = guard_now_ns(),
+		.reason = 1,
+		.strikes = 1 };
 
 	assert_int_equal(bpfctl_guard_ban_set(guard, &source, &row), 0);
 }
@@ -79,8 +71,8 @@ static inline void set_lists(void)
 		line("203.0.113.200", 32, HM_GUARD_DENY, 0),
 		line("2001:db8:bad::", 48, HM_GUARD_DENY, 0),
 		line("198.51.100.8", 32, HM_GUARD_ALLOW, 0),
-		line("203.0.114.0", 24, HM_GUARD_DENY, now() - 50000000),
-		line("203.0.115.0", 24, HM_GUARD_DENY, now() + HOUR),
+		line("203.0.114.0", 24, HM_GUARD_DENY, guard_now_ns() - 50000000),
+		line("203.0.115.0", 24, HM_GUARD_DENY, guard_now_ns() + HOUR),
 	};
 
 	assert_int_equal(bpfctl_guard_lists_set(guard, lines, ARRAY_SIZE(lines)), 0);
@@ -135,7 +127,7 @@ static inline int set_up(void **state)
 	ban("2001:db8:1:2::", HOUR);
 	ban("198.51.100.8", HOUR);
 	ban("198.51.100.9", -50000000);
-	bpfctl_guard_beat(guard, now() + HOUR);
+	bpfctl_guard_beat(guard, guard_now_ns() + HOUR);
 	return 0;
 }
 

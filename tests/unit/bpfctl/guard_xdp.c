@@ -13,7 +13,6 @@
 #include "two_hosts.h"
 
 #include <bpf/bpf.h>
-#include <time.h>
 
 #define PINS "/sys/fs/bpf/pins"
 #define SECOND 1000000000ull
@@ -23,14 +22,6 @@ static int listener = -1;
 static bool able, dispatched;
 static struct bpfctl_guard *guard;
 static char error[BPFCTL_ERROR_SIZE];
-
-static __u64 now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (__u64)t.tv_sec * SECOND + (__u64)t.tv_nsec;
-}
 
 static struct bpfctl_guard *load(const char *pins)
 {
@@ -50,13 +41,15 @@ static struct bpfctl_guard *load(const char *pins)
 	guard_address(SERVER_VLAN, services[2].addr);
 	bpfctl_guard_configure(made, &config);
 	assert_int_equal(bpfctl_guard_services_set(made, services, 3), 0);
-	bpfctl_guard_beat(made, now() + 3600 * SECOND);
+	bpfctl_guard_beat(made, guard_now_ns() + 3600 * SECOND);
 	return made;
 }
 
 static void ban(const char *text, __u64 for_ns)
 {
-	struct hm_guard_ban row = { .until_ns = now() + for_ns, .since_ns = now(), .reason = 1 };
+	struct hm_guard_ban row = {
+		.until_ns = guard_now_ns() + for_ns, .since_ns = guard_now_ns(), .reason = 1
+	};
 	struct hm_guard_source source;
 
 	guard_address(text, source.addr);
@@ -361,7 +354,7 @@ static void test_GRD_7_a_link_without_rights(void **state)
 	child = fork();
 	if (child == 0) {
 		struct hm_guard_source source = { { 1 } };
-		struct hm_guard_ban row = { .until_ns = now() };
+		struct hm_guard_ban row = { .until_ns = guard_now_ns() };
 		const struct bpfctl_guard_line line = { .prefix.bits = 128,
 			.rule.action = HM_GUARD_DENY };
 
