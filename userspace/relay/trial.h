@@ -24,8 +24,7 @@ struct trial {
 	size_t sent[2], got[2];
 	bool done, ended[2], failed;
 	uint64_t cookie; /* of the router's socket of the node */
-	enum relay_end end;
-	size_t at; /* where the streams' bytes begin in the pattern */
+	size_t at;       /* where the streams' bytes begin in the pattern */
 };
 
 struct trial_params {
