@@ -11,6 +11,7 @@
 #include "net/sock.h"
 #include "relay/probe.h"
 #include "tls/openssl.h"
+#include "unit/tcp_pair.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -58,19 +59,13 @@ static int connect_far(const struct addr *addr)
 	return fd;
 }
 
-static void tcp_pair(int fds[2])
+static void make_pair(int fds[2])
 {
 	struct addr addr;
-	int listener;
+	int listener = tcp_pair_listen("127.0.0.1:0", &addr);
 
-	assert_int_equal(addr_parse(VIEW_LIT("127.0.0.1:0"), &addr), 0);
-	listener = sock_listen(&addr, 0, 1);
-	assert_int_equal(sock_local(listener, &addr), 0);
 	fds[0] = connect_far(&addr);
-	do {
-		fds[1] = sock_accept(listener, &addr);
-	} while (fds[1] == -EAGAIN);
-	close(listener);
+	fds[1] = tcp_pair_accept(listener);
 }
 
 static SSL *ssl_of(struct fixture *f, int leg)
@@ -88,7 +83,7 @@ static void connect_both(struct fixture *f)
 		bool done[2] = { false, false };
 		int fds[2];
 
-		tcp_pair(fds);
+		make_pair(fds);
 		stream_init_plain(&f->far[leg], fds[0]);
 		stream_init_plain(&f->near[leg], fds[1]);
 		assert_int_equal(

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "net/sock.h"
 #include "relay/probe.h"
+#include "unit/tcp_pair.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -49,25 +50,10 @@ static void on_done(struct relay *relay, void *arg, enum relay_end end)
 	f->end = end;
 }
 
-static void tcp_pair(const char *at, int fds[2])
+static void make_pair(const char *at, int fds[2])
 {
-	int listener, bytes = 65536;
-	struct addr addr;
-
-	assert_int_equal(addr_parse(view_str(at), &addr), 0);
-	listener = sock_listen(&addr, 0, 1);
-	assert_true(listener >= 0);
-	assert_int_equal(sock_local(listener, &addr), 0);
-	fds[0] = sock_connect_start(&addr, NULL);
-	do {
-		fds[1] = sock_accept(listener, &addr);
-	} while (fds[1] == -EAGAIN);
-	assert_true(fds[0] >= 0 && fds[1] >= 0);
-	for (int i = 0; i < 2; i++) {
-		setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
-		setsockopt(fds[i], SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
-	}
-	close(listener);
+	tcp_pair_at(at, fds);
+	tcp_pair_buffers(fds, 65536);
 }
 
 /* The node accepts, as nodes do. */
@@ -93,11 +79,11 @@ static void setup_at(struct fixture *f, const char *at, const char *early, bool 
 	memset(f, 0, sizeof(*f));
 	assert_int_equal(loop_init(&f->loop), 0);
 	assert_int_equal(relay_engine_init(&f->engine, &f->loop, &kernel, 0), 0);
-	tcp_pair(at, fds);
+	make_pair(at, fds);
 	f->client = fds[0];
 	f->near_client = fds[1];
 	stream_init_plain(&legs[RELAY_CLIENT], fds[1]);
-	tcp_pair(at, fds);
+	make_pair(at, fds);
 	f->node = fds[1];
 	f->cookie = bpfctl_cookie(fds[0]);
 	stream_init_plain(&legs[RELAY_NODE], fds[0]);
@@ -437,8 +423,8 @@ static void test_GRD_20_only_an_established_peer_here_is_taken(void **state)
 	uint64_t cookie;
 
 	(void)state;
-	tcp_pair("127.0.0.1:0", client);
-	tcp_pair("127.0.0.1:0", node);
+	tcp_pair(client);
+	tcp_pair(node);
 	cookie = bpfctl_cookie(node[0]);
 	/* without a target there is nowhere to write to */
 	assert_int_equal(bpfctl_bypass_add(kernel.bypass, cookie, node[0]), -EINVAL);
@@ -498,7 +484,7 @@ static void in_another_namespace(void)
 	uint64_t cookie;
 
 	node_elsewhere(&addr);
-	tcp_pair("127.0.0.1:0", client);
+	tcp_pair(client);
 	node = sock_connect_start(&addr, NULL);
 	p = (struct pollfd){ .fd = node, .events = POLLOUT };
 	cookie = bpfctl_cookie(node);

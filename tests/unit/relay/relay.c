@@ -9,6 +9,7 @@
 #include "net/sock.h"
 #include "relay/probe.h"
 #include "relay/relay.h"
+#include "unit/tcp_pair.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -39,27 +40,11 @@ static void on_done(struct relay *relay, void *arg, enum relay_end end)
 	f->end = end;
 }
 
-/* Two connected TCP sockets on loopback; small buffers if asked. */
-static void tcp_pair(int fds[2], bool small)
+static void make_pair(int fds[2], bool small)
 {
-	struct addr addr;
-	int listener, one = 4096;
-
-	assert_int_equal(addr_parse(VIEW_LIT("127.0.0.1:0"), &addr), 0);
-	listener = sock_listen(&addr, 0, 1);
-	assert_true(listener >= 0);
-	assert_int_equal(sock_local(listener, &addr), 0);
-	fds[0] = sock_connect_start(&addr, NULL);
-	assert_true(fds[0] >= 0);
-	do {
-		fds[1] = sock_accept(listener, &addr);
-	} while (fds[1] == -EAGAIN);
-	assert_true(fds[1] >= 0);
-	for (int i = 0; small && i < 2; i++) {
-		setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &one, sizeof(one));
-		setsockopt(fds[i], SOL_SOCKET, SO_RCVBUF, &one, sizeof(one));
-	}
-	close(listener);
+	tcp_pair(fds);
+	if (small)
+		tcp_pair_buffers(fds, 4096);
 }
 
 static void setup(struct fixture *f, const char *early_client, const char *early_node, bool small,
@@ -86,10 +71,10 @@ static void setup(struct fixture *f, const char *early_client, const char *early
 	memset(f, 0, sizeof(*f));
 	assert_int_equal(loop_init(&f->loop), 0);
 	assert_int_equal(relay_engine_init(&f->engine, &f->loop, &kernel, 0), 0);
-	tcp_pair(fds, small);
+	make_pair(fds, small);
 	f->client = fds[0];
 	stream_init_plain(&legs[RELAY_CLIENT], fds[1]);
-	tcp_pair(fds, small);
+	make_pair(fds, small);
 	f->node = fds[0];
 	stream_init_plain(&legs[RELAY_NODE], fds[1]);
 	assert_int_equal(buf_append_str(&early[RELAY_CLIENT], early_client), 0);
@@ -212,10 +197,10 @@ static void test_47_segment_read_in_part(void **state)
 	params.settings.mode = mode;
 	params.settings.backlog_limit = 65536;
 	params.arg = &f;
-	tcp_pair(fds, false);
+	tcp_pair(fds);
 	f.client = fds[0];
 	stream_init_plain(&legs[RELAY_CLIENT], fds[1]);
-	tcp_pair(fds, false);
+	tcp_pair(fds);
 	f.node = fds[0];
 	stream_init_plain(&legs[RELAY_NODE], fds[1]);
 	assert_int_equal(send(f.client, "first second", 12, MSG_NOSIGNAL), 12);

@@ -11,6 +11,7 @@
 #include "net/sock.h"
 #include "relay/probe.h"
 #include "relay/relay.h"
+#include "unit/tcp_pair.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -51,23 +52,6 @@ ssize_t __wrap_recv(int fd, void *data, size_t len, int flags)
 		return -1;
 	}
 	return __real_recv(fd, data, len, flags);
-}
-
-static void tcp_pair(int fds[2])
-{
-	struct addr addr;
-	int listener;
-
-	assert_int_equal(addr_parse(VIEW_LIT("127.0.0.1:0"), &addr), 0);
-	listener = sock_listen(&addr, 0, 1);
-	assert_true(listener >= 0);
-	assert_int_equal(sock_local(listener, &addr), 0);
-	fds[0] = sock_connect_start(&addr, NULL);
-	do {
-		fds[1] = sock_accept(listener, &addr);
-	} while (fds[1] == -EAGAIN);
-	assert_true(fds[0] >= 0 && fds[1] >= 0);
-	close(listener);
 }
 
 static void on_done(struct relay *relay, void *arg, enum relay_end end)
