@@ -2,30 +2,25 @@
 """Nodes that write to the client's socket themselves, on the kernels where they may: what the
 operator sees, what the client gets, and what a killed router leaves."""
 
-import hashlib
 import json
 import os
 import socket
 import subprocess
 
 import harness
+import plain_legs
 import pytest
+from bulk import Bulk
 from harness import node_login, wait_until
+from plain_legs import plain_router, rows
 from test_metrics import fetch
 
-BLOCK = bytes(range(256)) * 1024
 PINS = "/sys/fs/bpf/homing-bypass"
-EXTRA = """[capabilities.imap]
-allow_plain_auth_without_tls = true
-[splice]
-same_host = "auto"
-pin_path = "%s"
-""" % PINS
 RESET = b"\1\0\0\0\0\0\0\0"
 
 
 def bypass_router(make, node):
-    router = make.router([node], extra=EXTRA, listeners={"imap": "plain"})
+    router = plain_router(make, [node], PINS, splice='same_host = "auto"\n')
     refused = [row for row in router.stats()["probe"]
                if not row["name"].startswith("ktls") and not row["ok"]]
     if refused:
@@ -34,9 +29,7 @@ def bypass_router(make, node):
 
 
 def login(router, user="alice"):
-    client = router.client(tls=False)
-    client.line()
-    assert client.command("a LOGIN %s pw" % user)[-1].startswith("a OK")
+    client = plain_legs.login(router, user, path=None)
 
     def there():
         found = router.sessions(identifier=user)["sessions"]
@@ -57,12 +50,6 @@ def listed(kind):
     return {entry.get("name") for entry in json.loads(done.stdout)}
 
 
-def rows(name="flows"):
-    done = subprocess.run(["bpftool", "-j", "map", "dump", "pinned", "%s/v1/%s" % (PINS, name)],
-                          capture_output=True, text=True, check=True)
-    return [entry["formatted"]["value"] for entry in json.loads(done.stdout)]
-
-
 def test_GRD_24_logs_sessions_metrics_and_rows(make):
     node = make.node("node1", tls="plain")
     router = bypass_router(make, node)
@@ -70,7 +57,7 @@ def test_GRD_24_logs_sessions_metrics_and_rows(make):
         for i in range(50):
             assert client.command("n%d NOOP" % i) == ["n%d OK NOOP" % i]
         down = sum(len("n%d OK NOOP\r\n" % i) for i in range(50))
-        (row,) = [row for row in rows() if row["direction"] == "HM_DOWN"]
+        (row,) = [row for row in rows(PINS) if row["direction"] == "HM_DOWN"]
         assert (row["path"], row["state"], row["protocol"]) == ("HM_BYPASS", "HM_REDIRECTING", "imap")
         assert row["redirected"] == down and row["passed"] == 0 and row["packets"] >= 50
         wait_until(lambda: router.sessions()["sessions"][0]["bytes_down"] == down)
@@ -80,32 +67,17 @@ def test_GRD_24_logs_sessions_metrics_and_rows(make):
         assert 'homing_path_active{path="bypass",direction="down"} 1\n' in metrics
         assert 'homing_path_bytes_total{path="bypass",direction="down"} %d\n' % down in metrics
     assert the_session(router)["bytes_down"] == str(down)
-    assert rows() == [] and rows("control") == []
+    assert rows(PINS) == [] and rows(PINS, "control") == []
     assert router.stats()["paths"]["bypass"]["active"] == 0
 
 
 def test_GRD_22_bulk_both_ways(make):
     """More than the client's socket has room for, so both ways of the node's bytes are taken."""
-    size, sums = 4 << 20, {}
-
-    def serve(conn):
-        if node_login(conn) is None:
-            return
-        assert conn.line() == "start"
-        early, conn.buffer = conn.buffer, b""
-        sums["up"] = harness.exchange(conn.sock, BLOCK, size, early)
-        conn.line()
-
-    router = bypass_router(make, make.node("node1", serve, tls="plain"))
+    both_ways = Bulk(4 << 20)
+    router = bypass_router(make, make.node("node1", both_ways.serve, tls="plain"))
     with login(router) as client:
-        client.send("start\n")
-        early, client.buffer = client.buffer, b""
-        expected = hashlib.sha256(BLOCK * (size // len(BLOCK))).hexdigest()
-        assert harness.exchange(client.sock, BLOCK, size, early) == expected
-        wait_until(lambda: sums.get("up") == expected)
-        client.send("end\n")
-        client.eof()
-    assert the_session(router)["bytes_down"] == str(size)
+        both_ways.run(client)
+    assert the_session(router)["bytes_down"] == str(both_ways.size)
 
 
 def test_GRD_23_ends(make):

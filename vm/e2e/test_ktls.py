@@ -14,9 +14,9 @@ import time
 
 import harness
 import pytest
+from bulk import Bulk
 from harness import node_login, wait_until
 
-BLOCK = bytes(range(256)) * 1024
 PLAIN_AUTH = "[capabilities.imap]\nallow_plain_auth_without_tls = true\n"
 
 
@@ -86,27 +86,12 @@ def test_imap_session(make, client_version, node_version):
 
 
 def bulk(make, size, node_tls="implicit", client_tls=True, path="ktls", context=None, mode="auto"):
-    sums = {}
-
-    def serve(conn):
-        if node_login(conn) is None:
-            return
-        assert conn.line() == "start"
-        early, conn.buffer = conn.buffer, b""
-        sums["up"] = harness.exchange(conn.sock, BLOCK, size, early)
-        conn.line()
-
-    node = make.node("node1", serve, tls=node_tls)
+    both_ways = Bulk(size)
+    node = make.node("node1", both_ways.serve, tls=node_tls)
     router = kernel_router(make, [node], extra='mode = "%s"\n' % mode, listeners={
         "imap": "implicit" if client_tls else "plain"})
     with login(router, path, tls=client_tls, context=context and context(router)) as client:
-        client.send("start\n")
-        early, client.buffer = client.buffer, b""
-        expected = hashlib.sha256(BLOCK * (size // len(BLOCK))).hexdigest()
-        assert harness.exchange(client.sock, BLOCK, size, early) == expected
-        wait_until(lambda: sums.get("up") == expected)
-        client.send("end\n")
-        client.eof()
+        both_ways.run(client)
     session = the_session(router, path)
     assert int(session["bytes_up"]) == size + len("start\nend\n")
     assert int(session["bytes_down"]) == size
