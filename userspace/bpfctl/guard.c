@@ -237,12 +237,11 @@ void bpfctl_guard_free(struct bpfctl_guard *guard)
 		munmap(guard->config, guard->config_bytes);
 	}
 	for (size_t i = 0; i < guard->device_count; i++)
-		fd_closep(&guard->attachments[i].link);
+		fd_closep(&guard->devices[i].link);
 	fd_closep(&guard->lookup_link);
 	ring_buffer__free(guard->events);
 	guard__destroy(guard->skel);
 	free(guard->devices);
-	free(guard->attachments);
 	free(guard->per_cpu);
 	free(guard->service_set);
 	free(guard->line_set);

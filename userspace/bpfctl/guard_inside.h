@@ -10,12 +10,6 @@
 struct guard; /* the skeleton's name */
 struct ring_buffer;
 
-/* An attachment; either a link, which is owned, or a program behind the dispatcher. */
-struct guard_xdp_attachment {
-	int link;      /* -1: the dispatcher's */
-	__u32 program; /* its id behind the dispatcher */
-};
-
 struct bpfctl_guard {
 	struct guard *skel;
 	struct hm_guard_config *config; /* mapped */
@@ -33,9 +27,7 @@ struct bpfctl_guard {
 	struct bpfctl_guard_line *line_set;
 	size_t line_count;
 	__u32 config_before; /* id of that map of the process before; 0: none */
-	/* Side by side, device_count of them. */
 	struct guard_xdp_device *devices;
-	struct guard_xdp_attachment *attachments;
 	size_t device_count;
 	bool links_only;
 	char pin_error[BPFCTL_ERROR_SIZE];

@@ -103,7 +103,8 @@ static bool is_left_behind(const struct bpfctl_guard *guard, const struct xdp_pr
 static bool is_ours(const struct bpfctl_guard *guard, __u32 program)
 {
 	for (size_t i = 0; i < guard->device_count; i++) {
-		if (guard->attachments[i].link < 0 && guard->attachments[i].program == program)
+		if (guard->devices[i].way == GUARD_XDP_DISPATCHER &&
+			guard->devices[i].program == program)
 			return true;
 	}
 	return false;
@@ -283,40 +284,34 @@ static int attach_link(
 	return link < 0 ? -errno : link;
 }
 
-static int attach_in(const struct bpfctl_guard *guard, struct guard_xdp_device *device,
-	struct guard_xdp_attachment *attachment)
+static int attach_in(const struct bpfctl_guard *guard, struct guard_xdp_device *device)
 {
 	enum xdp_attach_mode mode =
 		device->mode == GUARD_XDP_NATIVE ? XDP_MODE_NATIVE : XDP_MODE_SKB;
 	int refused = guard->links_only
 		? -EPERM
-		: attach_dispatched(guard, device->ifindex, mode, &attachment->program);
+		: attach_dispatched(guard, device->ifindex, mode, &device->program);
 
-	attachment->link = -1;
+	device->link = -1;
 	device->way = GUARD_XDP_DISPATCHER;
 	if (refused == 0 || refused == -EBUSY || refused == -ENODEV)
 		return refused;
 	device->way = GUARD_XDP_LINK;
-	attachment->link = attach_link(guard, device->ifindex, mode);
-	if (attachment->link < 0)
-		return attachment->link;
+	device->link = attach_link(guard, device->ifindex, mode);
+	if (device->link < 0)
+		return device->link;
 	snprintf(device->why, sizeof(device->why), "no dispatcher: %s", strerror(-refused));
 	return 0;
 }
 
 static int room_for_one(struct bpfctl_guard *guard)
 {
-	size_t count = guard->device_count + 1;
-	struct guard_xdp_device *devices = realloc(guard->devices, count * sizeof(*guard->devices));
-	struct guard_xdp_attachment *attachments;
+	struct guard_xdp_device *devices =
+		realloc(guard->devices, (guard->device_count + 1) * sizeof(*guard->devices));
 
 	if (!devices)
 		return -ENOMEM;
 	guard->devices = devices;
-	attachments = realloc(guard->attachments, count * sizeof(*guard->attachments));
-	if (!attachments)
-		return -ENOMEM;
-	guard->attachments = attachments;
 	return 0;
 }
 
@@ -352,7 +347,6 @@ int guard_xdp_attach(struct bpfctl_guard *guard, unsigned ifindex, enum guard_xd
 		.ifindex = ifindex,
 		.mode = mode == GUARD_XDP_GENERIC ? GUARD_XDP_GENERIC : GUARD_XDP_NATIVE,
 	};
-	struct guard_xdp_attachment attachment;
 	int r, native;
 
 	if (find(guard, ifindex) < guard->device_count)
@@ -361,17 +355,16 @@ int guard_xdp_attach(struct bpfctl_guard *guard, unsigned ifindex, enum guard_xd
 	if (r < 0)
 		return refuse(error, r);
 	libxdp_set_print(be_silent);
-	native = r = attach_in(guard, &device, &attachment);
+	native = r = attach_in(guard, &device);
 	if (r < 0 && mode == GUARD_XDP_AUTO && r != -EBUSY && r != -ENODEV) {
 		device.mode = GUARD_XDP_GENERIC;
-		r = attach_in(guard, &device, &attachment);
+		r = attach_in(guard, &device);
 		if (r == 0)
 			snprintf(device.why, sizeof(device.why), "native: %s", strerror(-native));
 	}
 	if (r < 0)
 		return refuse(error, r);
-	guard->devices[guard->device_count] = device;
-	guard->attachments[guard->device_count++] = attachment;
+	guard->devices[guard->device_count++] = device;
 	tell_programs(guard);
 	return 0;
 }
@@ -389,10 +382,8 @@ void guard_xdp_forget(struct bpfctl_guard *guard, unsigned ifindex)
 
 	if (i == guard->device_count)
 		return;
-	fd_closep(&guard->attachments[i].link);
-	guard->device_count--;
-	guard->devices[i] = guard->devices[guard->device_count];
-	guard->attachments[i] = guard->attachments[guard->device_count];
+	fd_closep(&guard->devices[i].link);
+	guard->devices[i] = guard->devices[--guard->device_count];
 	tell_programs(guard);
 }
 
@@ -412,7 +403,7 @@ int guard_xdp_detach(struct bpfctl_guard *guard, unsigned ifindex)
 	int r = 0;
 
 	if (i < guard->device_count && guard->devices[i].way == GUARD_XDP_DISPATCHER)
-		r = detach_dispatched(ifindex, guard->attachments[i].program);
+		r = detach_dispatched(ifindex, guard->devices[i].program);
 	if (r < 0)
 		return r;
 	guard_xdp_forget(guard, ifindex);

@@ -21,6 +21,8 @@ struct guard_xdp_device {
 	enum guard_xdp_mode mode; /* native or generic */
 	enum guard_xdp_way way;
 	char why[BPFCTL_ERROR_SIZE]; /* it is not the better one; empty: it is */
+	int link;                    /* owned; -1: the dispatcher's */
+	__u32 program;               /* its id behind the dispatcher */
 };
 
 /* AUTO: native, and generic where the device refuses. Attached already: nothing happens. Returns 0,
