@@ -41,9 +41,7 @@ static int set_bases(struct relay *relay, int d)
 		     : tcpinfo_written_so_far(relay->legs[relay_target(d)].fd, &flow->base_written);
 }
 
-/* The node's socket gets the program, which waits for relay_bypass_allow(). False: it stays as it
- * is.
- */
+/* The node's socket gets the program, which waits for relay_bypass_allow(). False: it does not. */
 static bool take_node(struct relay *relay)
 {
 	struct bpfctl_bypass *bypass = relay_kernel(relay)->bypass;

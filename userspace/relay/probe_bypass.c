@@ -8,10 +8,10 @@
  */
 #include "relay/trial.h"
 #include "base/clock.h"
-#include "net/sock.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
