@@ -82,7 +82,9 @@ class Archive:
 def libraries(path):
     """Shared libraries of a program, as the dynamic linker finds them here."""
     done = subprocess.run(["ldd", path], capture_output=True, text=True, check=False)
-    return re.findall(r"(/[^\s(]+)", done.stdout)
+    if done.returncode and "not a dynamic executable" not in done.stderr:
+        raise OSError("ldd %s: %s%s" % (path, done.stdout, done.stderr))
+    return re.findall(r"^\t(?:\S+ => )?(/\S+) \(", done.stdout, re.MULTILINE)
 
 
 def add_program(archive, path, name=None):

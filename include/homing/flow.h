@@ -21,14 +21,14 @@
 #define HM_WINDOW_NS 125000000ull
 
 enum hm_direction { HM_UP = 1, HM_DOWN };
-enum hm_path { HM_COPY = 1, HM_KTLS, HM_SOCKMAP, HM_BYPASS };
+enum hm_path { HM_COPY = 1, HM_KTLS, HM_SOCKMAP, HM_BYPASS, HM_RECORD };
 
 /* As of the last packet. */
 enum hm_flow_state {
 	HM_IDLE,        /* no packet yet */
 	HM_REDIRECTING, /* the kernel moves it to the other leg */
 	HM_PASSING,     /* the kernel hands it to user space, which moves it */
-	HM_USERSPACE    /* no program runs: user space moves it (copy, ktls) */
+	HM_USERSPACE    /* no program runs: user space moves it (copy, record, ktls) */
 };
 
 /* Why the last change to HM_PASSING happened. */

@@ -21,7 +21,7 @@
 struct attacker {
 	struct stream stream;
 	struct record_keys keys;
-	struct record_traffic_key key;
+	struct record_state states[2];
 	unsigned char block[BLOCK_BYTES + RECORD_MAX + RECORD_ROOM];
 	size_t len;     /* of what is to be sent */
 	size_t text_at; /* in the text that is sent over and over */
@@ -29,8 +29,7 @@ struct attacker {
 
 static void seal(struct attacker *a, unsigned char type, const void *data, size_t len)
 {
-	int n = record_seal(&a->keys, &a->key, a->keys.seq[RECORD_WRITE]++, type, data, len, 0,
-		a->block + a->len);
+	int n = record_seal(&a->states[RECORD_WRITE], type, data, len, 0, a->block + a->len);
 
 	if (n < 0)
 		abort();
@@ -39,7 +38,7 @@ static void seal(struct attacker *a, unsigned char type, const void *data, size_
 
 static bool change_keys(struct attacker *a)
 {
-	return record_keys_derive(&a->keys, RECORD_WRITE, &a->key) == 0;
+	return record_states_init(a->states, &a->keys) == 0;
 }
 
 static void seal_key_update(struct attacker *a)

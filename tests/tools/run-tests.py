@@ -237,7 +237,7 @@ def vm(*arguments):
 
 
 def fuzz(make):
-    output = closing_line("fuzz", [*make, "fuzz", "FUZZ_SECONDS=%d" % FUZZ_SECONDS], timeout=1200)
+    output = closing_line("fuzz", ["nice", "-n", "19", *make, "fuzz", "FUZZ_SECONDS=%d" % FUZZ_SECONDS], timeout=1200)
     print("\n".join("       " + line for line in output.splitlines() if " fuzz " in line))
 
 
@@ -350,7 +350,8 @@ def finish(which, wanted):
 
 def run_parts(parts, wanted):
     """One after the other, but for two. The one virtual machine of `make test` keeps one core busy, and runs
-    beside what comes before it. The second reader has no deadlines, and takes what virtual machines leave."""
+    beside what comes before it. The second reader has no deadlines: it shares the machine with fuzzing,
+    which takes as long with it, and then has what virtual machines leave."""
     names = [name for name in parts if name in wanted]
 
     def timed(name):
@@ -360,10 +361,11 @@ def run_parts(parts, wanted):
 
     with concurrent.futures.ThreadPoolExecutor(1) as beside:
         late, pending = "lint" in names and "vm" in names, []
+        before = "fuzz" if "fuzz" in names else "vm"
         if "vm-relay" in names:
             pending.append(beside.submit(timed, "vm-relay"))
         for name in names:
-            if name == "vm" and late:
+            if name == before and late:
                 pending.append(beside.submit(timed, "lint"))
             if name != "vm-relay" and not (name == "lint" and late):
                 timed(name)

@@ -31,7 +31,7 @@ static const char *const normals[] = { "none", "lowercase", NULL };
 NAMES_ALL(normals, IDENTITY_NORMALIZES);
 static const char *const froms[] = { "", "authorization", "query", "body", "header", NULL };
 NAMES_ALL(froms, CONFIG_EXTRACTS);
-static const char *const modes[] = { "auto", "sockmap", "ktls", "copy", NULL };
+static const char *const modes[] = { "auto", "sockmap", "record", "ktls", "copy", NULL };
 NAMES_ALL(modes, CONFIG_SPLICE_MODES);
 static const char *const same_hosts[] = { "off", "auto", NULL };
 NAMES_ALL(same_hosts, CONFIG_SAME_HOSTS);
@@ -71,7 +71,10 @@ NAMES_ALL(schema_protocols, PROTOCOLS);
 #define MINUTE (60 * SECOND)
 #define DAY (24 * 60LL * MINUTE)
 #define LONGEST (3650 * DAY)
-#define END { .key = NULL }
+#define END                 \
+	{                   \
+		.key = NULL \
+	}
 
 #define AT(field) offsetof(struct config_server, field)
 static const struct schema_row server_rows[] = {
@@ -394,10 +397,12 @@ static const struct schema_row guard_rows[] = {
 #undef AT
 
 #define AT(field) offsetof(struct config_capabilities, field)
-#define CAP_ROWS                                                                               \
-	{ "sasl", KIND_SASL, 0, SASL_DEFAULT, 0, 0, NULL, 0, "mechanisms, in order" },         \
-		{ "allow_plain_auth_without_tls", KIND_BOOL, AT(allow_plain_auth_without_tls), \
-			"false", 0, 0, NULL, 0, "permit credentials before TLS" }
+#define CAP_ROWS                                                                             \
+	{ "sasl", KIND_SASL, 0, SASL_DEFAULT, 0, 0, NULL, 0, "mechanisms, in order" },       \
+	{                                                                                    \
+		"allow_plain_auth_without_tls", KIND_BOOL, AT(allow_plain_auth_without_tls), \
+			"false", 0, 0, NULL, 0, "permit credentials before TLS"              \
+	}
 
 static const struct schema_row imap_rows[] = {
 	CAP_ROWS,

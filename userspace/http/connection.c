@@ -54,7 +54,8 @@ void http_begin(struct session *session)
 	login->leg.in.limit =
 		(uint32_t)in_bytes + 1; /* one byte too many is seen, not waited for */
 	login->leg.out.limit = 0;       /* a head, and what HTTP_HIGH_BYTES lets through */
-	session_progress(session);      /* TLS may hold bytes for which no event will come */
+	http_leave_openssl(session, &login->leg.stream);
+	session_progress(session); /* TLS may hold bytes for which no event will come */
 }
 
 void http_request_clear(struct session *session)

@@ -6,6 +6,7 @@
  * after that.
  */
 #include "http/http.h"
+#include "tls/records.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -69,8 +70,12 @@ static void finish(struct session *session)
 	if (leg->wire.in.len)
 		log_event_limited(LOGL_WARN, "node_unexpected_bytes", leg->node->name, "node",
 			leg->node->name, NULL);
-	if (http->request.plan.keep_leg && !http->closing && !leg->wire.out.len &&
-		!leg->wire.in.len)
+	if (tls_records_are_worn(&session->login->leg.stream)) {
+		http->closing = true;
+		http->close_reason = REASON_KEY_UPDATE;
+	}
+	if (http->request.plan.keep_leg && !http->closing &&
+		!tls_records_are_worn(&leg->wire.stream) && !leg->wire.out.len && !leg->wire.in.len)
 		http_leg_keep(session);
 	else
 		http_leg_drop(session);

@@ -94,6 +94,12 @@ static inline bool http_drives(const struct session *session)
 	return session_cell(session)->step != NULL;
 }
 
+/* ---- records.c ---- */
+
+/* OpenSSL has done its work on a stream: records are all that is left to do (REC-3), if the
+ * configuration says so and it can be left now. Cheap to call again. */
+void http_leave_openssl(const struct session *session, struct stream *stream);
+
 /* ---- client_leg.c ---- */
 
 /* The router's own answer, then the end. Cuts the connection if an answer has begun. */

@@ -179,6 +179,9 @@ ssize_t http_leg_read(struct http_leg *leg, struct buf *to, uint64_t span)
 		return -EAGAIN;
 	n = leg_read(&leg->wire, to, (size_t)MIN(span, (uint64_t)BODY_READ_BYTES), &spent);
 	if (n > 0) {
+		/* not before: the node's tickets come ahead of its first response, and OpenSSL
+		 * keeps them for the next connection (SES-47) */
+		http_leave_openssl(leg->session, &leg->wire.stream);
 		count(leg, RELAY_DOWN, n);
 		leg->session->login->http->turn_bytes += spent - (size_t)n;
 	}

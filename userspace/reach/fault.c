@@ -3,6 +3,7 @@
 #include "reach/fault.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "tls/records.h"
 #include "tls/tls.h"
 
 #include <errno.h>
@@ -158,7 +159,8 @@ const char *fault_words(int error, const struct stream *stream)
 	if (error == STREAM_EOF || error == -ECONNABORTED)
 		return "the node closed the connection";
 	if (error == -EPROTO && stream_is_open(stream)) {
-		text = tls_stream_error(stream);
+		text = tls_records_connection(stream) ? tls_records_error(stream)
+						      : tls_stream_error(stream);
 		return *text ? text : "TLS error";
 	}
 	text = strerrordesc_np(-error);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Traffic keys: from the secrets of a handshake to key and IV, and from one secret to the next. */
+/* Traffic keys: from the secrets of a handshake to key and IV, and from one secret to the next; and
+ * the states that are made of them. */
 #include "base/secret.h"
-#include "record/record.h"
+#include "record/contexts.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -11,43 +12,25 @@
 #include <string.h>
 
 static const struct cipher {
-	const char *name;
 	size_t key_len;
 	const char *digest;
 } ciphers[] = {
-	[RECORD_AES_128_GCM] = { "AES-128-GCM", 16, "SHA256" },
-	[RECORD_AES_256_GCM] = { "AES-256-GCM", 32, "SHA384" },
-	[RECORD_CHACHA20_POLY1305] = { "CHACHA20-POLY1305", 32, "SHA256" },
+	[RECORD_AES_128_GCM] = { 16, "SHA256" },
+	[RECORD_AES_256_GCM] = { 32, "SHA384" },
+	[RECORD_CHACHA20_POLY1305] = { 32, "SHA256" },
 };
 
 static_assert(ARRAY_SIZE(ciphers) == RECORD_CIPHERS, "a row for each");
 
-const char *record_version_name(enum record_version version)
-{
-	static const char *const names[] = {
-		[RECORD_TLS_1_2] = "TLSv1.2",
-		[RECORD_TLS_1_3] = "TLSv1.3",
-	};
-
-	static_assert(ARRAY_SIZE(names) == RECORD_VERSIONS, "a name for each");
-	return names[version];
-}
-
-const char *record_cipher_name(enum record_cipher cipher)
-{
-	return ciphers[cipher].name;
-}
-
-static int expand(const char *digest, const unsigned char *secret, size_t secret_len,
+/* HKDF-Expand-Label with an empty context, of at most one digest's bytes, as all that is asked for
+ * here is (RFC 8446 section 7.1; RFC 5869 section 2.3). */
+static int expand(enum record_cipher cipher, const unsigned char *secret, size_t secret_len,
 	const char *label, unsigned char *ret, size_t len)
 {
-	EVP_KDF *kdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
-	EVP_KDF_CTX *ctx = kdf ? EVP_KDF_CTX_new(kdf) : NULL;
-	int mode = EVP_KDF_HKDF_MODE_EXPAND_ONLY, ok;
-	unsigned char info[64];
+	unsigned char info[64], out[EVP_MAX_MD_SIZE];
 	size_t label_len = strlen(label), n = 0;
+	int r;
 
-	/* HkdfLabel of RFC 8446 section 7.1, with an empty context */
 	info[n++] = (unsigned char)(len >> 8);
 	info[n++] = (unsigned char)len;
 	info[n++] = (unsigned char)(6 + label_len);
@@ -55,17 +38,21 @@ static int expand(const char *digest, const unsigned char *secret, size_t secret
 	memcpy(info + n + 6, label, label_len);
 	n += 6 + label_len;
 	info[n++] = 0;
-	OSSL_PARAM params[] = {
-		OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, &mode),
-		OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char *)digest, 0),
-		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, (void *)secret, secret_len),
-		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, info, n),
-		OSSL_PARAM_construct_end(),
-	};
-	ok = ctx && EVP_KDF_derive(ctx, ret, len, params) > 0;
-	EVP_KDF_CTX_free(ctx);
-	EVP_KDF_free(kdf);
-	return ok ? 0 : -EIO;
+	info[n++] = 1; /* the first block is all */
+	r = record_hmac(cipher, secret, secret_len, info, n, out);
+	if (r == 0)
+		memcpy(ret, out, len);
+	secret_wipe(out, sizeof(out));
+	return r;
+}
+
+/* Key and IV of a traffic secret (RFC 8446 section 7.3). */
+static int derive_13(enum record_cipher cipher, const unsigned char *secret, size_t secret_len,
+	unsigned char *ret_key, unsigned char *ret_iv)
+{
+	int r = expand(cipher, secret, secret_len, "key", ret_key, ciphers[cipher].key_len);
+
+	return r < 0 ? r : expand(cipher, secret, secret_len, "iv", ret_iv, 12);
 }
 
 /* The part of the key block (RFC 5246 section 6.3) that belongs to a side; AEAD has no MAC keys. */
@@ -111,21 +98,21 @@ int record_keys_derive(const struct record_keys *keys, enum record_direction dir
 			ret_key->iv_len = 4;
 		return derive_12(keys, side, ret_key);
 	}
-	r = expand(cipher->digest, keys->secret[side], keys->secret_len, "key", ret_key->key,
-		ret_key->key_len);
-	return r < 0 ? r
-		     : expand(cipher->digest, keys->secret[side], keys->secret_len, "iv",
-			       ret_key->iv, ret_key->iv_len);
+	r = derive_13(
+		keys->cipher, keys->secret[side], keys->secret_len, ret_key->key, ret_key->iv);
+	record_hmac_forget(keys->cipher);
+	return r;
 }
 
 int record_next_secret(enum record_cipher cipher, unsigned char *secret, size_t len)
 {
 	unsigned char next[RECORD_SECRET_MAX];
-	int r = expand(ciphers[cipher].digest, secret, len, "traffic upd", next, len);
+	int r = expand(cipher, secret, len, "traffic upd", next, len);
 
 	if (r == 0)
 		memcpy(secret, next, len);
 	secret_wipe(next, sizeof(next));
+	record_hmac_forget(cipher);
 	return r;
 }
 
@@ -137,4 +124,56 @@ int record_keys_update(struct record_keys *keys, enum record_direction direction
 	if (r == 0)
 		keys->seq[direction] = 0;
 	return r;
+}
+
+/* ---- states ---- */
+
+int record_states_init(struct record_state ret_states[2], const struct record_keys *keys)
+{
+	struct record_traffic_key key;
+	int r = 0;
+
+	for (int d = RECORD_READ; r == 0 && d <= RECORD_WRITE; d++) {
+		ret_states[d] = (struct record_state){
+			.seq = keys->seq[d],
+			.version = (uint8_t)keys->version,
+			.cipher = (uint8_t)keys->cipher,
+			.direction = (uint8_t)d,
+		};
+		r = record_keys_derive(keys, (enum record_direction)d, &key);
+		memcpy(ret_states[d].key, key.key, sizeof(key.key));
+		memcpy(ret_states[d].iv, key.iv, sizeof(key.iv));
+	}
+	secret_wipe(&key, sizeof(key));
+	if (r < 0)
+		secret_wipe(ret_states, 2 * sizeof(*ret_states));
+	return r;
+}
+
+int record_state_update(struct record_state *state, unsigned char *secret, size_t secret_len)
+{
+	unsigned char next[RECORD_SECRET_MAX], key[32] = { 0 }, iv[12];
+	enum record_cipher cipher = (enum record_cipher)state->cipher;
+	int r = expand(cipher, secret, secret_len, "traffic upd", next, secret_len);
+
+	if (r == 0)
+		r = derive_13(cipher, next, secret_len, key, iv);
+	if (r == 0) {
+		record_context_forget(state);
+		memcpy(secret, next, secret_len);
+		memcpy(state->key, key, sizeof(key));
+		memcpy(state->iv, iv, sizeof(iv));
+		state->seq = 0;
+	}
+	secret_wipe(next, sizeof(next));
+	secret_wipe(key, sizeof(key));
+	secret_wipe(iv, sizeof(iv));
+	record_hmac_forget(cipher);
+	return r;
+}
+
+void record_state_wipe(struct record_state *state)
+{
+	record_context_forget(state);
+	secret_wipe(state, sizeof(*state));
 }

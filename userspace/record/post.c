@@ -1,56 +1,97 @@
 // SPDX-License-Identifier: Apache-2.0
-/* See post.h. Tickets are dropped, a KeyUpdate ends its record (RFC 8446 sections 4.6 and 5.1); TLS
- * 1.2 has nothing to say here. */
+/* See post.h. A node's tickets are dropped, a KeyUpdate ends its record (RFC 8446 sections 4.6 and
+ * 5.1); with TLS 1.2 there is nothing left to say (no renegotiation, RFC 5246 section 7.4.1). */
 #include "record/post.h"
 
 #include <errno.h>
 
-enum { ALERT_CLOSE_NOTIFY = 0, ALERT_USER_CANCELED = 90 };
 enum { MESSAGE_TICKET = 4, MESSAGE_KEY_UPDATE = 24 };
+enum { MESSAGE_HEADER_BYTES = 4 };
 
-const unsigned char record_close_notify[2] = { 1, ALERT_CLOSE_NOTIFY };
+const unsigned char record_close_notify[2] = { 1, RECORD_CLOSE_NOTIFY };
 const unsigned char record_key_update[5] = { MESSAGE_KEY_UPDATE, 0, 0, 1, 0 };
+
+int record_peer_data(struct record_peer *peer)
+{
+	if (peer->ticket_rest || peer->begun_len)
+		return -EPROTO;
+	peer->quiet_records = peer->quiet_messages = 0;
+	return 0;
+}
+
+/* The message whose header is in peer->begun: -EPROTO for one that may not be sent. */
+static int on_header(struct record_peer *peer)
+{
+	const unsigned char *begun = peer->begun;
+	uint32_t size = (uint32_t)begun[1] << 16 | (uint32_t)begun[2] << 8 | begun[3];
+
+	if (++peer->quiet_messages > RECORD_QUIET_MAX)
+		return -EPROTO;
+	if (begun[0] == MESSAGE_KEY_UPDATE)
+		return size == 1 ? 0 : -EPROTO;
+	if (begun[0] != MESSAGE_TICKET || peer->is_client)
+		return -EPROTO;
+	peer->ticket_rest = size;
+	peer->begun_len = 0;
+	return 0;
+}
 
 /* The messages of one handshake record. */
 static int on_handshake(struct record_peer *peer, const unsigned char *data, size_t len)
 {
-	size_t at = MIN(len, (size_t)peer->ticket_rest);
+	size_t at = 0;
 
-	peer->ticket_rest -= (uint32_t)at;
+	if (!len)
+		return -EPROTO;
 	while (at < len) {
-		size_t left = len - at, size;
+		size_t n = MIN(len - at, (size_t)peer->ticket_rest);
 
-		if (left < 4 || ++peer->quiet_messages > RECORD_QUIET_MAX)
+		peer->ticket_rest -= (uint32_t)n;
+		at += n;
+		if (at == len)
+			break;
+		peer->begun[peer->begun_len++] = data[at++];
+		if (peer->begun_len == MESSAGE_HEADER_BYTES && on_header(peer) < 0)
 			return -EPROTO;
-		size = (size_t)data[at + 1] << 16 | (size_t)data[at + 2] << 8 | data[at + 3];
-		if (data[at] == MESSAGE_KEY_UPDATE && size == 1 && left == 5 && data[at + 4] <= 1)
-			return data[at + 4] ? RECORD_KEY_UPDATE_REQUESTED : RECORD_KEY_UPDATE;
-		if (data[at] != MESSAGE_TICKET)
+		if (peer->begun_len <= MESSAGE_HEADER_BYTES)
+			continue;
+		peer->begun_len = 0;
+		if (at < len || peer->begun[MESSAGE_HEADER_BYTES] > 1)
 			return -EPROTO;
-		if (size + 4 > left) {
-			peer->ticket_rest = (uint32_t)(size + 4 - left);
-			return RECORD_GO_ON;
-		}
-		at += 4 + size;
+		return peer->begun[MESSAGE_HEADER_BYTES] ? RECORD_KEY_UPDATE_REQUESTED
+							 : RECORD_KEY_UPDATE;
 	}
 	return RECORD_GO_ON;
 }
 
-int record_peer_said(struct record_peer *peer, enum record_version version, int type,
-	const void *data, size_t len)
+static int on_alert(const unsigned char *data, size_t len)
 {
-	const unsigned char *bytes = data;
+	if (len != 2)
+		return -EPROTO;
+	switch (data[1]) {
+	case RECORD_CLOSE_NOTIFY:
+		return RECORD_END;
+	case RECORD_USER_CANCELED:
+		return RECORD_GO_ON;
+	default:
+		return -ECONNRESET;
+	}
+}
 
+int record_peer_said(struct record_peer *peer, int type, const void *data, size_t len)
+{
 	if (++peer->quiet_records > RECORD_QUIET_MAX)
 		return -EPROTO;
 	if (type == RECORD_DATA) /* an empty one */
-		return len ? -EPROTO : RECORD_GO_ON;
-	if (type == RECORD_ALERT && len == 2) {
-		if (bytes[1] == ALERT_CLOSE_NOTIFY)
-			return RECORD_END;
-		return bytes[1] == ALERT_USER_CANCELED ? RECORD_GO_ON : -ECONNRESET;
-	}
-	if (type == RECORD_HANDSHAKE && version == RECORD_TLS_1_3)
+		return len || peer->ticket_rest || peer->begun_len ? -EPROTO : RECORD_GO_ON;
+	if (type == RECORD_ALERT)
+		return on_alert(data, len);
+	if (type != RECORD_HANDSHAKE)
+		return -EPROTO;
+	if (peer->version == RECORD_TLS_1_3)
 		return on_handshake(peer, data, len);
-	return -EPROTO;
+	if (peer->told_no)
+		return -EPROTO;
+	peer->told_no = true;
+	return RECORD_RENEGOTIATION;
 }

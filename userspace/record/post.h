@@ -13,32 +13,46 @@
 /* What a change of keys counts for, in bytes that take as long to decrypt. */
 #define RECORD_MESSAGE_COST 8192
 
+/* Alerts (RFC 8446 section 6, RFC 5246 section 7.2). */
+enum record_alert {
+	RECORD_CLOSE_NOTIFY = 0,
+	RECORD_UNEXPECTED_MESSAGE = 10,
+	RECORD_BAD_RECORD_MAC = 20,
+	RECORD_RECORD_OVERFLOW = 22,
+	RECORD_INTERNAL_ERROR = 80,
+	RECORD_USER_CANCELED = 90,
+	RECORD_NO_RENEGOTIATION = 100,
+};
+
 enum record_verdict {
 	RECORD_GO_ON,
 	RECORD_END,                  /* close_notify */
 	RECORD_KEY_UPDATE,           /* the peer's next record has its next key */
 	RECORD_KEY_UPDATE_REQUESTED, /* the same, and it asks us to change ours */
+	RECORD_RENEGOTIATION,        /* TLS 1.2: it is to be told no, which happens once */
 };
 
-/* Zeroed at the start. */
+/* Plain data; version and is_client are set at the start, the rest is zero. */
 struct record_peer {
-	uint32_t ticket_rest; /* bytes of a ticket that continue in the next record */
+	uint32_t ticket_rest;   /* bytes of a ticket that continue in the next record */
+	unsigned char begun[5]; /* a message whose beginning ended with its record */
+	uint8_t begun_len;
 	uint8_t quiet_records, quiet_messages; /* since the last byte of data */
+	uint8_t version;                       /* enum record_version */
+	bool is_client;                        /* it is one, and sends no tickets */
+	bool told_no;                          /* it has tried to renegotiate */
 };
 
-/* The peer has sent data. */
-static inline void record_peer_data(struct record_peer *peer)
-{
-	peer->quiet_records = peer->quiet_messages = 0;
-}
+/* The peer has sent data. Returns 0, or -EPROTO in the middle of a message (RFC 8446 section
+ * 5.1). */
+MUST_USE int record_peer_data(struct record_peer *peer);
 
 /*
  * One opened record of the peer's that is not data, or is empty: its type and content, len bytes.
  * Returns enum record_verdict; -EPROTO for what nobody may send now, or too much of it; -ECONNRESET
  * for an alert that ends the connection.
  */
-MUST_USE int record_peer_said(struct record_peer *peer, enum record_version version, int type,
-	const void *data, size_t len);
+MUST_USE int record_peer_said(struct record_peer *peer, int type, const void *data, size_t len);
 
 /* Ours: content of records. The KeyUpdate asks for none in return. */
 extern const unsigned char record_close_notify[2];

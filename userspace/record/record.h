@@ -2,7 +2,8 @@
 /*
  * TLS after the handshake, as functions on bytes: traffic keys and how they follow from secrets,
  * records made of them, and what a peer may say beside data (record/post.h). Knows no socket, no
- * connection and no OpenSSL object but libcrypto's ciphers and key derivation; keeps nothing.
+ * connection and no OpenSSL object but libcrypto's ciphers and key derivation. A thread keeps some
+ * of those (contexts.c): setting a key costs more than a short record.
  */
 #ifndef RECORD_RECORD_H
 #define RECORD_RECORD_H
@@ -42,6 +43,9 @@ struct record_keys {
 	size_t secret_len;
 	unsigned char random[2][32]; /* TLS 1.2: client's, server's */
 	uint64_t seq[2];             /* number of the next record, per enum record_direction */
+	/* The most that a record of ours may hold, because the peer has asked for it (RFC 6066
+	 * section 4: 512 to 4096); 0: RECORD_MAX. */
+	uint16_t payload_max;
 };
 
 struct record_traffic_key {
@@ -70,31 +74,84 @@ MUST_USE int record_keys_update(struct record_keys *keys, enum record_direction 
 /* The same of a secret alone, of len bytes, in place. 0 or -EIO: it is as it was. */
 MUST_USE int record_next_secret(enum record_cipher cipher, unsigned char *secret, size_t len);
 
-/* Bytes that a record adds to its payload. */
+/* ---- records ---- */
+
+#define RECORD_HEADER_BYTES 5
+/* The most that a record adds to its payload, padding aside, and the most that one has (RFC 8446
+ * section 5.2: 2^14 + 256; RFC 5246 section 6.2.3: 2^14 + 2048), header included. */
+#define RECORD_OVERHEAD_MAX 29
+#define RECORD_BYTES_MAX (RECORD_HEADER_BYTES + RECORD_MAX + 2048)
+
+/*
+ * One direction's connection state (RFC 5246 section 6.1) between two records: plain data. It may be copied and goes on from the copy, as long as only one of both is used
+ * afterwards: a number is never used twice. Wiped by record_state_wipe().
+ */
+struct record_state {
+	uint64_t seq;   /* number of the next record */
+	uint64_t keyed; /* by which contexts.c knows the key again; 0: it does not have it */
+	unsigned char key[32];
+	unsigned char iv[12]; /* as in struct record_traffic_key */
+	uint8_t slot;         /* where contexts.c looks for it */
+	uint8_t version;      /* enum record_version */
+	uint8_t cipher;       /* enum record_cipher */
+	uint8_t direction;    /* enum record_direction */
+};
+
+/* Both directions of a connection, numbers included. 0 or -EIO: both are zeroed. */
+MUST_USE int record_states_init(struct record_state ret_states[2], const struct record_keys *keys);
+/* After a KeyUpdate (TLS 1.3): the next secret, in place, and what follows from it; record numbers
+ * from 0. 0 or -EIO: nothing has changed. */
+MUST_USE int record_state_update(
+	struct record_state *state, unsigned char *secret, size_t secret_len);
+/* The key is wiped here and, in the calling thread, where it was in use. */
+void record_state_wipe(struct record_state *state);
+
+/* Records of AES-GCM that one key may protect (RFC 8446 section 5.5): from here on TLS 1.3 changes
+ * keys, and TLS 1.2, which cannot, comes to its end with what is under way. */
+#define RECORD_UPDATE_AT ((UINT64_C(1) << 23) - 512)
+#define RECORD_END_AT ((UINT64_C(1) << 24) - 65536)
+#define RECORD_LAST ((UINT64_C(1) << 24) - 1)
+/* Whether the state has come to that. */
+static inline bool record_state_is_worn(const struct record_state *state)
+{
+	if (state->cipher == RECORD_CHACHA20_POLY1305)
+		return state->seq >= UINT64_MAX - 512;
+	return state->seq >= (state->version == RECORD_TLS_1_3 ? RECORD_UPDATE_AT : RECORD_END_AT);
+}
+
+/* Bytes that a record adds to its payload, padding aside. */
 size_t record_overhead(enum record_version version, enum record_cipher cipher);
 
 /*
- * Makes one record: data of len bytes and content type record_type, with padding zeros (TLS 1.3),
- * numbered by seq. ret must hold len + padding + 40 bytes. Returns its length or -EIO.
+ * Makes one record: data of len bytes and content type record_type, with padding zeros (TLS 1.3).
+ * ret is apart from data and must hold len + padding + RECORD_OVERHEAD_MAX bytes. Returns the
+ * record's length, -EKEYEXPIRED when there are no numbers left, or -EIO.
  */
-MUST_USE int record_seal(const struct record_keys *keys, const struct record_traffic_key *key,
-	uint64_t seq, unsigned char record_type, const void *data, size_t len, size_t padding,
-	unsigned char *ret);
+MUST_USE int record_seal(struct record_state *state, unsigned char record_type, const void *data,
+	size_t len, size_t padding, unsigned char *ret);
 
-/* What an opened record holds: len bytes inside the record. */
+/*
+ * The length of the record that begins so, header included. Returns -EPROTO for what is no
+ * protected record, -EMSGSIZE for one that is longer than any may be (RFC 8446 section 5.2).
+ */
+MUST_USE int record_length(
+	const struct record_state *state, const unsigned char header[RECORD_HEADER_BYTES]);
+
+/* What an opened record holds. */
 struct record_text {
 	unsigned char type; /* content type */
-	unsigned char *data;
-	size_t len;
+	size_t len;         /* bytes */
 };
 
 /*
- * Opens one whole record of len bytes, header included, in place; numbered by seq. Returns 0 with
- * the text; -EBADMSG for one that this key has not sealed with this number, or that was changed;
- * -EPROTO for what is no protected record of len bytes, or holds more than RECORD_MAX bytes or no
- * content type. On failure the bytes are of no use.
+ * Opens one whole record of len bytes, header included, into `to`, which is apart from it and has
+ * room for len bytes (len - RECORD_HEADER_BYTES is the most that is written). Returns 0 with what
+ * is there; -EBADMSG for one that this key has not sealed with this number, or that was changed;
+ * -EPROTO for what is no protected record of len bytes or holds no content type; -EMSGSIZE for one
+ * that holds more than RECORD_MAX bytes; -EKEYEXPIRED when there are no numbers left; -EIO. On
+ * failure nothing of it is left in `to`, and the state is as it was.
  */
-MUST_USE int record_open(const struct record_keys *keys, const struct record_traffic_key *key,
-	uint64_t seq, unsigned char *record, size_t len, struct record_text *ret_text);
+MUST_USE int record_open(struct record_state *state, const unsigned char *record, size_t len,
+	unsigned char *to, struct record_text *ret_text);
 
 #endif

@@ -1,24 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Records of traffic keys: sealing, opening, and the nonce of both (RFC 8446 section 5.2, RFC 5246
- * section 6.2.3.3, RFC 5288, RFC 7905). With TLS 1.2 and GCM the explicit nonce is ours to choose:
- * the record number, as OpenSSL does. */
-#include "record/record.h"
+/* Records: sealing, opening, and the nonce of both (RFC 8446 section 5.2, RFC 5246 section 6.2.3.3,
+ * RFC 5288, RFC 7905). With TLS 1.2 and GCM the explicit nonce is ours to choose: the record
+ * number, as OpenSSL does. */
+#include "base/secret.h"
+#include "record/contexts.h"
 
+#include <assert.h>
 #include <errno.h>
-#include <openssl/evp.h>
+#include <openssl/core_names.h>
+#include <openssl/params.h>
 #include <string.h>
 
-#define HEADER_BYTES 5
 #define TAG_BYTES 16
 #define NUMBER_BYTES 8
 #define NONCE_BYTES 12
 #define SALT_BYTES 4
+#define AAD_MAX (NUMBER_BYTES + RECORD_HEADER_BYTES)
+
+static_assert(sizeof(struct record_state) == 64, "a cache line's worth, twice a session and leg");
+
+/* A number is used once, and not more of them than the cipher is good for; how many a peer uses is
+ * its own affair, if it can change keys. */
+static bool is_spent(const struct record_state *state)
+{
+	bool peers = state->version == RECORD_TLS_1_3 && state->direction == RECORD_READ;
+
+	return state->seq >=
+		(peers || state->cipher == RECORD_CHACHA20_POLY1305 ? UINT64_MAX : RECORD_LAST);
+}
 
 size_t record_overhead(enum record_version version, enum record_cipher cipher)
 {
 	if (version == RECORD_TLS_1_3)
-		return HEADER_BYTES + 1 + TAG_BYTES; /* 1: the content type inside */
-	return HEADER_BYTES + (cipher == RECORD_CHACHA20_POLY1305 ? 0 : NUMBER_BYTES) + TAG_BYTES;
+		return RECORD_HEADER_BYTES + 1 + TAG_BYTES; /* 1: the content type inside */
+	return RECORD_HEADER_BYTES + (cipher == RECORD_CHACHA20_POLY1305 ? 0 : NUMBER_BYTES) +
+		TAG_BYTES;
 }
 
 void record_put_number(unsigned char ret[8], uint64_t number)
@@ -27,24 +43,27 @@ void record_put_number(unsigned char ret[8], uint64_t number)
 		ret[i] = (unsigned char)number;
 }
 
+/* Bytes of the nonce that stand in the record (RFC 5288 section 3). */
+static size_t explicit_bytes(const struct record_state *state)
+{
+	return state->version == RECORD_TLS_1_2 && state->cipher != RECORD_CHACHA20_POLY1305
+		? NUMBER_BYTES
+		: 0;
+}
+
 /* What no two records of a key may share (RFC 8446 section 5.3, RFC 7905 section 2): the number
  * over the IV; behind it where that is a salt (RFC 5288 section 3). */
-static void make_nonce(const struct record_traffic_key *key,
-	const unsigned char number[NUMBER_BYTES], unsigned char ret[NONCE_BYTES])
+static void make_nonce(const struct record_state *state, const unsigned char number[NUMBER_BYTES],
+	unsigned char ret[NONCE_BYTES])
 {
-	memcpy(ret, key->iv, key->iv_len);
-	if (key->iv_len == SALT_BYTES)
+	memcpy(ret, state->iv, NONCE_BYTES);
+	if (explicit_bytes(state))
 		memcpy(ret + SALT_BYTES, number, NUMBER_BYTES);
-	for (int i = 0; key->iv_len == NONCE_BYTES && i < NUMBER_BYTES; i++)
+	for (int i = 0; !explicit_bytes(state) && i < NUMBER_BYTES; i++)
 		ret[NONCE_BYTES - NUMBER_BYTES + i] ^= number[i];
 }
 
-static size_t explicit_bytes(const struct record_traffic_key *key)
-{
-	return key->iv_len == SALT_BYTES ? NUMBER_BYTES : 0;
-}
-
-static void put_header(unsigned char ret[HEADER_BYTES], unsigned char type, size_t len)
+static void put_header(unsigned char ret[RECORD_HEADER_BYTES], unsigned char type, size_t len)
 {
 	ret[0] = type;
 	ret[1] = ret[2] = 3;
@@ -52,136 +71,152 @@ static void put_header(unsigned char ret[HEADER_BYTES], unsigned char type, size
 	ret[4] = (unsigned char)len;
 }
 
-static const EVP_CIPHER *evp_of(enum record_cipher cipher)
+/*
+ * Nonce and additional data of a record that is there but for its text: the header, and where one
+ * stands in the record the nonce. Returns the length of the additional data (TLS 1.3: the header,
+ * RFC 8446 section 5.2; TLS 1.2: number, type, version and length, RFC 5246 section 6.2.3.3).
+ */
+static int describe(const struct record_state *state, const unsigned char *record, size_t text_len,
+	unsigned char ret_nonce[NONCE_BYTES], unsigned char ret_aad[AAD_MAX])
 {
-	switch (cipher) {
-	case RECORD_AES_128_GCM:
-		return EVP_aes_128_gcm();
-	case RECORD_AES_256_GCM:
-		return EVP_aes_256_gcm();
-	default:
-		return EVP_chacha20_poly1305();
+	unsigned char number[NUMBER_BYTES];
+
+	record_put_number(number, state->seq);
+	/* opening, it is the peer's own choice, which need not be the number */
+	make_nonce(state, explicit_bytes(state) ? record + RECORD_HEADER_BYTES : number, ret_nonce);
+	if (state->version == RECORD_TLS_1_3) {
+		memcpy(ret_aad, record, RECORD_HEADER_BYTES);
+		return RECORD_HEADER_BYTES;
 	}
-}
-
-/* Text and the tag behind it, in place. 0 or -EIO; opening, also if it is not the tag's text. */
-static int run(bool sealing, enum record_cipher cipher, const struct record_traffic_key *key,
-	const unsigned char nonce[NONCE_BYTES], const unsigned char *aad, int aad_len,
-	unsigned char *text, size_t len)
-{
-	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
-	unsigned char *tag = text + len;
-	int n, ok;
-
-	ok = ctx && EVP_CipherInit_ex(ctx, evp_of(cipher), NULL, key->key, nonce, sealing) == 1 &&
-		(sealing || EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, TAG_BYTES, tag) == 1) &&
-		EVP_CipherUpdate(ctx, NULL, &n, aad, aad_len) == 1 &&
-		EVP_CipherUpdate(ctx, text, &n, text, (int)len) == 1 &&
-		EVP_CipherFinal_ex(ctx, text + n, &n) == 1 &&
-		(!sealing || EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, TAG_BYTES, tag) == 1);
-	EVP_CIPHER_CTX_free(ctx);
-	return ok ? 0 : -EIO;
+	memcpy(ret_aad, number, NUMBER_BYTES);
+	put_header(ret_aad + NUMBER_BYTES, record[0], text_len);
+	return AAD_MAX;
 }
 
 /* ---- sealing ---- */
 
-static int seal_13(const struct record_keys *keys, const struct record_traffic_key *key,
-	uint64_t seq, unsigned char record_type, const void *data, size_t len, size_t padding,
-	unsigned char *ret)
+/* What follows the data inside a record of TLS 1.3: the type, and zeros. */
+static int seal_tail(
+	EVP_CIPHER_CTX *ctx, unsigned char record_type, size_t padding, unsigned char *at)
 {
-	size_t inner = len + 1 + padding, body = inner + TAG_BYTES;
-	unsigned char *text = ret + HEADER_BYTES, nonce[NONCE_BYTES], number[NUMBER_BYTES];
+	int n;
 
-	put_header(ret, RECORD_DATA, body);
-	memcpy(text, data, len);
-	text[len] = record_type;
-	memset(text + len + 1, 0, padding);
-	record_put_number(number, seq);
-	make_nonce(key, number, nonce);
-	return run(true, keys->cipher, key, nonce, ret, HEADER_BYTES, text, inner) < 0
-		? -EIO
-		: (int)(HEADER_BYTES + body);
+	at[0] = record_type;
+	memset(at + 1, 0, padding);
+	return EVP_EncryptUpdate(ctx, at, &n, at, (int)(1 + padding)) == 1 ? 0 : -EIO;
 }
 
-static int seal_12(const struct record_keys *keys, const struct record_traffic_key *key,
-	uint64_t seq, unsigned char record_type, const void *data, size_t len, unsigned char *ret)
+int record_seal(struct record_state *state, unsigned char record_type, const void *data, size_t len,
+	size_t padding, unsigned char *ret)
 {
-	size_t explicit = explicit_bytes(key), body = explicit + len + TAG_BYTES;
-	unsigned char *text = ret + HEADER_BYTES + explicit, nonce[NONCE_BYTES];
-	unsigned char aad[NUMBER_BYTES + HEADER_BYTES]; /* RFC 5246 section 6.2.3.3 */
+	bool inside = state->version == RECORD_TLS_1_3; /* the type */
+	size_t explicit = explicit_bytes(state), inner = inside ? len + 1 + padding : len;
+	size_t body = explicit + inner + TAG_BYTES;
+	unsigned char *text = ret + RECORD_HEADER_BYTES + explicit, *tag = text + inner;
+	unsigned char nonce[NONCE_BYTES], aad[AAD_MAX];
+	OSSL_PARAM params[] = {
+		OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, tag, TAG_BYTES),
+		OSSL_PARAM_construct_end(),
+	};
+	EVP_CIPHER_CTX *ctx;
+	int n, aad_len;
 
-	record_put_number(aad, seq);
-	put_header(aad + NUMBER_BYTES, record_type, len);
-	put_header(ret, record_type, body);
-	memcpy(ret + HEADER_BYTES, aad, explicit);
-	memcpy(text, data, len);
-	make_nonce(key, aad, nonce);
-	return run(true, keys->cipher, key, nonce, aad, sizeof(aad), text, len) < 0
-		? -EIO
-		: (int)(HEADER_BYTES + body);
-}
-
-int record_seal(const struct record_keys *keys, const struct record_traffic_key *key, uint64_t seq,
-	unsigned char record_type, const void *data, size_t len, size_t padding, unsigned char *ret)
-{
-	if (keys->version == RECORD_TLS_1_3)
-		return seal_13(keys, key, seq, record_type, data, len, padding, ret);
-	return seal_12(keys, key, seq, record_type, data, len, ret);
+	if (is_spent(state))
+		return -EKEYEXPIRED;
+	put_header(ret, inside ? RECORD_DATA : record_type, body);
+	if (explicit)
+		record_put_number(ret + RECORD_HEADER_BYTES, state->seq);
+	aad_len = describe(state, ret, inner, nonce, aad);
+	ctx = record_context(state);
+	if (!ctx || EVP_CipherInit_ex2(ctx, NULL, NULL, nonce, -1, NULL) != 1 ||
+		EVP_EncryptUpdate(ctx, NULL, &n, aad, aad_len) != 1 ||
+		(len && EVP_EncryptUpdate(ctx, text, &n, data, (int)len) != 1) ||
+		(inside && seal_tail(ctx, record_type, padding, text + len) < 0) ||
+		EVP_EncryptFinal_ex(ctx, tag, &n) != 1 ||
+		EVP_CIPHER_CTX_get_params(ctx, params) != 1)
+		return -EIO;
+	state->seq++;
+	return (int)(RECORD_HEADER_BYTES + body);
 }
 
 /* ---- opening ---- */
 
-/* The content type is the last byte that is not zero (RFC 8446 section 5.4). */
-static int open_13(const struct record_keys *keys, const struct record_traffic_key *key,
-	uint64_t seq, unsigned char *record, size_t body, struct record_text *ret_text)
+int record_length(const struct record_state *state, const unsigned char header[RECORD_HEADER_BYTES])
 {
-	unsigned char *text = record + HEADER_BYTES, nonce[NONCE_BYTES], number[NUMBER_BYTES];
-	size_t len = body - TAG_BYTES;
+	size_t body = (size_t)header[3] << 8 | header[4];
+	bool is_13 = state->version == RECORD_TLS_1_3;
 
-	if (record[0] != RECORD_DATA || len > RECORD_MAX + 1)
+	/* RFC 8446 section 5.2: all look like data; TLS 1.2 has no ChangeCipherSpec any more */
+	if (header[1] != 3 || header[2] != 3 ||
+		(is_13 ? header[0] != RECORD_DATA
+		       : header[0] < RECORD_ALERT || header[0] > RECORD_DATA))
 		return -EPROTO;
-	record_put_number(number, seq);
-	make_nonce(key, number, nonce);
-	if (run(false, keys->cipher, key, nonce, record, HEADER_BYTES, text, len) < 0)
-		return -EBADMSG;
+	if (body > RECORD_MAX + (is_13 ? 256u : 2048u))
+		return -EMSGSIZE;
+	return (int)(RECORD_HEADER_BYTES + body);
+}
+
+/* The text and its tag. Returns 0; -EBADMSG if it is not the tag's text; -EIO. */
+static int open_text(struct record_state *state, const unsigned char *record, size_t explicit,
+	size_t text_len, unsigned char *to)
+{
+	const unsigned char *text = record + RECORD_HEADER_BYTES + explicit;
+	unsigned char nonce[NONCE_BYTES], aad[AAD_MAX];
+	int n, aad_len = describe(state, record, text_len, nonce, aad);
+	EVP_CIPHER_CTX *ctx = record_context(state);
+	OSSL_PARAM params[] = {
+		OSSL_PARAM_construct_octet_string(
+			OSSL_CIPHER_PARAM_AEAD_TAG, (void *)(text + text_len), TAG_BYTES),
+		OSSL_PARAM_construct_end(),
+	};
+
+	if (!ctx || EVP_CipherInit_ex2(ctx, NULL, NULL, nonce, -1, params) != 1 ||
+		EVP_DecryptUpdate(ctx, NULL, &n, aad, aad_len) != 1 ||
+		(text_len && EVP_DecryptUpdate(ctx, to, &n, text, (int)text_len) != 1))
+		return -EIO;
+	/* Not EVP_Cipher(): with CHACHA20-POLY1305 OpenSSL 3.0 does not look at the tag there. */
+	return EVP_DecryptFinal_ex(ctx, to + text_len, &n) == 1 ? 0 : -EBADMSG;
+}
+
+/* The content type is the last byte that is not zero (RFC 8446 section 5.4). */
+static int strip(const unsigned char *text, size_t len, struct record_text *ret_text)
+{
 	while (len && !text[len - 1])
 		len--;
 	if (!len)
 		return -EPROTO;
-	*ret_text = (struct record_text){ text[len - 1], text, len - 1 };
+	*ret_text = (struct record_text){ text[len - 1], len - 1 };
 	return 0;
 }
 
-static int open_12(const struct record_keys *keys, const struct record_traffic_key *key,
-	uint64_t seq, unsigned char *record, size_t body, struct record_text *ret_text)
+int record_open(struct record_state *state, const unsigned char *record, size_t len,
+	unsigned char *to, struct record_text *ret_text)
 {
-	size_t explicit = explicit_bytes(key);
-	unsigned char *text = record + HEADER_BYTES + explicit, nonce[NONCE_BYTES];
-	unsigned char aad[NUMBER_BYTES + HEADER_BYTES];
-	size_t len;
+	bool inside = state->version == RECORD_TLS_1_3;
+	size_t explicit = explicit_bytes(state), text_len;
+	int r;
 
-	if (body < explicit + TAG_BYTES || body - explicit - TAG_BYTES > RECORD_MAX)
+	r = len < RECORD_HEADER_BYTES ? -EPROTO : record_length(state, record);
+	if (r < 0)
+		return r;
+	if ((size_t)r != len)
 		return -EPROTO;
-	len = body - explicit - TAG_BYTES;
-	record_put_number(aad, seq);
-	put_header(aad + NUMBER_BYTES, record[0], len);
-	/* The peer's own choice, which need not be the number. */
-	make_nonce(key, explicit ? record + HEADER_BYTES : aad, nonce);
-	if (run(false, keys->cipher, key, nonce, aad, sizeof(aad), text, len) < 0)
+	if (len < RECORD_HEADER_BYTES + explicit + TAG_BYTES)
 		return -EBADMSG;
-	*ret_text = (struct record_text){ record[0], text, len };
+	if (is_spent(state))
+		return -EKEYEXPIRED;
+	text_len = len - RECORD_HEADER_BYTES - explicit - TAG_BYTES;
+	r = open_text(state, record, explicit, text_len, to);
+	if (r == 0 && text_len > RECORD_MAX + (inside ? 1u : 0u))
+		r = -EMSGSIZE;
+	if (r == 0 && inside)
+		r = strip(to, text_len, ret_text);
+	if (r < 0) {
+		secret_wipe(to, text_len);
+		return r;
+	}
+	if (!inside)
+		*ret_text = (struct record_text){ record[0], text_len };
+	state->seq++;
 	return 0;
-}
-
-int record_open(const struct record_keys *keys, const struct record_traffic_key *key, uint64_t seq,
-	unsigned char *record, size_t len, struct record_text *ret_text)
-{
-	size_t body = len - HEADER_BYTES;
-
-	if (len < HEADER_BYTES + TAG_BYTES || record[1] != 3 || record[2] != 3 ||
-		((size_t)record[3] << 8 | record[4]) != body)
-		return -EPROTO;
-	if (keys->version == RECORD_TLS_1_3)
-		return open_13(keys, key, seq, record, body, ret_text);
-	return open_12(keys, key, seq, record, body, ret_text);
 }

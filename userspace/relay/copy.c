@@ -6,6 +6,7 @@
  * One turn moves a bounded amount, so that a bulk session does not starve others.
  */
 #include "relay/frame.h"
+#include "tls/records.h"
 
 #include <errno.h>
 
@@ -176,6 +177,12 @@ static bool pass_on(struct relay *relay, int d, size_t n, bool *ret_goes_on)
 	return *ret_goes_on;
 }
 
+static bool is_worn(const struct relay *relay)
+{
+	return tls_records_are_worn(&relay->legs[RELAY_CLIENT]) ||
+		tls_records_are_worn(&relay->legs[RELAY_NODE]);
+}
+
 bool relay_move(struct relay *relay, int d, bool *ret_again)
 {
 	struct stream *source = &relay->legs[relay_source(d)];
@@ -191,7 +198,11 @@ bool relay_move(struct relay *relay, int d, bool *ret_again)
 			*ret_again = true;
 			break;
 		}
-		n = stream_read(source, relay_scratch, relay_chunk(io->chunk));
+		if (is_worn(relay)) {
+			relay_keys_used_up(relay);
+			break;
+		}
+		n = stream_read(source, relay_scratch, relay_chunk(io->chunk) + RELAY_SLACK_BYTES);
 		io->read_want = n == -EAGAIN ? source->want : 0;
 		if (n == -EAGAIN)
 			break;
@@ -211,7 +222,7 @@ bool relay_move(struct relay *relay, int d, bool *ret_again)
 			relay_source_ended(relay, d, end);
 			break;
 		}
-		if (relay->may_switch[relay_source(d)] && !relay_switch_leg(relay, relay_source(d)))
+		if (relay->becomes[relay_source(d)] && !relay_switch_leg(relay, relay_source(d)))
 			return false;
 		if (epoll_will_tell(relay, d, (size_t)n))
 			break;

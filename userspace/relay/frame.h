@@ -2,8 +2,8 @@
 /*
  * Private to relay/: the live part of a relay, which is one frame whatever moves the bytes, and
  * what a mover provides. relay.c starts and stops; engine.c, rows.c, end.c and scratch.c serve
- * every relay; copy.c, half.c and turn.c move bytes in user space, through OpenSSL or through
- * ktls_stream.c; program.c, arm.c, valve.c, owed.c and sockmap.c are the path on which the kernel
+ * every relay; copy.c, half.c and turn.c move bytes in user space, through OpenSSL, through
+ * tls/records.c or through ktls_stream.c; program.c, arm.c, valve.c, owed.c and sockmap.c are the path on which the kernel
  * moves them, bypass.c what is different when the node does; switch.c decides when one becomes the
  * other.
  */
@@ -18,10 +18,15 @@
 #define RELAY_CHUNK_BYTES 32768
 #define RELAY_CHUNK_DOUBLINGS 4
 #define RELAY_SCRATCH_BYTES (RELAY_CHUNK_BYTES << RELAY_CHUNK_DOUBLINGS)
+/* Room behind a read, which a record of TLS needs to be opened in place. */
+#define RELAY_SLACK_BYTES 64
 /* Bytes that one direction moves before others get their turn. */
 #define RELAY_TURN_BYTES (1024 * 1024)
 
 /* ---- a relay ---- */
+
+/* What a leg of OpenSSL's is to become at the first boundary of records. */
+enum relay_become { BECOMES_NOTHING, BECOMES_RECORD, BECOMES_KTLS };
 
 /* What moves the bytes of a relay now. Each may end the relay, none frees it. */
 struct relay_mover {
@@ -76,7 +81,7 @@ struct relay {
 	void *arg;
 	uint64_t row_bytes; /* both directions, as the rows have them */
 	uint64_t handle;    /* the engine's; 0: it does not know it */
-	bool may_switch[2]; /* the leg is OpenSSL's and may become the kernel's */
+	uint8_t becomes[2]; /* enum relay_become: the leg is OpenSSL's for now */
 	bool may_arm;       /* both are plain and may become the program's */
 	bool retry;         /* of this turn: something is due that no event announces */
 };
@@ -128,7 +133,7 @@ static inline void relay_check(const struct relay *relay)
 /* What goes through it is somebody's mail. The most that has been in it since it was wiped is
  * known, and that much is wiped when a session ends and once a second: a record costs a
  * comparison. */
-extern _Thread_local char relay_scratch[RELAY_SCRATCH_BYTES];
+extern _Thread_local char relay_scratch[RELAY_SCRATCH_BYTES + RELAY_SLACK_BYTES];
 extern _Thread_local size_t relay_scratch_used;
 
 static inline void relay_scratch_note(size_t used)
@@ -155,7 +160,7 @@ static inline void relay_chunk_adapt(uint8_t *doublings, size_t taken, size_t wr
 {
 	if (written < taken)
 		*doublings = 0;
-	else if (taken == relay_chunk(*doublings) && *doublings < RELAY_CHUNK_DOUBLINGS)
+	else if (taken >= relay_chunk(*doublings) && *doublings < RELAY_CHUNK_DOUBLINGS)
 		(*doublings)++;
 }
 
@@ -203,7 +208,7 @@ void relay_owed_clock(struct relay *relay, bool owed, bool progress);
 
 /* The path of both directions while user space moves them, as the legs are now. */
 void relay_note_path(struct relay *relay);
-/* The leg becomes the kernel's if it can now. Returns false when the relay has ended. */
+/* The leg becomes what it is to become, if it can now. Returns false when the relay has ended. */
 bool relay_switch_leg(struct relay *relay, int leg);
 /* Both become the program's, if they may and nothing waits or ends. True if they are: the relay is
  * another mover's now, or has ended. */
@@ -221,6 +226,8 @@ void relay_user_begin(struct relay *relay);
 
 /* The source has ended or broken (n: what the read said): what was received is still delivered. */
 void relay_source_ended(struct relay *relay, int d, ssize_t n);
+/* A leg's keys are used up (TLS 1.2): both directions end, as cleanly as it goes. */
+void relay_keys_used_up(struct relay *relay);
 /* A leg is gone. Nothing can be written to it any more; what had arrived from it is still
  * delivered, without a clean end. */
 void relay_leg_broken(struct relay *relay, int leg, ssize_t error);

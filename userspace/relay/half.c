@@ -79,7 +79,7 @@ static void judge_truncation(struct relay *relay, int d)
 }
 
 /* Both directions end, as cleanly as it goes. */
-static void keys_changed(struct relay *relay)
+void relay_keys_used_up(struct relay *relay)
 {
 	struct relay_state *state = &relay->state;
 
@@ -97,7 +97,7 @@ void relay_source_ended(struct relay *relay, int d, ssize_t n)
 	struct relay_half *half = &state->halves[d];
 
 	if (n == -EKEYEXPIRED) {
-		keys_changed(relay);
+		relay_keys_used_up(relay);
 		return;
 	}
 	if (n != STREAM_EOF && n != -ECONNABORTED) {

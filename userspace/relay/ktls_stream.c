@@ -40,7 +40,8 @@ struct ktls {
 	uint64_t records_before;
 	struct record_keys *keys; /* owned; kept only where the kernel can change keys */
 	struct record_peer peer;
-	uint8_t version, cipher, overhead;
+	uint16_t payload_max;
+	uint8_t cipher, overhead;
 	uint8_t in;  /* enum ktls_in */
 	uint8_t out; /* enum ktls_out */
 };
@@ -71,7 +72,7 @@ static int change_read_keys(struct stream *stream, struct ktls *ktls, bool reque
 static int on_record(
 	struct stream *stream, struct ktls *ktls, int type, const void *data, size_t len)
 {
-	int r = record_peer_said(&ktls->peer, (enum record_version)ktls->version, type, data, len);
+	int r = record_peer_said(&ktls->peer, type, data, len);
 
 	switch (r) {
 	case RECORD_END:
@@ -79,6 +80,8 @@ static int on_record(
 	case RECORD_KEY_UPDATE:
 	case RECORD_KEY_UPDATE_REQUESTED:
 		return change_read_keys(stream, ktls, r == RECORD_KEY_UPDATE_REQUESTED);
+	case RECORD_RENEGOTIATION:
+		return -EPROTO;
 	default:
 		return r;
 	}
@@ -123,8 +126,8 @@ static ssize_t ktls_read(struct stream *stream, void *data, size_t len)
 		if (n < 0)
 			return read_error(stream, ktls, n);
 		if (type == RECORD_DATA && n > 0) {
-			record_peer_data(&ktls->peer);
-			return n;
+			r = record_peer_data(&ktls->peer);
+			return r < 0 ? r : n;
 		}
 		if (type < 0 && n > 0)
 			return n;
@@ -169,6 +172,7 @@ static int change_write_keys(struct stream *stream, struct ktls *ktls)
 static ssize_t ktls_write(struct stream *stream, const void *data, size_t len)
 {
 	struct ktls *ktls = stream->layer;
+	size_t most = ktls->payload_max ? ktls->payload_max : SIZE_MAX;
 
 	if (ktls->out >= KTLS_OUT_CLOSED)
 		return -EPIPE;
@@ -178,7 +182,8 @@ static ssize_t ktls_write(struct stream *stream, const void *data, size_t len)
 		if (ktls->out == KTLS_OUT_UPDATE) {
 			n = change_write_keys(stream, ktls);
 		} else {
-			n = send(stream->fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+			/* what one call is given, the kernel makes one record of */
+			n = send(stream->fd, data, MIN(len, most), MSG_DONTWAIT | MSG_NOSIGNAL);
 			n = n < 0 ? -errno : n;
 			ktls->payload += n > 0 ? (uint64_t)n : 0;
 			if (n > 0)
@@ -283,7 +288,9 @@ static struct ktls *new_state(const struct record_keys *keys, bool keep_keys)
 
 	if (!ktls)
 		return NULL;
-	ktls->version = (uint8_t)keys->version;
+	ktls->peer.version = (uint8_t)keys->version;
+	ktls->peer.is_client = keys->is_server;
+	ktls->payload_max = keys->payload_max;
 	ktls->cipher = (uint8_t)keys->cipher;
 	ktls->overhead = (uint8_t)record_overhead(keys->version, keys->cipher);
 	ktls->first_seq = keys->seq[RECORD_WRITE];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * See probe.h. Kernel TLS is tried against itself and against records made by OpenSSL's ciphers in
+ * See probe.h. Records are tried against themselves. Kernel TLS is tried against itself and against records made by OpenSSL's ciphers in
  * user space; sockmap is tried with the very relay that will use it.
  */
 #include "relay/probe.h"
@@ -31,7 +31,7 @@ void probe_add_row(struct relay_probe *probe, const char *name, int r, const cha
 			*reason && r != -EPROTO ? ": " : "", r != -EPROTO ? strerror(-r) : "");
 }
 
-/* ---- kernel TLS ---- */
+/* ---- records ---- */
 
 /* Both ends of one made-up connection. */
 static void make_keys(
@@ -49,6 +49,50 @@ static void make_keys(
 		}
 	}
 }
+
+/* One record from one end to the other. */
+static int try_record(enum record_version version, enum record_cipher cipher)
+{
+	struct record_keys keys[2];
+	struct record_state ends[2][2];
+	unsigned char record[sizeof(record_key_update) + RECORD_OVERHEAD_MAX], text[sizeof(record)];
+	struct record_text got = { 0 };
+	int r, n = 0;
+
+	make_keys(keys, version, cipher);
+	r = record_states_init(ends[0], &keys[0]);
+	if (r == 0)
+		r = record_states_init(ends[1], &keys[1]);
+	if (r == 0)
+		r = n = record_seal(&ends[0][RECORD_WRITE], RECORD_DATA, record_key_update,
+			sizeof(record_key_update), 0, record);
+	if (r > 0)
+		r = record_open(&ends[1][RECORD_READ], record, (size_t)n, text, &got);
+	if (r == 0 &&
+		(got.type != RECORD_DATA || got.len != sizeof(record_key_update) ||
+			memcmp(text, record_key_update, got.len) != 0))
+		r = -EPROTO;
+	for (int i = 0; i < 4; i++)
+		record_state_wipe(&ends[i / 2][i % 2]);
+	return r;
+}
+
+static void probe_record(struct relay_probe *probe, struct relay_kernel *kernel)
+{
+	for (int c = 0; c < RECORD_CIPHERS; c++) {
+		enum record_cipher cipher = (enum record_cipher)c;
+		int r = try_record(RECORD_TLS_1_3, cipher);
+		char name[48];
+
+		if (r == 0)
+			r = try_record(RECORD_TLS_1_2, cipher);
+		kernel->records[c] = r == 0;
+		snprintf(name, sizeof(name), "record %s", record_cipher_name(cipher));
+		probe_add_row(probe, name, r, r == -EIO ? "OpenSSL does not have it" : "");
+	}
+}
+
+/* ---- kernel TLS ---- */
 
 static ssize_t recv_soon(int fd, void *data, size_t len, int *ret_type)
 {
@@ -155,13 +199,13 @@ static int try_padded(int fds[2])
 {
 	static const size_t paddings[] = { 40, 0, 40, 200, 40, 1, 16000, 0 };
 	unsigned char data[100], record[RECORD_MAX + 256];
-	struct record_traffic_key key;
+	struct record_state states[2] = { 0 };
 	struct record_keys keys[2];
 	size_t at = 0;
 	int r;
 
 	make_keys(keys, RECORD_TLS_1_3, RECORD_AES_128_GCM);
-	r = record_keys_derive(&keys[0], RECORD_WRITE, &key);
+	r = record_states_init(states, &keys[0]);
 	if (r == 0)
 		r = ktls_attach(fds[1]);
 	if (r == 0)
@@ -171,11 +215,13 @@ static int try_padded(int fds[2])
 	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(paddings); i++, at += sizeof(data)) {
 		for (size_t k = 0; k < sizeof(data); k++)
 			data[k] = trial_pattern(at + k);
-		r = record_seal(&keys[0], &key, keys[0].seq[RECORD_WRITE] + i, RECORD_DATA, data,
-			sizeof(data), paddings[i], record);
+		r = record_seal(&states[RECORD_WRITE], RECORD_DATA, data, sizeof(data), paddings[i],
+			record);
 		if (r > 0 && send(fds[0], record, (size_t)r, MSG_NOSIGNAL) != r)
 			r = -EIO;
 	}
+	for (int d = 0; d < 2; d++)
+		record_state_wipe(&states[d]);
 	return r < 0 ? r : expect_data(fds[1], 0, at);
 }
 
@@ -353,6 +399,7 @@ void relay_probe(struct relay_probe *ret_probe, struct relay_kernel *kernel, con
 {
 	*ret_probe = (struct relay_probe){ 0 };
 	probe_sockmap(ret_probe, kernel, bpf_error);
+	probe_record(ret_probe, kernel);
 	probe_ktls(ret_probe, kernel);
 	atomic_store(&kernel->demotions_backlog, 0); /* the trials' own */
 }
@@ -362,8 +409,7 @@ unsigned relay_probe_ciphers(const struct relay_kernel *kernel)
 	unsigned mask = 0;
 
 	for (int c = 0; c < RECORD_CIPHERS; c++) {
-		if (kernel->ktls.usable[RECORD_TLS_1_3][c] &&
-			kernel->ktls.usable[RECORD_TLS_1_2][c])
+		if (kernel->records[c])
 			mask |= BIT(c);
 	}
 	return mask;

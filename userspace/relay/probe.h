@@ -8,7 +8,7 @@
 
 #include "relay/relay.h"
 
-#define PROBE_ROWS_MAX 20
+#define PROBE_ROWS_MAX 24
 
 struct probe_row {
 	char name[48];
@@ -22,7 +22,7 @@ struct relay_probe {
 };
 
 /*
- * Fills kernel->sockmap and kernel->ktls; kernel->bpfctl is NULL or loaded, with bpf_error as the
+ * Fills kernel->sockmap, kernel->records and kernel->ktls; kernel->bpfctl is NULL or loaded, with bpf_error as the
  * reason if it is NULL. Takes well under a second; needs the privileges of the start (loading the
  * kernel's TLS module) and no other thread that uses the kernel's rings.
  */
@@ -35,7 +35,7 @@ void relay_probe(struct relay_probe *ret_probe, struct relay_kernel *kernel, con
  */
 void relay_probe_bypass(struct relay_probe *probe, struct relay_kernel *kernel, const char *error);
 
-/* Which of enum record_cipher kernel TLS can take in every version, as a bit mask. */
+/* Which of enum record_cipher can be taken over from OpenSSL, as a bit mask. */
 unsigned relay_probe_ciphers(const struct relay_kernel *kernel);
 
 #endif

@@ -2,6 +2,7 @@
 /* A relay from outside: how it starts, whatever will move its bytes, how it is stopped, and what
  * may be asked of it. Also the names of the paths. */
 #include "relay/frame.h"
+#include "tls/records.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -12,6 +13,7 @@ const char *relay_path_name(enum relay_path path)
 	static const char *const names[] = {
 		[RELAY_PATH_NONE] = "-",
 		[RELAY_PATH_COPY] = "copy",
+		[RELAY_PATH_RECORD] = "record",
 		[RELAY_PATH_KTLS] = "ktls",
 		[RELAY_PATH_SOCKMAP] = "sockmap",
 		[RELAY_PATH_BYPASS] = "bypass",
@@ -99,15 +101,21 @@ static struct relay *make(const struct relay_params *params, bool arms)
 static void take_legs(struct relay *relay, const struct relay_params *params, struct stream legs[2],
 	struct buf early[2])
 {
-	bool ktls = params->settings.mode == RELAY_MODE_AUTO ||
-		params->settings.mode == RELAY_MODE_KTLS;
+	static const enum relay_become goals[] = {
+		[RELAY_MODE_AUTO] = BECOMES_RECORD,
+		[RELAY_MODE_SOCKMAP] = BECOMES_NOTHING,
+		[RELAY_MODE_RECORD] = BECOMES_RECORD,
+		[RELAY_MODE_KTLS] = BECOMES_KTLS,
+		[RELAY_MODE_COPY] = BECOMES_NOTHING,
+	};
 
 	for (int leg = 0; leg < 2; leg++) {
 		struct buf *pending = &relay->io[relay_from(leg)].pending;
 
 		relay->legs[leg] = legs[leg];
 		legs[leg] = (struct stream){ 0 };
-		relay->may_switch[leg] = ktls && stream_is_tls(&relay->legs[leg]);
+		if (stream_is_tls(&relay->legs[leg]) && !tls_records_connection(&relay->legs[leg]))
+			relay->becomes[leg] = (uint8_t)goals[params->settings.mode];
 		*pending = early[leg];
 		pending->limit = 0;
 		early[leg] = (struct buf){ 0 };

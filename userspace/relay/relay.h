@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * What moves the bytes after login. A relay joins two legs; each direction has a data path, and
- * the interface does not say which: user space with OpenSSL (copy), kernel TLS (ktls), BPF
- * sockmap, or a node on this host itself (bypass). A relay belongs to one loop. It knows legs and
+ * the interface does not say which: user space with OpenSSL (copy) or with its ciphers
+ * alone (record), kernel TLS (ktls), BPF sockmap, or a node on this host itself (bypass). A relay belongs to one loop. It knows legs and
  * directions, not protocols, and does not assume that the TLS of a leg is ours.
  */
 #ifndef RELAY_RELAY_H
@@ -24,12 +24,13 @@ enum relay_direction { RELAY_UP, RELAY_DOWN };
 enum relay_path {
 	RELAY_PATH_NONE,
 	RELAY_PATH_COPY,
+	RELAY_PATH_RECORD,
 	RELAY_PATH_KTLS,
 	RELAY_PATH_SOCKMAP,
 	RELAY_PATH_BYPASS, /* down only, beside SOCKMAP up */
 	RELAY_PATHS
 };
-const char *relay_path_name(enum relay_path path); /* "-" "copy" "ktls" "sockmap" "bypass" */
+const char *relay_path_name(enum relay_path path); /* "-" "copy" "record" ... */
 
 /* Why a relay ended; maps one to one to reasons of the session log. */
 enum relay_end {
@@ -37,15 +38,22 @@ enum relay_end {
 	RELAY_END_NODE_EOF,     /* both directions ended, the node's first */
 	RELAY_END_CLIENT_ERROR, /* socket or TLS error on the client leg */
 	RELAY_END_NODE_ERROR,
-	RELAY_END_KEEPALIVE,  /* ETIMEDOUT of keepalive or user timeout */
-	RELAY_END_IDLE,       /* bridge_idle without a byte in either direction */
-	RELAY_END_TRUNCATED,  /* a TLS leg ended without close_notify */
-	RELAY_END_KEY_UPDATE, /* a TLS peer changed its keys and the kernel cannot follow */
-	RELAY_END_STOPPED,    /* relay_stop() */
+	RELAY_END_KEEPALIVE, /* ETIMEDOUT of keepalive or user timeout */
+	RELAY_END_IDLE,      /* bridge_idle without a byte in either direction */
+	RELAY_END_TRUNCATED, /* a TLS leg ended without close_notify */
+	/* a TLS peer changed its keys and the kernel cannot follow, or keys of TLS 1.2 are used up */
+	RELAY_END_KEY_UPDATE,
+	RELAY_END_STOPPED, /* relay_stop() */
 };
 
 /* Which paths may be used: the `splice.mode` of the configuration. */
-enum relay_mode { RELAY_MODE_AUTO, RELAY_MODE_SOCKMAP, RELAY_MODE_KTLS, RELAY_MODE_COPY };
+enum relay_mode {
+	RELAY_MODE_AUTO,
+	RELAY_MODE_SOCKMAP,
+	RELAY_MODE_RECORD,
+	RELAY_MODE_KTLS,
+	RELAY_MODE_COPY
+};
 
 struct relay_settings {
 	enum relay_mode mode;
@@ -61,6 +69,7 @@ struct relay_kernel {
 	struct bpfctl *bpfctl;        /* NULL: no program, no rows; borrowed */
 	struct bpfctl_bypass *bypass; /* NULL: not loaded; borrowed */
 	bool sockmap, same_host;      /* their probes have passed */
+	bool records[RECORD_CIPHERS]; /* so have these */
 	struct ktls_features ktls;
 	/* Since start. */
 	atomic_uint_fast64_t demotions_backlog, demotions_bulk, resumes, stalls;

@@ -21,11 +21,16 @@ void relay_fill_row(
 
 static void put_row(struct relay *relay, int d)
 {
+	static const uint8_t paths[] = {
+		[RELAY_PATH_COPY] = HM_COPY,
+		[RELAY_PATH_RECORD] = HM_RECORD,
+		[RELAY_PATH_KTLS] = HM_KTLS,
+	};
 	const struct relay_half *half = &relay->state.halves[d];
 	struct hm_flow flow;
 
 	relay_fill_row(relay, (enum relay_direction)d, &flow);
-	flow.path = half->path == RELAY_PATH_KTLS ? HM_KTLS : HM_COPY;
+	flow.path = paths[half->path];
 	flow.state = HM_USERSPACE;
 	flow.passed = half->bytes;
 	flow.last_ns = relay->state.last_ms * 1000000;

@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-_Thread_local char relay_scratch[RELAY_SCRATCH_BYTES];
+_Thread_local char relay_scratch[RELAY_SCRATCH_BYTES + RELAY_SLACK_BYTES];
 _Thread_local size_t relay_scratch_used;
 
 /* Memory that a direction has done with, for the next one whose target blocks: bulk towards a slow

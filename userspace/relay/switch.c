@@ -1,32 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * When a leg or a relay changes what moves it: an OpenSSL leg becomes the kernel's at the first
- * record boundary, two plain legs the program's when both have been read empty. What cannot change
- * stays with user space, for good.
+ * When a leg or a relay changes what moves it: an OpenSSL leg becomes a stream of records, or the
+ * kernel's, at the first record boundary, two plain legs the program's when both have been read
+ * empty. What cannot change stays with OpenSSL, for good.
  */
 #include "base/secret.h"
 #include "relay/ktls_stream.h"
 #include "relay/program.h"
 #include "tls/keys.h"
+#include "tls/records.h"
 #include "tls/tls.h"
 
 #include <errno.h>
 #include <sys/epoll.h>
 
-/* Kernel TLS only if no leg needs OpenSSL. */
+static enum relay_path path_of_leg(const struct stream *leg)
+{
+	if (!stream_is_tls(leg))
+		return RELAY_PATH_NONE;
+	if (ktls_stream_is(leg))
+		return RELAY_PATH_KTLS;
+	return tls_records_connection(leg) ? RELAY_PATH_RECORD : RELAY_PATH_COPY;
+}
+
+/* The leg that costs most names it. */
 void relay_note_path(struct relay *relay)
 {
-	enum relay_path path = RELAY_PATH_COPY;
+	enum relay_path path = RELAY_PATH_NONE;
 
 	for (int i = 0; i < 2; i++) {
-		if (!stream_is_tls(&relay->legs[i]))
-			continue;
-		path = RELAY_PATH_KTLS;
-		if (!ktls_stream_is(&relay->legs[i])) {
-			path = RELAY_PATH_COPY;
-			break;
-		}
+		enum relay_path of_leg = path_of_leg(&relay->legs[i]);
+
+		if (path == RELAY_PATH_NONE || (of_leg != RELAY_PATH_NONE && of_leg < path))
+			path = of_leg;
 	}
+	if (path == RELAY_PATH_NONE)
+		path = RELAY_PATH_COPY;
 	for (int d = 0; d < 2; d++)
 		relay->state.halves[d].path = (uint8_t)path;
 }
@@ -61,16 +70,18 @@ bool relay_switch_leg(struct relay *relay, int leg)
 {
 	int r;
 
-	if (!relay->may_switch[leg])
+	if (relay->becomes[leg] == BECOMES_NOTHING)
 		return true;
-	r = to_kernel(&relay->legs[leg], &relay_kernel(relay)->ktls);
+	r = relay->becomes[leg] == BECOMES_KTLS
+		? to_kernel(&relay->legs[leg], &relay_kernel(relay)->ktls)
+		: tls_records_take(&relay->legs[leg]);
 	if (r == TLS_KEYS_NOT_YET)
 		return true;
-	relay->may_switch[leg] = false;
-	if (r == -EIO) {
+	if (r == -EIO && relay->becomes[leg] == BECOMES_KTLS) {
 		relay_finish(relay, relay_error_of(leg, r));
 		return false;
 	}
+	relay->becomes[leg] = BECOMES_NOTHING;
 	relay_note_path(relay);
 	for (int d = 0; d < 2; d++)
 		relay->io[d].read_want = 0;

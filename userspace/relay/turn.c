@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The mover that works in user space: it reads from one leg and writes to the other, through
- * OpenSSL where a leg is encrypted (copy) or with the kernel doing the cryptography (ktls). A leg
- * starts with OpenSSL and is switched to kernel TLS at the first record boundary; two plain legs
+ * OpenSSL where a leg is encrypted (copy), through its ciphers alone (record), or with the kernel
+ * doing the cryptography (ktls). A leg starts with OpenSSL and is switched at the first record
+ * boundary, which mostly is at once; two plain legs
  * are the program's as soon as both have been read empty. Here: turns, and what they wait for.
  */
 #include "relay/frame.h"
@@ -98,7 +99,7 @@ static void run(struct relay *relay)
 static bool waits_for_events(const struct relay *relay)
 {
 	for (int i = 0; i < 2; i++) {
-		if (relay->io[i].pending.len || relay->may_switch[i] ||
+		if (relay->io[i].pending.len || relay->becomes[i] ||
 			stream_pending(&relay->legs[i]))
 			return false;
 	}
@@ -149,7 +150,7 @@ static bool just_flows(const struct relay *relay)
 
 		if (half->state != HALF_OPEN || half->closing || io->pending.len ||
 			io->write_want || (io->read_want && io->read_want != EPOLLIN) ||
-			relay->may_switch[i] || relay->watches[i].events != EPOLLIN)
+			relay->becomes[i] || relay->watches[i].events != EPOLLIN)
 			return false;
 	}
 	return relay->state.phase == RELAY_FLOWS && !relay->may_arm;

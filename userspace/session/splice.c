@@ -75,6 +75,7 @@ static void count_in(struct session *session)
 static const enum relay_mode modes[] = {
 	[CONFIG_SPLICE_AUTO] = RELAY_MODE_AUTO,
 	[CONFIG_SPLICE_SOCKMAP] = RELAY_MODE_SOCKMAP,
+	[CONFIG_SPLICE_RECORD] = RELAY_MODE_RECORD,
 	[CONFIG_SPLICE_KTLS] = RELAY_MODE_KTLS,
 	[CONFIG_SPLICE_COPY] = RELAY_MODE_COPY,
 };

@@ -6,15 +6,20 @@
 
 #include <errno.h>
 
-static bool at_boundary(const struct tls_layer *layer)
+/* Nothing is half read, half written or due. */
+static bool between_records(const struct tls_layer *layer)
 {
 	const SSL *ssl = layer->ssl;
 
-	return layer->phase == TLS_FLOWS && layer->out == TLS_OUT_OPEN && !layer->held.len &&
-		!SSL_in_init(ssl) && !SSL_pending(ssl) && !SSL_has_pending(ssl) &&
-		strcmp(SSL_rstate_string(ssl), "RH") == 0 &&
-		SSL_get_key_update_type(ssl) == SSL_KEY_UPDATE_NONE &&
+	return layer->phase == TLS_FLOWS && layer->out == TLS_OUT_OPEN && !layer->passing &&
+		!SSL_in_init(ssl) && SSL_get_key_update_type(ssl) == SSL_KEY_UPDATE_NONE &&
 		!(SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN);
+}
+
+/* Nor is anything here that the peer or its reader does not have. */
+static bool is_empty(const struct tls_layer *layer)
+{
+	return !layer->raw.len && !layer->held.len && !SSL_has_pending(layer->ssl);
 }
 
 static int export_secrets(const struct tls_layer *layer, struct record_keys *keys)
@@ -37,11 +42,21 @@ void tls_keys_prepare(struct stream *stream)
 {
 	struct tls_layer *layer = stream->layer;
 
-	SSL_set_read_ahead(layer->ssl, 0);
+	tls_stream_read_ahead(stream, false);
 	(void)!tls_wire_flush(layer); /* what is left is not a boundary */
 }
 
-int tls_keys_export(const struct stream *stream, struct record_keys *ret_keys)
+/* RFC 6066 section 4: 1 is 2^9, and so on; 0 is none. */
+static uint16_t payload_max(const SSL *ssl)
+{
+	uint8_t code = SSL_SESSION_get_max_fragment_length(SSL_get_session(ssl));
+
+	return code >= TLSEXT_max_fragment_length_512 && code <= TLSEXT_max_fragment_length_4096
+		? (uint16_t)(256u << code)
+		: 0;
+}
+
+int tls_keys_export_as_is(const struct stream *stream, struct record_keys *ret_keys)
 {
 	const struct tls_layer *layer = tls_stream_layer(stream);
 	struct record_keys keys = { 0 };
@@ -54,15 +69,28 @@ int tls_keys_export(const struct stream *stream, struct record_keys *ret_keys)
 		return -ENOTSUP;
 	if (tls_find_cipher(layer->ssl, &keys.cipher) < 0)
 		return -ENOTSUP;
-	if (!at_boundary(layer))
+	if (!between_records(layer))
 		return TLS_KEYS_NOT_YET;
 	keys.version = version == TLS1_3_VERSION ? RECORD_TLS_1_3 : RECORD_TLS_1_2;
 	keys.is_server = SSL_is_server(layer->ssl);
+	keys.payload_max = payload_max(layer->ssl);
 	keys.seq[RECORD_READ] = layer->seq[RECORD_READ];
 	keys.seq[RECORD_WRITE] = layer->seq[RECORD_WRITE];
 	r = export_secrets(layer, &keys);
 	if (r == 0)
 		*ret_keys = keys;
 	secret_wipe(&keys, sizeof(keys));
+	return r;
+}
+
+int tls_keys_export(const struct stream *stream, struct record_keys *ret_keys)
+{
+	const struct tls_layer *layer = tls_stream_layer(stream);
+	int r = tls_keys_export_as_is(stream, ret_keys);
+
+	if (r == 0 && !is_empty(layer)) {
+		secret_wipe(ret_keys, sizeof(*ret_keys));
+		return TLS_KEYS_NOT_YET;
+	}
 	return r;
 }

@@ -15,6 +15,9 @@
 
 /* What one call takes from the socket at most. What it leaves there, epoll tells again. */
 #define TLS_READ_BUDGET 65536
+/* Of that, with one recv(): in a handshake, and behind it. */
+#define TLS_SHAKING_BYTES 4096
+#define TLS_FLOWING_BYTES 32768
 /* Above it nothing is read that might ask for an answer, and no answer is made. */
 #define TLS_HELD_BYTES 65536
 
@@ -55,7 +58,10 @@ struct tls_layer {
 	uint8_t quiet_records, quiet_messages; /* from TLS_FLOWS on, since the last byte of data */
 	uint8_t messages, records;             /* of the peer's, in this call */
 	uint32_t budget;    /* bytes that this call may still take from the socket */
+	bool ahead;         /* the socket is read for all there is, not for one record */
 	int fd;             /* the stream's */
+	uint32_t passing;   /* bytes at the front of raw that OpenSSL may have: a whole record */
+	struct buf raw;     /* read from the socket, and OpenSSL does not have it yet */
 	struct buf held;    /* records that are not sent yet: a flight; later TLS_HELD_BYTES */
 	size_t owed;        /* TLS_OUT_OWED: bytes that the write has taken; else 0 */
 	uint8_t secret_len; /* 0: there is none, or it is not followed any more */

@@ -2,7 +2,7 @@
 /*
  * Private to tls/: what its files share. They need each other in one direction only:
  *
- *	keys.c -> stream.c -> client.c, server.c -> suites.c -> follow.c -> layer.c
+ *	records.c -> keys.c -> stream.c -> client.c, server.c -> suites.c -> follow.c -> layer.c
  *
  * Contexts (client.c, server.c) make connections, stream.c puts them on sockets (wire.c). What
  * OpenSSL calls finds its struct tls_layer by tls_layer_of().
@@ -61,10 +61,14 @@ bool tls_cert_is_better(X509 *leaf, X509 *than);
 MUST_USE int tls_stream_attach(
 	struct stream *stream, SSL *ssl, struct tls_client *client, const struct tls_alpn *alpn);
 /* NULL if OpenSSL is not on the stream. */
-const struct tls_layer *tls_stream_layer(const struct stream *stream);
+struct tls_layer *tls_stream_layer(const struct stream *stream);
+/* keys.c: as tls_keys_export(), for who takes over what is read, opened or held back. */
+MUST_USE int tls_keys_export_as_is(const struct stream *stream, struct record_keys *ret_keys);
 
 /* wire.c: our BIO below layer->ssl. Returns 0 or -ENOMEM. */
 MUST_USE int tls_wire_attach(struct tls_layer *layer);
+/* There is a whole record that OpenSSL does not have yet. */
+bool tls_wire_pending(const struct tls_layer *layer);
 /* Sends what is held. Returns 0 when nothing is left, -EAGAIN or -errno. */
 MUST_USE int tls_wire_flush(struct tls_layer *layer);
 

@@ -184,7 +184,7 @@ static bool layer_pending(const struct stream *stream)
 {
 	const struct tls_layer *layer = stream->layer;
 
-	return SSL_has_pending(layer->ssl);
+	return SSL_has_pending(layer->ssl) || tls_wire_pending(layer);
 }
 
 static void layer_close(struct stream *stream)
@@ -198,6 +198,7 @@ static void layer_close(struct stream *stream)
 	ERR_clear_error();
 	tls_client_unref(layer->client);
 	buf_fini(&layer->held);
+	buf_fini(&layer->raw);
 	secret_wipe(layer->secret, sizeof(layer->secret));
 	free(layer);
 	stream->layer = NULL;
@@ -234,7 +235,7 @@ int tls_stream_attach(
 	return 0;
 }
 
-const struct tls_layer *tls_stream_layer(const struct stream *stream)
+struct tls_layer *tls_stream_layer(const struct stream *stream)
 {
 	return stream->ops == &tls_ops ? stream->layer : NULL;
 }
@@ -321,6 +322,7 @@ void tls_stream_read_ahead(struct stream *stream, bool on)
 {
 	struct tls_layer *layer = stream->layer;
 
+	layer->ahead = on;
 	SSL_set_read_ahead(layer->ssl, on);
 }
 
@@ -336,21 +338,21 @@ void tls_stream_wipe_read(struct stream *stream, bool on)
 
 const char *tls_stream_error(const struct stream *stream)
 {
-	const struct tls_layer *layer = stream->layer;
+	const struct tls_layer *layer = tls_stream_layer(stream);
 
 	return layer ? layer->error : "";
 }
 
 const char *tls_stream_version(const struct stream *stream)
 {
-	const struct tls_layer *layer = stream->layer;
+	const struct tls_layer *layer = tls_stream_layer(stream);
 
 	return layer ? SSL_get_version(layer->ssl) : "-";
 }
 
 const char *tls_stream_cipher(const struct stream *stream)
 {
-	const struct tls_layer *layer = stream->layer;
+	const struct tls_layer *layer = tls_stream_layer(stream);
 	const SSL_CIPHER *cipher = layer ? SSL_get_current_cipher(layer->ssl) : NULL;
 
 	return cipher ? SSL_CIPHER_standard_name(cipher) : "-";
@@ -358,7 +360,7 @@ const char *tls_stream_cipher(const struct stream *stream)
 
 bool tls_stream_resumed(const struct stream *stream)
 {
-	const struct tls_layer *layer = stream->layer;
+	const struct tls_layer *layer = tls_stream_layer(stream);
 
 	return layer && SSL_session_reused(layer->ssl);
 }

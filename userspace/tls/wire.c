@@ -6,6 +6,10 @@
  * that follows. While something is held during a handshake the peer waits for us, so the socket is
  * not asked. Without a bound here OpenSSL would read on for as long as messages without data
  * arrive.
+ *
+ * What is read goes to OpenSSL record by record, and only when a record is whole. So between two
+ * calls it never stands in the middle of one, and its read-ahead buffer, which it moves to the
+ * front for each record, never holds a second one.
  */
 #include "tls/openssl.h"
 
@@ -33,29 +37,103 @@ static int wire_write(BIO *bio, const char *data, int len)
 	return (int)n;
 }
 
+/* Bytes that OpenSSL may have of len bytes: the first record, once it is whole, or all of what does
+ * not look like one, which it will refuse. 0: not yet; *ret_missing: what is to be read first. */
+static size_t whole_record(const unsigned char *data, size_t len, size_t *ret_missing)
+{
+	size_t body;
+
+	*ret_missing = RECORD_HEADER_BYTES - MIN(len, (size_t)RECORD_HEADER_BYTES);
+	if (len && (data[0] < SSL3_RT_CHANGE_CIPHER_SPEC || data[0] > SSL3_RT_APPLICATION_DATA))
+		return len;
+	if (len < RECORD_HEADER_BYTES)
+		return 0;
+	body = (size_t)data[3] << 8 | data[4];
+	if (data[1] != SSL3_VERSION_MAJOR || body > SSL3_RT_MAX_ENCRYPTED_LENGTH)
+		return len;
+	*ret_missing = RECORD_HEADER_BYTES + body - MIN(len, RECORD_HEADER_BYTES + body);
+	return *ret_missing ? 0 : RECORD_HEADER_BYTES + body;
+}
+
+bool tls_wire_pending(const struct tls_layer *layer)
+{
+	struct view v = buf_view(&layer->raw);
+	size_t missing;
+
+	return v.len && whole_record((const unsigned char *)v.data, v.len, &missing) != 0;
+}
+
+/* Once from the socket, behind what is there. Returns bytes, 0 at the end, or -errno. */
+static ssize_t fill(struct tls_layer *layer, size_t missing)
+{
+	size_t want = missing;
+	ssize_t n;
+	int r;
+
+	/* What the calls before have left there, epoll tells again. */
+	if (!layer->budget || (layer->phase < TLS_FLOWS && layer->held.len))
+		return -EAGAIN;
+	if (layer->ahead)
+		want = MAX(want,
+			layer->phase < TLS_FLOWS ? (size_t)TLS_SHAKING_BYTES
+						 : (size_t)TLS_FLOWING_BYTES);
+	want = MIN(want, (size_t)layer->budget);
+	r = buf_reserve(&layer->raw, want);
+	if (r < 0)
+		return r;
+	do {
+		n = recv(layer->fd, buf_tail(&layer->raw), want, 0);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	layer->budget -= (uint32_t)n;
+	buf_commit(&layer->raw, (size_t)n);
+	if (n == 0 && layer->in == TLS_IN_OPEN)
+		layer->in = TLS_IN_CUT;
+	return n;
+}
+
+/* Returns 1 when layer->passing says what may be passed on, 0 at the end, or -errno. */
+static int next_record(struct tls_layer *layer)
+{
+	for (;;) {
+		struct view v = buf_view(&layer->raw);
+		size_t missing;
+		ssize_t n;
+
+		layer->passing =
+			(uint32_t)whole_record((const unsigned char *)v.data, v.len, &missing);
+		if (layer->passing)
+			return 1;
+		n = fill(layer, missing);
+		if (n <= 0)
+			return (int)n;
+	}
+}
+
 static int wire_read(BIO *bio, char *data, int len)
 {
 	struct tls_layer *layer = BIO_get_data(bio);
-	ssize_t n;
+	int r = layer->passing ? 1 : 0;
 
 	BIO_clear_retry_flags(bio);
 	if (layer->phase == TLS_FLOODED)
 		return -1;
-	/* OpenSSL asks only when it has used up what it had, so what is left is in the socket. */
-	if (!layer->budget || (layer->phase < TLS_FLOWS && layer->held.len)) {
+	if (!layer->passing)
+		r = next_record(layer);
+	if (r == -EAGAIN)
 		BIO_set_retry_read(bio);
-		return -1;
+	if (r <= 0) {
+		if (!layer->raw.len)
+			buf_fini(&layer->raw);
+		errno = r < 0 ? -r : 0;
+		return r < 0 ? -1 : 0;
 	}
-	do {
-		n = recv(layer->fd, data, MIN((size_t)len, (size_t)layer->budget), 0);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0 && errno == EAGAIN)
-		BIO_set_retry_read(bio);
-	if (n > 0)
-		layer->budget -= (uint32_t)n;
-	if (n == 0 && layer->in == TLS_IN_OPEN)
-		layer->in = TLS_IN_CUT;
-	return (int)n;
+	len = (int)MIN((size_t)len, (size_t)layer->passing);
+	memcpy(data, buf_view(&layer->raw).data, (size_t)len);
+	buf_consume(&layer->raw, (size_t)len);
+	layer->passing -= (uint32_t)len;
+	return len;
 }
 
 static long wire_ctrl(BIO *bio, int command, long number, void *pointer)

@@ -19,10 +19,11 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 		int r;
 
 		memcpy(content, data + 3, len);
-		r = record_peer_said(
-			&peer, (enum record_version)(data[0] & 1), data[1], content, len);
+		peer.version = data[0] & 1;
+		peer.is_client = data[0] & 2;
+		r = record_peer_said(&peer, data[1], content, len);
 		free(content);
-		if (r > RECORD_KEY_UPDATE_REQUESTED || ++quiet > RECORD_QUIET_MAX + 1)
+		if (r > RECORD_RENEGOTIATION || ++quiet > RECORD_QUIET_MAX + 1)
 			abort();
 		if (r < 0 || r == RECORD_END)
 			break;

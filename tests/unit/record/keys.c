@@ -55,7 +55,7 @@ static void test_record(void **state)
 {
 	struct record_keys keys = trace_keys();
 	unsigned char data[50], record[128], want[128];
-	struct record_traffic_key key;
+	struct record_state states[2];
 	size_t len = unhex("1703030043a23f7054b62c94d0affafe8228ba55cbefacea42f914aa66bcab3f2b"
 			   "9819a8a5b46b395bd54a9a20441e2b62974e1f5a6292a2977014bd1e3deae63aee"
 			   "bb21694915e4",
@@ -64,14 +64,16 @@ static void test_record(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(data); i++)
 		data[i] = (unsigned char)i;
-	assert_int_equal(record_keys_derive(&keys, RECORD_WRITE, &key), 0);
+	assert_int_equal(record_states_init(states, &keys), 0);
 	assert_int_equal(
-		record_seal(&keys, &key, 0, RECORD_DATA, data, sizeof(data), 0, record), len);
+		record_seal(&states[RECORD_WRITE], RECORD_DATA, data, sizeof(data), 0, record),
+		len);
 	assert_memory_equal(record, want, len);
 	assert_int_equal(len, sizeof(data) + record_overhead(keys.version, keys.cipher));
 	/* another number, other bytes */
 	assert_int_equal(
-		record_seal(&keys, &key, 1, RECORD_DATA, data, sizeof(data), 0, record), len);
+		record_seal(&states[RECORD_WRITE], RECORD_DATA, data, sizeof(data), 0, record),
+		len);
 	assert_memory_not_equal(record + 5, want + 5, len - 5);
 }
 

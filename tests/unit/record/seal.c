@@ -8,9 +8,10 @@
 
 #define ROOM 64
 
+/* The writer's state, and the one that opens what it writes. */
 struct fixture {
 	struct record_keys keys;
-	struct record_traffic_key key;
+	struct record_state write, read;
 };
 
 static struct fixture setup(int version, int cipher)
@@ -18,11 +19,40 @@ static struct fixture setup(int version, int cipher)
 	struct fixture f = { .keys = { .version = (enum record_version)version,
 				     .cipher = (enum record_cipher)cipher,
 				     .secret_len = 48 } };
+	struct record_state states[2];
 
 	for (size_t i = 0; i < RECORD_SECRET_MAX; i++)
 		f.keys.secret[0][i] = (unsigned char)(i * 7 + 1);
-	assert_int_equal(record_keys_derive(&f.keys, RECORD_WRITE, &f.key), 0);
+	assert_int_equal(record_states_init(states, &f.keys), 0);
+	f.write = states[RECORD_WRITE];
+	f.keys.is_server = true;
+	assert_int_equal(record_states_init(states, &f.keys), 0);
+	f.read = states[RECORD_READ];
 	return f;
+}
+
+/* With a state of its own, so that the fixture's stays where it is; in memory that ends where the
+ * text may. */
+static int open_at(const struct fixture *f, uint64_t seq, const unsigned char *record, size_t len,
+	unsigned char **ret_data, struct record_text *ret_text)
+{
+	struct record_state read = f->read;
+	size_t room = len > RECORD_HEADER_BYTES ? len - RECORD_HEADER_BYTES : 0;
+	unsigned char *data = malloc(room + !room);
+	int r;
+
+	assert_non_null(data);
+	read.seq = seq;
+	memset(data, 0xee, room);
+	r = record_open(&read, record, len, data, ret_text);
+	assert_int_equal(read.seq, r == 0 ? seq + 1 : seq);
+	for (size_t i = 0; r == -EBADMSG && i < room; i++)
+		assert_true(data[i] == 0 || data[i] == 0xee); /* nothing of it is left */
+	if (r == 0 && ret_data)
+		*ret_data = data;
+	else
+		free(data);
+	return r;
 }
 
 /* Each version with each cipher. */
@@ -42,10 +72,13 @@ static unsigned char *make_record(const struct fixture *f, uint64_t seq, unsigne
 	const void *data, size_t len, size_t padding, size_t *ret_len)
 {
 	unsigned char *room = malloc(len + padding + ROOM), *record;
+	struct record_state write = f->write;
 	int n;
 
 	assert_non_null(room);
-	n = record_seal(&f->keys, &f->key, seq, type, data, len, padding, room);
+	write.seq = seq;
+	n = record_seal(&write, type, data, len, padding, room);
+	assert_int_equal(write.seq, seq + 1);
 	assert_true(n > 0);
 	record = malloc((size_t)n);
 	assert_non_null(record);
@@ -60,12 +93,14 @@ static void expect_text(const struct fixture *f, const void *data, size_t len, s
 	struct record_text text;
 	size_t n;
 	unsigned char *record = make_record(f, 77, RECORD_HANDSHAKE, data, len, padding, &n);
+	unsigned char *got = NULL;
 
 	assert_int_equal(n, len + padding + record_overhead(f->keys.version, f->keys.cipher));
-	assert_int_equal(record_open(&f->keys, &f->key, 77, record, n, &text), 0);
+	assert_int_equal(open_at(f, 77, record, n, &got, &text), 0);
 	assert_int_equal(text.type, RECORD_HANDSHAKE);
 	assert_int_equal(text.len, len);
-	assert_memory_equal(text.data, data, len);
+	assert_memory_equal(got, data, len);
+	free(got);
 	free(record);
 }
 
@@ -103,9 +138,9 @@ static void change_each_bit(const struct fixture *f)
 	for (size_t bit = 0; bit < 8 * len; bit++) {
 		memcpy(copy, record, len);
 		copy[bit / 8] ^= (unsigned char)(1 << bit % 8);
-		assert_true(record_open(&f->keys, &f->key, 1, copy, len, &text) < 0);
+		assert_true(open_at(f, 1, copy, len, NULL, &text) < 0);
 	}
-	assert_int_equal(record_open(&f->keys, &f->key, 1, record, len, &text), 0);
+	assert_int_equal(open_at(f, 1, record, len, NULL, &text), 0);
 	free(copy);
 	free(record);
 }
@@ -128,13 +163,16 @@ static void open_with_others(const struct fixture *f)
 		record = make_record(f, 1, RECORD_DATA, "hello", 5, 0, &len);
 		other = *f;
 		if (i == 1)
-			other.key.key[0] ^= 1;
-		if (i == 2)
-			assert_int_equal(
-				record_keys_derive(&other.keys, RECORD_READ, &other.key), 0);
+			other.read.key[0] ^= 1;
+		if (i == 2) {
+			struct record_state states[2];
+
+			assert_int_equal(record_states_init(states, &other.keys), 0);
+			memcpy(other.read.key, states[RECORD_WRITE].key, sizeof(other.read.key));
+			memcpy(other.read.iv, states[RECORD_WRITE].iv, sizeof(other.read.iv));
+		}
 		assert_int_equal(
-			record_open(&other.keys, &other.key, i == 0 ? 2 : 1, record, len, &text),
-			-EBADMSG);
+			open_at(&other, i == 0 ? 2 : 1, record, len, NULL, &text), -EBADMSG);
 		free(record);
 	}
 }
@@ -157,11 +195,11 @@ static void open_pieces(const struct fixture *f)
 
 		assert_non_null(piece);
 		memcpy(piece, record, n);
-		assert_int_equal(record_open(&f->keys, &f->key, 1, piece, n, &text), -EPROTO);
+		assert_int_equal(open_at(f, 1, piece, n, NULL, &text), -EPROTO);
 		if (n >= 5) { /* a header that fits the piece */
 			piece[3] = 0;
 			piece[4] = (unsigned char)(n - 5);
-			assert_true(record_open(&f->keys, &f->key, 1, piece, n, &text) < 0);
+			assert_true(open_at(f, 1, piece, n, NULL, &text) < 0);
 		}
 		free(piece);
 	}
@@ -183,7 +221,7 @@ static void open_too_long(const struct fixture *f)
 
 	memset(data, 'x', sizeof(data));
 	record = make_record(f, 1, RECORD_DATA, data, sizeof(data), 0, &len);
-	assert_int_equal(record_open(&f->keys, &f->key, 1, record, len, &text), -EPROTO);
+	assert_int_equal(open_at(f, 1, record, len, NULL, &text), -EMSGSIZE);
 	free(record);
 }
 
@@ -205,11 +243,11 @@ static void test_no_content_type(void **state)
 		size_t len;
 		unsigned char *record = make_record(&f, 1, 0, zeros, sizeof(zeros), 0, &len);
 
-		assert_int_equal(record_open(&f.keys, &f.key, 1, record, len, &text), -EPROTO);
+		assert_int_equal(open_at(&f, 1, record, len, NULL, &text), -EPROTO);
 		free(record);
 		record = make_record(&f, 1, RECORD_DATA, "hello", 5, 0, &len);
 		record[0] = RECORD_HANDSHAKE;
-		assert_int_equal(record_open(&f.keys, &f.key, 1, record, len, &text), -EPROTO);
+		assert_int_equal(open_at(&f, 1, record, len, NULL, &text), -EPROTO);
 		free(record);
 	}
 }

@@ -86,33 +86,32 @@ static void teardown(struct fixture *f)
 
 static void open_of_far(struct fixture *f, const char *text)
 {
-	unsigned char record[256];
-	struct record_traffic_key key;
+	unsigned char record[256], data[256];
+	struct record_state states[2];
 	struct record_text got;
 	ssize_t n;
 
 	assert_int_equal(stream_write(&f->far, text, strlen(text)), strlen(text));
 	n = recv(f->near.fd, record, sizeof(record), 0);
 	assert_true(n > 0);
-	assert_int_equal(record_keys_derive(&f->keys, RECORD_READ, &key), 0);
-	assert_int_equal(
-		record_open(&f->keys, &key, f->keys.seq[RECORD_READ]++, record, (size_t)n, &got),
-		0);
+	assert_int_equal(record_states_init(states, &f->keys), 0);
+	assert_int_equal(record_open(&states[RECORD_READ], record, (size_t)n, data, &got), 0);
+	f->keys.seq[RECORD_READ]++;
 	assert_int_equal(got.type, RECORD_DATA);
 	assert_int_equal(got.len, strlen(text));
-	assert_memory_equal(got.data, text, got.len);
+	assert_memory_equal(data, text, got.len);
 }
 
 static void seal_for_far(struct fixture *f, const char *text)
 {
 	unsigned char record[256];
-	struct record_traffic_key key;
+	struct record_state states[2];
 	char got[64];
 	int n;
 
-	assert_int_equal(record_keys_derive(&f->keys, RECORD_WRITE, &key), 0);
-	n = record_seal(&f->keys, &key, f->keys.seq[RECORD_WRITE]++, RECORD_DATA, text,
-		strlen(text), 0, record);
+	assert_int_equal(record_states_init(states, &f->keys), 0);
+	n = record_seal(&states[RECORD_WRITE], RECORD_DATA, text, strlen(text), 0, record);
+	f->keys.seq[RECORD_WRITE]++;
 	assert_true(n > 0);
 	assert_int_equal(send(f->near.fd, record, (size_t)n, 0), n);
 	assert_int_equal(stream_read(&f->far, got, sizeof(got)), strlen(text));

@@ -82,12 +82,12 @@ static void put_record(
 	struct fixture *f, unsigned char type, const void *data, size_t len, size_t padding)
 {
 	static unsigned char record[RECORD_MAX + 512];
-	struct record_traffic_key key;
+	struct record_state states[2];
 	int n;
 
-	assert_int_equal(record_keys_derive(&f->keys, RECORD_WRITE, &key), 0);
-	n = record_seal(
-		&f->keys, &key, f->keys.seq[RECORD_WRITE]++, type, data, len, padding, record);
+	assert_int_equal(record_states_init(states, &f->keys), 0);
+	n = record_seal(&states[RECORD_WRITE], type, data, len, padding, record);
+	f->keys.seq[RECORD_WRITE]++;
 	assert_int_equal(send(f->far.fd, record, (size_t)n, 0), n);
 }
 

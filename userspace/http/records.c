@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+/* When a leg of HTTP's leaves OpenSSL: the client's at once, a node's with its first response. */
+#include "http/http.h"
+#include "tls/records.h"
+
+void http_leave_openssl(const struct session *session, struct stream *stream)
+{
+	enum config_splice_mode mode = session->snapshot->config->splice.mode;
+
+	if (!stream_is_tls(stream) || tls_records_connection(stream) ||
+		(mode != CONFIG_SPLICE_AUTO && mode != CONFIG_SPLICE_RECORD))
+		return;
+	if (tls_records_take(stream) < 0)
+		return; /* OpenSSL goes on */
+}

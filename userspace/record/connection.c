@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+/* See connection.h. */
+#include "record/connection.h"
+#include "base/secret.h"
+
+#include <errno.h>
+#include <string.h>
+
+int record_connection_init(struct record_connection *ret_connection, const struct record_keys *keys)
+{
+	*ret_connection = (struct record_connection){
+		.peer = { .version = (uint8_t)keys->version, .is_client = keys->is_server },
+		.payload_max = keys->payload_max ? keys->payload_max : RECORD_MAX,
+	};
+	if (record_states_init(ret_connection->states, keys) < 0) {
+		secret_wipe(ret_connection, sizeof(*ret_connection));
+		return -EIO;
+	}
+	if (keys->version != RECORD_TLS_1_3)
+		return 0;
+	ret_connection->secret_len = (uint8_t)keys->secret_len;
+	for (int d = RECORD_READ; d <= RECORD_WRITE; d++)
+		memcpy(ret_connection->secret[d],
+			keys->secret[record_owner(keys->is_server, (enum record_direction)d)],
+			keys->secret_len);
+	return 0;
+}
+
+void record_connection_wipe(struct record_connection *connection)
+{
+	for (int d = RECORD_READ; d <= RECORD_WRITE; d++)
+		record_state_wipe(&connection->states[d]);
+	secret_wipe(connection, sizeof(*connection));
+}
+
+int record_alert_for(int error)
+{
+	switch (error) {
+	case -EBADMSG:
+		return RECORD_BAD_RECORD_MAC;
+	case -EMSGSIZE:
+		return RECORD_RECORD_OVERFLOW;
+	case -EPROTO:
+		return RECORD_UNEXPECTED_MESSAGE;
+	case -EIO:
+	case -ENOMEM:
+		return RECORD_INTERNAL_ERROR;
+	default:
+		return -1;
+	}
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A TLS connection after its handshake, as plain data: no pointer, no descriptor, no object of a
+ * library. With the bytes that wait (a record that is not whole yet, records that a socket has not
+ * taken) this is all there is to know of it, and whoever has both goes on with it.
+ */
+#ifndef RECORD_CONNECTION_H
+#define RECORD_CONNECTION_H
+
+#include "record/post.h"
+
+/* What the peer says. Behind RECORD_IN_OPEN nothing is read any more. */
+enum record_in {
+	RECORD_IN_OPEN,
+	RECORD_IN_CLOSED, /* close_notify */
+	RECORD_IN_FAILED, /* what it sent was not to be taken, or was its alert: `error` */
+};
+
+/* What we say. */
+enum record_out {
+	RECORD_OUT_OPEN,
+	RECORD_OUT_CLOSED, /* close_notify, or another alert, is the last record */
+	RECORD_OUT_SHUT,   /* FIN */
+};
+
+struct record_connection {
+	struct record_state states[2]; /* per enum record_direction */
+	/* TLS 1.3: per direction, for the next change of keys; else zero. */
+	unsigned char secret[2][RECORD_SECRET_MAX];
+	struct record_peer peer;
+	uint16_t payload_max; /* of a record of ours: RECORD_MAX, or what the peer has asked for */
+	uint8_t secret_len;   /* TLS 1.2: 0 */
+	uint8_t in;           /* enum record_in */
+	uint8_t out;          /* enum record_out */
+	uint8_t error;        /* RECORD_IN_FAILED: an errno value */
+	bool untold;          /* not RECORD_IN_OPEN: the reader has not heard of it yet */
+	bool answer_owed;     /* TLS 1.3: the peer has asked us to change keys */
+};
+
+/* As the handshake has left it. Returns 0, or -EIO: it is zeroed. */
+MUST_USE int record_connection_init(
+	struct record_connection *ret_connection, const struct record_keys *keys);
+/* Keys and secrets are wiped. */
+void record_connection_wipe(struct record_connection *connection);
+
+/* A key has protected as many records as it may, and cannot be changed (TLS 1.2): what is under way
+ * may still be sent. */
+static inline bool record_connection_is_worn(const struct record_connection *connection)
+{
+	return connection->peer.version == RECORD_TLS_1_2 &&
+		(record_state_is_worn(&connection->states[RECORD_READ]) ||
+			record_state_is_worn(&connection->states[RECORD_WRITE]));
+}
+
+/* The alert that answers what record_open(), record_length() or record_peer_said() said; -1: none
+ * does. Nothing tells the peer more than that (RFC 8446 section 6.2). */
+int record_alert_for(int error);
+
+#endif

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+/* See contexts.h. A key is known again by a number that no other key of the process has, so a state
+ * may be copied, moved and freed without a word to here. */
+#include "record/contexts.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <openssl/core_names.h>
+#include <openssl/params.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+/* Contexts of one cipher and direction: sessions whose records come in turns find theirs. */
+#define SLOTS 32
+
+struct slot {
+	EVP_CIPHER_CTX *ctx;
+	uint64_t keyed; /* the state's; 0: nobody's */
+	bool used;      /* since the hand last came by */
+};
+
+struct pool {
+	struct slot slots[SLOTS];
+	unsigned hand;
+};
+
+enum digest { DIGEST_SHA256, DIGEST_SHA384, DIGESTS };
+
+/* A thread's. */
+struct contexts {
+	struct pool pools[RECORD_CIPHERS][2];
+	EVP_MAC_CTX *hmac[DIGESTS];
+};
+
+static EVP_CIPHER *fetched[RECORD_CIPHERS];
+static EVP_MAC *fetched_hmac;
+static pthread_key_t thread_key;
+static bool have_key;
+static _Thread_local struct contexts *of_thread;
+
+static void free_contexts(void *arg)
+{
+	struct contexts *contexts = arg;
+
+	for (int c = 0; c < RECORD_CIPHERS; c++) {
+		for (int d = 0; d < 2; d++) {
+			for (int i = 0; i < SLOTS; i++)
+				EVP_CIPHER_CTX_free(contexts->pools[c][d].slots[i].ctx);
+		}
+	}
+	for (int i = 0; i < DIGESTS; i++)
+		EVP_MAC_CTX_free(contexts->hmac[i]);
+	free(contexts);
+	of_thread = NULL;
+}
+
+static void fetch(void)
+{
+	for (int c = 0; c < RECORD_CIPHERS; c++)
+		fetched[c] =
+			EVP_CIPHER_fetch(NULL, record_cipher_name((enum record_cipher)c), NULL);
+	fetched_hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+	have_key = pthread_key_create(&thread_key, free_contexts) == 0;
+}
+
+static struct contexts *contexts_of_thread(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	if (of_thread)
+		return of_thread;
+	pthread_once(&once, fetch);
+	of_thread = calloc(1, sizeof(*of_thread));
+	if (of_thread && (!have_key || pthread_setspecific(thread_key, of_thread) != 0)) {
+		free(of_thread);
+		of_thread = NULL;
+	}
+	return of_thread;
+}
+
+/* The next one that has not been used since the hand came by. */
+static uint8_t take_slot(struct pool *pool)
+{
+	uint8_t index;
+
+	while (pool->slots[pool->hand].used) {
+		pool->slots[pool->hand].used = false;
+		pool->hand = (pool->hand + 1) % SLOTS;
+	}
+	index = (uint8_t)pool->hand;
+	pool->hand = (pool->hand + 1) % SLOTS;
+	return index;
+}
+
+static int set_key(struct slot *slot, const struct record_state *state)
+{
+	static_assert(RECORD_WRITE == 1, "as libcrypto calls encrypting");
+	if (!slot->ctx) {
+		slot->ctx = EVP_CIPHER_CTX_new();
+		if (!slot->ctx ||
+			EVP_CipherInit_ex2(slot->ctx, fetched[state->cipher], NULL, NULL,
+				state->direction, NULL) != 1) {
+			EVP_CIPHER_CTX_free(slot->ctx);
+			slot->ctx = NULL;
+			return -EIO;
+		}
+	}
+	return EVP_CipherInit_ex2(slot->ctx, NULL, state->key, NULL, -1, NULL) == 1 ? 0 : -EIO;
+}
+
+/* Another key takes the place of the one that was there. */
+static EVP_CIPHER_CTX *key_again(struct pool *pool, struct record_state *state)
+{
+	static atomic_uint_fast64_t last;
+	uint8_t index = take_slot(pool);
+	struct slot *slot = &pool->slots[index];
+
+	slot->keyed = 0;
+	if (!fetched[state->cipher] || set_key(slot, state) < 0)
+		return NULL;
+	slot->keyed = atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
+	slot->used = true;
+	state->keyed = slot->keyed;
+	state->slot = index;
+	return slot->ctx;
+}
+
+static struct slot *find(struct contexts *contexts, const struct record_state *state)
+{
+	struct slot *slot =
+		&contexts->pools[state->cipher][state->direction].slots[state->slot % SLOTS];
+
+	return state->keyed && slot->keyed == state->keyed ? slot : NULL;
+}
+
+EVP_CIPHER_CTX *record_context(struct record_state *state)
+{
+	struct contexts *contexts = contexts_of_thread();
+	struct slot *slot;
+
+	if (!contexts)
+		return NULL;
+	slot = find(contexts, state);
+	if (!slot)
+		return key_again(&contexts->pools[state->cipher][state->direction], state);
+	slot->used = true;
+	return slot->ctx;
+}
+
+/* What a key made of itself in the context is overwritten by another one's. */
+void record_context_forget(struct record_state *state)
+{
+	static const struct record_state nobody;
+	struct slot *slot = of_thread ? find(of_thread, state) : NULL;
+
+	state->keyed = 0;
+	if (!slot)
+		return;
+	slot->keyed = 0;
+	slot->used = false;
+	if (EVP_CipherInit_ex2(slot->ctx, NULL, nobody.key, nobody.iv, -1, NULL) != 1) {
+		EVP_CIPHER_CTX_free(slot->ctx);
+		slot->ctx = NULL;
+	}
+}
+
+/* ---- HMAC ---- */
+
+static enum digest digest_of(enum record_cipher cipher)
+{
+	return cipher == RECORD_AES_256_GCM ? DIGEST_SHA384 : DIGEST_SHA256;
+}
+
+static EVP_MAC_CTX *hmac_of_thread(enum digest digest)
+{
+	static const char *const names[] = {
+		[DIGEST_SHA256] = "SHA256", [DIGEST_SHA384] = "SHA384"
+	};
+	struct contexts *contexts = contexts_of_thread();
+	OSSL_PARAM params[] = {
+		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)names[digest], 0),
+		OSSL_PARAM_construct_end(),
+	};
+
+	static_assert(ARRAY_SIZE(names) == DIGESTS, "a name for each");
+	if (!contexts || !fetched_hmac)
+		return NULL;
+	if (!contexts->hmac[digest]) {
+		contexts->hmac[digest] = EVP_MAC_CTX_new(fetched_hmac);
+		if (contexts->hmac[digest] &&
+			EVP_MAC_CTX_set_params(contexts->hmac[digest], params) != 1) {
+			EVP_MAC_CTX_free(contexts->hmac[digest]);
+			contexts->hmac[digest] = NULL;
+		}
+	}
+	return contexts->hmac[digest];
+}
+
+int record_hmac(enum record_cipher cipher, const unsigned char *key, size_t key_len,
+	const unsigned char *data, size_t len, unsigned char ret[EVP_MAX_MD_SIZE])
+{
+	EVP_MAC_CTX *ctx = hmac_of_thread(digest_of(cipher));
+	size_t n;
+
+	return ctx && EVP_MAC_init(ctx, key, key_len, NULL) == 1 &&
+			EVP_MAC_update(ctx, data, len) == 1 &&
+			EVP_MAC_final(ctx, ret, &n, EVP_MAX_MD_SIZE) == 1
+		? 0
+		: -EIO;
+}
+
+void record_hmac_forget(enum record_cipher cipher)
+{
+	static const unsigned char nothing[RECORD_SECRET_MAX];
+	enum digest digest = digest_of(cipher);
+	EVP_MAC_CTX *ctx = of_thread ? of_thread->hmac[digest] : NULL;
+
+	if (ctx && EVP_MAC_init(ctx, nothing, sizeof(nothing), NULL) != 1) {
+		EVP_MAC_CTX_free(ctx);
+		of_thread->hmac[digest] = NULL;
+	}
+}
