@@ -71,10 +71,7 @@ NAMES_ALL(schema_protocols, PROTOCOLS);
 #define MINUTE (60 * SECOND)
 #define DAY (24 * 60LL * MINUTE)
 #define LONGEST (3650 * DAY)
-#define END                 \
-	{                   \
-		.key = NULL \
-	}
+#define END { .key = NULL }
 
 #define AT(field) offsetof(struct config_server, field)
 static const struct schema_row server_rows[] = {
@@ -397,12 +394,10 @@ static const struct schema_row guard_rows[] = {
 #undef AT
 
 #define AT(field) offsetof(struct config_capabilities, field)
-#define CAP_ROWS                                                                             \
-	{ "sasl", KIND_SASL, 0, SASL_DEFAULT, 0, 0, NULL, 0, "mechanisms, in order" },       \
-	{                                                                                    \
-		"allow_plain_auth_without_tls", KIND_BOOL, AT(allow_plain_auth_without_tls), \
-			"false", 0, 0, NULL, 0, "permit credentials before TLS"              \
-	}
+#define CAP_ROWS                                                                               \
+	{ "sasl", KIND_SASL, 0, SASL_DEFAULT, 0, 0, NULL, 0, "mechanisms, in order" },         \
+		{ "allow_plain_auth_without_tls", KIND_BOOL, AT(allow_plain_auth_without_tls), \
+			"false", 0, 0, NULL, 0, "permit credentials before TLS" }
 
 static const struct schema_row imap_rows[] = {
 	CAP_ROWS,
