@@ -83,8 +83,9 @@ MUST_USE int record_next_secret(enum record_cipher cipher, unsigned char *secret
 #define RECORD_BYTES_MAX (RECORD_HEADER_BYTES + RECORD_MAX + 2048)
 
 /*
- * One direction's connection state (RFC 5246 section 6.1) between two records: plain data. It may be copied and goes on from the copy, as long as only one of both is used
- * afterwards: a number is never used twice. Wiped by record_state_wipe().
+ * One direction's connection state (RFC 5246 section 6.1) between two records: plain data. It may
+ * be copied and goes on from the copy, as long as only one of both is used afterwards: a number is
+ * never used twice. Wiped by record_state_wipe().
  */
 struct record_state {
 	uint64_t seq;   /* number of the next record */

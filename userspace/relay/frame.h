@@ -3,9 +3,9 @@
  * Private to relay/: the live part of a relay, which is one frame whatever moves the bytes, and
  * what a mover provides. relay.c starts and stops; engine.c, rows.c, end.c and scratch.c serve
  * every relay; copy.c, half.c and turn.c move bytes in user space, through OpenSSL, through
- * tls/records.c or through ktls_stream.c; program.c, arm.c, valve.c, owed.c and sockmap.c are the path on which the kernel
- * moves them, bypass.c what is different when the node does; switch.c decides when one becomes the
- * other.
+ * tls/records.c or through ktls_stream.c; program.c, arm.c, valve.c, owed.c and sockmap.c are the
+ * path on which the kernel moves them, bypass.c what is different when the node does; switch.c
+ * decides when one becomes the other.
  */
 #ifndef RELAY_FRAME_H
 #define RELAY_FRAME_H

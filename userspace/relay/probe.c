@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * See probe.h. Records are tried against themselves. Kernel TLS is tried against itself and against records made by OpenSSL's ciphers in
- * user space; sockmap is tried with the very relay that will use it.
+ * See probe.h. Records are tried against themselves. Kernel TLS is tried against itself and
+ * against records made by OpenSSL's ciphers in user space; sockmap is tried with the very relay
+ * that will use it.
  */
 #include "relay/probe.h"
 #include "base/clock.h"

@@ -22,9 +22,9 @@ struct relay_probe {
 };
 
 /*
- * Fills kernel->sockmap, kernel->records and kernel->ktls; kernel->bpfctl is NULL or loaded, with bpf_error as the
- * reason if it is NULL. Takes well under a second; needs the privileges of the start (loading the
- * kernel's TLS module) and no other thread that uses the kernel's rings.
+ * Fills kernel->sockmap, kernel->records and kernel->ktls; kernel->bpfctl is NULL or loaded, with
+ * bpf_error as the reason if it is NULL. Takes well under a second; needs the privileges of the
+ * start (loading the kernel's TLS module) and no other thread that uses the kernel's rings.
  */
 void relay_probe(struct relay_probe *ret_probe, struct relay_kernel *kernel, const char *bpf_error);
 

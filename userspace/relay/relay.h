@@ -2,8 +2,9 @@
 /*
  * What moves the bytes after login. A relay joins two legs; each direction has a data path, and
  * the interface does not say which: user space with OpenSSL (copy) or with its ciphers
- * alone (record), kernel TLS (ktls), BPF sockmap, or a node on this host itself (bypass). A relay belongs to one loop. It knows legs and
- * directions, not protocols, and does not assume that the TLS of a leg is ours.
+ * alone (record), kernel TLS (ktls), BPF sockmap, or a node on this host itself (bypass). A relay
+ * belongs to one loop. It knows legs and directions, not protocols, and does not assume that the
+ * TLS of a leg is ours.
  */
 #ifndef RELAY_RELAY_H
 #define RELAY_RELAY_H
@@ -41,7 +42,7 @@ enum relay_end {
 	RELAY_END_KEEPALIVE, /* ETIMEDOUT of keepalive or user timeout */
 	RELAY_END_IDLE,      /* bridge_idle without a byte in either direction */
 	RELAY_END_TRUNCATED, /* a TLS leg ended without close_notify */
-	/* a TLS peer changed its keys and the kernel cannot follow, or keys of TLS 1.2 are used up */
+	/* a TLS peer changed its keys and the kernel cannot follow, or keys of TLS 1.2 are worn */
 	RELAY_END_KEY_UPDATE,
 	RELAY_END_STOPPED, /* relay_stop() */
 };
