@@ -5,10 +5,8 @@
 
 void http_leave_openssl(const struct session *session, struct stream *stream)
 {
-	enum config_splice_mode mode = session->snapshot->config->splice.mode;
-
 	if (!stream_is_tls(stream) || tls_records_connection(stream) ||
-		(mode != CONFIG_SPLICE_AUTO && mode != CONFIG_SPLICE_RECORD))
+		!session_takes_records(session))
 		return;
 	if (tls_records_take(stream) < 0)
 		return; /* OpenSSL goes on */

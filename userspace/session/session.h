@@ -173,6 +173,9 @@ const struct addr *session_local(struct session *session);
  * literal, in text. */
 const char *session_own_name(struct session *session, char text[ADDR_TEXT_SIZE]);
 
+/* OpenSSL has done its work with the handshake; what comes then is records (REC-1, REC-3). */
+bool session_takes_records(const struct session *session);
+
 /* Takes over fd. Counts and closes it when the listener is full. */
 void session_accept(
 	struct session_pool *pool, struct listener *listener, int fd, const struct addr *peer);

@@ -81,6 +81,13 @@ static const enum relay_mode modes[] = {
 };
 static_assert(ARRAY_SIZE(modes) == CONFIG_SPLICE_MODES, "the relay's word for each");
 
+bool session_takes_records(const struct session *session)
+{
+	enum config_splice_mode mode = session->snapshot->config->splice.mode;
+
+	return mode == CONFIG_SPLICE_AUTO || mode == CONFIG_SPLICE_RECORD;
+}
+
 static int start_relay(struct session *session)
 {
 	struct node_leg node = session->login->node_leg;
