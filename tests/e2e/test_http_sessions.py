@@ -16,6 +16,7 @@ import harness
 from harness import PATIENCE, memory_holds, wait_until
 from http_nodes import (ROUTE, Wire, answer, basic, http, nothing_reached,  # noqa: F401
                         refused, serve_http, two)
+from legs import TLS_RELAYS
 
 G = "GET / HTTP/1.1\r\nHost: x\r\n"
 
@@ -45,11 +46,14 @@ def serve_websocket(conn):
             return
 
 
-@pytest.mark.parametrize("tls", ["plain", "implicit"])
-@pytest.mark.parametrize("node_tls", ["plain", "implicit"])
-def test_HTTP_80_websocket(http, tls, node_tls):
+@pytest.mark.parametrize("tls, node_tls, mode, path", [
+    ("plain", "plain", "auto", "sockmap"), ("plain", "plain", "copy", "copy"),
+    ("plain", "implicit", "auto", "record"), ("plain", "implicit", "copy", "copy"),
+    ("implicit", "plain", "auto", "record"), ("implicit", "plain", "copy", "copy"),
+    ("implicit", "implicit", "auto", "record"), ("implicit", "implicit", "copy", "copy")])
+def test_HTTP_80_websocket(http, tls, node_tls, mode, path):
     node = http.node("node1", serve_websocket, tls=node_tls)
-    router = http.router([node], tls=tls)
+    router = http.router([node], tls=tls, extra='[splice]\nmode = "%s"\n' % mode)
     with http.client(router) as c:
         c.send(UPGRADE + basic("alice") + "\r\nearly")
         head = c.wire.head()
@@ -63,7 +67,9 @@ def test_HTTP_80_websocket(http, tls, node_tls):
         assert (row["stage"], row["account"], row["protocol"]) == ("established", "alice", "http")
         c.sock.shutdown(socket.SHUT_RDWR)
     line = router.wait_sessions(1)[0]
-    assert line["requests"] == "1" and line["path_up"] in ("copy", "ktls", "sockmap")
+    assert line["requests"] == "1" and line["path_up"] == line["path_down"]
+    # two plain legs are the kernel's once they have been quiet
+    assert line["path_up"] in (("sockmap", "copy") if path == "sockmap" else (path,)), line
     assert int(line["bytes_down"]) > 4 << 20
 
 
@@ -93,8 +99,8 @@ def test_security_26_h2c_and_101(http):
 
 
 @pytest.mark.parametrize("framing", ["", "Transfer-Encoding: chunked\r\n"])
-@pytest.mark.parametrize("tls", ["plain", "implicit"])
-def test_section_8_event_stream(http, framing, tls):
+@pytest.mark.parametrize("tls, mode, path", [("plain", "auto", "copy"), *TLS_RELAYS])
+def test_section_8_event_stream(http, framing, tls, mode, path):
     go = threading.Event()
 
     def event(text):
@@ -111,7 +117,8 @@ def test_section_8_event_stream(http, framing, tls):
             conn.read() # keeps its side open: the client leaves when it has the last chunk
 
     node = http.node("node1", serve)
-    router = http.router([node], http='relay_idle = "1s"', tls=tls)
+    router = http.router([node], http='relay_idle = "1s"', tls=tls,
+                         extra='[splice]\nmode = "%s"\n' % mode)
     with http.client(router) as c:
         c.send(G + "\r\n" + G + "X-Pipelined: 1\r\n\r\n")
         head = c.wire.head()
@@ -123,7 +130,7 @@ def test_section_8_event_stream(http, framing, tls):
         if not framing:
             assert c.rest() == b""
     assert node.everything()[0] == G.encode() + b"\r\n"
-    assert router.wait_sessions(1)[0]["path_down"] in ("copy", "ktls") # what mail takes, too
+    assert router.wait_sessions(1)[0]["path_down"] == path # what mail takes, too
 
 
 @pytest.mark.parametrize("framing", ["", "Transfer-Encoding: chunked\r\n"])
@@ -453,8 +460,8 @@ def metrics(router):
     return conn.getresponse().read().decode()
 
 
-@pytest.mark.parametrize("tls", ["plain", "implicit"])
-def test_SEC_21_authorization_is_gone_from_memory(http, tls):
+@pytest.mark.parametrize("tls, mode", [("plain", "auto"), ("implicit", "auto"), ("implicit", "copy")])
+def test_SEC_21_authorization_is_gone_from_memory(http, tls, mode):
     """HTTP-53: once a request is over, nothing of its Authorization field is kept."""
     if os.geteuid() != 0:
         pytest.skip("needs root to read another process's memory")
@@ -463,7 +470,8 @@ def test_SEC_21_authorization_is_gone_from_memory(http, tls):
         while True:
             wire.body(wire.head())
             answer(conn, b"it is " + password.encode(), fields="Set-Cookie: %s\r\n" % password)
-    router = http.router([http.node("node1", serve, tls=tls)], tls=tls, server="threads = 1")
+    router = http.router([http.node("node1", serve, tls=tls)], tls=tls, server="threads = 1",
+                         extra='[splice]\nmode = "%s"\n' % mode)
     password = "Unm1stakable-%d" % os.getpid()
     field = basic("alice", password)
     with http.client(router) as c:

@@ -7,11 +7,12 @@ import signal
 import harness
 import pytest
 from harness import wait_until
-from plain_legs import login as path_login, pins, plain_router, rows  # noqa: F401
+from legs import RELAYS, relay_login, relay_router
+from plain_legs import pins, rows  # noqa: F401
 
 
-@pytest.mark.parametrize("mode", ["auto", "copy"])
-def test_SEC_11_sessions_in_random_order_do_not_mix(make, pins, mode):  # noqa: F811
+@pytest.mark.parametrize("tls, mode, path", RELAYS)
+def test_SEC_11_sessions_in_random_order_do_not_mix(make, pins, tls, mode, path):  # noqa: F811
     """Each says its own number over and over while others come and go, in one order or another."""
     def serve(conn):
         if harness.node_login(conn) is None:
@@ -20,12 +21,12 @@ def test_SEC_11_sessions_in_random_order_do_not_mix(make, pins, mode):  # noqa: 
             line = conn.line()
             conn.send("%s for %s\r\n" % (line, conn.user))
 
-    router = plain_router(make, [make.node("node1", serve, tls="plain")], pins,
-                          splice='mode = "%s"\n' % mode, server="threads = 2")
+    router = relay_router(make, [make.node("node1", serve, tls=tls)], tls, mode, pins,
+                          server="threads = 2")
     rng, live, made = random.Random(11), [], 0
     while made < 300 or live:
         if made < 300 and (len(live) < 5 or (len(live) < 40 and rng.random() < 0.55)):
-            client = router.client(tls=False)
+            client = router.client(tls=tls == "implicit")
             client.line()
             client.send("a LOGIN user%d pw\r\nearly-%d\r\n" % (made, made))
             assert client.line().endswith("welcome user%d" % made)
@@ -42,15 +43,18 @@ def test_SEC_11_sessions_in_random_order_do_not_mix(make, pins, mode):  # noqa: 
             (client.reset if rng.random() < 0.5 else client.close)()
     router.wait_idle()
     wait_until(lambda: rows(pins) == [] and rows(pins, "sources") == [])
-    assert len(router.wait_sessions(300)) == 300
+    lines = router.wait_sessions(300)
+    assert len(lines) == 300
+    # A short one may have ended before its legs were quiet enough for the kernel.
+    seen = {line["path_up"] for line in lines}
+    assert path in seen and seen <= ({"sockmap", "copy"} if path == "sockmap" else {path}), seen
 
 
-@pytest.mark.parametrize("mode", ["auto", "copy"])
-def test_SEC_11_a_crash_closes_all_sessions(make, pins, mode):  # noqa: F811
-    node = make.node("node1", tls="plain")
-    router = plain_router(make, [node], pins, splice='mode = "%s"\n' % mode)
-    clients = [path_login(router, "user%d" % i, path="sockmap" if mode == "auto" else "copy")
-               for i in range(10)]
+@pytest.mark.parametrize("tls, mode, path", RELAYS)
+def test_SEC_11_a_crash_closes_all_sessions(make, pins, tls, mode, path):  # noqa: F811
+    node = make.node("node1", tls=tls)
+    router = relay_router(make, [node], tls, mode, pins)
+    clients = [relay_login(router, tls, path, "user%d" % i) for i in range(10)]
     router.stop(expect=-9, how=signal.SIGKILL)
     for client in clients:
         assert client.eof() == b""

@@ -8,6 +8,7 @@ import re
 import subprocess
 
 import harness
+import pytest
 from harness import wait_until
 from metrics import fetch, values
 
@@ -27,9 +28,11 @@ homing_store_seconds homing_bans homing_bans_total homing_bans_withheld_total
 homing_guard_checks_total homing_guard_packets_total homing_guard_interface homing_guard_inert""".split()
 
 
-def test_section_6_metrics(make):
+@pytest.mark.parametrize("mode, path", [("auto", "record"), ("copy", "copy")])
+def test_section_6_metrics(make, mode, path):
     node = make.node("node1", tls="plain")
-    router = make.router([node], listeners={"imap": "plain", "imaps": "implicit"})
+    router = make.router([node], listeners={"imap": "plain", "imaps": "implicit"},
+                         extra='[splice]\nmode = "%s"\n' % mode)
     for user, password, listener in (("alice", "pw", "imaps"), ("bob", "wrong", "imaps"),
                                      ("bad\\x", "pw", "imap")):
         with router.client(listener, tls=listener == "imaps") as client:
@@ -69,9 +72,9 @@ def test_section_6_metrics(make):
         == len(sessions) == 4
     up = sum(int(line["bytes_up"]) for line in sessions)
     assert got['homing_bytes_total{node="node1",direction="up"}'] == up == len("n NOOP\r\n")
-    assert got['homing_path_bytes_total{path="copy",direction="up"}'] == up
-    assert sum(got['homing_path_bytes_total{path="copy",direction="%s"}' % d]
-               for d in ("up", "down")) == stats["paths"]["copy"]["bytes"]
+    assert got['homing_path_bytes_total{path="%s",direction="up"}' % path] == up
+    assert sum(got['homing_path_bytes_total{path="%s",direction="%s"}' % (path, d)]
+               for d in ("up", "down")) == stats["paths"][path]["bytes"]
     assert fetch(router, None)[0].status == fetch(router, "x" * 40)[0].status == 401
     assert values(fetch(router)[1])["homing_admin_denied_total"] == 2
 

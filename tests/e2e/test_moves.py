@@ -11,6 +11,7 @@ import time
 import harness
 import pytest
 from harness import wait_until
+from legs import RELAYS, relay_router
 
 PLAIN = "[capabilities.imap]\nallow_plain_auth_without_tls = true\n"
 
@@ -32,13 +33,13 @@ def in_stage(router, stage, user):
                [stage])
 
 
-@pytest.mark.parametrize("tls", [True, False])
-def test_SES_85_kick_ends_live_sessions(make, tls):
-    node = make.node("node1", tls="implicit" if tls else "plain")
-    router = make.router([node], listeners={"imap": "implicit" if tls else "plain"}, extra=PLAIN)
-    with login(router, "alice", tls) as first, login(router, "alice", tls) as second, \
-            login(router, "bob", tls) as other:
-        router.wait_path("copy" if tls else "sockmap", "alice")
+@pytest.mark.parametrize("tls, mode, path", RELAYS)
+def test_SES_85_kick_ends_live_sessions(make, tls, mode, path):
+    router = relay_router(make, [make.node("node1", tls=tls)], tls, mode)
+    secure = tls == "implicit"
+    with login(router, "alice", secure) as first, login(router, "alice", secure) as second, \
+            login(router, "bob", secure) as other:
+        router.wait_path(path, "alice")
         assert router.admin("POST", "/connections/kick?identifier=ALICE")[1] == {"kicked": 2}
         start_time = time.monotonic()
         assert first.eof() == second.eof() == b""

@@ -26,11 +26,13 @@ def modes(router):
     return found
 
 
-def tried(router):
-    """The errors of tests/e2e/forbidden.c, which a login wakes; the login itself works."""
+def tried(router, path="record"):
+    """The errors of tests/e2e/forbidden.c, which a login wakes; the session itself works."""
     with router.client() as client:
         assert client.line().startswith("* OK")
         assert client.command('a LOGIN alice secret')[-1].startswith("a OK")
+        router.wait_path(path, "alice")
+        assert client.command("b NOOP") == ["b OK NOOP"]
     line = router.wait_line(lambda text: "msg=tried" in text)
     errors = {key: int(value) for key, value in harness.parse_logfmt(line).items() if key != "msg"}
     assert HARMLESS < set(errors)
@@ -41,9 +43,11 @@ def start(make, server="threads = 2\n", **kwargs):
     return make.router([make.node("node1")], server=server, **kwargs)
 
 
-def test_what_is_not_needed_is_refused(make):
-    router = start(make, environment=harness.preloaded("forbidden"))
-    errors = tried(router)
+@pytest.mark.parametrize("mode, path", [("auto", "record"), ("copy", "copy")])
+def test_what_is_not_needed_is_refused(make, mode, path):
+    router = start(make, environment=harness.preloaded("forbidden"),
+                   extra='[splice]\nmode = "%s"\n' % mode)
+    errors = tried(router, path)
     wrong = {name: errno.errorcode.get(error, error) for name, error in errors.items()
              if error != (0 if name in HARMLESS else errno.ENOSYS if name == "clone3"
                           else errno.EPERM)}

@@ -13,6 +13,7 @@ import pytest
 from config_check import HOMINGD, MINIMAL, check, homingd  # noqa: F401
 from confined import deny
 from harness import memory_holds, node_imap, node_login
+from legs import RELAYS, relay_login, relay_router
 from logins import login, plain
 
 
@@ -109,9 +110,8 @@ def test_SEC_21_what_a_node_repeats_is_gone_from_memory(make, answer):
         assert memory_holds(pid, password.encode()) == []
 
 
-@pytest.mark.parametrize("mode, tls", [("copy", "implicit"), ("auto", "implicit"),
-                                       ("auto", "plain"), ("copy", "plain")])
-def test_SEC_21_a_message_is_gone_from_memory(make, mode, tls):
+@pytest.mark.parametrize("tls, mode, path", RELAYS)
+def test_SEC_21_a_message_is_gone_from_memory(make, tls, mode, path):
     """Both ways through the relay, and what waited for the reader: gone with the session."""
     if os.geteuid() != 0:
         pytest.skip("needs root to read another process's memory")
@@ -125,15 +125,13 @@ def test_SEC_21_a_message_is_gone_from_memory(make, mode, tls):
         conn.send((down + " ") * (size // (len(down) + 1)) + "\r\n")
         conn.read()
 
-    router = make.router([make.node("node1", serve, tls=tls)], listeners={"imap": tls},
-                         server="threads = 1", extra="[capabilities.imap]\n"
-                         "allow_plain_auth_without_tls = true\n[splice]\nmode = \"%s\"\n" % mode)
-    with router.client(tls=tls == "implicit") as c:
-        c.line()
-        assert c.command("a LOGIN alice pw")[-1].startswith("a OK")
+    router = relay_router(make, [make.node("node1", serve, tls=tls)], tls, mode,
+                          server="threads = 1")
+    with relay_login(router, tls, path) as c:
         c.send((up + " ") * 2000 + "\r\n")
         assert len(c.line()) > size // 2
-    router.wait_sessions(1)
+    line = router.wait_sessions(1)[0]
+    assert (line["path_up"], line["path_down"]) == (path, path)
     pid = router.process.pid
     assert memory_holds(pid, b"SELECT node FROM account_nodes") # the search does find things
     for needle in (up, down):

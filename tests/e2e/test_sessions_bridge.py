@@ -16,7 +16,8 @@ from logins import last_session
 # ---- established ----
 
 @pytest.mark.parametrize("leg", ["implicit", "plain"])
-def test_SES_84_100_mib_each_way_and_half_close(make, leg):
+@pytest.mark.parametrize("mode, path", [("auto", "record"), ("copy", "copy")])
+def test_SES_84_100_mib_each_way_and_half_close(make, leg, mode, path):
     size = 100 * 1024 * 1024
     block = bytes(range(256)) * 1024
     sums = {}
@@ -29,7 +30,7 @@ def test_SES_84_100_mib_each_way_and_half_close(make, leg):
             conn.sock = conn.sock.unwrap()
 
     node = make.node("node1", serve, tls=leg)
-    router = make.router([node])
+    router = make.router([node], extra='[splice]\nmode = "%s"\n' % mode)
     with router.client() as c:
         c.line()
         assert c.command("a LOGIN alice pw")[-1].startswith("a OK")
@@ -39,7 +40,7 @@ def test_SES_84_100_mib_each_way_and_half_close(make, leg):
     session = last_session(router)
     assert down == expected and sums["up"] == expected
     assert (session["bytes_up"], session["bytes_down"]) == (str(size), str(size))
-    assert (session["path_up"], session["path_down"]) == ("copy", "copy")
+    assert (session["path_up"], session["path_down"]) == (path, path)
 
 
 def test_SES_84_half_close_delivers_the_answer(make):

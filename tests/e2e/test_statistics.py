@@ -34,7 +34,7 @@ def test_SES_92_a_line_of_figures_every_minute(pair):
     with router.client() as client:
         client.line()
         assert client.command("a LOGIN alice pw")[-1].startswith("a OK")
-        router.wait_path("copy", "alice")
+        router.wait_path("record", "alice")
         start = time.monotonic()
         first = router.wait_line(lambda line: "msg=stats" in line)
         at = len(router.lines)

@@ -10,6 +10,7 @@ import threading
 import time
 
 import harness
+import pytest
 from harness import node_login, wait_until
 
 SECONDS = float(os.environ.get("TORTURE_SECONDS", "15"))
@@ -79,14 +80,15 @@ def one_client(router, rng, context, faults):
         client.close()
 
 
-def test_random_clients_and_nodes(make):
+@pytest.mark.parametrize("mode, path", [("auto", "record"), ("copy", "copy")])
+def test_random_clients_and_nodes(make, mode, path):
     seed = int(os.environ.get("TORTURE_SEED", str(random.randrange(1 << 30))))
     print("seed", seed)
     rng = random.Random(seed)
     nodes = [make.node("node%d" % i, random_node(random.Random(seed + i)), tls=tls)
              for i, tls in ((1, "implicit"), (2, "plain"), (3, "implicit"))]
     router = make.router(nodes, server='backend_timeout = "2s"\nhost_down_threshold = 0\n'
-                         "backend_connect_retries = 0")
+                         "backend_connect_retries = 0", extra='[splice]\nmode = "%s"\n' % mode)
     router.map({"user%d" % i: "node%d" % (1 + i % 3) for i in range(50)})
     context = router.tls_context()
     router.stats()
@@ -125,4 +127,6 @@ def test_random_clients_and_nodes(make):
     for direction in ("up", "down"):
         assert sum(int(s["bytes_" + direction]) for s in sessions) == \
             sum(n["bytes_" + direction] for n in stats["nodes"].values())
+    paths = {s["path_up"] for s in sessions if int(s["bytes_up"])}
+    assert paths == {path}, paths
     print("%d clients, reasons: %s" % (sum(counts), sorted({s["reason"] for s in sessions})))
