@@ -350,6 +350,8 @@ def test_probe_prints_a_table_and_exits_0():
                           timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^sockmap valve, drain +yes", done.stdout, re.M)
+    for cipher in ("AES-128-GCM", "AES-256-GCM", "CHACHA20-POLY1305"):
+        assert re.search(r"^record %s +yes" % cipher, done.stdout, re.M), done.stdout
     assert re.search(r"^ktls", done.stdout, re.M)
 
 

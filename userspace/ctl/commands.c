@@ -70,8 +70,8 @@ int ctl_cmd_stats(struct ctl *ctl, char **args)
 	print_members("path", json_object_get(body, "paths"));
 	value = json_object_get(body, "splice");
 	if (value) {
-		value = json_pack("{sO}", "sockmap/ktls", value);
-		print_members("kernel", value);
+		value = json_pack("{sO}", "all paths", value);
+		print_members("since start", value);
 		json_decref(value);
 	}
 	json_decref(body);

@@ -127,31 +127,41 @@ static const struct probe_row *first_failure(const struct relay_probe *probe, co
 	return NULL;
 }
 
-/* One warning for each kind of path that is not there at all (SEC-12). */
-static void log_probe(const struct router *router, bool wants_bypass)
+/* Why a path is not there: by the first of its rows that has failed. */
+static void log_unavailable(const struct relay_probe *probe, const char *path, const char *rows)
 {
-	const struct relay_probe *probe = &router->probe;
-	const struct probe_row *row = first_failure(probe, router->bpfctl ? "sockmap" : "bpf");
-	bool ktls = router->kernel.ktls.usable[RECORD_TLS_1_3][RECORD_AES_128_GCM];
+	const struct probe_row *row = first_failure(probe, rows);
 
-	if (!router->kernel.sockmap)
-		log_event(LOGL_WARN, "path_unavailable", "path", "sockmap", "reason",
-			row ? row->reason : NULL, NULL);
-	row = first_failure(probe, "bypass");
-	if (wants_bypass && !router->kernel.same_host)
-		log_event(LOGL_WARN, "path_unavailable", "path", "bypass", "reason",
-			row ? row->reason : NULL, NULL);
-	row = first_failure(probe, "ktls");
-	if (!ktls)
-		log_event(LOGL_WARN, "path_unavailable", "path", "ktls", "reason",
-			row ? row->reason : NULL, NULL);
-	log_event(LOGL_INFO, "paths", "sockmap", router->kernel.sockmap ? "yes" : "no", "ktls",
-		ktls ? "yes" : "no", "no_pad", router->kernel.ktls.no_pad ? "yes" : "no", "rekey",
-		router->kernel.ktls.rekey ? "yes" : "no", "bypass",
-		router->kernel.same_host ? "yes"
-			: wants_bypass   ? "no"
-					 : "off",
+	log_event(LOGL_WARN, "path_unavailable", "path", path, "reason", row ? row->reason : NULL,
 		NULL);
+}
+
+static const char *yes_or_no(bool it_is)
+{
+	return it_is ? "yes" : "no";
+}
+
+/* One warning for each kind of path that is wanted and not there at all (SEC-12). */
+static void log_probe(const struct router *router, const struct config_splice *splice)
+{
+	const struct relay_kernel *kernel = &router->kernel;
+	const struct relay_probe *probe = &router->probe;
+	bool wants_bypass = splice->same_host == CONFIG_SAME_HOST_AUTO;
+	bool ktls = kernel->ktls.usable[RECORD_TLS_1_3][RECORD_AES_128_GCM];
+	bool record = relay_probe_ciphers(kernel) == BIT(RECORD_CIPHERS) - 1;
+
+	if (!kernel->sockmap)
+		log_unavailable(probe, "sockmap", router->bpfctl ? "sockmap" : "bpf");
+	if (wants_bypass && !kernel->same_host)
+		log_unavailable(probe, "bypass", "bypass");
+	if (!record)
+		log_unavailable(probe, "record", "record");
+	if (splice->mode == CONFIG_SPLICE_KTLS && !ktls)
+		log_unavailable(probe, "ktls", "ktls");
+	log_event(LOGL_INFO, "paths", "sockmap", yes_or_no(kernel->sockmap), "record",
+		yes_or_no(record), "ktls", yes_or_no(ktls), "no_pad",
+		yes_or_no(kernel->ktls.no_pad), "rekey", yes_or_no(kernel->ktls.rekey), "bypass",
+		wants_bypass ? yes_or_no(kernel->same_host) : "off", NULL);
 	if (router->bpfctl && bpfctl_pin_error(router->bpfctl))
 		log_event(
 			LOGL_WARN, "not_pinned", "reason", bpfctl_pin_error(router->bpfctl), NULL);
@@ -352,7 +362,7 @@ static int start(struct config *config, char *error, size_t error_size)
 		load_kernel_paths(&router, config->splice.pin_path, flows_wanted(config));
 		if (wants_bypass)
 			load_bypass(&router, flows_wanted(config) / 2);
-		log_probe(&router, wants_bypass);
+		log_probe(&router, &config->splice);
 		*error = '\0';
 		r = build(&router, config);
 	}
