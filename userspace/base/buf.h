@@ -16,8 +16,8 @@ struct buf {
 	uint32_t start; /* first byte not consumed */
 	uint32_t len;   /* bytes held */
 	uint32_t cap;
-	uint32_t limit; /* most bytes ever held; 0 = BUF_MAX_BYTES */
-	bool secret;
+	uint32_t limit : 31; /* most bytes ever held; 0 = BUF_MAX_BYTES */
+	bool secret : 1;
 };
 
 void buf_init(struct buf *buf, size_t limit_bytes, bool secret);

@@ -96,7 +96,7 @@ static inline bool http_drives(const struct session *session)
 
 /* ---- records.c ---- */
 
-/* OpenSSL has done its work on a stream: records are all that is left to do (REC-3), if the
+/* OpenSSL has done its work on a stream: records are all that is left to do, if the
  * configuration says so and it can be left now. Cheap to call again. */
 void http_leave_openssl(const struct session *session, struct stream *stream);
 

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-/* See connection.h. */
+/* See connection.h. Sizes count: a host has tens of thousands of them. */
 #include "record/connection.h"
 #include "base/secret.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
+
+static_assert(sizeof(struct record_connection) == 240, "not larger than it has to be");
 
 int record_connection_init(struct record_connection *ret_connection, const struct record_keys *keys)
 {
 	*ret_connection = (struct record_connection){
-		.peer = { .version = (uint8_t)keys->version, .is_client = keys->is_server },
-		.payload_max = keys->payload_max ? keys->payload_max : RECORD_MAX,
+		.peer = { .version = keys->version == RECORD_TLS_1_3,
+			.is_client = keys->is_server,
+			.payload_max = keys->payload_max ? keys->payload_max : RECORD_MAX },
 	};
 	if (record_states_init(ret_connection->states, keys) < 0) {
 		secret_wipe(ret_connection, sizeof(*ret_connection));
@@ -18,7 +22,6 @@ int record_connection_init(struct record_connection *ret_connection, const struc
 	}
 	if (keys->version != RECORD_TLS_1_3)
 		return 0;
-	ret_connection->secret_len = (uint8_t)keys->secret_len;
 	for (int d = RECORD_READ; d <= RECORD_WRITE; d++)
 		memcpy(ret_connection->secret[d],
 			keys->secret[record_owner(keys->is_server, (enum record_direction)d)],

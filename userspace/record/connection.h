@@ -28,13 +28,12 @@ struct record_connection {
 	/* TLS 1.3: per direction, for the next change of keys; else zero. */
 	unsigned char secret[2][RECORD_SECRET_MAX];
 	struct record_peer peer;
-	uint16_t payload_max; /* of a record of ours: RECORD_MAX, or what the peer has asked for */
-	uint8_t secret_len;   /* TLS 1.2: 0 */
-	uint8_t in;           /* enum record_in */
-	uint8_t out;          /* enum record_out */
+	uint16_t full;        /* length of its last record, if that was a long one; else 0 */
 	uint8_t error;        /* RECORD_IN_FAILED: an errno value */
-	bool untold;          /* not RECORD_IN_OPEN: the reader has not heard of it yet */
-	bool answer_owed;     /* TLS 1.3: the peer has asked us to change keys */
+	uint8_t in : 2;       /* enum record_in */
+	uint8_t out : 2;      /* enum record_out */
+	bool untold : 1;      /* not RECORD_IN_OPEN: the reader has not heard of it yet */
+	bool answer_owed : 1; /* TLS 1.3: the peer has asked us to change keys */
 };
 
 /* As the handshake has left it. Returns 0, or -EIO: it is zeroed. */

@@ -12,12 +12,12 @@
 #include <string.h>
 
 static const struct cipher {
-	size_t key_len;
+	size_t key_len, secret_len;
 	const char *digest;
 } ciphers[] = {
-	[RECORD_AES_128_GCM] = { 16, "SHA256" },
-	[RECORD_AES_256_GCM] = { 32, "SHA384" },
-	[RECORD_CHACHA20_POLY1305] = { 32, "SHA256" },
+	[RECORD_AES_128_GCM] = { 16, 32, "SHA256" },
+	[RECORD_AES_256_GCM] = { 32, 48, "SHA384" },
+	[RECORD_CHACHA20_POLY1305] = { 32, 32, "SHA256" },
 };
 
 static_assert(ARRAY_SIZE(ciphers) == RECORD_CIPHERS, "a row for each");
@@ -150,10 +150,11 @@ int record_states_init(struct record_state ret_states[2], const struct record_ke
 	return r;
 }
 
-int record_state_update(struct record_state *state, unsigned char *secret, size_t secret_len)
+int record_state_update(struct record_state *state, unsigned char *secret)
 {
 	unsigned char next[RECORD_SECRET_MAX], key[32] = { 0 }, iv[12];
 	enum record_cipher cipher = (enum record_cipher)state->cipher;
+	size_t secret_len = ciphers[cipher].secret_len;
 	int r = expand(cipher, secret, secret_len, "traffic upd", next, secret_len);
 
 	if (r == 0)

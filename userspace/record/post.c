@@ -31,7 +31,7 @@ static int on_header(struct record_peer *peer)
 		return size == 1 ? 0 : -EPROTO;
 	if (begun[0] != MESSAGE_TICKET || peer->is_client)
 		return -EPROTO;
-	peer->ticket_rest = size;
+	peer->ticket_rest = size & 0xffffff;
 	peer->begun_len = 0;
 	return 0;
 }
@@ -46,20 +46,19 @@ static int on_handshake(struct record_peer *peer, const unsigned char *data, siz
 	while (at < len) {
 		size_t n = MIN(len - at, (size_t)peer->ticket_rest);
 
-		peer->ticket_rest -= (uint32_t)n;
+		peer->ticket_rest = (peer->ticket_rest - (uint32_t)n) & 0xffffff;
 		at += n;
 		if (at == len)
 			break;
+		if (peer->begun_len == MESSAGE_HEADER_BYTES) { /* request_update */
+			peer->begun_len = 0;
+			if (at + 1 < len || data[at] > 1)
+				return -EPROTO;
+			return data[at] ? RECORD_KEY_UPDATE_REQUESTED : RECORD_KEY_UPDATE;
+		}
 		peer->begun[peer->begun_len++] = data[at++];
 		if (peer->begun_len == MESSAGE_HEADER_BYTES && on_header(peer) < 0)
 			return -EPROTO;
-		if (peer->begun_len <= MESSAGE_HEADER_BYTES)
-			continue;
-		peer->begun_len = 0;
-		if (at < len || peer->begun[MESSAGE_HEADER_BYTES] > 1)
-			return -EPROTO;
-		return peer->begun[MESSAGE_HEADER_BYTES] ? RECORD_KEY_UPDATE_REQUESTED
-							 : RECORD_KEY_UPDATE;
 	}
 	return RECORD_GO_ON;
 }

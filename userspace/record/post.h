@@ -32,15 +32,17 @@ enum record_verdict {
 	RECORD_RENEGOTIATION,        /* TLS 1.2: it is to be told no, which happens once */
 };
 
-/* Plain data; version and is_client are set at the start, the rest is zero. */
+/* Plain data; version, is_client and payload_max are set at the start, the rest is zero. */
 struct record_peer {
-	uint32_t ticket_rest;   /* bytes of a ticket that continue in the next record */
-	unsigned char begun[5]; /* a message whose beginning ended with its record */
-	uint8_t begun_len;
-	uint8_t quiet_records, quiet_messages; /* since the last byte of data */
-	uint8_t version;                       /* enum record_version */
-	bool is_client;                        /* it is one, and sends no tickets */
-	bool told_no;                          /* it has tried to renegotiate */
+	unsigned char begun[4];     /* a header whose beginning ended with its record */
+	uint32_t begun_len : 3;     /* of it; 4: of a KeyUpdate, whose last byte is to come */
+	uint32_t ticket_rest : 24;  /* bytes of a ticket that continue in the next record */
+	uint32_t version : 1;       /* enum record_version */
+	uint32_t is_client : 1;     /* it is one, and sends no tickets */
+	uint32_t told_no : 1;       /* it has tried to renegotiate */
+	uint16_t payload_max;       /* the most that it takes in a record, 1 to RECORD_MAX */
+	uint16_t quiet_records : 6; /* since the last byte of data */
+	uint16_t quiet_messages : 6;
 };
 
 /* The peer has sent data. Returns 0, or -EPROTO in the middle of a message (RFC 8446 section

@@ -100,10 +100,9 @@ struct record_state {
 
 /* Both directions of a connection, numbers included. 0 or -EIO: both are zeroed. */
 MUST_USE int record_states_init(struct record_state ret_states[2], const struct record_keys *keys);
-/* After a KeyUpdate (TLS 1.3): the next secret, in place, and what follows from it; record numbers
- * from 0. 0 or -EIO: nothing has changed. */
-MUST_USE int record_state_update(
-	struct record_state *state, unsigned char *secret, size_t secret_len);
+/* After a KeyUpdate (TLS 1.3): the next secret, in place (as many bytes as the cipher's digest
+ * has), and what follows from it; record numbers from 0. 0 or -EIO: nothing has changed. */
+MUST_USE int record_state_update(struct record_state *state, unsigned char *secret);
 /* The key is wiped here and, in the calling thread, where it was in use. */
 void record_state_wipe(struct record_state *state);
 

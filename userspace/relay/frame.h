@@ -49,8 +49,8 @@ extern const struct relay_mover relay_sockmap; /* sockmap.c */
 /* A direction's, beside its struct relay_half. */
 struct relay_io {
 	struct buf pending; /* read, not yet written; empty and without memory while it flows */
-	uint64_t read_ms;   /* of the last short read */
-	uint32_t read_want, write_want; /* epoll events a blocked call waits for; 0 = not blocked */
+	uint32_t read_ms;   /* of the last short read; its low bits */
+	uint16_t read_want, write_want; /* epoll events a blocked call waits for; 0 = not blocked */
 	uint8_t chunk;                  /* doublings of what one read takes */
 	int8_t streak; /* short reads within read_ms; below 0: a pause in asking for more */
 };

@@ -133,7 +133,7 @@ static ssize_t ktls_read(struct stream *stream, void *data, size_t len)
 			return n;
 		if (type < 0) /* FIN without close_notify */
 			return -ECONNABORTED;
-		stream->work += type == RECORD_HANDSHAKE ? RECORD_MESSAGE_COST : 0;
+		stream_add_work(stream, type == RECORD_HANDSHAKE ? RECORD_MESSAGE_COST : 0);
 		r = on_record(stream, ktls, type, data, (size_t)n);
 		if (r < 0)
 			return r;
@@ -288,7 +288,7 @@ static struct ktls *new_state(const struct record_keys *keys, bool keep_keys)
 
 	if (!ktls)
 		return NULL;
-	ktls->peer.version = (uint8_t)keys->version;
+	ktls->peer.version = keys->version == RECORD_TLS_1_3;
 	ktls->peer.is_client = keys->is_server;
 	ktls->payload_max = keys->payload_max;
 	ktls->cipher = (uint8_t)keys->cipher;

@@ -7,7 +7,12 @@
 #include "session/session.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
+
+/* After so many logins, when in so much time there were an eighth of that or less. */
+#define TRIM_LOGINS 512
+#define TRIM_MS 3000
 
 int session_new(struct session_pool *pool, struct session **ret_session)
 {
@@ -41,12 +46,36 @@ static void login_free_deferred(struct loop_deferred *deferred)
 	free(login);
 }
 
+/*
+ * A login takes a hundred times the memory of the session that it becomes, most of it OpenSSL's;
+ * after many at once the heap is mostly free, and full of pages that only the allocator knows.
+ * They go back when the crowd is over: giving them back while it lasts would be in vain.
+ */
+static void on_trim(struct timer *timer)
+{
+	struct session_pool *pool = container_of(timer, struct session_pool, trim_timer);
+	bool crowd = pool->retired - pool->retired_before >= TRIM_LOGINS / 8;
+
+	pool->retired_before = pool->retired;
+	if (crowd) {
+		loop_timer_set(pool->loop, &pool->trim_timer, TRIM_MS, on_trim);
+		return;
+	}
+	if (pool->retired >= TRIM_LOGINS)
+		malloc_trim(0);
+	pool->retired = pool->retired_before = 0;
+}
+
 /* Frames above may still look at it. */
 void session_retire_login(struct session *session)
 {
 	session->login->retired = true;
 	loop_timer_del(session->pool->loop, &session->login->turn);
 	loop_defer(session->pool->loop, &session->login->deferred, login_free_deferred);
+	if (++session->pool->retired >= TRIM_LOGINS && !timer_armed(&session->pool->trim_timer)) {
+		session->pool->retired_before = session->pool->retired;
+		loop_timer_set(session->pool->loop, &session->pool->trim_timer, TRIM_MS, on_trim);
+	}
 }
 
 static void session_free_deferred(struct loop_deferred *deferred)

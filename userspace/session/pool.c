@@ -45,6 +45,7 @@ void session_pool_fini(struct session_pool *pool)
 {
 	session_pool_kill(pool);
 	loop_timer_del(pool->loop, &pool->fold_timer);
+	loop_timer_del(pool->loop, &pool->trim_timer);
 	relay_engine_fini(&pool->engine);
 	resolver_free(pool->resolver);
 	pool->resolver = NULL;

@@ -42,7 +42,6 @@ struct rest {
 struct records {
 	struct record_connection connection;
 	struct rest *rest; /* NULL: nothing waits */
-	uint16_t full;     /* length of the peer's last record, if it was a long one */
 };
 
 /* The thread's: what is read, and what is to be sent. Only the second one ever has text in it, and
@@ -149,7 +148,7 @@ static int seal_update(struct records *records, size_t at)
 		records, at, RECORD_HANDSHAKE, record_key_update, sizeof(record_key_update));
 	int r = n < 0 ? n
 		      : record_state_update(&connection->states[RECORD_WRITE],
-				connection->secret[RECORD_WRITE], connection->secret_len);
+				connection->secret[RECORD_WRITE]);
 
 	connection->answer_owed = false;
 	return r < 0 ? r : n;
@@ -217,7 +216,7 @@ static bool on_message(struct stream *stream, struct records *records,
 	int r = record_peer_said(&connection->peer, text->type, data, text->len);
 
 	if (text->type == RECORD_HANDSHAKE)
-		stream->work += RECORD_MESSAGE_COST;
+		stream_add_work(stream, RECORD_MESSAGE_COST);
 	switch (r) {
 	case RECORD_END:
 		connection->in = RECORD_IN_CLOSED;
@@ -227,8 +226,8 @@ static bool on_message(struct stream *stream, struct records *records,
 		connection->answer_owed = true;
 		/* fall through */
 	case RECORD_KEY_UPDATE:
-		r = record_state_update(&connection->states[RECORD_READ],
-			connection->secret[RECORD_READ], connection->secret_len);
+		r = record_state_update(
+			&connection->states[RECORD_READ], connection->secret[RECORD_READ]);
 		break;
 	case RECORD_RENEGOTIATION:
 		send_alert(stream, records, 1, RECORD_NO_RENEGOTIATION);
@@ -328,8 +327,8 @@ static size_t open_all(struct stream *stream, struct records *records, size_t le
 				room - given);
 		}
 		at += (size_t)n;
-		stream->work += RECORD_COST;
-		records->full = n > FULL_BYTES ? (uint16_t)n : 0;
+		stream_add_work(stream, RECORD_COST);
+		records->connection.full = n > FULL_BYTES ? (uint16_t)n : 0;
 	}
 	*ret_used = at;
 	return given;
@@ -342,8 +341,8 @@ static size_t wanted(const struct records *records, size_t have, size_t room)
 	size_t most = MIN(MAX(room / RECORD_MAX, (size_t)1) * (RECORD_MAX + RECORD_OVERHEAD_MAX),
 		(size_t)READ_BYTES);
 
-	if (records->full && most >= records->full)
-		most -= most % records->full;
+	if (records->connection.full && most >= records->connection.full)
+		most -= most % records->connection.full;
 	/* the record that has begun is always finished */
 	return have < most ? most - have : RECORD_BYTES_MAX;
 }
@@ -438,7 +437,7 @@ static uint32_t still_owed(const struct records *records, const struct rest *res
 	const struct record_state *state = &records->connection.states[RECORD_WRITE];
 	size_t overhead = record_overhead(
 		(enum record_version)state->version, (enum record_cipher)state->cipher);
-	size_t full = records->connection.payload_max, left = rest->unsent.len;
+	size_t full = records->connection.peer.payload_max, left = rest->unsent.len;
 	size_t last = rest->owed % full ? rest->owed % full : full;
 
 	if (!left || !rest->owed)
@@ -484,7 +483,7 @@ static ssize_t seal_all(
 	}
 	len = MIN(len, (size_t)WRITE_BYTES);
 	while (taken < len) {
-		size_t piece = MIN(len - taken, (size_t)connection->payload_max);
+		size_t piece = MIN(len - taken, (size_t)connection->peer.payload_max);
 
 		n = record_seal(state, RECORD_DATA, data + taken, piece, 0, sealed + at);
 		if (n < 0)

@@ -92,7 +92,8 @@ static ssize_t layer_read(struct stream *stream, void *data, size_t len)
 	layer->holding = layer->held.len != 0; /* an answer to a KeyUpdate comes after them */
 	r = SSL_read_ex(layer->ssl, data, len, &n);
 	layer->holding = false;
-	stream->work = layer->messages * RECORD_MESSAGE_COST + layer->records * RECORD_COST;
+	stream_add_work(
+		stream, layer->messages * RECORD_MESSAGE_COST + layer->records * RECORD_COST);
 	if (layer->phase == TLS_FLOODED) {
 		ERR_clear_error();
 		return -EPROTO;

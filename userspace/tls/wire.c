@@ -133,6 +133,8 @@ static int wire_read(BIO *bio, char *data, int len)
 	memcpy(data, buf_view(&layer->raw).data, (size_t)len);
 	buf_consume(&layer->raw, (size_t)len);
 	layer->passing -= (uint32_t)len;
+	if (!layer->raw.len) /* who has nothing to say costs nothing */
+		buf_fini(&layer->raw);
 	return len;
 }
 
