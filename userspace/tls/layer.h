@@ -17,7 +17,7 @@
 #define TLS_READ_BUDGET 65536
 /* Of that, with one recv(): in a handshake, and behind it. */
 #define TLS_SHAKING_BYTES 4096
-#define TLS_FLOWING_BYTES 32768
+#define TLS_FLOWING_BYTES 16384
 /* Above it nothing is read that might ask for an answer, and no answer is made. */
 #define TLS_HELD_BYTES 65536
 

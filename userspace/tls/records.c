@@ -653,7 +653,8 @@ static int take_rest(struct records *records, struct tls_layer *layer)
 	if (!layer->raw.len && !layer->held.len && !opened)
 		return 0;
 	rest = make_rest(records);
-	if (!rest || buf_reserve(&rest->opened, opened + !opened) < 0)
+	if (!rest || buf_reserve(&rest->opened, opened) < 0 ||
+		buf_append_view(&rest->part, buf_view(&layer->raw)) < 0)
 		return -ENOMEM;
 	while (opened) {
 		if (SSL_read_ex(layer->ssl, buf_tail(&rest->opened), opened, &n) != 1)
@@ -661,10 +662,9 @@ static int take_rest(struct records *records, struct tls_layer *layer)
 		buf_commit(&rest->opened, n);
 		opened -= n;
 	}
-	rest->part = layer->raw;
 	rest->unsent = layer->held;
-	layer->raw = layer->held = (struct buf){ 0 };
-	rest->part.limit = rest->unsent.limit = 0;
+	rest->unsent.limit = 0;
+	layer->held = (struct buf){ 0 };
 	return 0;
 }
 

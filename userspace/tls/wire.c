@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 
 static int wire_write(BIO *bio, const char *data, int len)
@@ -63,6 +64,60 @@ bool tls_wire_pending(const struct tls_layer *layer)
 	return v.len && whole_record((const unsigned char *)v.data, v.len, &missing) != 0;
 }
 
+/* ---- where it is read into ---- */
+
+/* With this much a record that has begun never moves before it is whole. */
+#define WIDE_BYTES (TLS_FLOWING_BYTES + RECORD_BYTES_MAX)
+
+/* The thread's, for whoever reads next: to allocate this much for each read costs more than the
+ * read. Ciphertext only. */
+static _Thread_local char *wide;
+static pthread_key_t thread_key;
+static bool have_key;
+
+static void take_wide(struct buf *raw, char *data)
+{
+	if (raw->len)
+		memcpy(data, raw->data + raw->start, raw->len);
+	free(raw->data);
+	*raw = (struct buf){ .data = data, .len = raw->len, .cap = WIDE_BYTES };
+}
+
+static int widen(struct buf *raw)
+{
+	char *data = wide;
+
+	if (raw->cap == WIDE_BYTES) {
+		if (raw->len)
+			memmove(raw->data, raw->data + raw->start, raw->len);
+		raw->start = 0;
+		return 0;
+	}
+	if (!data)
+		data = malloc(WIDE_BYTES);
+	if (!data)
+		return -ENOMEM;
+	if (data == wide && have_key)
+		pthread_setspecific(thread_key, NULL);
+	wide = NULL;
+	take_wide(raw, data);
+	return 0;
+}
+
+/* Nothing more is read now. What is left has as much memory as it needs. */
+static void narrow(struct buf *raw)
+{
+	struct buf rest = { 0 };
+
+	if (raw->cap != WIDE_BYTES || (raw->len && buf_append_view(&rest, buf_view(raw)) < 0))
+		return;
+	if (wide || !have_key || pthread_setspecific(thread_key, raw->data) != 0)
+		free(raw->data);
+	else
+		wide = raw->data;
+	*raw = rest;
+}
+
 /* Once from the socket, behind what is there. Returns bytes, 0 at the end, or -errno. */
 static ssize_t fill(struct tls_layer *layer, size_t missing)
 {
@@ -78,7 +133,8 @@ static ssize_t fill(struct tls_layer *layer, size_t missing)
 			layer->phase < TLS_FLOWS ? (size_t)TLS_SHAKING_BYTES
 						 : (size_t)TLS_FLOWING_BYTES);
 	want = MIN(want, (size_t)layer->budget);
-	r = buf_reserve(&layer->raw, want);
+	want = MIN(want, WIDE_BYTES - (size_t)layer->raw.len);
+	r = widen(&layer->raw);
 	if (r < 0)
 		return r;
 	do {
@@ -124,8 +180,7 @@ static int wire_read(BIO *bio, char *data, int len)
 	if (r == -EAGAIN)
 		BIO_set_retry_read(bio);
 	if (r <= 0) {
-		if (!layer->raw.len)
-			buf_fini(&layer->raw);
+		narrow(&layer->raw);
 		errno = r < 0 ? -r : 0;
 		return r < 0 ? -1 : 0;
 	}
@@ -133,8 +188,8 @@ static int wire_read(BIO *bio, char *data, int len)
 	memcpy(data, buf_view(&layer->raw).data, (size_t)len);
 	buf_consume(&layer->raw, (size_t)len);
 	layer->passing -= (uint32_t)len;
-	if (!layer->raw.len) /* who has nothing to say costs nothing */
-		buf_fini(&layer->raw);
+	if (!layer->raw.len)
+		narrow(&layer->raw);
 	return len;
 }
 
@@ -156,6 +211,7 @@ static BIO_METHOD *method;
 
 static void make_method(void)
 {
+	have_key = pthread_key_create(&thread_key, free) == 0;
 	method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "socket");
 	if (method &&
 		(BIO_meth_set_write(method, wire_write) != 1 ||
