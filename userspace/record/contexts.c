@@ -35,6 +35,7 @@ struct contexts {
 
 static EVP_CIPHER *fetched[RECORD_CIPHERS];
 static EVP_MAC *fetched_hmac;
+static EVP_KDF *fetched_prf;
 static pthread_key_t thread_key;
 static bool have_key;
 static _Thread_local struct contexts *of_thread;
@@ -61,6 +62,7 @@ static void fetch(void)
 		fetched[c] =
 			EVP_CIPHER_fetch(NULL, record_cipher_name((enum record_cipher)c), NULL);
 	fetched_hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+	fetched_prf = EVP_KDF_fetch(NULL, "TLS1-PRF", NULL);
 	have_key = pthread_key_create(&thread_key, free_contexts) == 0;
 }
 
@@ -220,4 +222,9 @@ void record_hmac_forget(enum record_cipher cipher)
 		EVP_MAC_CTX_free(ctx);
 		of_thread->hmac[digest] = NULL;
 	}
+}
+
+EVP_KDF_CTX *record_prf_new(void)
+{
+	return contexts_of_thread() && fetched_prf ? EVP_KDF_CTX_new(fetched_prf) : NULL;
 }

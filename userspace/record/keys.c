@@ -23,7 +23,7 @@ static const struct cipher {
 static_assert(ARRAY_SIZE(ciphers) == RECORD_CIPHERS, "a row for each");
 
 /* HKDF-Expand-Label with an empty context, of at most one digest's bytes, as all that is asked for
- * here is (RFC 8446 section 7.1; RFC 5869 section 2.3). */
+ * here is (RFC 8446 section 7.1; RFC 5869 section 2.3). secret: NULL for the one before. */
 static int expand(enum record_cipher cipher, const unsigned char *secret, size_t secret_len,
 	const char *label, unsigned char *ret, size_t len)
 {
@@ -52,16 +52,15 @@ static int derive_13(enum record_cipher cipher, const unsigned char *secret, siz
 {
 	int r = expand(cipher, secret, secret_len, "key", ret_key, ciphers[cipher].key_len);
 
-	return r < 0 ? r : expand(cipher, secret, secret_len, "iv", ret_iv, 12);
+	return r < 0 ? r : expand(cipher, NULL, 0, "iv", ret_iv, 12);
 }
 
-/* The part of the key block (RFC 5246 section 6.3) that belongs to a side; AEAD has no MAC keys. */
-static int derive_12(const struct record_keys *keys, int side, struct record_traffic_key *ret_key)
+/* The key block (RFC 5246 section 6.3) of both sides; AEAD has no MAC keys. */
+static int derive_12(const struct record_keys *keys, struct record_traffic_key ret_keys[2])
 {
-	EVP_KDF *kdf = EVP_KDF_fetch(NULL, "TLS1-PRF", NULL);
-	EVP_KDF_CTX *ctx = kdf ? EVP_KDF_CTX_new(kdf) : NULL;
+	EVP_KDF_CTX *ctx = record_prf_new();
 	unsigned char seed[64], block[2 * 32 + 2 * 12];
-	size_t key_len = ret_key->key_len, iv_len = ret_key->iv_len;
+	size_t key_len = ret_keys[0].key_len, iv_len = ret_keys[0].iv_len;
 	OSSL_PARAM params[] = {
 		OSSL_PARAM_construct_utf8_string(
 			OSSL_KDF_PARAM_DIGEST, (char *)ciphers[keys->cipher].digest, 0),
@@ -76,31 +75,47 @@ static int derive_12(const struct record_keys *keys, int side, struct record_tra
 	memcpy(seed, keys->random[1], 32);
 	memcpy(seed + 32, keys->random[0], 32);
 	ok = ctx && EVP_KDF_derive(ctx, block, 2 * (key_len + iv_len), params) > 0;
-	if (ok) {
-		memcpy(ret_key->key, block + (size_t)side * key_len, key_len);
-		memcpy(ret_key->iv, block + 2 * key_len + (size_t)side * iv_len, iv_len);
+	for (int d = 0; ok && d < 2; d++) {
+		int side = record_owner(keys->is_server, (enum record_direction)d);
+
+		memcpy(ret_keys[d].key, block + (size_t)side * key_len, key_len);
+		memcpy(ret_keys[d].iv, block + 2 * key_len + (size_t)side * iv_len, iv_len);
 	}
 	secret_wipe(block, sizeof(block));
 	EVP_KDF_CTX_free(ctx);
-	EVP_KDF_free(kdf);
 	return ok ? 0 : -EIO;
+}
+
+/* Both directions'. */
+static int derive(const struct record_keys *keys, struct record_traffic_key ret_keys[2])
+{
+	const struct cipher *cipher = &ciphers[keys->cipher];
+	bool salt = keys->version == RECORD_TLS_1_2 && keys->cipher != RECORD_CHACHA20_POLY1305;
+	int r = 0;
+
+	for (int d = 0; d < 2; d++)
+		ret_keys[d] = (struct record_traffic_key){ .key_len = cipher->key_len,
+			.iv_len = salt ? 4 : 12 };
+	if (keys->version == RECORD_TLS_1_2)
+		return derive_12(keys, ret_keys);
+	for (int d = 0; r == 0 && d < 2; d++) {
+		int side = record_owner(keys->is_server, (enum record_direction)d);
+
+		r = derive_13(keys->cipher, keys->secret[side], keys->secret_len, ret_keys[d].key,
+			ret_keys[d].iv);
+	}
+	record_hmac_forget(keys->cipher);
+	return r;
 }
 
 int record_keys_derive(const struct record_keys *keys, enum record_direction direction,
 	struct record_traffic_key *ret_key)
 {
-	const struct cipher *cipher = &ciphers[keys->cipher];
-	int side = record_owner(keys->is_server, direction), r;
+	struct record_traffic_key both[2];
+	int r = derive(keys, both);
 
-	*ret_key = (struct record_traffic_key){ .key_len = cipher->key_len, .iv_len = 12 };
-	if (keys->version == RECORD_TLS_1_2) {
-		if (keys->cipher != RECORD_CHACHA20_POLY1305)
-			ret_key->iv_len = 4;
-		return derive_12(keys, side, ret_key);
-	}
-	r = derive_13(
-		keys->cipher, keys->secret[side], keys->secret_len, ret_key->key, ret_key->iv);
-	record_hmac_forget(keys->cipher);
+	*ret_key = both[direction];
+	secret_wipe(both, sizeof(both));
 	return r;
 }
 
@@ -130,21 +145,20 @@ int record_keys_update(struct record_keys *keys, enum record_direction direction
 
 int record_states_init(struct record_state ret_states[2], const struct record_keys *keys)
 {
-	struct record_traffic_key key;
-	int r = 0;
+	struct record_traffic_key both[2];
+	int r = derive(keys, both);
 
-	for (int d = RECORD_READ; r == 0 && d <= RECORD_WRITE; d++) {
+	for (int d = RECORD_READ; d <= RECORD_WRITE; d++) {
 		ret_states[d] = (struct record_state){
 			.seq = keys->seq[d],
 			.version = (uint8_t)keys->version,
 			.cipher = (uint8_t)keys->cipher,
 			.direction = (uint8_t)d,
 		};
-		r = record_keys_derive(keys, (enum record_direction)d, &key);
-		memcpy(ret_states[d].key, key.key, sizeof(key.key));
-		memcpy(ret_states[d].iv, key.iv, sizeof(key.iv));
+		memcpy(ret_states[d].key, both[d].key, sizeof(both[d].key));
+		memcpy(ret_states[d].iv, both[d].iv, sizeof(both[d].iv));
 	}
-	secret_wipe(&key, sizeof(key));
+	secret_wipe(both, sizeof(both));
 	if (r < 0)
 		secret_wipe(ret_states, 2 * sizeof(*ret_states));
 	return r;
