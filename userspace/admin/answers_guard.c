@@ -20,16 +20,6 @@
 /* Parameters of /bans. */
 enum { ADDRESS, SECONDS, REASON, LIMIT };
 
-#define NET_TEXT_SIZE (ADDR_TEXT_SIZE + 4)
-
-static const char *net_text(const struct cidr *net, char text[NET_TEXT_SIZE])
-{
-	char ip[ADDR_TEXT_SIZE];
-
-	snprintf(text, NET_TEXT_SIZE, "%s/%u", addr_format_ip(&net->net, ip), net->bits);
-	return text;
-}
-
 /* Answers and returns NULL where there is none. */
 static struct guard *take_guard(struct admin_request *request)
 {
@@ -72,12 +62,12 @@ static const char *wall_clock(uint64_t mono_ms, char text[CLOCK_TEXT_SIZE])
 
 static json_t *ban_json(const struct admin_ops *ops, const struct guard_ban *ban)
 {
-	char net[NET_TEXT_SIZE], since[CLOCK_TEXT_SIZE], until[CLOCK_TEXT_SIZE];
+	char net[CIDR_TEXT_SIZE], since[CLOCK_TEXT_SIZE], until[CLOCK_TEXT_SIZE];
 	char last[CLOCK_TEXT_SIZE];
 	uint64_t now_ms = clock_mono_ms();
 
 	return json_pack("{ss ss ss ss sb si sI ss ss sI sI ss? sI}", "net",
-		net_text(&ban->net, net), "origin", guard_origin_name(ban->origin), "reason",
+		cidr_format(&ban->net, net), "origin", guard_origin_name(ban->origin), "reason",
 		guard_reason_name(ban->reason), "text", ban->text, "told", (int)ban->told,
 		"strikes", (int)ban->strikes, "points", (json_int_t)ban->points, "since",
 		wall_clock(ban->since_ms, since), "until", wall_clock(ban->until_ms, until),
@@ -173,10 +163,10 @@ static void log_ban(const struct admin_request *request, const struct cidr *net,
 	const char *text, const char *outcome)
 {
 	struct admin_caller caller = admin_caller(request->conn);
-	char shown[NET_TEXT_SIZE], number[24];
+	char shown[CIDR_TEXT_SIZE], number[24];
 
 	snprintf(number, sizeof(number), "%u", seconds);
-	admin_log_op(request->ops, &caller, "ban", NULL, outcome, "net", net_text(net, shown),
+	admin_log_op(request->ops, &caller, "ban", NULL, outcome, "net", cidr_format(net, shown),
 		"seconds", number, "text", text, NULL);
 }
 
@@ -189,7 +179,7 @@ static void put_ban(struct admin_request *request, struct guard *guard)
 		.reason = GUARD_FOR_ORDER,
 		.for_ms = seconds * UINT64_C(1000),
 		.text = reason->value };
-	char shown[NET_TEXT_SIZE];
+	char shown[CIDR_TEXT_SIZE];
 	enum guard_why why;
 	struct addr addr;
 	int r;
@@ -208,7 +198,7 @@ static void put_ban(struct admin_request *request, struct guard *guard)
 					   : "failed");
 	if (r == 0)
 		admin_send_json(request->conn, 200,
-			json_pack("{ss sI}", "banned", net_text(&order.net, shown), "seconds",
+			json_pack("{ss sI}", "banned", cidr_format(&order.net, shown), "seconds",
 				(json_int_t)seconds));
 	else if (r == GUARD_NEVER)
 		admin_send_json(request->conn, 409,
@@ -221,7 +211,7 @@ static void put_ban(struct admin_request *request, struct guard *guard)
 static void delete_ban(struct admin_request *request, struct guard *guard)
 {
 	struct admin_caller caller = admin_caller(request->conn);
-	char shown[NET_TEXT_SIZE], wider[NET_TEXT_SIZE];
+	char shown[CIDR_TEXT_SIZE], wider[CIDR_TEXT_SIZE];
 	struct guard_ban left;
 	struct addr addr;
 	struct cidr net;
@@ -233,10 +223,10 @@ static void delete_ban(struct admin_request *request, struct guard *guard)
 	is_left = addr_is_set(&addr) ? guard_find_ban_of(guard, &addr, &left)
 				     : guard_find_ban_around(guard, &net, &left);
 	admin_log_op(request->ops, &caller, "unban", NULL, removed ? "done" : "no_ban", "net",
-		net_text(&net, shown), NULL);
+		cidr_format(&net, shown), NULL);
 	admin_send_json(request->conn, 200,
 		json_pack("{ss sb ss?}", "unbanned", shown, "removed", (int)removed, "still_in",
-			is_left ? net_text(&left.net, wider) : NULL));
+			is_left ? cidr_format(&left.net, wider) : NULL));
 }
 
 void admin_answer_bans(struct admin_request *request)
@@ -285,11 +275,11 @@ COUNTS_JSON(event, counts, GUARD_EVENTS)
 
 static void add_network(void *arg, const struct guard_net *net)
 {
-	char text[NET_TEXT_SIZE];
+	char text[CIDR_TEXT_SIZE];
 
 	if (json_array_size(arg) < NETWORKS_MAX)
 		json_array_append_new(arg,
-			json_pack("{ss ss}", "net", net_text(&net->net, text), "why",
+			json_pack("{ss ss}", "net", cidr_format(&net->net, text), "why",
 				guard_why_name(net->why)));
 }
 

@@ -32,19 +32,6 @@ static void check_interfaces(struct loader *loader, const char *const *names)
 	}
 }
 
-static const char *text_of(const struct cidr *net, char text[ADDR_TEXT_SIZE + 4])
-{
-	char ip[ADDR_TEXT_SIZE];
-
-	snprintf(text, ADDR_TEXT_SIZE + 4, "%s/%u", addr_format_ip(&net->net, ip), net->bits);
-	return text;
-}
-
-static bool same(const struct cidr *a, const struct cidr *b)
-{
-	return a->bits == b->bits && addr_eq_ip(&a->net, &b->net);
-}
-
 static bool is_within(const struct cidr *inner, const struct cidr *outer)
 {
 	return inner->bits >= outer->bits && cidr_match(outer, &inner->net);
@@ -54,15 +41,15 @@ static bool is_within(const struct cidr *inner, const struct cidr *outer)
 static void check_trusted(
 	struct loader *loader, const struct cidr *deny, const struct config_listener *listener)
 {
-	char text[ADDR_TEXT_SIZE + 4];
+	char text[CIDR_TEXT_SIZE];
 
 	for (size_t i = 0; i < listener->proxy_trusted_count; i++) {
 		if (is_within(deny, &listener->proxy_trusted[i]) &&
-			!same(deny, &listener->proxy_trusted[i]))
+			!cidr_eq(deny, &listener->proxy_trusted[i]))
 			check_find(loader, false, "guard", "deny",
 				"%s is trusted by listener.%s.proxy_trusted, and refused all the "
 				"same",
-				text_of(deny, text), listener->name);
+				cidr_format(deny, text), listener->name);
 	}
 }
 
@@ -70,17 +57,17 @@ static void check_deny(struct loader *loader, const struct cidr *deny)
 {
 	const struct config *config = loader->config;
 	const struct config_guard *guard = &config->guard;
-	char text[ADDR_TEXT_SIZE + 4];
+	char text[CIDR_TEXT_SIZE];
 
 	for (size_t i = 0; i < guard->allow_count; i++) {
-		if (same(deny, &guard->allow[i]))
+		if (cidr_eq(deny, &guard->allow[i]))
 			check_find(loader, true, "guard", "deny", "%s is in allow too",
-				text_of(deny, text));
+				cidr_format(deny, text));
 	}
 	if (!deny->bits)
 		check_find(loader, false, "guard", "deny",
 			"%s refuses every client that no longer prefix of allow has",
-			text_of(deny, text));
+			cidr_format(deny, text));
 	for (size_t i = 0; i < config->listener_count; i++)
 		check_trusted(loader, deny, &config->listeners[i]);
 }

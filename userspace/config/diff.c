@@ -125,8 +125,7 @@ struct cidr_list {
 static bool same_cidrs(const struct cidr_list *a, const struct cidr_list *b)
 {
 	for (size_t i = 0; i < a->count && a->count == b->count; i++) {
-		if (a->items[i].bits != b->items[i].bits ||
-			!addr_eq_ip(&a->items[i].net, &b->items[i].net))
+		if (!cidr_eq(&a->items[i], &b->items[i]))
 			return false;
 	}
 	return a->count == b->count;

@@ -8,10 +8,9 @@
 
 static void put_net(struct log_line *line, const struct cidr *net)
 {
-	char text[ADDR_TEXT_SIZE + 4], ip[ADDR_TEXT_SIZE];
+	char text[CIDR_TEXT_SIZE];
 
-	snprintf(text, sizeof(text), "%s/%u", addr_format_ip(&net->net, ip), net->bits);
-	log_str(line, "net", text);
+	log_str(line, "net", cidr_format(net, text));
 }
 
 static void put_points(struct log_line *line, double points)

@@ -366,7 +366,6 @@ static bool write_note(struct guard_share *share, struct asking *asking)
 static void submit(struct guard_share *share, struct message *message)
 {
 	struct asking *asking = calloc(1, sizeof(*asking));
-	char ip[ADDR_TEXT_SIZE];
 
 	if (!asking) {
 		enqueue(share, message);
@@ -374,8 +373,7 @@ static void submit(struct guard_share *share, struct message *message)
 		return;
 	}
 	asking->message = message;
-	snprintf(asking->source, sizeof(asking->source), "%.*s/%u", STORE_BAN_SOURCE_BYTES - 4,
-		addr_format_ip(&message->net.net, ip), message->net.bits);
+	cidr_format(&message->net, asking->source);
 	asking->request = (struct store_request){ .identifier = view_str(asking->source),
 		.op = message->what == SHARE_LIST ? STORE_BAN_LIST : STORE_BAN_GET,
 		.list = &asking->list,

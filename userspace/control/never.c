@@ -117,8 +117,7 @@ static bool is_set(const struct never *never, const struct nets *nets)
 	for (size_t i = 0; same && i < nets->count; i++) {
 		const struct guard_net *a = &nets->nets[i], *b = &never->nets[i];
 
-		same = a->why == b->why && a->net.bits == b->net.bits &&
-			addr_eq_ip(&a->net.net, &b->net.net);
+		same = a->why == b->why && cidr_eq(&a->net, &b->net);
 	}
 	return same;
 }

@@ -227,6 +227,19 @@ int cidr_parse(struct view text, struct cidr *ret_cidr)
 	return 0;
 }
 
+const char *cidr_format(const struct cidr *cidr, char text[CIDR_TEXT_SIZE])
+{
+	char ip[ADDR_TEXT_SIZE];
+
+	snprintf(text, CIDR_TEXT_SIZE, "%.46s/%u", addr_format_ip(&cidr->net, ip), cidr->bits);
+	return text;
+}
+
+bool cidr_eq(const struct cidr *a, const struct cidr *b)
+{
+	return a->bits == b->bits && addr_eq_ip(&a->net, &b->net);
+}
+
 static void unmap(const struct addr *addr, struct addr *ret_plain)
 {
 	*ret_plain = *addr;

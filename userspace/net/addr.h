@@ -59,6 +59,10 @@ struct cidr {
 
 /* "IP" or "IP/len"; host bits are cleared. Returns 0 or -EINVAL. */
 MUST_USE int cidr_parse(struct view text, struct cidr *ret_cidr);
+#define CIDR_TEXT_SIZE 64
+/* "IP/len", as cidr_parse() takes it. Returns text. */
+const char *cidr_format(const struct cidr *cidr, char text[CIDR_TEXT_SIZE]);
+bool cidr_eq(const struct cidr *a, const struct cidr *b);
 /* A v4 range also matches v4-mapped v6 peers; a v6 range never matches a v4 peer (CFG section
  * 3). */
 bool cidr_match(const struct cidr *cidr, const struct addr *addr);

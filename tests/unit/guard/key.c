@@ -16,15 +16,14 @@ static struct key key_from(const char *text)
 
 static void check_text(const char *text, unsigned bits, bool v4)
 {
-	char ip[ADDR_TEXT_SIZE], shown[ADDR_TEXT_SIZE + 8];
+	char shown[CIDR_TEXT_SIZE];
 	struct key key = key_from(text);
 	struct cidr back;
 
 	assert_int_equal(key.bits, bits);
 	assert_int_equal(key_is_v4(&key), v4);
 	key_to_cidr(&key, &back);
-	snprintf(shown, sizeof(shown), "%s/%u", addr_format_ip(&back.net, ip), back.bits);
-	assert_string_equal(shown, text);
+	assert_string_equal(cidr_format(&back, shown), text);
 }
 
 static void test_there_and_back(void **state)

@@ -52,11 +52,39 @@ static void test_section_3_cidr(void **state)
 	assert_int_equal(cidr_parse(VIEW_LIT("1.2.3.4/"), &cidr), -EINVAL);
 }
 
+static void test_cidr_text(void **state)
+{
+	static const char *const texts[] = { "192.0.2.1/32", "192.0.2.0/24", "0.0.0.0/0", "::/0",
+		"2001:db8::/64", "2001:db8::1/128", "1111:2222:3333:4444:5555:6666:7777:8888/128" };
+	char text[CIDR_TEXT_SIZE];
+	struct cidr cidr;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		assert_int_equal(cidr_parse(view_str(texts[i]), &cidr), 0);
+		assert_string_equal(cidr_format(&cidr, text), texts[i]);
+	}
+}
+
+static void test_cidr_eq(void **state)
+{
+	struct cidr a, shorter, other;
+
+	(void)state;
+	assert_int_equal(cidr_parse(VIEW_LIT("10.0.0.0/8"), &a), 0);
+	assert_int_equal(cidr_parse(VIEW_LIT("10.0.0.0/7"), &shorter), 0);
+	assert_int_equal(cidr_parse(VIEW_LIT("11.0.0.0/8"), &other), 0);
+	assert_true(cidr_eq(&a, &a));
+	assert_false(cidr_eq(&a, &shorter) || cidr_eq(&a, &other));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_addresses),
 		cmocka_unit_test(test_section_3_cidr),
+		cmocka_unit_test(test_cidr_text),
+		cmocka_unit_test(test_cidr_eq),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
