@@ -29,27 +29,14 @@ static void die(const char *what, const char *why)
 	exit(1);
 }
 
-static void map_v4(__u8 to[HM_GUARD_ADDR_BYTES], uint32_t address)
-{
-	memset(to, 0, 10);
-	to[10] = to[11] = 0xff;
-	for (int i = 0; i < 4; i++)
-		to[12 + i] = (__u8)(address >> (24 - 8 * i));
-}
-
-static uint32_t v4_of(const struct addr *addr)
-{
-	return ntohl(addr->in.sin_addr.s_addr);
-}
-
-static void fill(
-	struct bpfctl_guard *guard, const struct addr *service, uint32_t first, uint32_t sources)
+static void fill(struct bpfctl_guard *guard, const struct addr *service, const struct addr *first,
+	uint32_t sources)
 {
 	struct hm_guard_config config = { .ipv4_bits = 32, .ipv6_bits = 64 };
 	struct hm_guard_service one = { .port = service->in.sin_port };
 	uint64_t now_ns = clock_mono_ms() * 1000000;
 
-	map_v4(one.addr, v4_of(service));
+	addr_to_mapped(service, one.addr);
 	bpfctl_guard_configure(guard, &config);
 	if (bpfctl_guard_services_set(guard, &one, 1) < 0)
 		die("services", "cannot be set");
@@ -57,9 +44,11 @@ static void fill(
 		struct hm_guard_ban ban = {
 			.until_ns = now_ns + HOUR_NS, .since_ns = now_ns, .strikes = 1
 		};
+		struct addr client = *first;
 		struct hm_guard_source source;
 
-		map_v4(source.addr, first + i);
+		client.in.sin_addr.s_addr = htonl(ntohl(client.in.sin_addr.s_addr) + i);
+		addr_to_mapped(&client, source.addr);
 		if (bpfctl_guard_ban_set(guard, &source, &ban) < 0)
 			die("bans", "cannot be set");
 	}
@@ -119,7 +108,7 @@ int main(int argc, char **argv)
 	}
 	if (bpfctl_guard_load(&params, &guard, error) < 0)
 		die("load", error);
-	fill(guard, &service, v4_of(&first), (uint32_t)atoi(argv[3]));
+	fill(guard, &service, &first, (uint32_t)atoi(argv[3]));
 	bpfctl_guard_beat(guard, clock_mono_ms() * 1000000 + HM_GUARD_ALIVE_NS);
 	attach(guard, argv[4], argc > 5 ? argv[5] : NULL);
 	puts("ready");

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #define NS_PER_MS 1000000ull
-#define V4_BITS 96u
 
 void guard_mirror_init(struct guard_mirror *mirror, struct bpfctl_guard *maps, unsigned ipv4_bits,
 	unsigned ipv6_bits, size_t max_lines)
@@ -30,28 +29,16 @@ void guard_mirror_fini(struct guard_mirror *mirror)
 void guard_mirror_prefix(const struct cidr *net, struct hm_guard_prefix *ret_prefix)
 {
 	*ret_prefix = (struct hm_guard_prefix){ .bits = net->bits };
-	if (net->net.sa.sa_family == AF_INET6) {
-		memcpy(ret_prefix->addr, &net->net.in6.sin6_addr, HM_GUARD_ADDR_BYTES);
-		return;
-	}
-	ret_prefix->bits += V4_BITS;
-	ret_prefix->addr[10] = ret_prefix->addr[11] = 0xff;
-	memcpy(ret_prefix->addr + 12, &net->net.in.sin_addr, 4);
+	if (net->net.sa.sa_family != AF_INET6)
+		ret_prefix->bits += ADDR_MAPPED_BITS;
+	addr_to_mapped(&net->net, ret_prefix->addr);
 }
 
 bool guard_mirror_net(const struct hm_guard_prefix *prefix, struct cidr *ret_net)
 {
-	struct cidr net = { .bits = (uint8_t)prefix->bits };
-
 	if (prefix->bits > 128)
 		return false;
-	net.net.in6.sin6_family = AF_INET6;
-	memcpy(&net.net.in6.sin6_addr, prefix->addr, HM_GUARD_ADDR_BYTES);
-	if (prefix->bits >= V4_BITS && IN6_IS_ADDR_V4MAPPED(&net.net.in6.sin6_addr)) {
-		addr_unmap(&net.net);
-		net.bits = (uint8_t)(prefix->bits - V4_BITS);
-	}
-	*ret_net = net;
+	cidr_from_mapped(prefix->addr, (uint8_t)prefix->bits, ret_net);
 	return true;
 }
 

@@ -23,12 +23,7 @@ static void add(struct services *services, const struct addr *addr, uint16_t por
 	if (services->full)
 		return;
 	*row = (struct hm_guard_service){ .port = htons(port) };
-	if (addr->sa.sa_family == AF_INET6)
-		memcpy(row->addr, &addr->in6.sin6_addr, HM_GUARD_ADDR_BYTES);
-	else {
-		row->addr[10] = row->addr[11] = 0xff;
-		memcpy(row->addr + 12, &addr->in.sin_addr, 4);
-	}
+	addr_to_mapped(addr, row->addr);
 	services->count++;
 }
 

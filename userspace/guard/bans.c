@@ -320,7 +320,7 @@ static bool find_from(
 	for (unsigned bits = most_bits; bits > 0; bits--) {
 		if (bits != source.bits && !atomic_load(&guard->lengths[bits]))
 			continue;
-		if (key_is_v4(&all) && bits <= KEY_V4_BITS)
+		if (key_is_v4(&all) && bits <= ADDR_MAPPED_BITS)
 			break;
 		key_cut(&all, bits, &key);
 		if (copy_ban(guard, &key, ret_ban))

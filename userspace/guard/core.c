@@ -6,7 +6,8 @@
 
 static unsigned source_bits(const struct guard *guard, const struct key *key)
 {
-	return key_is_v4(key) ? KEY_V4_BITS + guard->fixed.ipv4_prefix : guard->fixed.ipv6_prefix;
+	return key_is_v4(key) ? ADDR_MAPPED_BITS + guard->fixed.ipv4_prefix
+			      : guard->fixed.ipv6_prefix;
 }
 
 bool guard_is_source(const struct guard *guard, const struct key *key)

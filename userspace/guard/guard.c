@@ -188,7 +188,7 @@ static void count_drop(struct ban *ban, uint64_t now_ms)
 /* Of bans of networks that are no sources. */
 static bool in_other_ban(struct guard *guard, const struct key *client, uint64_t now_ms)
 {
-	unsigned least = key_is_v4(client) ? KEY_V4_BITS : 0;
+	unsigned least = key_is_v4(client) ? ADDR_MAPPED_BITS : 0;
 	bool found = false;
 
 	for (unsigned bits = KEY_BITS; !found && bits > least; bits--) {

@@ -2,17 +2,10 @@
 #include "guard/key.h"
 #include "base/hash.h"
 
-static const unsigned char mapped[12] = { [10] = 0xff, [11] = 0xff };
-
 void key_of_addr(const struct addr *addr, struct key *ret_key)
 {
 	*ret_key = (struct key){ .bits = KEY_BITS };
-	if (addr->sa.sa_family == AF_INET6) {
-		memcpy(ret_key->addr, &addr->in6.sin6_addr, 16);
-		return;
-	}
-	memcpy(ret_key->addr, mapped, sizeof(mapped));
-	memcpy(ret_key->addr + sizeof(mapped), &addr->in.sin_addr, 4);
+	addr_to_mapped(addr, ret_key->addr);
 }
 
 static uint64_t compute_hash(const struct key *key)
@@ -30,26 +23,21 @@ void key_of_cidr(const struct cidr *cidr, struct key *ret_key)
 	struct key key;
 
 	key_of_addr(&cidr->net, &key);
-	key_cut(&key, cidr->net.sa.sa_family == AF_INET6 ? cidr->bits : KEY_V4_BITS + cidr->bits,
+	key_cut(&key,
+		cidr->net.sa.sa_family == AF_INET6 ? cidr->bits : ADDR_MAPPED_BITS + cidr->bits,
 		ret_key);
 }
 
 bool key_is_v4(const struct key *key)
 {
-	return key->bits >= KEY_V4_BITS && memcmp(key->addr, mapped, sizeof(mapped)) == 0;
+	static const unsigned char mapped[12] = { [10] = 0xff, [11] = 0xff };
+
+	return key->bits >= ADDR_MAPPED_BITS && memcmp(key->addr, mapped, sizeof(mapped)) == 0;
 }
 
 void key_to_cidr(const struct key *key, struct cidr *ret_cidr)
 {
-	*ret_cidr = (struct cidr){ .bits = key->bits };
-	if (key_is_v4(key)) {
-		ret_cidr->bits = (uint8_t)(key->bits - KEY_V4_BITS);
-		ret_cidr->net.in.sin_family = AF_INET;
-		memcpy(&ret_cidr->net.in.sin_addr, key->addr + sizeof(mapped), 4);
-		return;
-	}
-	ret_cidr->net.in6.sin6_family = AF_INET6;
-	memcpy(&ret_cidr->net.in6.sin6_addr, key->addr, 16);
+	cidr_from_mapped(key->addr, key->bits, ret_cidr);
 }
 
 void key_cut(const struct key *key, unsigned bits, struct key *ret_key)

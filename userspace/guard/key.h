@@ -7,7 +7,6 @@
 #include "net/addr.h"
 
 #define KEY_BITS 128
-#define KEY_V4_BITS 96 /* those in front of an IPv4 address */
 
 struct key {
 	unsigned char addr[16]; /* bits behind `bits` are 0 */

@@ -182,7 +182,7 @@ const struct policy_net *policy_find(const struct policy *policy, const struct k
 		const uint64_t masked[2] = { half[0] & length->mask[0], half[1] & length->mask[1] };
 		const struct policy_net *found;
 
-		if (v4 && length->bits < KEY_V4_BITS) /* IPv6 ranges have no IPv4 addresses */
+		if (v4 && length->bits < ADDR_MAPPED_BITS) /* IPv6 ranges have no IPv4 addresses */
 			break;
 		found = length->bits <= key->bits ? look_up(policy, masked, length->bits) : NULL;
 		if (found)

@@ -74,6 +74,17 @@ void addr_unmap(struct addr *addr)
 	*addr = plain;
 }
 
+void addr_to_mapped(const struct addr *addr, unsigned char ret_ip[16])
+{
+	if (addr->sa.sa_family == AF_INET6) {
+		memcpy(ret_ip, &addr->in6.sin6_addr, 16);
+		return;
+	}
+	memset(ret_ip, 0, 10);
+	memset(ret_ip + 10, 0xff, 2);
+	memcpy(ret_ip + ADDR_MAPPED_BITS / 8, &addr->in.sin_addr, 4);
+}
+
 int addr_from_sockaddr(const struct sockaddr_storage *from, struct addr *ret_addr)
 {
 	struct addr addr = { 0 };
@@ -240,24 +251,26 @@ bool cidr_eq(const struct cidr *a, const struct cidr *b)
 	return a->bits == b->bits && addr_eq_ip(&a->net, &b->net);
 }
 
-static void unmap(const struct addr *addr, struct addr *ret_plain)
+void cidr_from_mapped(const unsigned char ip[16], uint8_t bits, struct cidr *ret_cidr)
 {
-	*ret_plain = *addr;
-	if (addr->sa.sa_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&addr->in6.sin6_addr))
-		return;
-	*ret_plain = (struct addr){ 0 };
-	ret_plain->in.sin_family = AF_INET;
-	ret_plain->in.sin_port = addr->in6.sin6_port;
-	memcpy(&ret_plain->in.sin_addr, addr->in6.sin6_addr.s6_addr + 12, 4);
+	struct cidr cidr = { .bits = bits };
+
+	cidr.net.in6.sin6_family = AF_INET6;
+	memcpy(&cidr.net.in6.sin6_addr, ip, 16);
+	if (bits >= ADDR_MAPPED_BITS)
+		addr_unmap(&cidr.net);
+	if (cidr.net.sa.sa_family == AF_INET)
+		cidr.bits = (uint8_t)(bits - ADDR_MAPPED_BITS);
+	*ret_cidr = cidr;
 }
 
 bool cidr_match(const struct cidr *cidr, const struct addr *addr)
 {
 	const unsigned char *net, *ip;
-	struct addr plain;
+	struct addr plain = *addr;
 	size_t len, whole = cidr->bits / 8, rest = cidr->bits % 8;
 
-	unmap(addr, &plain);
+	addr_unmap(&plain);
 	if (plain.sa.sa_family != cidr->net.sa.sa_family)
 		return false;
 	net = ip_bytes(&cidr->net, &len);

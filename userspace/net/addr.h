@@ -34,6 +34,9 @@ MUST_USE int addr_parse(struct view text, struct addr *ret_addr);
 MUST_USE int addr_parse_ip(struct view text, uint16_t port, struct addr *ret_addr);
 /* Copies a kernel address; v4-mapped becomes IPv4. Other families: -EAFNOSUPPORT. */
 MUST_USE int addr_from_sockaddr(const struct sockaddr_storage *from, struct addr *ret_addr);
+#define ADDR_MAPPED_BITS 96 /* those in front of a mapped IPv4 address */
+/* The IP as that of IPv6, IPv4 mapped. */
+void addr_to_mapped(const struct addr *addr, unsigned char ret_ip[16]);
 /* A v4-mapped IPv6 address becomes IPv4; others stay. */
 void addr_unmap(struct addr *addr);
 uint16_t addr_port(const struct addr *addr);
@@ -63,6 +66,9 @@ MUST_USE int cidr_parse(struct view text, struct cidr *ret_cidr);
 /* "IP/len", as cidr_parse() takes it. Returns text. */
 const char *cidr_format(const struct cidr *cidr, char text[CIDR_TEXT_SIZE]);
 bool cidr_eq(const struct cidr *a, const struct cidr *b);
+/* The other way of addr_to_mapped(): ::ffff:192.0.2.0 and 120 bits are 192.0.2.0/24. bits: at most
+ * 128. */
+void cidr_from_mapped(const unsigned char ip[16], uint8_t bits, struct cidr *ret_cidr);
 /* A v4 range also matches v4-mapped v6 peers; a v6 range never matches a v4 peer (CFG section
  * 3). */
 bool cidr_match(const struct cidr *cidr, const struct addr *addr);

@@ -66,6 +66,33 @@ static void test_cidr_text(void **state)
 	}
 }
 
+static void test_mapped(void **state)
+{
+	static const struct {
+		const char *net, *ip;
+		uint8_t bits;
+	} rows[] = { { "192.0.2.0/24", "::ffff:192.0.2.0", 120 },
+		{ "0.0.0.0/0", "::ffff:0.0.0.0", 96 }, { "192.0.2.1/32", "::ffff:192.0.2.1", 128 },
+		{ "2001:db8::/32", "2001:db8::", 32 }, { "::/96", "::", 96 } };
+	unsigned char ip[16];
+	struct cidr net, back;
+	struct addr addr;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		assert_int_equal(cidr_parse(view_str(rows[i].net), &net), 0);
+		assert_int_equal(addr_parse_ip(view_str(rows[i].ip), 0, &addr), 0);
+		addr_to_mapped(&net.net, ip);
+		assert_memory_equal(ip, &addr.in6.sin6_addr, sizeof(ip));
+		cidr_from_mapped(ip, rows[i].bits, &back);
+		assert_true(cidr_eq(&back, &net));
+	}
+	/* More than IPv4 is in it. */
+	cidr_from_mapped((unsigned char[16]){ [10] = 0xff, [11] = 0xfe }, 95, &back);
+	assert_int_equal(back.net.sa.sa_family, AF_INET6);
+	assert_int_equal(back.bits, 95);
+}
+
 static void test_cidr_eq(void **state)
 {
 	struct cidr a, shorter, other;
@@ -84,6 +111,7 @@ int main(void)
 		cmocka_unit_test(test_addresses),
 		cmocka_unit_test(test_section_3_cidr),
 		cmocka_unit_test(test_cidr_text),
+		cmocka_unit_test(test_mapped),
 		cmocka_unit_test(test_cidr_eq),
 	};
 
