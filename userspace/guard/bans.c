@@ -111,16 +111,17 @@ static int insert(struct guard *guard, struct shard *shard, const struct key *ke
 	return 0;
 }
 
-/* Out of table and heap; the caller's. */
-static struct ban *detach(
-	struct guard *guard, struct shard *shard, struct ban *ban, enum guard_end end)
+/* Out of table and heap, onto the caller's chain of those that are gone. */
+static void detach(struct guard *guard, struct shard *shard, struct ban *ban, enum guard_end end,
+	struct ban **gone)
 {
 	struct ban **at = bucket(guard, shard, &ban->key), *last;
 
 	while (*at != ban)
 		at = &(*at)->next;
 	*at = ban->next;
-	ban->next = NULL;
+	ban->next = *gone;
+	*gone = ban;
 	last = shard->heap[--shard->ban_count];
 	if (last != ban) {
 		last->place = ban->place;
@@ -129,7 +130,6 @@ static struct ban *detach(
 	atomic_fetch_sub(&guard->bans, 1);
 	count_length(guard, &ban->key, -1u);
 	shard->ended[end]++;
-	return ban;
 }
 
 /* ---- without a lock ---- */
@@ -174,14 +174,14 @@ static void make_room(struct guard *guard)
 			return;
 		pthread_mutex_lock(&shard->lock);
 		if (shard->ban_count) /* another thread may have been faster */
-			gone = detach(guard, shard, shard->heap[0], GUARD_END_DISPLACED);
+			detach(guard, shard, shard->heap[0], GUARD_END_DISPLACED, &gone);
 		pthread_mutex_unlock(&shard->lock);
 		tell_gone(guard, gone, GUARD_END_DISPLACED);
 	}
 }
 
 /* The lock is held. Returns as ban_put(), or BAN_STAYS: nothing has changed. */
-enum { BAN_STAYS = -1000 };
+enum { BAN_STAYS = GUARD_NO_BAN + 1 };
 static int put(struct guard *guard, struct shard *shard, const struct key *key,
 	const struct guard_ban *shown, enum guard_why *ret_why)
 {
@@ -225,30 +225,31 @@ int ban_put(struct guard *guard, const struct key *key, const struct guard_ban *
 	return r == BAN_STAYS ? 0 : r;
 }
 
-/* One list after the other, so that nothing is told with the lock held. */
-void bans_end(struct guard *guard, struct shard *shard, uint64_t now_ms, bool spared)
+void bans_expire(struct guard *guard, struct shard *shard, uint64_t now_ms)
 {
-	enum guard_end end = spared ? GUARD_END_SPARED : GUARD_END_EXPIRED;
-	struct ban *gone = NULL, *ban;
+	struct ban *gone = NULL;
+
+	pthread_mutex_lock(&shard->lock);
+	while (shard->ban_count && shard->heap[0]->shown.until_ms <= now_ms)
+		detach(guard, shard, shard->heap[0], GUARD_END_EXPIRED, &gone);
+	pthread_mutex_unlock(&shard->lock);
+	tell_gone(guard, gone, GUARD_END_EXPIRED);
+}
+
+void bans_spare(struct guard *guard, struct shard *shard)
+{
+	struct ban *gone = NULL;
 	enum guard_why why;
 
 	pthread_mutex_lock(&shard->lock);
-	for (size_t i = shard->ban_count; spared && i-- > 0;) {
-		/* What takes its place was looked at, or is again. */
+	for (size_t i = shard->ban_count; i-- > 0;) {
 		if (!policy_spares(shard->policy, &shard->heap[i]->key, &why))
 			continue;
-		ban = detach(guard, shard, shard->heap[i], end);
-		ban->next = gone;
-		gone = ban;
-		i = MIN(shard->ban_count, i + 1);
-	}
-	while (!spared && shard->ban_count && shard->heap[0]->shown.until_ms <= now_ms) {
-		ban = detach(guard, shard, shard->heap[0], end);
-		ban->next = gone;
-		gone = ban;
+		detach(guard, shard, shard->heap[i], GUARD_END_SPARED, &gone);
+		i = MIN(shard->ban_count, i + 1); /* what is there now may be a new one */
 	}
 	pthread_mutex_unlock(&shard->lock);
-	tell_gone(guard, gone, end);
+	tell_gone(guard, gone, GUARD_END_SPARED);
 }
 
 void bans_free(struct shard *shard)
@@ -275,7 +276,7 @@ int guard_unban(struct guard *guard, const struct cidr *net)
 	ban = find(guard, shard, &key);
 	was_there = ban != NULL;
 	if (ban)
-		gone = detach(guard, shard, ban, GUARD_END_UNBANNED);
+		detach(guard, shard, ban, GUARD_END_UNBANNED, &gone);
 	source = source_find(guard, shard, &key);
 	if (source) {
 		source->fifths = 0;

@@ -144,7 +144,7 @@ static int change_policy(struct guard *guard, const struct guard_settings *setti
 	if (r < 0)
 		return r;
 	for (size_t i = 0; never && i < SHARDS; i++)
-		bans_end(guard, &guard->shards[i], 0, true);
+		bans_spare(guard, &guard->shards[i]);
 	for (size_t i = 0; i < guard->observer_count; i++) {
 		if (guard->observers[i].ops->nets_changed)
 			guard->observers[i].ops->nets_changed(guard->observers[i].arg);
@@ -327,7 +327,7 @@ void guard_sweep(struct guard *guard)
 	for (size_t i = 0; i < SHARDS; i++) {
 		struct shard *shard = &guard->shards[i];
 
-		bans_end(guard, shard, now_ms, false);
+		bans_expire(guard, shard, now_ms);
 		pthread_mutex_lock(&shard->lock);
 		sources_sweep(guard, shard, now_ms);
 		pthread_mutex_unlock(&shard->lock);

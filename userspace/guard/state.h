@@ -125,8 +125,10 @@ struct ban *ban_find(
 /* No lock held: sets it as shown says, and tells. Returns as guard_ban(). */
 MUST_USE int ban_put(struct guard *guard, const struct key *key, const struct guard_ban *shown,
 	enum guard_why *ret_why);
-/* No lock held: ends those of a shard that are over, or spared by its policy. */
-void bans_end(struct guard *guard, struct shard *shard, uint64_t now_ms, bool spared);
+/* No lock held: ends those of a shard that are over. */
+void bans_expire(struct guard *guard, struct shard *shard, uint64_t now_ms);
+/* No lock held: ends those that the shard's policy spares. */
+void bans_spare(struct guard *guard, struct shard *shard);
 void bans_free(struct shard *shard);
 
 #endif
