@@ -41,7 +41,7 @@ bench-hello: $(BUILD)/bench/hello ## benchmark: what a ClientHello costs
 # What the guard costs a login, with nothing known and with all that may be.
 $(BUILD)/bench/guard: tests/bench/guard.c $(call mod_libs,$(MODS_guard))
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< $(call link_libs,$(MODS_guard))
+	$(CC) $(ALL_CFLAGS) -Itests -MMD -MP -MF $@.d $(ALL_LDFLAGS) -o $@ $< $(call link_libs,$(MODS_guard))
 bench-guard: $(BUILD)/bench/guard ## benchmark: what the guard costs a login
 	@$<
 .PHONY: bench-guard

@@ -6,7 +6,7 @@
  */
 #include "base/clock.h"
 #include "base/hash.h"
-#include "guard/guard.h"
+#include "guard_defaults.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -141,7 +141,7 @@ static void fill(void)
 	free(nets);
 	for (uint32_t i = 0; i < BANS; i++) {
 		struct guard_order order = { .net = { v4(0x0a000000u + i), 32 },
-			.for_ms = 3600000,
+			.for_ms = HOUR,
 			.origin = GUARD_SHARED,
 			.reason = GUARD_FOR_ORDER };
 
@@ -172,22 +172,14 @@ static void report(const char *state, unsigned threads, unsigned seconds)
 
 int main(int argc, char **argv)
 {
-	const struct guard_settings settings = { .ban_after = 10,
-		.ban_window_ms = 600000,
-		.ban_time_ms = 600000,
-		.ban_time_max_ms = 86400000,
-		.spare_active = 10,
-		.penalty_ms = 2000,
-		.penalty_max_ms = 15000,
-		.ipv4_prefix = 32,
-		.ipv6_prefix = 64,
-		.max_bans = BANS,
-		.max_sources = SOURCES };
+	struct guard_settings settings = guard_defaults;
 	unsigned seconds = argc > 1 ? (unsigned)atoi(argv[1]) : 2;
 	unsigned threads =
 		argc > 2 ? (unsigned)atoi(argv[2]) : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
 
 	threads = MIN(MAX(threads, 1u), 64u);
+	settings.max_bans = BANS;
+	settings.max_sources = SOURCES;
 	if (hash_seed() < 0 || guard_new(&settings, &guard) < 0)
 		return 1;
 	report("empty", 1, seconds);

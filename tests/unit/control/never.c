@@ -3,6 +3,7 @@
  * answers for. */
 #include "unit/own_network.h"
 
+#include "guard_defaults.h"
 #include "unit/fake_clock.h"
 
 #include "control/never.h"
@@ -120,19 +121,12 @@ static void adopt(const char *text)
 
 static int setup(void **state)
 {
-	static const struct guard_settings settings = { .ban_after = 10,
-		.ban_window_ms = 1000,
-		.ipv4_prefix = 32,
-		.ipv6_prefix = 64,
-		.max_bans = 100,
-		.max_sources = 100 };
-
 	(void)state;
 	memset(&f, 0, sizeof(f));
 	assert_int_equal(loop_init(&f.loop), 0);
 	assert_int_equal(netlink_addrs_new(&f.loop, &f.router.local_addrs), 0);
 	adopt(base);
-	assert_int_equal(guard_new(&settings, &f.guard), 0);
+	assert_int_equal(guard_new(&guard_defaults, &f.guard), 0);
 	assert_int_equal(guard_observe(f.guard, &ops, NULL), 0);
 	assert_int_equal(never_new(&f.router, &f.loop, f.guard, &f.never), 0);
 	return 0;

@@ -202,14 +202,6 @@ static void test_GRD_8_unban(void **state)
 	assert_int_equal(check(A), GUARD_PASS);
 }
 
-static const char *nth(unsigned i)
-{
-	static char text[64];
-
-	snprintf(text, sizeof(text), "198.51.%u.%u", i / 256, i % 256);
-	return text;
-}
-
 static void test_GRD_9_ban_that_ends_first_goes(void **state)
 {
 	(void)state;

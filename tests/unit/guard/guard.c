@@ -215,7 +215,7 @@ static void use(unsigned thread, unsigned i)
 		assert_int_equal(guard_set_never(g.guard, &spared, i % 128 < 64), 0);
 	}
 	if (i % 64 == 4)
-		assert_int_equal(guard_configure(g.guard, &guarded_defaults), 0);
+		assert_int_equal(guard_configure(g.guard, &guard_defaults), 0);
 	if (i % 32 == 5) {
 		struct guard_order o = { .net = net_of("198.51.100.0/26"),
 			.for_ms = SECOND,

@@ -4,14 +4,6 @@
 
 #include "unit/guarded.h"
 
-static const char *nth(unsigned i)
-{
-	static char text[64];
-
-	snprintf(text, sizeof(text), "198.51.%u.%u", i / 256, i % 256);
-	return text;
-}
-
 static bool is_known(unsigned i)
 {
 	return penalty(nth(i)) > 0;

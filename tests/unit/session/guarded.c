@@ -3,6 +3,7 @@
  * good, bad and with an old password; who is asked of whom behind a balancer. */
 #include "unit.h"
 
+#include "guard_defaults.h"
 #include "session/guarded.h"
 
 #define NOTHING GUARD_EVENTS
@@ -20,23 +21,8 @@ struct fixture {
 	struct session session;
 };
 
-static struct guard_settings defaults(void)
-{
-	return (struct guard_settings){ .ban_after = 10,
-		.ban_window_ms = 600000,
-		.ban_time_ms = 60000,
-		.ban_time_max_ms = 60000,
-		.penalty_ms = 2000,
-		.penalty_max_ms = 15000,
-		.ipv4_prefix = 32,
-		.ipv6_prefix = 64,
-		.max_bans = 100,
-		.max_sources = 100 };
-}
-
 static void set_up(struct fixture *f, const struct session_kind *kind, const char *client)
 {
-	struct guard_settings settings = defaults();
 	struct guard *guard = NULL;
 
 	*f = (struct fixture){ .settings = { .name = "l", .protocol = PROTOCOL_IMAP } };
@@ -49,7 +35,7 @@ static void set_up(struct fixture *f, const struct session_kind *kind, const cha
 	f->settings.proxy_trusted = &f->trusted;
 	f->settings.proxy_trusted_count = 1;
 	assert_int_equal(addr_parse_ip(view_str(client), 40000, &f->session.client), 0);
-	assert_int_equal(guard_new(&settings, &guard), 0);
+	assert_int_equal(guard_new(&guard_defaults, &guard), 0);
 	atomic_store(&f->router.guard, guard);
 }
 
@@ -310,7 +296,7 @@ static void test_GRD_9_nobody_waits_when_the_router_stops(void **state)
 /* A session counts once, whatever it does, and to its end. */
 static void test_GRD_2_sessions_of_a_client_spare_it(void **state)
 {
-	struct guard_settings settings = defaults();
+	struct guard_settings settings = guard_defaults;
 	struct fixture f;
 
 	(void)state;
