@@ -324,7 +324,7 @@ static void proxy_step(struct view in)
 
 static void head_step(struct view in)
 {
-	static const struct http_limits limits = { 65536, HTTP_MAX_FIELDS };
+	static const struct http_limits limits = { 65536, HTTP_MAX_FIELDS, false };
 	static struct http_head head;
 
 	memset(&head, 0, sizeof(head));
