@@ -10,13 +10,13 @@
 #include "base/hash.h"
 #include "mapping/cache.h"
 #include "mapping/mapping.h"
+#include "measure.h"
 
 #include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #define NAME_BYTES 64 /* a cache line */
@@ -38,22 +38,6 @@ struct reader {
 	double cpu_s;
 	bool through_mapping;
 };
-
-static double thread_cpu_s(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static uint64_t next(uint64_t *seed) /* xorshift64* */
-{
-	*seed ^= *seed >> 12;
-	*seed ^= *seed << 25;
-	*seed ^= *seed >> 27;
-	return *seed * 0x2545f4914f6cdd1dull;
-}
 
 static struct view name_at(uint64_t i)
 {
@@ -84,7 +68,7 @@ static void *read_main(void *arg)
 
 	while (!atomic_load(&stop)) {
 		for (int i = 0; i < BATCH; i++) {
-			uint64_t name = ahead[i % AHEAD], later = next(&reader->seed) >> 20;
+			uint64_t name = ahead[i % AHEAD], later = next_random(&reader->seed) >> 20;
 
 			__builtin_prefetch(names[later % entries]);
 			__builtin_prefetch(&lens[later % entries]);
@@ -111,7 +95,7 @@ static double memory_ns(void)
 	if (!lines)
 		return 0;
 	for (size_t i = 0; i < count; i++)
-		lines[i][0] = (next(&seed) >> 20) % count;
+		lines[i][0] = (next_random(&seed) >> 20) % count;
 	start = thread_cpu_s();
 	for (size_t i = 0; i < 2000000; i++)
 		at = (lines[at][0] + i) % count;
@@ -128,7 +112,7 @@ static void *write_main(void *arg)
 	uint64_t seed = 4711, *writes = arg;
 
 	while (!atomic_load(&stop)) {
-		struct view name = name_at(next(&seed) >> 20);
+		struct view name = name_at(next_random(&seed) >> 20);
 
 		cache_put(cache, name, cache_epoch(cache, name), CACHE_POSITIVE, 1, 3600000,
 			clock_mono_ms());

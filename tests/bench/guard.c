@@ -7,12 +7,12 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "guard_defaults.h"
+#include "measure.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BATCH 1000
@@ -30,14 +30,6 @@ struct worker {
 	double cpu_s;
 };
 
-static uint64_t next(uint64_t *seed) /* xorshift64* */
-{
-	*seed ^= *seed >> 12;
-	*seed ^= *seed << 25;
-	*seed ^= *seed >> 27;
-	return *seed * 0x2545f4914f6cdd1dull;
-}
-
 static struct addr v4(uint32_t ip)
 {
 	return (struct addr){ .in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(ip) } };
@@ -46,7 +38,7 @@ static struct addr v4(uint32_t ip)
 /* 11.0.0.0/8: nobody is banned there, and nothing is known of most. */
 static struct addr honest(uint64_t *seed)
 {
-	return v4(0x0b000000u | (uint32_t)(next(seed) & 0xffffff));
+	return v4(0x0b000000u | (uint32_t)(next_random(seed) & 0xffffff));
 }
 
 static void nothing(uint64_t *seed)
@@ -82,15 +74,7 @@ static void refused(uint64_t *seed)
 	if (guard_check(guard, &client) != GUARD_PASS)
 		return;
 	guard_penalty_ms(guard, &client);
-	guard_note(guard, &client, false, GUARD_REFUSED, next(seed));
-}
-
-static double thread_cpu_s(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+	guard_note(guard, &client, false, GUARD_REFUSED, next_random(seed));
 }
 
 static void *work(void *arg)

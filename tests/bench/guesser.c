@@ -8,6 +8,7 @@
  * be local as a whole. balancer: from SOURCE, with a PROXY header that tells of one client.
  * Prints answered=N refused=N.
  */
+#include "base/clock.h"
 #include "base/view.h"
 #include "net/addr.h"
 #include "net/sock.h"
@@ -20,7 +21,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define CONNECTIONS_MAX 1024
@@ -39,14 +39,6 @@ static struct addr target, source;
 static enum way way;
 static int epoll_fd;
 static unsigned long answered, refused, number;
-
-static double now_s(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
 
 /* The next address of the /64. */
 static struct addr next_source(void)
@@ -108,11 +100,11 @@ static void on_event(struct guess *guess, uint32_t events)
 static void run(int count, double seconds)
 {
 	struct epoll_event events[64];
-	double end = now_s() + seconds;
+	uint64_t end_ms = clock_mono_ms() + (uint64_t)(seconds * 1000);
 
 	for (int i = 0; i < count; i++)
 		guesses[i].fd = -1;
-	while (now_s() < end) {
+	while (clock_mono_ms() < end_ms) {
 		int n;
 
 		for (int i = 0; i < count; i++) {

@@ -6,6 +6,7 @@
  */
 #include "base/compiler.h"
 #include "identity/token.h"
+#include "measure.h"
 #include "net/proxyhdr.h"
 #include "proto/http_head.h"
 #include "proto/proto.h"
@@ -20,7 +21,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define SECONDS 0.4
@@ -32,14 +32,6 @@ static void die(const char *what)
 {
 	fprintf(stderr, "hello: %s failed\n", what);
 	exit(1);
-}
-
-static double cpu_s(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
 static void print(const char *what, size_t bytes, double seconds)
@@ -92,15 +84,15 @@ static double serve(
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) < 0)
 		die("socketpair");
-	start = cpu_s();
+	start = thread_cpu_s();
 	stream_init_plain(&stream, fds[0]);
 	if (tls_stream_accept(&stream, server, NULL) < 0)
 		die("accepting");
 	for (size_t i = 0; i < count; i++) {
-		used = cpu_s();
+		used = thread_cpu_s();
 		if (write(fds[1], hellos[i].data, hellos[i].len) != (ssize_t)hellos[i].len)
 			die("writing");
-		start += cpu_s() - used;
+		start += thread_cpu_s() - used;
 		r = tls_stream_handshake(&stream);
 	}
 	if (r !=
@@ -108,7 +100,7 @@ static double serve(
 			 : -EAGAIN)) /* EAGAIN: it has answered and waits for the client */
 		die(*tls_stream_error(&stream) ? tls_stream_error(&stream) : "a refusal");
 	stream_close(&stream);
-	used = cpu_s() - start;
+	used = thread_cpu_s() - start;
 	close(fds[1]);
 	return used;
 }
@@ -116,12 +108,12 @@ static double serve(
 static void measure_tls(const char *what, struct tls_server *server, const struct view *hellos,
 	size_t count, bool refused)
 {
-	double start = cpu_s(), used = 0;
+	double start = thread_cpu_s(), used = 0;
 	size_t bytes = 0, rounds = 0;
 
 	for (size_t i = 0; i < count; i++)
 		bytes += hellos[i].len;
-	for (; cpu_s() - start < SECONDS || rounds < 10; rounds++)
+	for (; thread_cpu_s() - start < SECONDS || rounds < 10; rounds++)
 		used += serve(server, hellos, count, refused);
 	print(what, bytes, used / (double)rounds);
 }
@@ -303,14 +295,14 @@ typedef void step_fn(struct view in);
 
 static void measure(const char *what, struct view in, step_fn *step)
 {
-	double start = cpu_s(), used;
+	double start = thread_cpu_s(), used;
 	size_t rounds = 0;
 
 	do {
 		for (int i = 0; i < 20; i++)
 			step(in);
 		rounds += 20;
-		used = cpu_s() - start;
+		used = thread_cpu_s() - start;
 	} while (used < SECONDS / 2);
 	print(what, in.len, used / (double)rounds);
 }
