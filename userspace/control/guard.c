@@ -133,9 +133,10 @@ static void add_device(void *arg, const char *name, const char *mode, const char
 static json_t *packets_json(struct guard_kernel *kernel)
 {
 	struct hm_guard_count counts[HM_GUARD_VERDICTS];
+	bool known = guard_kernel_counts(kernel, counts) == 0;
 	json_t *packets = json_object();
 
-	for (int i = 0; guard_kernel_counts(kernel, counts) == 0 && i < HM_GUARD_VERDICTS; i++)
+	for (int i = 0; known && i < HM_GUARD_VERDICTS; i++)
 		json_object_set_new(packets, guard_kernel_verdict_name((enum hm_guard_verdict)i),
 			json_integer((json_int_t)counts[i].packets));
 	return packets;

@@ -339,11 +339,11 @@ static void put_device(void *arg, const char *name, const char *mode, const char
 static void put_guard_kernel(struct out *out, struct guard_kernel *kernel)
 {
 	struct hm_guard_count counts[HM_GUARD_VERDICTS];
+	bool known = kernel && guard_kernel_counts(kernel, counts) == 0;
 
 	head(out, "homing_guard_packets_total", "counter",
 		"Packets that the guard's programs have looked at.");
-	for (int i = 0; kernel && guard_kernel_counts(kernel, counts) == 0 && i < HM_GUARD_VERDICTS;
-		i++)
+	for (int i = 0; known && i < HM_GUARD_VERDICTS; i++)
 		put(out, "homing_guard_packets_total{verdict=\"%s\"} %llu\n",
 			guard_kernel_verdict_name((enum hm_guard_verdict)i),
 			(unsigned long long)counts[i].packets);
