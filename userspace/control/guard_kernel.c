@@ -229,19 +229,15 @@ int guard_kernel_counts(
 	return bpfctl_guard_counts(kernel->maps, ret_counts);
 }
 
-bool guard_kernel_dropped(
-	struct guard_kernel *kernel, const struct cidr *net, uint64_t *ret_dropped)
+uint64_t guard_kernel_dropped(struct guard_kernel *kernel, const struct cidr *net)
 {
-	struct hm_guard_prefix prefix;
 	struct hm_guard_source source;
 	struct hm_guard_ban ban;
 
-	guard_mirror_prefix(net, &prefix);
-	memcpy(source.addr, prefix.addr, HM_GUARD_ADDR_BYTES);
-	if (bpfctl_guard_ban_get(kernel->maps, &source, &ban) < 0)
-		return false;
-	*ret_dropped = ban.dropped;
-	return true;
+	if (!guard_mirror_source(&kernel->mirror, net, &source) ||
+		bpfctl_guard_ban_get(kernel->maps, &source, &ban) < 0)
+		return 0;
+	return ban.dropped;
 }
 
 bool guard_kernel_is_inert(const struct guard_kernel *kernel)

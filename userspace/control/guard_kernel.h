@@ -35,9 +35,9 @@ const char *guard_kernel_verdict_name(enum hm_guard_verdict verdict);
 /* Returns 0 or -errno. */
 MUST_USE int guard_kernel_counts(
 	struct guard_kernel *kernel, struct hm_guard_count ret_counts[HM_GUARD_VERDICTS]);
-/* What the kernel has dropped of a ban's packets; false: it has no such ban. */
-bool guard_kernel_dropped(
-	struct guard_kernel *kernel, const struct cidr *net, uint64_t *ret_dropped);
+/* What the kernel has dropped of a ban's packets. It counts those of sources alone: 0 for other
+ * prefixes, and for what is not banned there. */
+uint64_t guard_kernel_dropped(struct guard_kernel *kernel, const struct cidr *net);
 /* Whether the programs let everything pass. */
 bool guard_kernel_is_inert(const struct guard_kernel *kernel);
 /* Calls fn for every device that XDP is on. name: "" if it has just gone; mode: "native" or

@@ -56,8 +56,7 @@ const char *guard_mirror_text(const struct cidr *net, char text[HM_GUARD_CLIENT_
 	return text;
 }
 
-/* False: it is not what the guard cuts sources to. */
-static bool source_of(const struct guard_mirror *mirror, const struct cidr *net,
+bool guard_mirror_source(const struct guard_mirror *mirror, const struct cidr *net,
 	struct hm_guard_source *ret_source)
 {
 	struct hm_guard_prefix prefix;
@@ -101,7 +100,7 @@ static void follow_ban(struct guard_mirror *mirror, const struct cidr *net)
 	struct hm_guard_source source;
 	struct guard_ban ban;
 
-	if (!source_of(mirror, net, &source)) {
+	if (!guard_mirror_source(mirror, net, &source)) {
 		atomic_store(&mirror->lists_stale, true);
 		return;
 	}
@@ -211,7 +210,7 @@ static bool restore(struct guard_mirror *mirror, const struct left *left)
 	struct hm_guard_source source;
 	bool restored = order.for_ms && guard_ban(mirror->guard, &order, NULL) == 0;
 
-	if (!left->is_prefix && (!restored || !source_of(mirror, &left->net, &source)))
+	if (!left->is_prefix && (!restored || !guard_mirror_source(mirror, &left->net, &source)))
 		bpfctl_guard_ban_remove(mirror->maps, &left->source);
 	return restored;
 }
@@ -268,7 +267,7 @@ static bool add_banned(void *arg, const struct guard_ban *ban)
 					  } };
 	struct hm_guard_source source;
 
-	if (ban->told || source_of(lines->mirror, &ban->net, &source))
+	if (ban->told || guard_mirror_source(lines->mirror, &ban->net, &source))
 		return true;
 	guard_mirror_prefix(&ban->net, &line.prefix);
 	add_line(lines, &line);

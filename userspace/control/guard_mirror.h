@@ -38,6 +38,9 @@ size_t guard_mirror_restore(struct guard_mirror *mirror);
 /* If something has changed. Without room for all, banned prefixes are left out and logged. */
 void guard_mirror_write_lists(struct guard_mirror *mirror);
 
+/* A network as a key of the bans; false: it is not what the guard cuts sources to. */
+bool guard_mirror_source(const struct guard_mirror *mirror, const struct cidr *net,
+	struct hm_guard_source *ret_source);
 /* A network as a key of the lists. */
 void guard_mirror_prefix(const struct cidr *net, struct hm_guard_prefix *ret_prefix);
 /* "192.0.2.1", "2001:db8::/64". Returns text. */

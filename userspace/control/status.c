@@ -254,9 +254,8 @@ static void add_guard(void *arg, json_t *object)
 static uint64_t kernel_dropped(void *arg, const struct cidr *net)
 {
 	struct guard_kernel *kernel = ((struct control_state *)arg)->guard_kernel;
-	uint64_t dropped = 0;
 
-	return kernel && guard_kernel_dropped(kernel, net, &dropped) ? dropped : 0;
+	return kernel ? guard_kernel_dropped(kernel, net) : 0;
 }
 
 static void log_account(void *arg, struct view text, char *ret, size_t ret_size)

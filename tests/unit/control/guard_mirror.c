@@ -143,6 +143,34 @@ static void test_GRD_5_addresses_have_sixteen_bytes(void **state)
 		&(struct hm_guard_prefix){ .bits = 129 }, &(struct cidr){ .bits = 0 }));
 }
 
+static void test_GRD_5_a_prefix_is_not_its_first_source(void **state)
+{
+	static const struct {
+		const char *text;
+		bool source;
+	} rows[] = {
+		{ "192.0.2.0", true },
+		{ "192.0.2.0/24", false },
+		{ "2001:db8::/64", true },
+		{ "2001:db8::/48", false },
+		{ "2001:db8::", false },
+	};
+	const struct guard_mirror cut = { .ipv4_bits = 32, .ipv6_bits = 64 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct cidr cidr = net(rows[i].text);
+		struct hm_guard_source source;
+		struct hm_guard_prefix prefix;
+
+		assert_int_equal(guard_mirror_source(&cut, &cidr, &source), rows[i].source);
+		if (!rows[i].source)
+			continue;
+		guard_mirror_prefix(&cidr, &prefix);
+		assert_memory_equal(source.addr, prefix.addr, sizeof(source.addr));
+	}
+}
+
 static void test_GRD_5_a_ban_is_a_row_until_it_ends(void **state)
 {
 	struct cidr cidr = net("198.51.100.7");
@@ -281,6 +309,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_GRD_5_addresses_have_sixteen_bytes),
+		cmocka_unit_test(test_GRD_5_a_prefix_is_not_its_first_source),
 		TEST(test_GRD_5_a_ban_is_a_row_until_it_ends),
 		TEST(test_GRD_3_a_told_address_is_banned_in_user_space_only),
 		TEST(test_GRD_5_other_prefixes_and_networks_are_lists),
