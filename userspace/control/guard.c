@@ -47,32 +47,29 @@ static void on_sweep(struct timer *timer)
 	loop_timer_set(guard->state->loop, timer, SWEEP_MS, on_sweep);
 }
 
-static int share_new(struct control_guard *guard)
-{
-	struct guard_share *share;
-	int r = guard_share_new(guard->state, guard->guard, &share);
-
-	if (r == 0)
-		atomic_store(&guard->share, share);
-	return r;
-}
-
-/* Once; whoever observes it begins here. */
+/* Once, as a whole or not at all; whoever observes it begins here. */
 static int make(struct control_guard *guard, const struct guard_settings *settings)
 {
 	struct control_state *state = guard->state;
+	struct guard_share *share;
 	int r = guard_new(settings, &guard->guard);
 
 	if (r == 0)
 		r = guard_log_observe(guard->guard);
-	if (r == 0)
-		r = share_new(guard);
 	if (r == 0 && state->guard_kernel)
 		r = guard_kernel_start(
 			state->guard_kernel, state->router, state->loop, guard->guard);
 	if (r == 0)
-		on_sweep(&guard->sweep_timer);
-	return r;
+		r = guard_share_new(state, guard->guard, &share);
+	if (r < 0) {
+		guard_kernel_stop(state->guard_kernel);
+		guard_free(guard->guard);
+		guard->guard = NULL;
+		return r;
+	}
+	atomic_store(&guard->share, share);
+	on_sweep(&guard->sweep_timer);
+	return 0;
 }
 
 /* Sessions ask as soon as it is the router's, so that comes last. */
