@@ -139,13 +139,25 @@ static bool enqueue_own(void *arg, const struct guard_ban *ban)
 	return true;
 }
 
+static bool is_waiting(const struct guard_share *share, enum what what)
+{
+	list_for_each (node, &share->waiting) {
+		if (list_entry(node, struct message, link)->what == what)
+			return true;
+	}
+	return false;
+}
+
 /* What the others have done meanwhile comes first, to its end: a lift of theirs is newer than the
  * ban that we have kept, and would be written over. Our own follow in
- * message_done(). */
+ * message_done(). A look that has not begun sees all that one which is asked for now would. */
 static void sync_all(struct guard_share *share)
 {
-	struct message *message = message_new(share, SHARE_LIST, NULL, 0);
+	struct message *message;
 
+	if (is_waiting(share, SHARE_LIST))
+		return;
+	message = message_new(share, SHARE_LIST, NULL, 0);
 	if (message) {
 		message->listed = true;
 		share->listed++;
