@@ -165,12 +165,14 @@ static void on_resolved(void *arg, int status, const struct addr *addrs, size_t 
 	(void)!apply(host->never);
 }
 
+/* An address is no name, and has been known since new_host(). */
 static void ask(struct never *never)
 {
 	for (size_t i = 0; never->resolver && i < never->host_count; i++) {
 		struct host *host = never->hosts[i];
+		struct addr addr;
 
-		if (!host->query &&
+		if (!host->query && addr_parse_ip(view_str(host->name), 0, &addr) < 0 &&
 			resolve_start(never->resolver, host->name, 0, on_resolved, host,
 				&host->query) < 0)
 			host->query = NULL;

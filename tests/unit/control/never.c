@@ -61,8 +61,7 @@ int resolve_start(struct resolver *resolver, const char *host, uint16_t port, re
 {
 	(void)port;
 	assert_ptr_equal(resolver, &the_resolver);
-	if (strcmp(host, "node2.example") != 0)
-		return -ENOBUFS;
+	assert_string_equal(host, "node2.example"); /* nobody asks for the address of an address */
 	assert_int_equal(the_resolver.running++, 0);
 	the_query = (struct resolve_query){ done, arg };
 	*ret_query = &the_query;
