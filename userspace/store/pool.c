@@ -157,16 +157,11 @@ struct store_request *store_conn_head(struct store_conn *conn)
 					: list_entry(conn->items.next, struct store_request, link);
 }
 
-static bool is_list(const struct store_request *request)
-{
-	return request->op == STORE_LIST || request->op == STORE_BAN_LIST;
-}
-
 static void take_item(struct store_conn *conn, struct store_request *request)
 {
 	list_del(&request->link);
 	conn->count--;
-	conn->lists -= is_list(request);
+	conn->lists -= store_is_list(request->op);
 }
 
 void store_conn_again(struct store_conn *conn)
@@ -300,7 +295,7 @@ static void send_one(struct store_pool *pool, struct store_conn *conn)
 
 	list_add_tail(&conn->items, &request->link);
 	conn->count++;
-	conn->lists += is_list(request);
+	conn->lists += store_is_list(request->op);
 	if (conn->count == 1)
 		arm_conn(conn);
 	if (pool->driver->send(conn, request) < 0)

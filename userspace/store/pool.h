@@ -80,6 +80,11 @@ void store_conn_again(struct store_conn *conn);
 size_t store_ban_name(struct view source, char ret_name[STORE_BAN_NAME_BYTES]);
 /* Whether it is one; *ret_source is a part of it. */
 bool store_ban_source(struct view name, struct view *ret_source);
+/* Of identifiers or bans; what is asked for is in request->list. */
+static inline bool store_is_list(enum store_op op)
+{
+	return op == STORE_LIST || op == STORE_BAN_LIST;
+}
 /* Answers a STORE_LIST (without calling done) that the store is not set up for. */
 void store_cannot_list(struct store_request *request);
 /* Without ASCII blanks at both ends (MAP-33). */

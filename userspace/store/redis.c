@@ -112,8 +112,7 @@ static void on_reply(struct redis_link *link, const redisReply *reply)
 		store_conn_lost(&conn->conn, "an answer that nobody asked for");
 		return;
 	}
-	if ((head->op == STORE_LIST || head->op == STORE_BAN_LIST) &&
-		reply->type != REDIS_REPLY_ERROR) {
+	if (store_is_list(head->op) && reply->type != REDIS_REPLY_ERROR) {
 		struct store_redis *store = conn->conn.pool->owner;
 
 		if (redis_list_reply(head, store->prefix, reply)) {
@@ -150,8 +149,6 @@ static int send_ban(struct redis_link *link, const char *prefix, struct store_re
 	size_t lens[] = { 3, 0, request->destination.len, 2, 0 };
 	int r;
 
-	if (request->op == STORE_BAN_LIST)
-		return redis_list_send(link, prefix, request);
 	store_ban_name(request->identifier, name);
 	lens[1] = (size_t)snprintf(key, sizeof(key), "%.128s%s", prefix, name);
 	if (request->op == STORE_BAN_SET) {
@@ -186,7 +183,7 @@ static int redis_send(struct store_conn *base, struct store_request *request)
 	const char *argv[] = { NULL, key, request->destination.data, "PX", "1000" };
 	size_t lens[] = { 0, MIN((size_t)n, sizeof(key) - 1), request->destination.len, 2, 4 };
 
-	if (request->op == STORE_LIST)
+	if (store_is_list(request->op))
 		return redis_list_send(link, store->prefix, request);
 	if (store_is_ban(request->op))
 		return send_ban(link, store->prefix, request);
