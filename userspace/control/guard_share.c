@@ -52,7 +52,7 @@ struct guard_share {
 	struct list_node waiting;
 	size_t waiting_count;
 	unsigned out;
-	size_t listed; /* messages that are part of a look at all */
+	size_t listed; /* messages, waiting or at the store, that are part of a look at all */
 	uint64_t lost;
 	bool paused; /* until the timer */
 	struct timer timer;
@@ -83,6 +83,24 @@ static struct message *message_new(
 	return message;
 }
 
+static struct message *message_new_listed(
+	struct guard_share *share, enum what what, const struct cidr *net)
+{
+	struct message *message = message_new(share, what, net, 0);
+
+	if (message) {
+		message->listed = true;
+		share->listed++;
+	}
+	return message;
+}
+
+static void message_free(struct message *message)
+{
+	message->share->listed -= message->listed;
+	free(message);
+}
+
 /* Leaves the message. */
 static struct message *asking_free(struct asking *asking)
 {
@@ -102,11 +120,10 @@ static void enqueue(struct guard_share *share, struct message *message)
 		return;
 	}
 	share->lost++;
-	if (message && message->listed)
-		share->listed--;
 	log_event_limited(LOGL_WARN, "guard_share", NULL, "error",
 		"too many bans at once: some are not told to the other routers", NULL);
-	free(message);
+	if (message)
+		message_free(message);
 }
 
 static struct message *dequeue(struct guard_share *share)
@@ -121,8 +138,7 @@ static struct message *dequeue(struct guard_share *share)
 static void forget_all(struct guard_share *share)
 {
 	while (!list_empty(&share->waiting))
-		free(dequeue(share));
-	share->listed = 0;
+		message_free(dequeue(share));
 }
 
 static bool is_own(const struct guard_ban *ban)
@@ -153,29 +169,17 @@ static bool is_waiting(const struct guard_share *share, enum what what)
  * message_done(). A look that has not begun sees all that one which is asked for now would. */
 static void sync_all(struct guard_share *share)
 {
-	struct message *message;
-
-	if (is_waiting(share, SHARE_LIST))
-		return;
-	message = message_new(share, SHARE_LIST, NULL, 0);
-	if (message) {
-		message->listed = true;
-		share->listed++;
-	}
-	enqueue(share, message);
+	if (!is_waiting(share, SHARE_LIST))
+		enqueue(share, message_new_listed(share, SHARE_LIST, NULL));
 }
 
 static void message_done(struct message *message)
 {
 	struct guard_share *share = message->share;
-	bool was_last = false;
+	bool listed = message->listed;
 
-	if (message->listed && share->listed) {
-		share->listed--;
-		was_last = !share->listed;
-	}
-	free(message);
-	if (was_last && atomic_load(&share->wanted))
+	message_free(message);
+	if (listed && !share->listed && atomic_load(&share->wanted))
 		guard_bans_each(share->guard, enqueue_own, share);
 }
 
@@ -262,16 +266,8 @@ static void look_at_all(struct guard_share *share, const struct store_list *list
 	struct cidr net;
 
 	for (unsigned i = 0; i < list->count; i++, name += strlen(name) + 1) {
-		struct message *message = NULL;
-
-		if (cidr_parse(view_str(name), &net) < 0 || !net.bits)
-			continue;
-		message = message_new(share, SHARE_LOOK, &net, 0);
-		if (message && share->waiting_count < WAITING_MAX) {
-			message->listed = true;
-			share->listed++;
-		}
-		enqueue(share, message);
+		if (cidr_parse(view_str(name), &net) == 0 && net.bits)
+			enqueue(share, message_new_listed(share, SHARE_LOOK, &net));
 	}
 }
 
@@ -306,7 +302,7 @@ static void again(struct guard_share *share, struct message *message)
 	if (atomic_load(&share->wanted))
 		enqueue(share, message);
 	else
-		free(message);
+		message_free(message);
 }
 
 static void on_answer(struct post *post)
