@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import select
 import signal
 import socket
 import sqlite3
@@ -63,8 +64,9 @@ class Router:
             self.environment.setdefault("HOMING_COREDUMP", "1")
         self.rlimit_nofile = rlimit_nofile
         self.wrapper = []  # a command that starts the router under another identity
-        self.ports, self.lines, self.process = {}, [], None
+        self.ports, self._lines, self.process = {}, [], None
         self.lock = threading.Condition()
+        self.pipe, self.rest = None, b"" # of its log; what has no end yet
 
     def sqlite_toml(self, extra="", normalize="lowercase"):
         if not os.path.exists(self.db):
@@ -107,7 +109,9 @@ class Router:
                                         preexec_fn=limits)
         # The router drops lines rather than wait for a reader; let bursts fit.
         fcntl.fcntl(self.process.stderr, fcntl.F_SETPIPE_SZ, 1 << 20)
-        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.pipe, self.rest = self.process.stderr.fileno(), b""
+        os.set_blocking(self.pipe, False)
+        self.reader = threading.Thread(target=self._read, args=(self.pipe,), daemon=True)
         self.reader.start()
         self.wait_line(lambda line: "msg=ready" in line, start=begin)
         return self
@@ -118,32 +122,64 @@ class Router:
         self.lines, self.ports = [], {}
         return self.start()
 
-    def _read(self):
-        for raw in self.process.stderr:
-            line = raw.decode(errors="replace").rstrip("\n")
-            match = re.search(r"msg=listening listener=(\S+) addr=\S*:(\d+)$", line)
+    def _read(self, pipe):
+        """The reader's thread: the router never waits for a test."""
+        poll = select.poll()
+        poll.register(pipe, select.POLLIN)
+        while poll.poll():
             with self.lock:
-                if match:
-                    self.ports[match.group(1)] = int(match.group(2))
-                self.lines.append(line)
-                self.lock.notify_all()
-        with self.lock:
-            self.lines.append("END OF LOG")
+                self._take()
+                if self.pipe is None:
+                    return
+
+    def _take(self):
+        """What the router has written until now becomes lines. The lock is held."""
+        while self.pipe is not None:
+            try:
+                data = os.read(self.pipe, 1 << 16)
+            except BlockingIOError:
+                return
+            *whole, self.rest = (self.rest + data).split(b"\n")
+            if not data:
+                self.pipe = None
+                whole = [self.rest, b"END OF LOG"] if self.rest else [b"END OF LOG"]
+            for raw in whole:
+                self._add(raw.decode(errors="replace"))
             self.lock.notify_all()
+
+    def _add(self, line):
+        match = re.search(r"msg=listening listener=(\S+) addr=\S*:(\d+)$", line)
+        if match:
+            self.ports[match.group(1)] = int(match.group(2))
+        self._lines.append(line)
+
+    @property
+    def lines(self):
+        """The log with all that has been written until now: a line that the router wrote before it
+        answered is there when the answer is."""
+        with self.lock:
+            self._take()
+            return self._lines
+
+    @lines.setter
+    def lines(self, lines):
+        with self.lock:
+            self._take()
+            self._lines = lines
 
     def wait_line(self, wanted, timeout=PATIENCE, start=0):
         """The first log line from index start on that wanted() likes."""
         end, seen = time.monotonic() + timeout, start
         with self.lock:
             while True:
-                for line in self.lines[seen:]:
+                for line in self._lines[seen:]:
                     if wanted(line):
                         return line
-                seen = len(self.lines)
-                if "END OF LOG" in self.lines[start:]:
-                    raise AssertionError("the router ended:\n" + "\n".join(self.lines))
+                seen = len(self._lines)
+                if "END OF LOG" in self._lines[start:]:
+                    raise AssertionError("the router ended:\n" + "\n".join(self._lines))
                 if not self.lock.wait(max(0.0, end - time.monotonic())):
-                    raise AssertionError("no such log line:\n" + "\n".join(self.lines))
+                    raise AssertionError("no such log line:\n" + "\n".join(self._lines))
 
     def session_lines(self):
         with self.lock:
