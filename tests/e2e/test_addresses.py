@@ -163,6 +163,14 @@ def test_section_7_host_in_brackets(make, network):
         assert client.command("a LOGIN alice pw")[-1].startswith("a OK"), router.log()
 
 
+def is_free(router):
+    """Whether the listener's port can be had. Each of the router's threads has a socket on it, so a
+    client that is refused by one of them says nothing of the others."""
+    with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", router.ports["imap"])):
+        return True
+    return False
+
+
 def second(router):
     """What another start with the same file says."""
     done = subprocess.run([os.path.join(harness.BUILD, "homingd"), "--config", router.config],
@@ -191,7 +199,7 @@ def test_OPS_17_a_second_router_with_the_same_configuration(make, network):
         client.line()
         assert client.command("a LOGIN alice pw")[-1].startswith("a OK")
         router.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: not greets(router, "127.0.0.1"))
+        wait_until(lambda: is_free(router))
         line = second(router)
         assert "(pid %d) still drains" % pid in line and "kill %d" % pid in line, line
     router.stop()
