@@ -55,8 +55,9 @@ static void make_keys(
 static int try_record(enum record_version version, enum record_cipher cipher)
 {
 	struct record_keys keys[2];
-	struct record_state ends[2][2];
-	unsigned char record[sizeof(record_key_update) + RECORD_OVERHEAD_MAX], text[sizeof(record)];
+	struct record_state ends[2][2] = { 0 };
+	unsigned char record[sizeof(record_key_update) + RECORD_OVERHEAD_MAX];
+	unsigned char text[sizeof(record)] = { 0 };
 	struct record_text got = { 0 };
 	int r, n = 0;
 
