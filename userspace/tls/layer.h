@@ -15,9 +15,8 @@
 
 /* What one call takes from the socket at most. What it leaves there, epoll tells again. */
 #define TLS_READ_BUDGET 65536
-/* Of that, with one recv(): in a handshake, and behind it. */
-#define TLS_SHAKING_BYTES 4096
-#define TLS_FLOWING_BYTES 16384
+/* Of that, with one recv(), when it is read ahead of what is needed. */
+#define TLS_AHEAD_BYTES 16384
 /* Above it nothing is read that might ask for an answer, and no answer is made. */
 #define TLS_HELD_BYTES 65536
 

@@ -67,8 +67,6 @@ MUST_USE int tls_keys_export_as_is(const struct stream *stream, struct record_ke
 
 /* wire.c: our BIO below layer->ssl. Returns 0 or -ENOMEM. */
 MUST_USE int tls_wire_attach(struct tls_layer *layer);
-/* There is a whole record that OpenSSL does not have yet. */
-bool tls_wire_pending(const struct tls_layer *layer);
 /* Sends what is held. Returns 0 when nothing is left, -EAGAIN or -errno. */
 MUST_USE int tls_wire_flush(struct tls_layer *layer);
 

@@ -185,7 +185,8 @@ static bool layer_pending(const struct stream *stream)
 {
 	const struct tls_layer *layer = stream->layer;
 
-	return SSL_has_pending(layer->ssl) || tls_wire_pending(layer);
+	/* also the beginning of a record: the rest of it is mostly there */
+	return SSL_has_pending(layer->ssl) || layer->raw.len;
 }
 
 static void layer_close(struct stream *stream)

@@ -56,18 +56,10 @@ static size_t whole_record(const unsigned char *data, size_t len, size_t *ret_mi
 	return *ret_missing ? 0 : RECORD_HEADER_BYTES + body;
 }
 
-bool tls_wire_pending(const struct tls_layer *layer)
-{
-	struct view v = buf_view(&layer->raw);
-	size_t missing;
-
-	return v.len && whole_record((const unsigned char *)v.data, v.len, &missing) != 0;
-}
-
 /* ---- where it is read into ---- */
 
 /* With this much a record that has begun never moves before it is whole. */
-#define WIDE_BYTES (TLS_FLOWING_BYTES + RECORD_BYTES_MAX)
+#define WIDE_BYTES (TLS_AHEAD_BYTES + RECORD_BYTES_MAX)
 
 /* The thread's, for whoever reads next: to allocate this much for each read costs more than the
  * read. Ciphertext only. */
@@ -118,79 +110,119 @@ static void narrow(struct buf *raw)
 	*raw = rest;
 }
 
-/* Once from the socket, behind what is there. Returns bytes, 0 at the end, or -errno. */
-static ssize_t fill(struct tls_layer *layer, size_t missing)
-{
-	size_t want = missing;
-	ssize_t n;
-	int r;
+/* ---- reading ---- */
 
-	/* What the calls before have left there, epoll tells again. */
-	if (!layer->budget || (layer->phase < TLS_FLOWS && layer->held.len))
-		return -EAGAIN;
-	if (layer->ahead)
-		want = MAX(want,
-			layer->phase < TLS_FLOWS ? (size_t)TLS_SHAKING_BYTES
-						 : (size_t)TLS_FLOWING_BYTES);
-	want = MIN(want, (size_t)layer->budget);
-	want = MIN(want, WIDE_BYTES - (size_t)layer->raw.len);
-	r = widen(&layer->raw);
-	if (r < 0)
-		return r;
+/* Once from the socket. Returns bytes, 0 at the end, or -errno. */
+static ssize_t receive(struct tls_layer *layer, char *data, size_t len)
+{
+	ssize_t n;
+
 	do {
-		n = recv(layer->fd, buf_tail(&layer->raw), want, 0);
+		n = recv(layer->fd, data, MIN(len, (size_t)layer->budget), 0);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
 	layer->budget -= (uint32_t)n;
-	buf_commit(&layer->raw, (size_t)n);
 	if (n == 0 && layer->in == TLS_IN_OPEN)
 		layer->in = TLS_IN_CUT;
 	return n;
 }
 
-/* Returns 1 when layer->passing says what may be passed on, 0 at the end, or -errno. */
-static int next_record(struct tls_layer *layer)
+/* To raw, behind what is there. As receive(). */
+static ssize_t fill(struct tls_layer *layer, size_t missing)
 {
-	for (;;) {
+	size_t want = layer->ahead ? MAX(missing, (size_t)TLS_AHEAD_BYTES) : missing;
+	ssize_t n;
+	int r = widen(&layer->raw);
+
+	if (r < 0)
+		return r;
+	n = receive(layer, buf_tail(&layer->raw), MIN(want, WIDE_BYTES - (size_t)layer->raw.len));
+	if (n > 0)
+		buf_commit(&layer->raw, (size_t)n);
+	return n;
+}
+
+/* To OpenSSL's memory, behind what is in raw, which is no whole record; what comes behind the first
+ * record goes to raw. Long records are not copied so. Returns the record's length, or 0 with all of
+ * it in raw and *ret_n as receive() said. */
+static size_t pass_through(struct tls_layer *layer, char *data, size_t len, ssize_t *ret_n)
+{
+	struct view rest = buf_view(&layer->raw);
+	size_t whole, missing, total;
+
+	memcpy(data, rest.data, rest.len);
+	*ret_n = receive(layer, data + rest.len, MIN(len, (size_t)WIDE_BYTES) - rest.len);
+	if (*ret_n <= 0)
+		return 0;
+	total = rest.len + (size_t)*ret_n;
+	whole = whole_record((const unsigned char *)data, total, &missing);
+	if (whole == total) {
+		buf_clear(&layer->raw);
+		return whole;
+	}
+	if (widen(&layer->raw) < 0) {
+		*ret_n = -ENOMEM;
+		return 0;
+	}
+	memcpy(layer->raw.data, data + whole, total - whole);
+	layer->raw.len = (uint32_t)(total - whole);
+	return whole;
+}
+
+/* What the calls before have left in the socket, epoll tells again. */
+static bool may_receive(const struct tls_layer *layer)
+{
+	return layer->budget && (layer->phase >= TLS_FLOWS || !layer->held.len);
+}
+
+/* Returns bytes of a whole record that OpenSSL has now, 0 at the end, or -errno. */
+static ssize_t next_piece(struct tls_layer *layer, char *data, size_t len)
+{
+	ssize_t n = 0;
+
+	while (!layer->passing) {
 		struct view v = buf_view(&layer->raw);
-		size_t missing;
-		ssize_t n;
+		size_t missing, whole;
 
 		layer->passing =
 			(uint32_t)whole_record((const unsigned char *)v.data, v.len, &missing);
 		if (layer->passing)
-			return 1;
-		n = fill(layer, missing);
+			break;
+		if (!may_receive(layer))
+			return -EAGAIN;
+		if (layer->ahead && len >= RECORD_MAX && v.len + missing < len) {
+			whole = pass_through(layer, data, len, &n);
+			if (whole)
+				return (ssize_t)whole;
+		} else {
+			n = fill(layer, missing);
+		}
 		if (n <= 0)
-			return (int)n;
+			return n;
 	}
+	len = MIN(len, (size_t)layer->passing);
+	memcpy(data, buf_view(&layer->raw).data, len);
+	buf_consume(&layer->raw, len);
+	layer->passing -= (uint32_t)len;
+	return (ssize_t)len;
 }
 
 static int wire_read(BIO *bio, char *data, int len)
 {
 	struct tls_layer *layer = BIO_get_data(bio);
-	int r = layer->passing ? 1 : 0;
+	ssize_t n;
 
 	BIO_clear_retry_flags(bio);
 	if (layer->phase == TLS_FLOODED)
 		return -1;
-	if (!layer->passing)
-		r = next_record(layer);
-	if (r == -EAGAIN)
+	n = next_piece(layer, data, (size_t)len);
+	if (n == -EAGAIN)
 		BIO_set_retry_read(bio);
-	if (r <= 0) {
+	if (n <= 0 || !layer->raw.len)
 		narrow(&layer->raw);
-		errno = r < 0 ? -r : 0;
-		return r < 0 ? -1 : 0;
-	}
-	len = (int)MIN((size_t)len, (size_t)layer->passing);
-	memcpy(data, buf_view(&layer->raw).data, (size_t)len);
-	buf_consume(&layer->raw, (size_t)len);
-	layer->passing -= (uint32_t)len;
-	if (!layer->raw.len)
-		narrow(&layer->raw);
-	return len;
+	errno = n < 0 ? (int)-n : 0;
+	return n < 0 ? -1 : (int)n;
 }
 
 static long wire_ctrl(BIO *bio, int command, long number, void *pointer)
