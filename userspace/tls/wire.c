@@ -24,6 +24,10 @@ static int wire_write(BIO *bio, const char *data, int len)
 	ssize_t n;
 
 	BIO_clear_retry_flags(bio);
+	/* Behind our end of stream: an answer to a KeyUpdate, without which OpenSSL would not read
+	 * on. */
+	if (layer->out == TLS_OUT_SHUT)
+		return len;
 	if (layer->holding && layer->phase >= TLS_FLOWS && layer->held.len > TLS_HELD_BYTES) {
 		BIO_set_retry_write(bio);
 		return -1;
