@@ -6,20 +6,25 @@
 
 #include <errno.h>
 
-/* Nothing is half read, half written or due. */
+/* Nothing is half read or half written. */
 static bool between_records(const struct tls_layer *layer)
 {
 	const SSL *ssl = layer->ssl;
 
 	return layer->phase == TLS_FLOWS && layer->out == TLS_OUT_OPEN && !layer->passing &&
-		!SSL_in_init(ssl) && SSL_get_key_update_type(ssl) == SSL_KEY_UPDATE_NONE &&
-		!(SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN);
+		!SSL_in_init(ssl) && !(SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN);
+}
+
+bool tls_answer_is_due(const struct tls_layer *layer)
+{
+	return SSL_get_key_update_type(layer->ssl) != SSL_KEY_UPDATE_NONE;
 }
 
 /* Nor is anything here that the peer or its reader does not have. */
 static bool is_empty(const struct tls_layer *layer)
 {
-	return !layer->raw.len && !layer->held.len && !SSL_has_pending(layer->ssl);
+	return !tls_answer_is_due(layer) && !layer->raw.len && !layer->held.len &&
+		!SSL_has_pending(layer->ssl);
 }
 
 static int export_secrets(const struct tls_layer *layer, struct record_keys *keys)

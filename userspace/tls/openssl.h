@@ -62,8 +62,10 @@ MUST_USE int tls_stream_attach(
 	struct stream *stream, SSL *ssl, struct tls_client *client, const struct tls_alpn *alpn);
 /* NULL if OpenSSL is not on the stream. */
 struct tls_layer *tls_stream_layer(const struct stream *stream);
-/* keys.c: as tls_keys_export(), for who takes over what is read, opened or held back. */
+/* keys.c: as tls_keys_export(), for who takes over what is read, opened, held back or due. */
 MUST_USE int tls_keys_export_as_is(const struct stream *stream, struct record_keys *ret_keys);
+/* The peer has asked for a KeyUpdate, which goes before our next record. */
+bool tls_answer_is_due(const struct tls_layer *layer);
 
 /* wire.c: our BIO below layer->ssl. Returns 0 or -ENOMEM. */
 MUST_USE int tls_wire_attach(struct tls_layer *layer);

@@ -680,8 +680,10 @@ int tls_records_take(struct stream *stream)
 	records = calloc(1, sizeof(*records));
 	r = records ? record_connection_init(&records->connection, &keys) : -ENOMEM;
 	secret_wipe(&keys, sizeof(keys));
-	if (r == 0)
+	if (r == 0) {
+		records->connection.answer_owed = tls_answer_is_due(layer);
 		r = take_rest(records, layer);
+	}
 	if (r != 0) {
 		if (records)
 			free_records(records);

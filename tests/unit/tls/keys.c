@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What tls_keys_export() tells opens OpenSSL's records and makes such as it opens. */
+/* What tls_keys_export() tells opens OpenSSL's records and makes such as it opens; what OpenSSL owes at
+ * that moment; and what has no keys that could be told. */
 #include "unit.h"
 
 #include "tls/openssl.h"
+#include "tls/records.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -12,6 +14,7 @@ static const struct kind {
 	const char *suite; /* the only one of its version */
 	int version;
 	enum record_cipher cipher;
+	bool of_server; /* far's, which is one; else the client's */
 } kinds[] = {
 	{ "TLS_AES_128_GCM_SHA256", TLS1_3_VERSION, RECORD_AES_128_GCM },
 	{ "TLS_AES_256_GCM_SHA384", TLS1_3_VERSION, RECORD_AES_256_GCM },
@@ -64,7 +67,7 @@ static void setup(struct fixture *f, struct tls_server *server, const struct kin
 	stream_init_plain(&f->far, fds[1]);
 	assert_int_equal(tls_stream_accept(swap ? &f->far : &f->near, server, NULL), 0);
 	assert_int_equal(tls_stream_connect(swap ? &f->near : &f->far, f->client), 0);
-	only_suite(swap ? &f->near : &f->far, kind);
+	only_suite(swap && !kind->of_server ? &f->near : &f->far, kind);
 	for (int i = 0; !done[0] || !done[1]; i++) {
 		assert_in_range(i, 0, 20);
 		done[0] |= tls_stream_handshake(&f->near) == 0;
@@ -194,6 +197,96 @@ static void test_not_within_a_record(void **state)
 	tls_server_unref(server);
 }
 
+static SSL *ssl_of(struct stream *stream)
+{
+	return ((struct tls_layer *)stream->layer)->ssl;
+}
+
+/* far asks near for another key, and says something. */
+static void ask_for_update(struct fixture *f)
+{
+	assert_int_equal(SSL_key_update(ssl_of(&f->far), SSL_KEY_UPDATE_REQUESTED), 1);
+	assert_int_equal(stream_write(&f->far, "hello", 5), 5);
+}
+
+/* The answer to a KeyUpdate is due when OpenSSL goes: it goes before the next bytes. */
+static void test_an_answer_that_is_due_is_taken_over(void **state)
+{
+	struct tls_policy policy = { 0 };
+	char error[TLS_ERROR_SIZE], data[16];
+	struct tls_server *server;
+	struct fixture f;
+
+	(void)state;
+	assert_int_equal(tls_server_new(NULL, 0, &policy, &server, error), 0);
+	for (int swap = 0; swap < 2; swap++) {
+		const struct tls_layer *far;
+
+		setup(&f, server, &kinds[0], swap);
+		ask_for_update(&f);
+		assert_int_equal(stream_read(&f.near, data, sizeof(data)), 5);
+		assert_int_equal(tls_keys_export(&f.near, &f.keys), TLS_KEYS_NOT_YET);
+		assert_int_equal(tls_records_take(&f.near), 0);
+		assert_true(tls_records_connection(&f.near)->answer_owed);
+		pass(&f.near, &f.far);
+		assert_false(tls_records_connection(&f.near)->answer_owed);
+		far = tls_stream_layer(&f.far);
+		assert_int_equal(far->seq[RECORD_READ], 1); /* of its new key */
+		pass(&f.far, &f.near);
+		pass(&f.near, &f.far);
+		teardown(&f);
+	}
+	tls_server_unref(server);
+}
+
+/* OpenSSL answers while it reads, also behind our own end of stream, where nothing can be sent any
+ * more; what the peer says is read all the same. */
+static void test_a_key_update_behind_our_end(void **state)
+{
+	struct tls_policy policy = { 0 };
+	char error[TLS_ERROR_SIZE], data[16];
+	struct tls_server *server;
+	struct fixture f;
+
+	(void)state;
+	assert_int_equal(tls_server_new(NULL, 0, &policy, &server, error), 0);
+	for (int swap = 0; swap < 2; swap++) {
+		setup(&f, server, &kinds[0], swap);
+		assert_int_equal(stream_shutdown(&f.near), 0);
+		for (int i = 0; i < 3; i++) {
+			ask_for_update(&f);
+			assert_int_equal(stream_read(&f.near, data, sizeof(data)), 5);
+		}
+		teardown(&f);
+	}
+	tls_server_unref(server);
+}
+
+/* Nodes are offered all that OpenSSL has, and what record/ does not have stays there. */
+static void test_a_node_with_another_suite(void **state)
+{
+	static const char *const suites[] = { "ECDHE-ECDSA-AES128-SHA256",
+		"ECDHE-ECDSA-AES256-SHA" };
+	struct tls_policy policy = { 0 };
+	char error[TLS_ERROR_SIZE];
+	struct tls_server *server;
+
+	(void)state;
+	assert_int_equal(tls_server_new(NULL, 0, &policy, &server, error), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(suites); i++) {
+		struct kind kind = { suites[i], TLS1_2_VERSION, .of_server = true };
+		struct fixture f;
+
+		setup(&f, server, &kind, true);
+		assert_int_equal(tls_records_take(&f.near), -ENOTSUP);
+		assert_int_equal(tls_keys_export(&f.near, &f.keys), -ENOTSUP);
+		pass(&f.near, &f.far);
+		pass(&f.far, &f.near);
+		teardown(&f);
+	}
+	tls_server_unref(server);
+}
+
 static int group_setup(void **state)
 {
 	(void)state;
@@ -213,6 +306,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_exported_keys_fit_openssl),
 		cmocka_unit_test(test_not_within_a_record),
+		cmocka_unit_test(test_an_answer_that_is_due_is_taken_over),
+		cmocka_unit_test(test_a_key_update_behind_our_end),
+		cmocka_unit_test(test_a_node_with_another_suite),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
