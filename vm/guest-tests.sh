@@ -38,6 +38,8 @@ relay() {
 	# 3: this kernel is refused the path, which the rows of the probe above have said
 	run torture-bypass sh -c 'build/tests/relay/torture bypass 300 || [ $? = 3 ]'
 	tail -3 /tmp/out
+	run torture-record build/tests/relay/torture record 1000
+	tail -3 /tmp/out
 	run torture-ktls build/tests/relay/torture ktls 500
 	tail -3 /tmp/out
 	cmocka build/tests/unit/relay/relay

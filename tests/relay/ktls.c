@@ -11,6 +11,7 @@
 #include "net/sock.h"
 #include "relay/probe.h"
 #include "tls/openssl.h"
+#include "suites.h"
 #include "unit/tcp_pair.h"
 
 #include <errno.h>
@@ -497,26 +498,10 @@ static void test_a_cut_does_not_overtake_data(void **state)
 
 static void use_suite(enum record_version version, enum record_cipher cipher)
 {
-	static const char *const names[RECORD_VERSIONS][RECORD_CIPHERS] = {
-		{ "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
-			"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
-			"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256" },
-		{ "TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384",
-			"TLS_CHACHA20_POLY1305_SHA256" },
-	};
-	const char *disabled[6] = { 0 };
-	struct tls_policy policy = { .disabled_suites = disabled, .ignore_client_order = true };
 	char error[TLS_ERROR_SIZE];
-	int n = 0;
 
-	for (int i = 0; i < RECORD_CIPHERS; i++) {
-		if (i != (int)cipher)
-			disabled[n++] = names[version][i];
-	}
-	for (int i = 0; version == RECORD_TLS_1_2 && i < RECORD_CIPHERS; i++)
-		disabled[n++] = names[RECORD_TLS_1_3][i];
 	tls_server_unref(server);
-	assert_int_equal(tls_server_new(NULL, 0, &policy, &server, error), 0);
+	assert_int_equal(suites_server(version, cipher, &server, error), 0);
 }
 
 static void test_every_version_and_cipher(void **state)

@@ -27,7 +27,7 @@ CORES = len(os.sched_getaffinity(0))
 
 SETS = {
     "check": "static lint unit smoke",
-    "test": "static unit e2e vm-relay",
+    "test": "static unit e2e torture-record vm-relay",
     "rest": "lint unit-sanitizers threads makefile torture fuzz vm bench demo releases",
 }
 
@@ -192,8 +192,8 @@ def jobs():
 def build_flavours(make, wanted):
     """Each flavour once, before what needs it. Returns whether all of it could be built."""
     for title, parts, what in (
-            ("optimised", {"static", "lint", "unit", "smoke", "e2e", "release", "makefile", "torture", "vm",
-                           "vm-relay", "bench", "demo"}, ["test-build"]),
+            ("optimised", {"static", "lint", "unit", "smoke", "e2e", "release", "makefile", "torture",
+                           "torture-record", "vm", "vm-relay", "bench", "demo"}, ["test-build"]),
             ("sanitizers", {"unit-sanitizers", "sanitizers", "release"}, ["SAN=1", "test-build"]),
             ("ThreadSanitizer", {"threads"}, ["TSAN=1", "test-build"]),
             ("fuzzers", {"fuzz"}, ["fuzz-build"])):
@@ -218,10 +218,15 @@ def unit(make):
     cmocka(PLAIN, programs_below(PLAIN))
 
 
-def torture(builds):
-    for build, path, sessions in ((PLAIN, "sockmap", 20000), (PLAIN, "copy", 3000),
-                                  (PLAIN, "bypass-anyway", 500), (SANITIZED, "bypass-anyway", 300),
-                                  (SANITIZED, "sockmap", 2000), (SANITIZED, "copy", 1000)):
+# Sessions at random that each byte of is compared: build, path, how many.
+TORTURE = ((PLAIN, "sockmap", 20000), (PLAIN, "copy", 3000), (PLAIN, "bypass-anyway", 500),
+           (SANITIZED, "bypass-anyway", 300), (SANITIZED, "sockmap", 2000), (SANITIZED, "copy", 1000),
+           (SANITIZED, "record", 1000))
+TORTURE_RECORD = ((PLAIN, "record", 5000),) # of make test: what TLS takes, in 15 s
+
+
+def torture(builds, rows=TORTURE):
+    for build, path, sessions in rows:
         if build not in builds:
             continue
         code, output = run("%d random sessions on %s, %s" % (sessions, path, build),
@@ -308,6 +313,7 @@ def parts_of(make, wanted):
         "makefile": lambda: closing_line("Makefile", [PYTHON, "tests/tools/make-check.py"]),
         "torture": lambda: torture((PLAIN, SANITIZED) if {"unit-sanitizers", "sanitizers"} & set(wanted)
                                    else (PLAIN,)),
+        "torture-record": lambda: torture((PLAIN,), TORTURE_RECORD),
         "fuzz": lambda: fuzz(make),
         "vm": lambda: vm(*(("--done", VM_RELAY + ":relay") if vm_relay_ran(wanted) else ())),
         "bench": lambda: bench(make),

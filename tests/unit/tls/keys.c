@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What tls_keys_export() tells opens OpenSSL's records and makes such as it opens; what OpenSSL owes at
- * that moment; and what has no keys that could be told. */
+/* What tls_keys_export() tells opens OpenSSL's records and makes such as it opens; what OpenSSL
+ * owes at that moment; and what has no keys that could be told. */
 #include "unit.h"
 
 #include "tls/openssl.h"
