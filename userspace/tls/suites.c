@@ -120,8 +120,9 @@ void tls_client_suites(SSL_CTX *ctx)
 	if (tls_suites_build(&all, tls12, tls13, NULL, NULL) < 0)
 		return;
 	SSL_CTX_set_ciphersuites(ctx, tls13);
-	if (strlen(tls12) + sizeof(":DEFAULT") <= sizeof(tls12)) {
-		strcat(tls12, ":DEFAULT");
+	/* its word DEFAULT counts at the front of a list only */
+	if (strlen(tls12) + strlen(OSSL_default_cipher_list()) + 2 <= sizeof(tls12)) {
+		append(tls12, OSSL_default_cipher_list());
 		SSL_CTX_set_cipher_list(ctx, tls12);
 	}
 }
