@@ -72,6 +72,9 @@ MUST_USE int tls_wire_attach(struct tls_layer *layer);
 /* Sends what is held. Returns 0 when nothing is left, -EAGAIN or -errno. */
 MUST_USE int tls_wire_flush(struct tls_layer *layer);
 
+/* memory.c: an SSL that had secrets in it. */
+void tls_free_wiped(SSL *ssl);
+
 /* follow.c: the callbacks that follow record numbers and, if asked for, secrets. */
 void tls_follow(SSL_CTX *ctx, bool secrets);
 /* Returns 0 or -ENOTSUP. */

@@ -196,7 +196,7 @@ static void layer_close(struct stream *stream)
 	/* Without this OpenSSL marks the session as not resumable, also after a mere truncation. */
 	if (layer->phase == TLS_FLOWS || layer->phase == TLS_BROKEN)
 		SSL_set_shutdown(layer->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
-	SSL_free(layer->ssl);
+	tls_free_wiped(layer->ssl);
 	ERR_clear_error();
 	tls_client_unref(layer->client);
 	buf_fini(&layer->held);

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * OpenSSL gives an SSL back to the heap as it is, with both traffic secrets of TLS 1.3 and the
+ * exporter's in it. So what is freed while one is freed is wiped (REC-36); all else of OpenSSL's
+ * is freed as ever, because it frees without end.
+ */
+#include "base/secret.h"
+#include "tls/openssl.h"
+
+#include <malloc.h>
+#include <openssl/crypto.h>
+#include <stdlib.h>
+
+static _Thread_local bool wiping;
+
+/* Nothing for nothing, as OpenSSL's own. */
+static void *get(size_t size, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	return size ? malloc(size) : NULL;
+}
+
+static void put(void *memory, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	if (wiping && memory)
+		secret_wipe(memory, malloc_usable_size(memory));
+	free(memory);
+}
+
+static void *change(void *memory, size_t size, const char *file, int line)
+{
+	if (memory && !size) {
+		put(memory, file, line);
+		return NULL;
+	}
+	return size ? realloc(memory, size) : NULL;
+}
+
+/* Possible only before OpenSSL has taken any memory. */
+__attribute__((constructor)) static void take_over(void)
+{
+	(void)CRYPTO_set_mem_functions(get, change, put);
+}
+
+void tls_free_wiped(SSL *ssl)
+{
+	wiping = true;
+	SSL_free(ssl);
+	wiping = false;
+}
