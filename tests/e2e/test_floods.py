@@ -32,21 +32,24 @@ def talk(*arguments):
     return dict(pair.split("=") for pair in done.stdout.split())
 
 
-@pytest.mark.parametrize("who", ["client", "login"])
-def test_a_client_may_send_32_tls_messages_without_data(make, who):
-    router = make.router([make.node("node1")])
+@pytest.mark.parametrize("who, mode, path", [("client", "auto", "-"), ("login", "auto", "record"),
+                                             ("login", "copy", "copy")])
+def test_a_client_may_send_32_tls_messages_without_data(make, who, mode, path):
+    router = make.router([make.node("node1")], extra='[splice]\nmode = "%s"\n' % mode)
     assert talk(who, router.ports["imap"], 32, 5) == {"answers": "5", "ended": "0"}
     assert talk(who, router.ports["imap"], 33, 5) == {"answers": "0", "ended": "1"}
+    assert {line.get("path_up", "-") for line in router.wait_sessions(2)} == {path}
 
 
+@pytest.mark.parametrize("mode, path", [("auto", "record"), ("copy", "copy")])
 @pytest.mark.parametrize("count", [30, 33])  # a node sends two tickets as well
-def test_a_node_may_send_32_tls_messages_without_data(make, workspace, count):
+def test_a_node_may_send_32_tls_messages_without_data(make, workspace, count, mode, path):
     cert, key, pin = workspace.certificate("node1", ["node1.test"])
     with subprocess.Popen([TALK, "node", cert, key, str(count)], stdout=subprocess.PIPE, text=True) as node:
         try:
             port = int(node.stdout.readline())
             router = make.router([destination_toml("node1", "127.0.0.1", port, "implicit", pin, "none")],
-                                 default="node1")
+                                 default="node1", extra='[splice]\nmode = "%s"\n' % mode)
             with router.client() as client:
                 client.line()
                 last = client.command("a LOGIN alice pw")[-1]
@@ -57,5 +60,6 @@ def test_a_node_may_send_32_tls_messages_without_data(make, workspace, count):
                 assert last.startswith("a OK"), last
                 for _ in range(3):
                     assert client.command("b NOOP")[-1].startswith("b OK")
+            assert router.wait_sessions(1)[0]["path_down"] == path
         finally:
             node.kill()

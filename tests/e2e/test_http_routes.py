@@ -190,6 +190,25 @@ def test_HTTP_60_at_most_eight_idle_legs(http):
                    [True, True] + [False] * 8)
 
 
+@pytest.mark.parametrize("mode", ["auto", "copy"])
+def test_SES_47_sessions_to_nodes_are_resumed_by_http(http, mode):
+    """A leg leaves OpenSSL only when the node's tickets are there."""
+    reused = []
+
+    def serve(conn):
+        reused.append(conn.sock.session_reused)
+        serve_http(conn)
+
+    node = http.node("node1", serve, tls="implicit")
+    router = http.router([node], tls="implicit", server="threads = 1",
+                         extra='[splice]\nmode = "%s"\n' % mode)
+    for i in range(3):
+        with http.client(router) as c:
+            for _ in range(2): # a kept leg
+                assert c.ask("/", basic("alice"))["X-Conn"] == str(i)
+    assert reused == [False, True, True]
+
+
 @pytest.mark.parametrize("tls", ["plain", "implicit"])
 def test_HTTP_62_63_proxy_header_then_requests(http, tls):
     node = http.node("node1", proxy=True, tls=tls)

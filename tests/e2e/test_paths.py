@@ -17,6 +17,7 @@ import harness
 import pytest
 import rawtcp
 from harness import node_login, wait_until
+from legs import RELAYS, TLS_RELAYS, relay_login, relay_router
 from logins import last_session
 from plain_legs import login, pins, plain_router, rows  # noqa: F401
 
@@ -104,11 +105,11 @@ def test_100_mib_each_way_through_the_valve(make, pins):
     assert int(session["bytes_up"]) >= size and int(session["bytes_down"]) >= size
 
 
-@pytest.mark.parametrize("path", ["sockmap", "copy"])
-def test_a_reader_that_stops_is_bounded(make, network, path):
+@pytest.mark.parametrize("tls, mode, path", RELAYS)
+def test_a_reader_that_stops_is_bounded(make, network, tls, mode, path):
     """400 MiB are pushed at a client that does not read: the sender is stopped, and what the router
     and the kernel hold for it is bounded."""
-    harness.push_at_a_closed_door(make, network, path, tls="plain", mode=path)
+    harness.push_at_a_closed_door(make, network, path, tls=tls, mode=mode)
 
 
 @pytest.mark.parametrize("path", ["sockmap", "copy"])
@@ -182,9 +183,10 @@ def test_SES_84_half_close_both_orders(make):
         assert session["path_up"] == "sockmap"
 
 
-def test_bridge_idle_on_sockmap(make):
-    router = plain_router(make, [make.node("node1", tls="plain")], server='bridge_idle = "1s"')
-    with login(router) as client:
+@pytest.mark.parametrize("tls, mode, path", [RELAYS[0], *TLS_RELAYS])
+def test_bridge_idle_on_sockmap(make, tls, mode, path):
+    router = relay_router(make, [make.node("node1", tls=tls)], tls, mode, server='bridge_idle = "1s"')
+    with relay_login(router, tls, path) as client:
         for i in range(4): # a byte now and then keeps it
             time.sleep(0.5)
             start = time.monotonic()
@@ -192,7 +194,7 @@ def test_bridge_idle_on_sockmap(make):
         assert client.eof() == b""
         assert 0.7 < time.monotonic() - start < 5
     session = last_session(router)
-    assert session["reason"] == "idle" and session["path_up"] == "sockmap"
+    assert session["reason"] == "idle" and session["path_up"] == path
 
 
 def test_sessions_that_end_at_once_leave_nothing(make):
@@ -216,7 +218,8 @@ def test_sessions_that_end_at_once_leave_nothing(make):
         assert {line["reason"] for line in router.session_lines()} == {"client_eof"}
 
 
-def test_reset_of_either_side_ends_the_other(make):
+@pytest.mark.parametrize("tls, mode, path", RELAYS)
+def test_reset_of_either_side_ends_the_other(make, tls, mode, path):
     def serve(conn):
         if node_login(conn) == "node":
             conn.line()
@@ -226,16 +229,18 @@ def test_reset_of_either_side_ends_the_other(make):
             while conn.read():
                 pass
 
-    node = make.node("node1", serve, tls="plain")
-    router = plain_router(make, [node])
-    client = login(router, "client")
+    node = make.node("node1", serve, tls=tls)
+    router = relay_router(make, [node], tls, mode)
+    client = relay_login(router, tls, path, "client")
     client.reset()
-    assert last_session(router)["reason"] == "client_error"
+    session = last_session(router)
+    assert (session["reason"], session["path_up"]) == ("client_error", path)
     assert node.connections[-1].closed.wait(harness.PATIENCE)
-    with login(router, "node") as client:
+    with relay_login(router, tls, path, "node") as client:
         client.send("go\r\n")
         client.eof()
-    assert last_session(router, 2)["reason"] == "node_error"
+    session = last_session(router, 2)
+    assert (session["reason"], session["path_up"]) == ("node_error", path)
 
 
 # ---- when the kernel's paths are not there ----

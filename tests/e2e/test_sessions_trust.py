@@ -40,14 +40,16 @@ def test_SES_47_untrusted_issuer_and_allow_invalid(make):
         assert c.command("a LOGIN bob pw")[-1].startswith("a OK")
 
 
-def test_SES_47_sessions_to_nodes_are_resumed(make):
+@pytest.mark.parametrize("mode, path", [("auto", "record"), ("copy", "copy")])
+def test_SES_47_sessions_to_nodes_are_resumed(make, mode, path):
     reused = []
 
     def serve(conn):
         reused.append(conn.sock.session_reused)
         node_imap(conn)
 
-    router = make.router([make.node("node1", serve)], server="threads = 1")
+    router = make.router([make.node("node1", serve)], server="threads = 1",
+                         extra='[splice]\nmode = "%s"\n' % mode)
     for _ in range(3):
         with router.client() as c:
             c.line()
@@ -55,6 +57,7 @@ def test_SES_47_sessions_to_nodes_are_resumed(make):
             c.command("b LOGOUT")
             c.eof()
     assert reused[0] is False and any(reused[1:])
+    assert {line["path_up"] for line in router.wait_sessions(3)} == {path}
 
 
 CLOSE_NOTIFY = b"\x15\x03\x03\x00\x02\x01\x00"

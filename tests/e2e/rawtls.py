@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TLS peers that say more than Python's: ends whose records a test has in its hands, openssl's two
+programs, which change keys, and a wire that keeps what passes."""
+
+import contextlib
+import os
+import select
+import socket
+import ssl
+import subprocess
+import threading
+
+from harness import PATIENCE
+
+
+class Records:
+    """A TLS end over a socket: what it seals is handed out, what it is given is opened."""
+
+    def __init__(self, sock, context, server=False):
+        self.sock, self.into, self.out = sock, ssl.MemoryBIO(), ssl.MemoryBIO()
+        context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF # an end without close_notify is none
+        self.tls = context.wrap_bio(self.into, self.out, server_side=server,
+                                    server_hostname=None if server else "localhost")
+        sock.settimeout(PATIENCE)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.buffer = b""
+        while not self._try(self.tls.do_handshake):
+            self._fill()
+        self._send()
+
+    def _try(self, what):
+        """False: it wants to read."""
+        try:
+            what()
+        except ssl.SSLWantReadError:
+            self._send()
+            return False
+        return True
+
+    def _send(self):
+        self.sock.sendall(self.out.read())
+
+    def _fill(self):
+        data = self.sock.recv(65536)
+        if data:
+            self.into.write(data)
+        else:
+            self.into.write_eof()
+
+    def seal(self, text):
+        """The records of a text."""
+        self.tls.write(text if isinstance(text, bytes) else text.encode())
+        return self.out.read()
+
+    def send(self, text):
+        self.sock.sendall(self.seal(text))
+
+    def end(self):
+        """close_notify, and nothing after it; reading goes on."""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.tls.unwrap()
+        self._send()
+
+    def read(self):
+        """Some bytes; b"" behind close_notify; ssl.SSLError if it ends otherwise."""
+        while True:
+            try:
+                return self.tls.read(65536)
+            except ssl.SSLWantReadError:
+                self._fill()
+            except ssl.SSLZeroReturnError:
+                return b""
+
+    def line(self):
+        while b"\n" not in self.buffer:
+            data = self.read()
+            if not data:
+                raise EOFError(self.buffer)
+            self.buffer += data
+        line, _, self.buffer = self.buffer.partition(b"\n")
+        return line.rstrip(b"\r").decode()
+
+    def close(self):
+        self.sock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Program:
+    """openssl s_client or s_server, to which a test speaks. A line that is K or k changes its keys,
+    and K asks for the router's as well. With -msg in its arguments it tells what messages pass."""
+
+    def __init__(self, *arguments):
+        self.process = subprocess.Popen(["openssl", *map(str, arguments)], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                        env=dict(os.environ, OPENSSL_CONF="/dev/null"))
+        self.seen, self.at = b"", 0
+
+    def say(self, text):
+        self.process.stdin.write(text.encode())
+        self.process.stdin.flush()
+
+    def wait(self, mark):
+        """What it says up to a mark and with it, from where the last wait ended."""
+        mark = mark.encode()
+        while mark not in self.seen[self.at:]:
+            assert select.select([self.process.stdout], [], [], PATIENCE)[0], self.seen[-2000:]
+            data = os.read(self.process.stdout.fileno(), 65536)
+            assert data, self.seen[-2000:]
+            self.seen += data
+        begin, self.at = self.at, self.seen.index(mark, self.at) + len(mark)
+        return self.seen[begin:self.at].decode(errors="replace")
+
+    def change_keys(self, command):
+        """A command is one only at the front of what it reads; so the message is waited for."""
+        self.say(command + "\n")
+        self.wait(">>> TLS 1.3, Handshake [length 0005], KeyUpdate")
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Wire:
+    """Takes one connection, passes it on, and keeps what comes back from there."""
+
+    def __init__(self, port):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port, self.to, self.down = self.listener.getsockname()[1], port, b""
+        self.socks = []
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        with contextlib.suppress(OSError):
+            self.socks.append(self.listener.accept()[0])
+            self.socks.append(socket.create_connection(("127.0.0.1", self.to)))
+            back = threading.Thread(target=self._pass, args=(1, 0), daemon=True)
+            back.start()
+            self._pass(0, 1)
+            back.join()
+
+    def _pass(self, source, sink):
+        with contextlib.suppress(OSError):
+            while data := self.socks[source].recv(65536):
+                if source == 1:
+                    self.down += data
+                self.socks[sink].sendall(data)
+            self.socks[sink].shutdown(socket.SHUT_WR)
+
+    def records(self):
+        """(type, length) of the records that came back so far."""
+        found, data = [], self.down
+        while len(data) >= 5:
+            size = int.from_bytes(data[3:5], "big")
+            found.append((data[0], size))
+            data = data[5 + size:]
+        return found
+
+    def close(self):
+        for sock in (self.listener, *self.socks):
+            with contextlib.suppress(OSError): # also where a thread waits for more
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
