@@ -132,6 +132,7 @@ static const struct kind {
 	const char *alpn;
 	void (*fill)(struct attacker *a, const char *text);
 	const char *text;
+	bool login; /* first: what follows is the session's */
 } kinds[] = {
 	{ "keyupdate", TLS1_3_VERSION, NULL, fill_key_updates, "" },
 	{ "keyupdate-paid", TLS1_3_VERSION, NULL, fill_paid_key_updates, "x" },
@@ -139,6 +140,11 @@ static const struct kind {
 	{ "empty", TLS1_2_VERSION, NULL, fill_empty_records, "a NOOP\r\n" },
 	{ "bytes", TLS1_3_VERSION, NULL, fill_bytes, "a NOOP\r\n" },
 	{ "commands", TLS1_3_VERSION, NULL, fill_text, "a x\r\n" },
+	{ "session-keyupdate", TLS1_3_VERSION, NULL, fill_key_updates, "", true },
+	{ "session-keyupdate-paid", TLS1_3_VERSION, NULL, fill_paid_key_updates, "\n", true },
+	{ "session-renegotiation", TLS1_2_VERSION, NULL, fill_renegotiations, "", true },
+	{ "session-empty", TLS1_2_VERSION, NULL, fill_empty_records, "a NOOP\r\n", true },
+	{ "session-bytes", TLS1_3_VERSION, NULL, fill_bytes, "a NOOP\r\n", true },
 	{ "commands-plain", 0, NULL, fill_plain, "a x\r\n" },
 	{ "admin-keyupdate", TLS1_3_VERSION, "http/1.1", fill_key_updates, "" },
 	/* A long head, and a body behind it that comes byte by byte. */
@@ -154,6 +160,27 @@ static const struct kind {
 
 static struct tls_client *client;
 
+/* With the node's answer the router relays. */
+static bool log_in(struct stream *stream)
+{
+	static const char line[] = "l LOGIN alice pw\r\n", ok[] = "l OK";
+	char heard[4096];
+	size_t len = 0;
+
+	if (stream_write(stream, line, strlen(line)) != (ssize_t)strlen(line))
+		return false;
+	while (!memmem(heard, len, ok, strlen(ok)) && len < sizeof(heard)) {
+		ssize_t n = stream_read(stream, heard + len, sizeof(heard) - len);
+
+		if (n == -EAGAIN && far_wait(stream, POLLIN))
+			continue;
+		if (n <= 0)
+			return false;
+		len += (size_t)n;
+	}
+	return true;
+}
+
 static bool encrypt(struct attacker *a, const struct kind *kind)
 {
 	struct tls_layer *layer;
@@ -164,7 +191,7 @@ static bool encrypt(struct attacker *a, const struct kind *kind)
 	layer = a->stream.layer;
 	SSL_set_min_proto_version(layer->ssl, kind->version);
 	SSL_set_max_proto_version(layer->ssl, kind->version);
-	if (!far_handshake(&a->stream))
+	if (!far_handshake(&a->stream) || (kind->login && !log_in(&a->stream)))
 		return false;
 	/* Tickets and a greeting come first: nothing may be half read. */
 	while ((r = tls_keys_export(&a->stream, &a->keys)) == TLS_KEYS_NOT_YET) {

@@ -28,6 +28,11 @@
 #define READ_ROUNDS 16
 /* A record, in bytes that take as long to open. */
 #define RECORD_COST 512
+/* A change of keys and its answer, likewise. */
+#define UPDATE_COST (4 * RECORD_MESSAGE_COST)
+/* What one read may take beside its bytes once it has some: 64 KiB may be 2,400 changes of keys,
+ * 32 of them between data. The rest waits. */
+#define READ_WORK 262144
 /* The smallest text of a peer that fills its records, for which reads end where its records do. */
 #define FULL_BYTES 4096
 
@@ -216,7 +221,7 @@ static bool on_message(struct stream *stream, struct records *records,
 	int r = record_peer_said(&connection->peer, text->type, data, text->len);
 
 	if (text->type == RECORD_HANDSHAKE)
-		stream_add_work(stream, RECORD_MESSAGE_COST);
+		stream_add_work(stream, UPDATE_COST);
 	switch (r) {
 	case RECORD_END:
 		connection->in = RECORD_IN_CLOSED;
@@ -306,7 +311,8 @@ static size_t open_all(struct stream *stream, struct records *records, size_t le
 {
 	size_t at = 0, given = 0;
 
-	while (records->connection.in == RECORD_IN_OPEN && !rest_of(records)->opened.len) {
+	while (records->connection.in == RECORD_IN_OPEN && !rest_of(records)->opened.len &&
+		!(given && stream->work >= READ_WORK)) {
 		int n = whole_record(records, received + at, len - at);
 
 		if (n < 0)
