@@ -6,28 +6,35 @@ import asyncio
 import base64
 import contextlib
 import random
+import ssl
 
 import harness
 
 
 class MailNode:
-    """A plain node of IMAP (LOGIN, AUTHENTICATE PLAIN, APPEND, NOOP, LOGOUT) and submission."""
+    """A node of IMAP (LOGIN, AUTHENTICATE PLAIN, APPEND, NOOP, LOGOUT) and submission; secure: a node
+    of TLS, whose certificate and key it has."""
 
-    def __init__(self, name):
-        self.name, self.ports, self.servers = name, {}, []
+    def __init__(self, name, secure=None):
+        self.name, self.ports, self.servers, self.secure = name, {}, [], secure
+        self.context = None
+        if secure:
+            self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.context.load_cert_chain(*secure[:2])
         self.mail, self.logins, self.live = {}, [], 0 # account: set of message numbers
 
     async def start(self):
         for protocol, session in (("imap", self.imap), ("submission", self.submission)):
             server = await asyncio.start_server(
                 lambda reader, writer, session=session: self.serve(session, reader, writer),
-                "127.0.0.1", 0, backlog=2048)
+                "127.0.0.1", 0, backlog=2048, ssl=self.context)
             self.servers.append(server)
             self.ports[protocol] = server.sockets[0].getsockname()[1]
 
     def toml(self):
-        return harness.destination_toml(self.name, "127.0.0.1", None, dict.fromkeys(self.ports, "plain"),
-                                        None, "none", "", self.ports)
+        tls = dict.fromkeys(self.ports, "implicit" if self.secure else "plain")
+        return harness.destination_toml(self.name, "127.0.0.1", None, tls,
+                                        self.secure[2] if self.secure else None, "none", "", self.ports)
 
     async def stop(self):
         for server in self.servers:
@@ -91,8 +98,8 @@ class MailNode:
 class MailClient:
     """Appends one message after the other until told to stop; comes again when it is cut."""
 
-    def __init__(self, account, port):
-        self.account, self.port = account, port
+    def __init__(self, account, port, context=None):
+        self.account, self.port, self.context = account, port, context
         self.number = 0
         self.acked = []     # (number, node), in order
         self.unknown = []   # numbers that were under way when the connection ended
@@ -103,7 +110,9 @@ class MailClient:
     async def run(self):
         while not self.stop:
             try:
-                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                reader, writer = await asyncio.open_connection(
+                    "127.0.0.1", self.port, ssl=self.context,
+                    server_hostname="localhost" if self.context else None)
             except OSError:
                 await asyncio.sleep(0.05)
                 continue

@@ -53,6 +53,24 @@ def test_HTTP_31_bulk_down(http, chunked, tls):
         assert watch.grown() < GROWTH_KIB
 
 
+@pytest.mark.parametrize("mode", ["auto", "copy"])
+def test_HTTP_31_bodies_both_ways_on_kept_legs_of_tls(http, mode):
+    """One connection of each, many bodies whose lengths are around those of records."""
+    sizes = [0, 1, 16383, 16384, 16385, 65535, 65537, 300000, 3 << 20]
+
+    def serve(conn):
+        conn.wire = Wire(conn.read)
+        while True:
+            answer(conn, conn.wire.body(conn.wire.head()))
+    node = http.node("node1", serve, tls="implicit")
+    router = http.router([node], tls="implicit", extra='[splice]\nmode = "%s"\n' % mode)
+    with http.client(router) as c:
+        for size in sizes + sizes[::-1]:
+            body = (BLOCK * (size // len(BLOCK) + 1))[:size]
+            assert c.ask("/", "Content-Length: 0\r\n" if not size else "", "POST", body).body == body
+    assert len(node.connections) == 1
+
+
 @pytest.mark.parametrize("framing", ["Content-Length: %d\r\n" % (64 << 20),
                                      "Transfer-Encoding: chunked\r\n", ""])
 def test_HTTP_31_slow_clients_hold_neither_memory_nor_a_worker(http, framing):

@@ -16,7 +16,6 @@ import harness
 from harness import PATIENCE, memory_holds, wait_until
 from http_nodes import (ROUTE, Wire, answer, basic, http, nothing_reached,  # noqa: F401
                         refused, serve_http, two)
-from legs import TLS_RELAYS
 
 G = "GET / HTTP/1.1\r\nHost: x\r\n"
 
@@ -99,8 +98,11 @@ def test_security_26_h2c_and_101(http):
 
 
 @pytest.mark.parametrize("framing", ["", "Transfer-Encoding: chunked\r\n"])
-@pytest.mark.parametrize("tls, mode, path", [("plain", "auto", "copy"), *TLS_RELAYS])
-def test_section_8_event_stream(http, framing, tls, mode, path):
+@pytest.mark.parametrize("tls, node_tls, mode, path", [
+    ("plain", "plain", "auto", "copy"), ("plain", "implicit", "auto", "record"),
+    ("implicit", "plain", "auto", "record"), ("implicit", "implicit", "auto", "record"),
+    ("implicit", "implicit", "copy", "copy")])
+def test_section_8_event_stream(http, framing, tls, node_tls, mode, path):
     go = threading.Event()
 
     def event(text):
@@ -115,8 +117,10 @@ def test_section_8_event_stream(http, framing, tls, mode, path):
         conn.send(event("data: 2\n\n") + ("0\r\n\r\n" if framing else ""))
         if framing:
             conn.read() # keeps its side open: the client leaves when it has the last chunk
+        elif node_tls == "implicit":
+            conn.sock = conn.sock.unwrap() # an end without close_notify would be none
 
-    node = http.node("node1", serve)
+    node = http.node("node1", serve, tls=node_tls)
     router = http.router([node], http='relay_idle = "1s"', tls=tls,
                          extra='[splice]\nmode = "%s"\n' % mode)
     with http.client(router) as c:
@@ -133,16 +137,17 @@ def test_section_8_event_stream(http, framing, tls, mode, path):
     assert router.wait_sessions(1)[0]["path_down"] == path # what mail takes, too
 
 
+@pytest.mark.parametrize("tls", ["plain", "implicit"])
 @pytest.mark.parametrize("framing", ["", "Transfer-Encoding: chunked\r\n"])
-def test_section_8_client_leaves_an_event_stream(http, framing):
+def test_section_8_client_leaves_an_event_stream(http, framing, tls):
     def serve(conn):
         Wire(conn.read).head()
         conn.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n%s\r\n" % framing)
         while conn.read():
             pass
         conn.saw_end = True
-    node = http.node("node1", serve)
-    router = http.router([node])
+    node = http.node("node1", serve, tls=tls)
+    router = http.router([node], tls=tls)
     with http.client(router) as c:
         c.send(G + "\r\n")
         c.wire.head()
@@ -166,13 +171,16 @@ def test_HTTP_96_half_closed_client_of_an_event_stream(http, framing):
 
 
 @pytest.mark.parametrize("tls", ["plain", "implicit"])
-def test_section_8_until_close(http, tls):
+@pytest.mark.parametrize("node_tls", ["plain", "implicit"])
+def test_section_8_until_close(http, tls, node_tls):
     body = bytes(range(256)) * 4096
 
     def serve(conn):
         Wire(conn.read).head()
         conn.send(b"HTTP/1.1 200 OK\r\n\r\n" + body)
-    router = http.router([http.node("node1", serve)], tls=tls)
+        if node_tls == "implicit":
+            conn.sock = conn.sock.unwrap()
+    router = http.router([http.node("node1", serve, tls=node_tls)], tls=tls)
     with http.client(router) as c:
         got = c.ask("/", "X: y\r\n")
         assert got["Connection"] == "close" and got.body == body

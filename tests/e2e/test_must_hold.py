@@ -23,13 +23,15 @@ PLAIN = "".join("[capabilities.%s]\nallow_plain_auth_without_tls = true\n" % pro
 
 # ---- drain under load ----
 
-async def drain_under_load(workspace, make_router, store, sessions): # noqa: F811
-    nodes = [MailNode("node%d" % i) for i in (1, 2, 3)]
+async def drain_under_load(workspace, make_router, store, sessions, tls): # noqa: F811
+    nodes = [MailNode(name, workspace.certificate(name, [name + ".test"]) if tls == "implicit" else None)
+             for name in ("node1", "node2", "node3")]
     for node in nodes:
         await node.start()
     routers = await asyncio.to_thread(make_router, [node.toml() for node in nodes])
     kinds = (("imap", MailClient), ("submission", SubmitClient))
-    clients = [kind("user%03d" % i, routers[i // 2 % 2].ports[protocol])
+    contexts = [router.tls_context() if tls == "implicit" else None for router in routers]
+    clients = [kind("user%03d" % i, routers[i // 2 % 2].ports[protocol], contexts[i // 2 % 2])
                for i in range(sessions) for protocol, kind in kinds[i % 2:i % 2 + 1]]
     tasks = [asyncio.create_task(client.run()) for client in clients]
     deadline = time.monotonic() + 60
@@ -63,24 +65,33 @@ async def drain_under_load(workspace, make_router, store, sessions): # noqa: F81
     return nodes, clients, rows, took
 
 
-def test_drain_loses_no_message_that_was_acknowledged(make, workspace, postgres): # noqa: F811
-    """500 clients on two routers append and submit mail all the time while their node is drained."""
-    sessions = 500
+@pytest.mark.parametrize("tls, mode, path, sessions", [
+    ("plain", "auto", "sockmap", 500), ("implicit", "auto", "record", 200),
+    ("implicit", "copy", "copy", 200)])
+def test_drain_loses_no_message_that_was_acknowledged(make, workspace, postgres, tls, mode, path, # noqa: F811
+                                                      sessions):
+    """500 clients on two routers append and submit mail all the time while their node is drained (200
+    with TLS)."""
     mapping = SqlStore(postgres)
     put_all_sql(mapping, {"user%03d" % i: "node1" for i in range(sessions)})
     space = harness.Workspace("homing-test-")
-    second = []
+    routers, second = [], []
 
     def make_router(destinations):
-        arguments = {"default": "node2", "mapping": mapping.toml(), "extra": PLAIN,
-                     "listeners": {"imap": "plain", "submission": ("plain", "", "submission")}}
-        first = make.router(destinations, **arguments)
+        arguments = {"default": "node2", "mapping": mapping.toml(),
+                     "extra": PLAIN + '[splice]\nmode = "%s"\n' % mode,
+                     "listeners": {"imap": tls, "submission": (tls, "", "submission")}}
+        routers.append(make.router(destinations, **arguments))
         second.append(harness.Router(space, destinations, **arguments).start())
-        return [first, second[0]]
+        routers.append(second[0])
+        return routers
 
     try:
         nodes, clients, rows, took = asyncio.run(
-            drain_under_load(workspace, make_router, mapping, sessions))
+            drain_under_load(workspace, make_router, mapping, sessions, tls))
+        for router in routers: # the node that was drained had them on this path
+            seen = {line["path_up"] for line in router.session_lines() if line["node"] == "node1"}
+            assert path in seen and seen <= {path, "copy" if path == "sockmap" else path, "-"}, seen
     finally:
         for router in second:
             router.close()
