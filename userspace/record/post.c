@@ -11,9 +11,15 @@ enum { MESSAGE_HEADER_BYTES = 4 };
 const unsigned char record_close_notify[2] = { 1, RECORD_CLOSE_NOTIFY };
 const unsigned char record_key_update[5] = { MESSAGE_KEY_UPDATE, 0, 0, 1, 0 };
 
+/* No other record comes between the pieces of a message (RFC 8446 section 5.1). */
+static bool is_within_message(const struct record_peer *peer)
+{
+	return peer->ticket_rest || peer->begun_len;
+}
+
 int record_peer_data(struct record_peer *peer)
 {
-	if (peer->ticket_rest || peer->begun_len)
+	if (is_within_message(peer))
 		return -EPROTO;
 	peer->quiet_records = peer->quiet_messages = 0;
 	return 0;
@@ -81,8 +87,10 @@ int record_peer_said(struct record_peer *peer, int type, const void *data, size_
 {
 	if (++peer->quiet_records > RECORD_QUIET_MAX)
 		return -EPROTO;
+	if (type != RECORD_HANDSHAKE && is_within_message(peer))
+		return -EPROTO;
 	if (type == RECORD_DATA) /* an empty one */
-		return len || peer->ticket_rest || peer->begun_len ? -EPROTO : RECORD_GO_ON;
+		return len ? -EPROTO : RECORD_GO_ON;
 	if (type == RECORD_ALERT)
 		return on_alert(data, len);
 	if (type != RECORD_HANDSHAKE)

@@ -85,7 +85,8 @@ MUST_USE int record_next_secret(enum record_cipher cipher, unsigned char *secret
 /*
  * One direction's connection state (RFC 5246 section 6.1) between two records: plain data. It may
  * be copied and goes on from the copy, as long as only one of both is used afterwards: a number is
- * never used twice. Wiped by record_state_wipe().
+ * never used twice. In another process `keyed` is set to 0 first, because the number is this one's.
+ * Wiped by record_state_wipe().
  */
 struct record_state {
 	uint64_t seq;   /* number of the next record */

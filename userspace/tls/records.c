@@ -267,13 +267,14 @@ static size_t open_aside(struct stream *stream, struct records *records,
 	int r = record_open(&connection->states[RECORD_READ], record, n, sealed, &text);
 
 	if (r == 0 && text.type == RECORD_DATA && text.len) {
-		given = MIN(text.len, room);
-		memcpy(to, sealed, given);
 		r = record_peer_data(&connection->peer);
+		given = MIN(text.len, room);
 		if (r == 0 && given < text.len)
 			r = make_rest(records) ? buf_append(&records->rest->opened, sealed + given,
 							 text.len - given)
 					       : -ENOMEM;
+		if (r == 0)
+			memcpy(to, sealed, given);
 		secret_wipe(sealed, text.len);
 	} else if (r == 0) {
 		on_message(stream, records, &text, sealed);

@@ -80,6 +80,7 @@ static void test_no_data_within_a_message(void **state)
 		assert_int_equal(said(&peer, RECORD_HANDSHAKE, ticket, cut), RECORD_GO_ON);
 		assert_int_equal(record_peer_data(&peer), -EPROTO);
 		assert_int_equal(said(&peer, RECORD_DATA, "", 0), -EPROTO);
+		assert_int_equal(said(&peer, RECORD_ALERT, record_close_notify, 2), -EPROTO);
 	}
 }
 
