@@ -28,3 +28,7 @@ tests-check: ## has each source its test, or a reason (tests/tools/tested-elsewh
 .PHONY: test-clients
 test-clients: all ## mail clients of the npm registry; needs node and npm
 	@HOMING_BUILD=$(abspath $(BUILD)) /usr/bin/python3 tests/clients/run.py
+
+.PHONY: mutants
+mutants: ## takes checks out of the record path one by one: which unit test catches each?
+	@/usr/bin/python3 tests/tools/mutants.py $(MUTANTS)
