@@ -117,7 +117,7 @@ MUTANTS = [
     (STREAM, "what a write has sent: its last record", "\tif (left <= last + overhead)\n\t\treturn (uint32_t)last;\n",
      "\tif (left <= last + overhead)\n\t\treturn 0;\n"),
     (STREAM, "what a write has sent: a record in part", "- overhead + full + overhead - 1)", "- overhead)"),
-    (STREAM, "the peer's limit", "MIN(len - taken, (size_t)connection->peer.payload_max)", "MIN(len - taken, (size_t)RECORD_MAX)"),
+    (STREAM, "the peer's limit", "MIN(len - taken, full)", "MIN(len - taken, (size_t)RECORD_MAX)"),
     (STREAM, "what OpenSSL had read", " ||\n\t\tbuf_append_view(&rest->part, buf_view(&layer->raw)) < 0)", ")"),
     (STREAM, "what OpenSSL had not sent", "\trest->unsent = layer->held;\n", "\tbuf_fini(&layer->held);\n"),
     (STREAM, "what OpenSSL had opened", "size_t opened = (size_t)SSL_pending(layer->ssl), n;", "size_t opened = 0, n;"),

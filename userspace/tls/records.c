@@ -20,8 +20,10 @@
 #define READ_BYTES (4 * (RECORD_MAX + RECORD_OVERHEAD_MAX))
 /* What one write takes of its caller's. */
 #define WRITE_BYTES 65536
-/* The smallest payload that a peer may ask for is 512 (RFC 6066 section 4). */
-#define SEALED_BYTES (WRITE_BYTES + WRITE_BYTES / 512 * RECORD_OVERHEAD_MAX)
+/* And at most so many records: with the smallest payload of RFC 6066 section 4, 512, that is the
+ * same. A peer that wants still smaller ones (RFC 8449) takes more writes. */
+#define WRITE_RECORDS 128
+#define SEALED_BYTES (WRITE_BYTES + WRITE_RECORDS * RECORD_OVERHEAD_MAX)
 /* Waiting control records up to this go out with the next data. */
 #define AHEAD_BYTES 16384
 /* Calls of recv() for records without data, in one read. */
@@ -477,7 +479,7 @@ static ssize_t seal_all(
 	struct record_connection *connection = &records->connection;
 	struct record_state *state = &connection->states[RECORD_WRITE];
 	struct view waits = buf_view(&rest_of(records)->unsent);
-	size_t at = waits.len, taken = 0;
+	size_t at = waits.len, taken = 0, full = connection->peer.payload_max;
 	int n;
 
 	memcpy(sealed, waits.data, waits.len);
@@ -488,9 +490,9 @@ static ssize_t seal_all(
 			return n;
 		at += (size_t)n;
 	}
-	len = MIN(len, (size_t)WRITE_BYTES);
+	len = MIN(len, MIN((size_t)WRITE_BYTES, WRITE_RECORDS * full));
 	while (taken < len) {
-		size_t piece = MIN(len - taken, (size_t)connection->peer.payload_max);
+		size_t piece = MIN(len - taken, full);
 
 		n = record_seal(state, RECORD_DATA, data + taken, piece, 0, sealed + at);
 		if (n < 0)

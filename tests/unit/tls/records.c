@@ -154,16 +154,16 @@ static size_t sent_by_near(const struct fixture *f, size_t received)
 }
 
 /* Of total bytes, those whose records are whole in the first `sent` bytes. All records are full but
- * for the last one of each 64 KiB: so much is one write's. */
+ * for the last one of each 64 KiB or 128 records: so much is one write's. */
 static size_t whole(const struct fixture *f, size_t sent, size_t total, size_t full)
 {
 	const struct record_state *state = &f->hand.states[RECORD_READ];
 	size_t overhead = record_overhead(
 		(enum record_version)state->version, (enum record_cipher)state->cipher);
-	size_t at = 0;
+	size_t at = 0, one = MIN((size_t)65536, 128 * full);
 
 	while (at < total) {
-		size_t n = MIN(MIN(full, total - at), 65536 - at % 65536);
+		size_t n = MIN(MIN(full, total - at), one - at % one);
 
 		if (sent < n + overhead)
 			break;
@@ -228,7 +228,7 @@ static void write_blocked_in(struct fixture *f, size_t full)
 
 static void write_blocked(struct fixture *f)
 {
-	static const uint16_t sizes[] = { RECORD_MAX, 512, 1000, 4096 };
+	static const uint16_t sizes[] = { RECORD_MAX, 64, 512, 1000, 4096 };
 
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
 		write_blocked_in(f, sizes[i]);
