@@ -10,29 +10,31 @@
  */
 #include "tls/records.c"
 
+#include <stddef.h>
 #include <string.h>
 #include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size);
 
 #define SENT_MAX (1 << 17)
-#define WRITTEN_MAX (1 << 18)
 
+/* All of one input; what is large is not zeroed for the next one. */
 struct end {
 	struct stream near;
 	int far_fd;
 	struct record_connection hand; /* far's */
 	bool broken;                   /* far has sent what nobody may take */
 	bool far_shut;
-
-	unsigned char sent[SENT_MAX]; /* far's data, as far as it may be read */
-	size_t sent_len, read_len;
-	unsigned char out[SENT_MAX]; /* far's records that are on their way */
-	size_t out_len, out_at;
+	size_t sent_len, read_len; /* of far's data */
+	size_t out_len, out_at;    /* of far's records that are on their way */
 	size_t last_at, last_sent; /* where the last record begins, and sent_len before it */
 	size_t written, heard;     /* near's data, byte n is (unsigned char)n */
-	unsigned char in[2 * RECORD_BYTES_MAX];
+	size_t asked;              /* what a write has to be repeated with */
 	size_t in_len;
+
+	unsigned char sent[SENT_MAX]; /* as far as it may be read */
+	unsigned char out[SENT_MAX];
+	unsigned char in[2 * RECORD_BYTES_MAX];
 };
 
 struct input {
@@ -70,13 +72,15 @@ static struct end *setup(unsigned kind)
 		.cipher = (enum record_cipher)((kind >> 1) % RECORD_CIPHERS),
 		.is_server = kind & 16,
 		.payload_max = kind & 32 ? 512 : 0 };
-	struct end *end = calloc(1, sizeof(*end));
+	static struct end the_end;
+	struct end *end = &the_end;
 	int fds[2];
 
 	keys.secret_len =
 		keys.version == RECORD_TLS_1_2 || keys.cipher == RECORD_AES_256_GCM ? 48 : 32;
 	memset(keys.secret[1], 1, sizeof(keys.secret[1]));
-	must(end && socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) == 0);
+	memset(end, 0, offsetof(struct end, sent));
+	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) == 0);
 	if (kind & 64) {
 		int bytes = 4096;
 
@@ -94,7 +98,6 @@ static void teardown(struct end *end)
 	stream_close(&end->near);
 	close(end->far_fd);
 	record_connection_wipe(&end->hand);
-	free(end);
 }
 
 /* ---- far ---- */
@@ -246,21 +249,19 @@ static void read_near(struct end *end, size_t room)
 	(void)stream_pending(&end->near);
 }
 
-static void write_near(struct end *end, size_t len)
+/* What was refused or taken in part is asked for again, with what has come to it since. */
+static void write_near(struct end *end, size_t more)
 {
-	unsigned char *data = malloc(len);
+	static unsigned char data[2 * WRITE_BYTES];
+	size_t len = MIN(end->asked + more, sizeof(data));
 	ssize_t n;
 
-	must(data != NULL);
-	if (end->written + len <= WRITTEN_MAX) {
-		for (size_t i = 0; i < len; i++)
-			data[i] = (unsigned char)(end->written + i);
-		n = stream_write(&end->near, data, len);
-		must(n == -EAGAIN || n == -EPIPE || n == -ECONNRESET ||
-			(n > 0 && n <= (ssize_t)len));
-		end->written += n > 0 ? (size_t)n : 0;
-	}
-	free(data);
+	for (size_t i = 0; i < len; i++)
+		data[i] = (unsigned char)(end->written + i);
+	n = stream_write(&end->near, data, len);
+	must(n == -EAGAIN || n == -EPIPE || (n > 0 && n <= (ssize_t)len));
+	end->asked = n == -EPIPE ? 0 : len - (n > 0 ? (size_t)n : 0);
+	end->written += n > 0 ? (size_t)n : 0;
 }
 
 static void run(struct end *end, struct input *input)
@@ -291,8 +292,8 @@ static void run(struct end *end, struct input *input)
 	case 8:
 		read_near(end, 1 + (size_t)next_byte(input) * next_byte(input));
 		break;
-	case 9: /* all that is left of a write, and a little more, as its caller does it */
-		write_near(end, 70000);
+	case 9:
+		write_near(end, 1 + (size_t)next_byte(input) * next_byte(input));
 		break;
 	case 10:
 		hear(end);
@@ -329,7 +330,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 		read_near(end, 65536);
 		hear(end);
 	}
-	must(end->heard <= end->written + 70000);
+	must(end->heard <= end->written + end->asked);
 	teardown(end);
 	return 0;
 }

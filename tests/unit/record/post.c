@@ -123,6 +123,17 @@ static void test_other_messages_are_refused(void **state)
 	}
 }
 
+/* RFC 8446 section 5.1: of messages and alerts there are no empty pieces. */
+static void test_empty_pieces_are_refused(void **state)
+{
+	struct record_peer peer = { .version = RECORD_TLS_1_3 };
+
+	(void)state;
+	assert_int_equal(said(&peer, RECORD_HANDSHAKE, "", 0), -EPROTO);
+	assert_int_equal(said(&peer, RECORD_ALERT, "", 0), -EPROTO);
+	assert_int_equal(said(&peer, RECORD_DATA, "", 0), RECORD_GO_ON);
+}
+
 static void test_not_for_ever(void **state)
 {
 	static const unsigned char ticket[] = { 4, 0, 0, 0 };
@@ -156,6 +167,7 @@ int main(void)
 		cmocka_unit_test(test_no_data_within_a_message),
 		cmocka_unit_test(test_tickets_in_pieces),
 		cmocka_unit_test(test_other_messages_are_refused),
+		cmocka_unit_test(test_empty_pieces_are_refused),
 		cmocka_unit_test(test_not_for_ever),
 	};
 
