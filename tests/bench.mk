@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # Benchmarks: print figures, assert only that the work was done.
 
-BENCH_PROGRAMS := $(addprefix $(BUILD)/bench/,lightnode load)
+BENCH_PROGRAMS := $(addprefix $(BUILD)/bench/,lightnode load pause.so)
+
+# Preloaded into routers, so that all wake up as often.
+$(BUILD)/bench/pause.so: tests/bench/pause.c
+	@mkdir -p $(@D)
+	$(CC) -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $<
 
 $(BUILD)/bench/%.o: tests/bench/%.c
 	@mkdir -p $(@D)
@@ -46,7 +51,7 @@ bench-guard: $(BUILD)/bench/guard ## benchmark: what the guard costs a login
 	@$<
 .PHONY: bench-guard
 
-# CPU per HTTP request beside nginx and HAProxy; needs them and wrk.
+# CPU per HTTP request beside nginx and HAProxy, and with OpenSSL to the end; needs them and wrk.
 bench-http: all ## benchmark: HTTP requests beside nginx and HAProxy
 	@HOMING_BUILD=$(abspath $(BUILD)) /usr/bin/python3 tests/bench/http_requests.py
 .PHONY: bench-http

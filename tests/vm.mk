@@ -17,6 +17,6 @@ vm-shell: vm-build ## a shell in one (KERNEL=)
 # The guest's clock counts instructions: figures that repeat, whatever else the machine does.
 # QUICK=1: Homing only, one round. BASELINE=write: these figures are the baseline from now on.
 BASELINE ?= check
-vm-bench: vm-build ## instructions and memory with kernel TLS
+vm-bench: vm-build ## instructions and memory of each data path
 	@/usr/bin/python3 vm/bench.py --kernel $(KERNEL) --cc $(CC) --clang $(CLANG) \
 		--baseline $(BASELINE) $(if $(QUICK),--quick)

@@ -1,9 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""What a request costs: requests per second and the router's CPU time per request, beside nginx and HAProxy set
-up for the same job (TLS 1.3 towards the client, the Authorization field decides, connections to the node are
-kept), one thread each. The node is nginx, the client wrk. Rounds take turns. usage: http_requests.py [SECONDS [ROUNDS]]
-Needs nginx, haproxy and wrk."""
+"""What a request costs: requests per second and the router's CPU time per request, on path record and
+with OpenSSL to the end (copy), beside nginx and HAProxy set up for the same job (TLS 1.3 towards the
+client, the Authorization field decides, connections to the node are kept), one thread each. The node is
+nginx, the client wrk. Rounds take turns. Needs nginx, haproxy and wrk.
+
+    http_requests.py [SECONDS [ROUNDS]]"""
 
 import os
 import re
@@ -20,6 +22,8 @@ SECONDS = int(sys.argv[1]) if len(sys.argv) > 1 else 4
 ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 5
 CONNECTIONS = 32
 SIZES = {"1 KiB": 1024, "1 MiB": 1 << 20}
+# What moves the bytes of TLS legs: name in the table, splice.mode.
+HOMING = {"Homing": "auto", "Homing copy": "copy"}
 
 NGINX = """
 daemon off; master_process off; error_log {dir}/error.log; pid {dir}/pid;
@@ -69,7 +73,7 @@ class Bench:
     def __init__(self):
         self.workspace = harness.Workspace("homing-bench-")
         self.cert, self.key, self.pin = self.workspace.certificate("node1", ["node1.test"])
-        self.processes, self.router, self.servers = [], None, {}
+        self.processes, self.routers, self.servers, self.workspaces = [], [], {}, []
 
     def spawn(self, *command):
         self.processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
@@ -103,17 +107,25 @@ class Bench:
                 port=own, pem=pem, node=port,
                 tls="ssl verify required ca-file %s sni str(node1.test)" % self.cert if secure else ""))
             self.servers[legs, "HAProxy"] = (self.spawn("haproxy", "-db", "-q", "-f", conf), own)
-            router = harness.Router(
-                self.workspace, [harness.destination_toml(
-                    "node1", "127.0.0.1", None, {"http": "implicit" if secure else "plain"},
-                    self.pin if secure else None, "none", "", {"http": port})], "node1",
-                listeners={"http": ("implicit", "", "http")}, server="threads = 1",
-                extra='[http]\nmax_keepalive_requests = 0\n[[http.route]]\nmatch = "/**"\n'
-                      'extract = { from = "authorization" }\n').start()
-            self.routers = getattr(self, "routers", []) + [router]
-            self.servers[legs, "Homing"] = (router.process.pid, router.ports["http"])
+            for name, mode in HOMING.items():
+                self.homing(legs, name, mode, port)
         for _, port in self.servers.values():
             harness.wait_until(lambda port=port: self.answers(port))
+
+    def homing(self, legs, name, mode, node_port):
+        tls = legs == "TLS node"
+        space = harness.Workspace("homing-bench-")
+        self.workspaces.append(space)
+        router = harness.Router(
+            space, [harness.destination_toml(
+                "node1", "127.0.0.1", None, {"http": "implicit" if tls else "plain"},
+                self.pin if tls else None, "none", "", {"http": node_port})], "node1",
+            listeners={"http": ("implicit", "", "http")}, server="threads = 1",
+            extra='[splice]\nmode = "%s"\n[http]\nmax_keepalive_requests = 0\n'
+                  '[[http.route]]\nmatch = "/**"\nextract = { from = "authorization" }\n'
+                  % mode).start()
+        self.routers.append(router)
+        self.servers[legs, name] = (router.process.pid, router.ports["http"])
 
     def answers(self, port):
         return b"200" in subprocess.run(
@@ -131,12 +143,13 @@ class Bench:
         return count / SECONDS, used / count
 
     def close(self):
-        for router in getattr(self, "routers", []):
+        for router in self.routers:
             router.close()
         for process in self.processes:
             process.terminate()
             process.wait()
-        self.workspace.close()
+        for space in [*self.workspaces, self.workspace]:
+            space.close()
 
 
 def main():
@@ -145,11 +158,11 @@ def main():
         bench.start()
         print("medians of %d rounds of %d s, %d connections, TLS 1.3 towards the client" % (
             ROUNDS, SECONDS, CONNECTIONS))
-        print("%-12s %-8s %-9s %10s %14s %16s" % ("legs", "size", "router", "requests/s",
+        print("%-12s %-8s %-11s %10s %14s %16s" % ("legs", "size", "router", "requests/s",
                                                   "CPU/request us", "CPU of HAProxy's"))
         for legs in ("plain node", "TLS node"):
             for label, size in SIZES.items():
-                names = ("HAProxy", "nginx", "Homing")
+                names = ("HAProxy", "nginx", *HOMING)
                 seen = {name: [] for name in names}
                 for _ in range(ROUNDS):
                     for name in names:
@@ -158,7 +171,7 @@ def main():
                           for name in names}
                 for name in names:
                     rate, cost = middle[name]
-                    print("%-12s %-8s %-9s %10.0f %14.1f %16.2f" % (
+                    print("%-12s %-8s %-11s %10.0f %14.1f %16.2f" % (
                         legs, label, name, rate, cost * 1e6, cost / middle["HAProxy"][1]), flush=True)
     finally:
         bench.close()

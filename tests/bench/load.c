@@ -11,7 +11,8 @@
  *     open COUNT AT_ONCE [full|resumed]    COUNT more sessions that stay
  *     close                all of them log out
  *     noop                 a NOOP on all, at once
- *     ping COUNT           NOOPs one after the other on one session
+ *     ping COUNT [SESSIONS]                NOOPs one after the other on one session; or in turns
+ *                          over so many
  *     bulk BYTES SIZE      the node sends BYTES in writes (TLS: records) of SIZE
  *     check BYTES SIZE     the same with content that says where it belongs; every byte is compared
  *     push BYTES SIZE      the other way
@@ -188,7 +189,7 @@ static void run_noop(char **args)
 
 static void run_ping(char **args)
 {
-	work_ping(number(args[0]));
+	work_ping(number(args[0]), args[1] ? number(args[1]) : 1);
 }
 
 static void run_bulk(char **args)
@@ -231,7 +232,7 @@ static const struct command {
 	{ "open", run_open, 2, 3, false, false },
 	{ "close", run_close, 0, 0, false, false },
 	{ "noop", run_noop, 0, 0, false, false },
-	{ "ping", run_ping, 1, 1, false, true },
+	{ "ping", run_ping, 1, 2, false, true },
 	{ "bulk", run_bulk, 2, 2, true, true },
 	{ "check", run_check, 2, 2, true, true },
 	{ "push", run_push, 2, 2, true, true },

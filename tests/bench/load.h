@@ -100,7 +100,8 @@ void session_drop(struct session *session);
 /* ---- load_work.c: one session, or each on its own ---- */
 
 void work_noop(void);
-void work_ping(uint64_t count);
+/* In turns over so many of the open sessions. */
+void work_ping(uint64_t count, uint64_t sessions);
 /* what: BULK, CHECK */
 void work_bulk(const char *what, uint64_t bytes, uint64_t size);
 void work_push(uint64_t bytes, uint64_t size);

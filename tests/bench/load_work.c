@@ -69,11 +69,14 @@ void work_noop(void)
 /* ---- ping ---- */
 
 static struct samples took;
+static uint64_t pinged; /* how many take turns */
 
 static bool ping_start(void)
 {
-	load.open[0]->start_ns = peer_now_ns();
-	return session_noop(load.open[0]);
+	struct session *session = load.open[done % pinged];
+
+	session->start_ns = peer_now_ns();
+	return session_noop(session);
 }
 
 static bool ping_line(struct session *session, const char *line)
@@ -86,15 +89,16 @@ static bool ping_line(struct session *session, const char *line)
 	return ++done == goal || ping_start();
 }
 
-void work_ping(uint64_t count)
+void work_ping(uint64_t count, uint64_t sessions)
 {
 	static const struct job job = { .line = ping_line };
 	uint64_t start_ns = peer_now_ns();
 
-	if (!count)
-		load_die("no count");
+	if (!count || !sessions || sessions > load.open_count)
+		load_die("count or sessions");
 	done = 0;
 	goal = count;
+	pinged = sessions;
 	run_job(&job, ping_start);
 	start_ns = peer_now_ns() - start_ns;
 	samples_sort(&took);

@@ -188,8 +188,8 @@ def conditions():
         memory = int(re.search(r"^MemTotal:\s+(\d+)", f.read()).group(1)) / 2**20
     return [("CPU", "%d x %s" % (os.cpu_count(), model.group(1) if model else os.uname().machine)),
             ("memory", "%.0f GiB" % memory), ("kernel", "Linux " + os.uname().release),
-            ("kernel TLS", "yes" if os.path.exists("/proc/net/tls_stat") else
-             "no: TLS legs of Homing are in user space (copy)"),
+            ("kernel TLS", "yes" if os.path.exists("/proc/net/tls_stat") else "no"),
+            ("TLS legs of Homing", "record; where it says so, copy (OpenSSL to the end)"),
             ("Python", sys.version.split()[0])]
 
 

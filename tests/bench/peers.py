@@ -48,6 +48,8 @@ tls = "{node_tls}"
 allow_plain_auth_without_tls = true
 [capabilities.submission]
 allow_plain_auth_without_tls = true
+[splice]
+mode = "{mode}"
 [listener.imap]
 protocol = "imap"
 bind = ["{router}:{imap}"]
@@ -289,6 +291,13 @@ class LightNode(Process):
             return tuple(map(int, s.makefile().readline().split()[2:]))
 
 
+def paused(microseconds):
+    """What a router's environment has so that its waits begin so far apart."""
+    if not microseconds:
+        return {}
+    return {"LD_PRELOAD": harness.BUILD + "/bench/pause.so", "PAUSE_US": str(microseconds)}
+
+
 def toml_node(tls, pin):
     if tls:
         return 'tls_server_name = "node1.test"\ntls_pinned_cert_sha256 = "%s"' % pin
@@ -297,10 +306,12 @@ def toml_node(tls, pin):
 
 class Peer(Process):
     """One router between the load and the nodes. legs: "tls/plain" is TLS to clients, plain to
-    nodes. label tells instances of one program and legs apart; more: configuration fields."""
+    nodes. label tells instances of one program and legs apart; more: configuration fields, and
+    pause_us: how often it may wake up (pause.c)."""
 
     def __init__(self, bench, program, legs, nodes, label="", **more):
         self.program, self.legs, self.label, self.nodes = program, legs, label, nodes
+        self.fields = more
         self.name = " ".join(filter(None, (program, label)))
         self.client_tls, self.node_tls = (leg == "tls" for leg in legs.split("/"))
         bench.ports += 10
@@ -315,7 +326,8 @@ class Peer(Process):
         path = bench.space.write(os.path.basename(self.dir) + "/configuration", self.config, 0o644)
         super().__init__(bench, "r", machine.ROUTER_CPU,
                          PROGRAMS[program][1] + [path], stdin=subprocess.DEVNULL,
-                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                         env=dict(os.environ, **paused(more.get("pause_us"))))
         self._wait(bench)
 
     def _fields(self, bench, nodes, more):
@@ -364,7 +376,7 @@ def listening(address):
 def homing(f):
     mapping = f.get("mapping", MAPPING_FILE).format(**f)
     return HOMING.format(**dict(
-        f, mapping=mapping, client_tls="implicit" if f["client_tls"] else "plain",
+        f, mapping=mapping, mode=f.get("mode", "auto"), client_tls="implicit" if f["client_tls"] else "plain",
         node_trust=toml_node(f["node_tls"], f["node_pin"]),
         node_tls="implicit" if f["node_tls"] else "plain",
         other_suites=", ".join('"%s"' % name for name in OTHER_SUITES)))

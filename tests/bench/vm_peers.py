@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who does the work in the virtual machine of `make vm-bench`: light nodes, and before them Homing
-on either data path and HAProxy, with TLS 1.3 towards the client. Each peer has three ports: imap
+on each data path and HAProxy, with TLS 1.3 towards the client. Each peer has three ports: imap
 and submission with TLS towards the node as well, imap_plain without."""
 
 import contextlib
@@ -56,8 +56,9 @@ class Nodes:
 class Homing:
     """Two routers: one with TLS towards the nodes, one without."""
 
-    def __init__(self, mode, nodes):
+    def __init__(self, mode, nodes, environment):
         self.mode, self.spaces, self.routers = mode, [], []
+        self.environment = environment
         self._start(harness.destination_toml(
             "node1", "127.0.0.1", None, {"imap": "implicit", "submission": "implicit"}, nodes.pin,
             "none", "", {p: nodes.ports[p] for p in ("imap", "submission")}),
@@ -70,6 +71,7 @@ class Homing:
         self.spaces.append(harness.Workspace("homing-bench-"))
         self.routers.append(harness.Router(
             self.spaces[-1], [destination], "node1", server="threads = 1",
+            environment=self.environment,
             listeners={p: ("implicit", "max_connections = %d" % SESSIONS, p) for p in protocols},
             extra="[splice]\nmode = \"%s\"\n" % self.mode).start())
 
@@ -99,7 +101,7 @@ class Homing:
 
 
 class HAProxy:
-    def __init__(self, nodes):
+    def __init__(self, nodes, environment):
         self.space = harness.Workspace("homing-bench-")
         cert, key, _ = self.space.certificate("router", ["router.test", "localhost"])
         with open(cert, encoding="ascii") as a, open(key, encoding="ascii") as b:
@@ -110,7 +112,8 @@ class HAProxy:
                 name=name, port=port, pem=pem, node=nodes.ports[name],
                 tls="" if name == "imap_plain" else "ssl verify required ca-file " + nodes.cert)
             for name, port in self.ports.items()))
-        self.process = subprocess.Popen(["haproxy", "-db", "-q", "-f", config])
+        self.process = subprocess.Popen(["haproxy", "-db", "-q", "-f", config],
+                                        env=dict(os.environ, **environment))
         harness.wait_until(lambda: all(map(listens, self.ports.values())))
 
     def pid(self, _port):
@@ -133,5 +136,8 @@ def listens(port):
         return ":%04X 00000000:0000 0A" % port in f.read()
 
 
-def start(name, nodes):
-    return HAProxy(nodes) if name == "haproxy" else Homing(name, nodes)
+def start(name, nodes, pause_us=0):
+    """pause_us: how often it may wake up (pause.c); 0: as often as it likes."""
+    environment = {"LD_PRELOAD": harness.BUILD + "/bench/pause.so", "PAUSE_US": str(pause_us)} \
+        if pause_us else {}
+    return HAProxy(nodes, environment) if name == "haproxy" else Homing(name, nodes, environment)

@@ -58,6 +58,10 @@ def spent(account, units, scale=1e6):
             "machine": cpu["machine"] * scale / units, "share": cpu["own"] / cpu["wall"]}
 
 
+# OpenSSL to the end, beside the path that it is compared with.
+COPY = {"label": "copy", "mode": "copy"}
+
+
 class Workload:
     """rounds: how often each peer has its turn. columns: (figure, heading, decimals). runs_for:
     about how many seconds one measurement takes."""
@@ -73,6 +77,13 @@ class Workload:
         peer = self.bench.peer(program, legs, **more)
         if peer:
             self.peers.append(peer)
+
+    def add_all(self, programs, legs):
+        """Homing with TLS also as copy, beside itself."""
+        for program in programs:
+            self.add(program, legs)
+            if program == "Homing" and legs != PLAIN:
+                self.add(program, legs, **COPY)
 
     def begin(self):
         """Before the first round."""
@@ -202,9 +213,7 @@ class Idle(Workload):
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         self.sessions = 200 if bench.quick else min(8000, hard // 2 - 1000)
         for legs in (TLS, PLAIN):
-            self.add("direct", legs)
-            for program in ("Homing", "HAProxy", "Dovecot"):
-                self.add(program, legs)
+            self.add_all(("direct", "Homing", "HAProxy", "Dovecot"), legs)
         self.add("nginx", TLS_PLAIN)
         self.title += ", %s sessions" % format(self.sessions, ",")
         self.note = ("User: anonymous and shared memory of all processes of the router. Kernel: by "
@@ -220,7 +229,8 @@ class Idle(Workload):
         """On an instance of its own: a process that once had sessions has their memory still."""
         with contextlib.ExitStack() as stack:
             if peer.group:
-                peer = peers.Peer(self.bench, peer.program, peer.legs, peer.nodes)
+                peer = peers.Peer(self.bench, peer.program, peer.legs, peer.nodes, peer.label,
+                                  **peer.fields)
                 stack.callback(peer.close)
             load = Load(self.bench, peer)
             stack.callback(load.close)
@@ -255,8 +265,7 @@ class Notify(Workload):
     def __init__(self, bench):
         super().__init__(bench)
         for legs in (TLS, PLAIN):
-            for program in ("direct", "Homing", "HAProxy", "Dovecot"):
-                self.add(program, legs)
+            self.add_all(("direct", "Homing", "HAProxy", "Dovecot"), legs)
         self.sessions = 50 if bench.quick else 500
         self.note = "%d sessions in IDLE, %s notifications a second." % (
             self.sessions, format(self.rate, ","))
@@ -286,8 +295,7 @@ class Ping(Workload):
     def __init__(self, bench):
         super().__init__(bench)
         for legs in (TLS, PLAIN):
-            for program in ("direct", "Homing", "HAProxy", "Dovecot"):
-                self.add(program, legs)
+            self.add_all(("direct", "Homing", "HAProxy", "Dovecot"), legs)
 
     def run(self, peer):
         load = self.bench.load(peer)
@@ -298,6 +306,70 @@ class Ping(Workload):
         figures = spent(account, count)
         load("close")
         return dict(figures, p50=answer["p50_us"], p99=answer["p99_us"], p999=answer["p999_us"])
+
+
+class Turns(Workload):
+    """Many sessions, one small command at a time: each on another session than the one before, whose
+    state is in no cache any more."""
+
+    rounds = 3
+    columns = [("own", "own CPU, us", 1), ("core", "router's core, us", 1),
+               ("machine", "machine CPU, us", 1), ("p50", "p50, us", 1), ("p99", "p99, us", 1)]
+
+    def __init__(self, bench, sessions):
+        super().__init__(bench)
+        self.name = "turns-%d" % sessions
+        self.sessions = sessions // 10 if bench.quick else sessions
+        self.title = "Small round trips in turns over %s sessions" % format(self.sessions, ",")
+        self.add_all(("direct", "Homing", "HAProxy", "Dovecot"), TLS)
+
+    def run(self, peer):
+        load = self.bench.load(peer)
+        load("open %d %d" % (self.sessions, CROWD))
+        count = self.count(peer, self.sessions, lambda n: load(self.command(n))["seconds"])
+        account = Account(peer.group)
+        answer = load(self.command(count))
+        figures = spent(account, count)
+        load("close")
+        return dict(figures, p50=answer["p50_us"], p99=answer["p99_us"])
+
+    def command(self, count):
+        return "ping %d %d" % (count, self.sessions)
+
+
+class Burst(Workload):
+    """One session, to which the node says many small things at once."""
+
+    name, title = "burst", "Records of 300 bytes, every router awake as often as the others"
+    rounds = 5
+    columns = [("own", "own CPU, us per record", 2), ("machine", "machine CPU, us per record", 2),
+               ("rate", "records per second", 0), ("share", "share", 2)]
+    size, pause_us = 300, 100
+
+    def __init__(self, bench):
+        super().__init__(bench)
+        # in other workloads nothing is pinned, so these are instances of their own
+        for program, label, more in (("Homing", "pinned", {}), ("Homing", "copy, pinned", COPY),
+                                     ("HAProxy", "pinned", {}), ("Dovecot", "pinned", {})):
+            self.add(program, TLS, **dict(more, label=label, pause_us=self.pause_us))
+        self.note = (
+            "A router that wakes up more often finds fewer records each time, and pays for each of them "
+            "what others pay for many. So a wait for events begins %d us after the one before, in all "
+            "of them alike (tests/bench/pause.c). Where the rates are the same, so is what each "
+            "wake-up finds." % self.pause_us)
+
+    def run(self, peer):
+        load = self.bench.load(peer)
+        load("open 1 1")
+        count = self.count(peer, 20000, lambda n: load(self.command(n))["seconds"])
+        account = Account(peer.group)
+        answer = load(self.command(count))
+        figures = spent(account, count)
+        load("close")
+        return dict(figures, rate=count / answer["seconds"])
+
+    def command(self, count):
+        return "bulk %d %d" % (count * self.size, self.size)
 
 
 class Bulk(Workload):
@@ -313,10 +385,8 @@ class Bulk(Workload):
     def __init__(self, bench):
         super().__init__(bench)
         for legs in (TLS, PLAIN):
-            for program in ("direct", "Homing", "HAProxy", "Dovecot"):
-                self.add(program, legs)
-        for program in ("Homing", "HAProxy", "nginx"):
-            self.add(program, TLS_PLAIN)
+            self.add_all(("direct", "Homing", "HAProxy", "Dovecot"), legs)
+        self.add_all(("Homing", "HAProxy", "nginx"), TLS_PLAIN)
         self.trial = (10 if bench.quick else 50) << 20
         self.note = "Each for 2 seconds or so, and with %d MiB at least." % (self.trial >> 20)
 
@@ -513,6 +583,8 @@ PARTS = {
                "submission")],
     "real": lambda b: [RealNode(b)],
     "ping": lambda b: [Ping(b)],
+    "turns": lambda b: [Turns(b, 1000), Turns(b, 5000)],
+    "burst": lambda b: [Burst(b)],
     "notify": lambda b: [Notify(b)],
     "bulk": lambda b: [Bulk(b)],
     "misses": lambda b: [Misses(b)],
