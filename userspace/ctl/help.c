@@ -15,7 +15,7 @@ const struct ctl_command ctl_commands[] = {
 		"who is connected, and on which path; --net: how both connections fare",
 		ctl_cmd_sessions, 0, 0 },
 	{ "top", "", "a live view of nodes, paths and accounts; q ends it", ctl_cmd_top, 0, 0 },
-	{ "probe", "", "which data paths this kernel can do, and why not", ctl_cmd_probe, 0, 0 },
+	{ "probe", "", "which data paths work here, and why not", ctl_cmd_probe, 0, 0 },
 	{ "nodes", "[reset NODE]", "health of the nodes; forget a node's failures", ctl_cmd_nodes,
 		2, 0 },
 	{ "map", "get ACCOUNT | set ACCOUNT NODE | del ACCOUNT | reload",

@@ -9,7 +9,7 @@
  * messages go to stderr. */
 int daemon_run(const char *config_path);
 
-/* Tries what this kernel can do for the relay and prints it, one line for each thing. Returns 0. */
+/* Tries the data paths and prints what works, one line for each thing. Returns 0. */
 int daemon_probe(void);
 
 /* Removes what guards have left on network devices, of whatever process (GRD-6). Returns the exit

@@ -16,7 +16,7 @@ static int usage(FILE *out, int code)
 	      "       homingd --print-config FILE  print what is in effect and exit\n"
 	      "       homingd --guard-detach       take the guard off all network devices, and "
 	      "exit\n"
-	      "       homingd --probe              try what this kernel can do, print it and exit\n"
+	      "       homingd --probe              try the data paths, print what works and exit\n"
 	      "       homingd --version\n"
 	      "FILE may also come from the environment variable HOMING_CONFIG.\n",
 		out);
