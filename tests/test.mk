@@ -15,13 +15,13 @@ demo-deps: ## only those of the demo
 
 # What the tests of a flavour run; each flavour is built once.
 ifeq ($(SAN),1)
-TEST_BUILD = all unit-build relay-tests store-tests $(addprefix $(BUILD)/bench/,lightnode load)
+TEST_BUILD = all unit-build relay-tests store-tests $(addprefix $(BUILD)/bench/,lightnode load pause.so)
 else ifeq ($(TSAN),1)
 TEST_BUILD = all store-tests $(TSAN_TESTS)
 else
 TEST_BUILD = all unit-build relay-tests store-tests flood-tests \
 	$(BUILD)/tests/toml-decoder $(BUILD)/tests/schema-doc \
-	$(addprefix $(BUILD)/bench/,lightnode load cache lookups)
+	$(addprefix $(BUILD)/bench/,lightnode load pause.so cache lookups)
 endif
 test-build: $(TEST_BUILD) ## builds what the tests run (of one build: SAN=1, TSAN=1)
 

@@ -291,13 +291,6 @@ class LightNode(Process):
             return tuple(map(int, s.makefile().readline().split()[2:]))
 
 
-def paused(microseconds):
-    """What a router's environment has so that its waits begin so far apart."""
-    if not microseconds:
-        return {}
-    return {"LD_PRELOAD": harness.BUILD + "/bench/pause.so", "PAUSE_US": str(microseconds)}
-
-
 def toml_node(tls, pin):
     if tls:
         return 'tls_server_name = "node1.test"\ntls_pinned_cert_sha256 = "%s"' % pin
@@ -327,7 +320,7 @@ class Peer(Process):
         super().__init__(bench, "r", machine.ROUTER_CPU,
                          PROGRAMS[program][1] + [path], stdin=subprocess.DEVNULL,
                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                         env=dict(os.environ, **paused(more.get("pause_us"))))
+                         env=dict(os.environ, **harness.paused(more.get("pause_us"))))
         self._wait(bench)
 
     def _fields(self, bench, nodes, more):

@@ -138,6 +138,5 @@ def listens(port):
 
 def start(name, nodes, pause_us=0):
     """pause_us: how often it may wake up (pause.c); 0: as often as it likes."""
-    environment = {"LD_PRELOAD": harness.BUILD + "/bench/pause.so", "PAUSE_US": str(pause_us)} \
-        if pause_us else {}
+    environment = harness.paused(pause_us)
     return HAProxy(nodes, environment) if name == "haproxy" else Homing(name, nodes, environment)

@@ -3,9 +3,11 @@
 for it."""
 
 import os
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "bench"))
+import harness  # noqa: E402
 import report  # noqa: E402
 import vm_check  # noqa: E402
 import vm_guest  # noqa: E402
@@ -175,3 +177,26 @@ def test_aims_compare_the_record_path_with_copy_and_haproxy():
     assert aims["own CPU per record of 300 bytes, equal wake-ups, record to HAProxy"] == (0.65, 0.5)
     assert aims["memory per idle session, user and kernel, TLS on both legs, to HAProxy"] == (0.25, 0.2)
     assert {"turns", "burst"} <= set(workloads.PARTS)
+
+
+# ---- how often a router wakes up ----
+
+WAITS = """import select, time
+epoll = select.epoll()
+start = time.monotonic()
+for _ in range(50):
+    epoll.poll(0)
+print(time.monotonic() - start)
+"""
+
+
+def test_waits_begin_as_far_apart_as_they_are_told_to():
+    def took(microseconds):
+        done = subprocess.run([sys.executable, "-c", WAITS], capture_output=True, text=True, check=True,
+                              env=dict(os.environ, **harness.paused(microseconds)))
+        assert not done.stderr, done.stderr
+        return float(done.stdout)
+    assert os.path.exists(harness.BUILD + "/bench/pause.so")
+    assert harness.paused(0) == harness.paused(None) == {}
+    assert 49 * 0.004 <= took(4000)
+    assert took(0) < 49 * 0.004

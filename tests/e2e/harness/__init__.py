@@ -5,7 +5,7 @@ own and is stopped and removed by close()."""
 
 from .clients import Client, exchange
 from .dovecot import OAUTH_KEY, DovecotNode, end_process, jwt, read_log
-from .load import Load, light_node
+from .load import Load, light_node, paused
 from .memory import available_kib, memory_holds, push_at_a_closed_door, rss_kib
 from .nodes import NodeConnection, ScriptedNode, destination_toml, node_imap, node_login
 from .places import BUILD, ROOT, Workspace, free_port, service_user
@@ -16,5 +16,5 @@ __all__ = (
     "BUILD", "LIST_QUERY", "OAUTH_KEY", "PATIENCE", "ROOT", "TOKEN", "Client", "DovecotNode", "Load",
     "NodeConnection", "Router", "ScriptedNode", "Workspace", "available_kib", "destination_toml",
     "end_process", "exchange", "fast_time", "free_port", "jwt", "light_node", "memory_holds", "node_imap", "node_login",
-    "parse_logfmt", "preloaded", "push_at_a_closed_door", "read_log", "rss_kib", "service_user",
-    "wait_until")
+    "parse_logfmt", "paused", "preloaded", "push_at_a_closed_door", "read_log", "rss_kib",
+    "service_user", "wait_until")

@@ -20,6 +20,14 @@ def light_node():
             node.kill()
 
 
+def paused(microseconds):
+    """What a router's environment has so that its waits for events begin so far apart at least
+    (tests/bench/pause.c)."""
+    if not microseconds:
+        return {}
+    return {"LD_PRELOAD": BUILD + "/bench/pause.so", "PAUSE_US": str(microseconds)}
+
+
 class Load:
     """The benchmark's load generator (tests/bench/load.c): call it with a command, get its figures.
     within: a command to start it in a network namespace, for example."""
