@@ -13,7 +13,8 @@
  *     noop                 a NOOP on all, at once
  *     ping COUNT [SESSIONS]                NOOPs one after the other on one session; or in turns
  *                          over so many
- *     bulk BYTES SIZE      the node sends BYTES in writes (TLS: records) of SIZE
+ *     bulk BYTES SIZE [TIMES]              the node sends BYTES in writes (TLS: records) of SIZE;
+ *                          so many times, each when all of the one before is here
  *     check BYTES SIZE     the same with content that says where it belongs; every byte is compared
  *     push BYTES SIZE      the other way
  *     fetch MESSAGES BYTES SESSIONS        messages of BYTES, SESSIONS of them at once
@@ -194,12 +195,12 @@ static void run_ping(char **args)
 
 static void run_bulk(char **args)
 {
-	work_bulk("BULK", number(args[0]), number(args[1]));
+	work_bulk("BULK", number(args[0]), number(args[1]), args[2] ? number(args[2]) : 1);
 }
 
 static void run_check(char **args)
 {
-	work_bulk("CHECK", number(args[0]), number(args[1]));
+	work_bulk("CHECK", number(args[0]), number(args[1]), 1);
 }
 
 static void run_push(char **args)
@@ -233,7 +234,7 @@ static const struct command {
 	{ "close", run_close, 0, 0, false, false },
 	{ "noop", run_noop, 0, 0, false, false },
 	{ "ping", run_ping, 1, 2, false, true },
-	{ "bulk", run_bulk, 2, 2, true, true },
+	{ "bulk", run_bulk, 2, 3, true, true },
 	{ "check", run_check, 2, 2, true, true },
 	{ "push", run_push, 2, 2, true, true },
 	{ "fetch", run_fetch, 3, 3, true, true },

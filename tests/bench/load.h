@@ -103,7 +103,7 @@ void work_noop(void);
 /* In turns over so many of the open sessions. */
 void work_ping(uint64_t count, uint64_t sessions);
 /* what: BULK, CHECK */
-void work_bulk(const char *what, uint64_t bytes, uint64_t size);
+void work_bulk(const char *what, uint64_t bytes, uint64_t size, uint64_t times);
 void work_push(uint64_t bytes, uint64_t size);
 void work_fetch(uint64_t messages, uint64_t bytes, uint64_t sessions);
 /* Asks the light node for its message of so many bytes. */

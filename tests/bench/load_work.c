@@ -111,18 +111,22 @@ void work_ping(uint64_t count, uint64_t sessions)
 /* ---- bulk, check, push ---- */
 
 static char block[PEER_SCRATCH], command[96];
-static uint64_t push_left, push_size;
-
-static bool bulk_line(struct session *session, const char *line)
-{
-	session->numbered = false;
-	done = 1;
-	return strncmp(line, "b OK", 4) == 0;
-}
+static uint64_t bulk_bytes, push_left, push_size;
 
 static bool bulk_start(void)
 {
+	load.open[0]->data_left = bulk_bytes;
 	return session_say(load.open[0], command);
+}
+
+static bool bulk_line(struct session *session, const char *line)
+{
+	if (strncmp(line, "b OK", 4) != 0)
+		return false;
+	if (++done < goal)
+		return bulk_start();
+	session->numbered = false;
+	return true;
 }
 
 static bool push_more(struct session *session)
@@ -145,28 +149,30 @@ static bool push_start(void)
 	return session_say(load.open[0], command) && push_more(load.open[0]);
 }
 
-static void run_bulk(const struct job *job, bool start(void), uint64_t bytes)
+static void run_bulk(const struct job *job, bool start(void), uint64_t bytes, uint64_t times)
 {
 	uint64_t start_ns = peer_now_ns();
 
 	done = 0;
-	goal = 1;
+	goal = times;
 	run_job(job, start);
-	printf("bytes=%llu seconds=%.6f", (unsigned long long)bytes,
+	printf("bytes=%llu seconds=%.6f", (unsigned long long)(bytes * times),
 		(double)(peer_now_ns() - start_ns) / 1e9);
 }
 
-void work_bulk(const char *what, uint64_t bytes, uint64_t size)
+void work_bulk(const char *what, uint64_t bytes, uint64_t size, uint64_t times)
 {
 	static const struct job job = { .line = bulk_line };
 	struct session *session = load.open[0];
 
-	session->data_left = bytes;
+	if (!times)
+		load_die("no times");
+	bulk_bytes = bytes;
 	session->data_got = 0;
 	session->numbered = what[0] == 'C';
 	snprintf(command, sizeof(command), "b %s %llu %llu\r\n", what, (unsigned long long)bytes,
 		(unsigned long long)size);
-	run_bulk(&job, bulk_start, bytes);
+	run_bulk(&job, bulk_start, bytes, times);
 }
 
 void work_push(uint64_t bytes, uint64_t size)
@@ -178,7 +184,7 @@ void work_push(uint64_t bytes, uint64_t size)
 	push_left = bytes;
 	push_size = size;
 	snprintf(command, sizeof(command), "b PUSH %llu\r\n", (unsigned long long)bytes);
-	run_bulk(&job, push_start, bytes);
+	run_bulk(&job, push_start, bytes, 1);
 }
 
 /* ---- fetch ---- */

@@ -121,7 +121,7 @@ def aims(r):
         ("own CPU per GB, TLS on both legs, record to copy", 0.85, to_copy("bulk", "stream_own"), ratio),
         ("own CPU per small round trip over 1,000 sessions, record to copy", 0.7,
          to_copy("turns-1000", "own"), ratio),
-        ("own CPU per record of 300 bytes, equal wake-ups, record to HAProxy", 0.65,
+        ("own CPU per record of 300 bytes in bursts, equal wake-ups, record to HAProxy", 0.65,
          over(burst("Homing"), burst("HAProxy")), ratio),
         ("CPU per GB, plain legs, to HAProxy with splicing: machine CPU less that without a router",
          0.6, over(machine_added("Homing"), machine_added("HAProxy")), ratio),

@@ -11,7 +11,7 @@ TITLES = {
     "byte_tls": "byte to the client, records of 16 KiB, TLS/TLS",
     "byte_plain": "byte to the client, records of 16 KiB, TLS/plain",
     "record": "record of 300 bytes, TLS/TLS",
-    "burst": "record of 300 bytes, TLS/TLS, equal wake-ups",
+    "burst": "record of 300 bytes in bursts of 40, TLS/TLS, equal wake-ups",
     "round_trip": "round trip (NOOP), TLS/TLS",
     "notification": "notification (IDLE), TLS/TLS",
 }
@@ -67,9 +67,10 @@ pages of sockets, less what the same sessions take without a router between clie
   session; HAProxy logs nothing.
 - Logins with LOGOUT or QUIT and the end of the session, of accounts that the router has seen
   before, one after the other.
-- Equal wake-ups: a wait for events begins 500 us after the one before began, or later, in every
-  router alike (tests/bench/pause.c), so that each wake-up finds as many records. In the row above it
-  a router that wakes up for each record pays for each what others pay for several.
+- Equal wake-ups: the next burst is asked for when all of the one before has arrived, and a wait for
+  events begins 3 ms after the one before began, or later, in every router alike (tests/bench/pause.c),
+  so that each finds a whole burst. In the row above it a router that wakes up for each record pays for
+  each what others pay for several.
 - %(rounds)d rounds, the routers take turns; medians, with the least and the most where they differ
   by more than 1 %%.
 - Random numbers come from a seed, the clock begins at a fixed date, addresses are not randomised:
