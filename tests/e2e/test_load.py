@@ -56,6 +56,7 @@ def test_work(node):
         for command in ("bulk 3000000 65536", "bulk 10000 33", "check 1000003 999",
                         "push 3000000 1000"):
             assert load(command)["bytes"] == int(command.split()[1])
+        assert load("bulk 12000 300 5")["bytes"] == 60000
         figures = load("fetch 50 300000 7")
         assert (figures["messages"], figures["bytes"]) == (50, 15000000)
         figures = load("notify 250 1000")
@@ -79,15 +80,22 @@ def test_node_counts_handshakes(node):
         assert conn.makefile().readline().split()[1:] == ["OK", "5", "7"]
 
 
-def peer(serve):
-    """A server that runs serve(socket, its lines) on every connection; its address."""
+def peer(serve, at_once=False):
+    """A server that runs serve(socket, its lines) on every connection, one after the other or at once; its
+    address."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+
+    def talk(conn):
+        with conn, conn.makefile("rb") as lines:
+            serve(conn, lines)
 
     def run():
         while True:
             conn, _ = listener.accept()
-            with conn, conn.makefile("rb") as lines:
-                serve(conn, lines)
+            if at_once:
+                threading.Thread(target=talk, args=(conn,), daemon=True).start()
+            else:
+                talk(conn)
 
     threading.Thread(target=run, daemon=True).start()
     return "127.0.0.1:%d" % listener.getsockname()[1]
@@ -107,7 +115,27 @@ def test_refused_logins_are_counted():
         assert load("open 5 1")["failed"] == 5
 
 
+def test_pings_take_turns_over_the_sessions():
+    asked = []
+
+    def serve(conn, lines):
+        conn.sendall(b"* OK\r\n")
+        for line in lines:
+            if b"NOOP" in line:
+                asked.append(conn.getpeername())
+            conn.sendall(line.split()[0] + b" OK\r\n")
+
+    with harness.Load(peer(serve, at_once=True), "imap", "plain") as load:
+        assert load("open 5 1")["open"] == 5
+        assert load("ping 9 3")["count"] == 9
+        assert len(set(asked)) == 3 and asked == asked[:3] * 3
+        del asked[:]
+        assert load("ping 4")["count"] == 4
+        assert len(asked) == 4 and len(set(asked)) == 1
+
+
 @pytest.mark.parametrize("answer, command, error", [
+    (b"", "ping 1 2", "count_or_sessions"),
     (b"", "ping 1", "a_session_was_lost"),
     (b"n BAD what\r\n", "ping 1", "n_BAD_what"),
     (b"* 1 FETCH (BODY[] {5}\r\nhello)\r\nf OK\r\n", "fetch 1 300 1", "*_1_FETCH_(BODY[]_{5}"),
