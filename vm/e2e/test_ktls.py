@@ -20,8 +20,8 @@ from harness import node_login, wait_until
 PLAIN_AUTH = "[capabilities.imap]\nallow_plain_auth_without_tls = true\n"
 
 
-def kernel_router(make, nodes, extra="", **kwargs):
-    return make.router(nodes, extra=PLAIN_AUTH + "[splice]\n" + extra, **kwargs)
+def kernel_router(make, nodes, extra="", mode="ktls", **kwargs):
+    return make.router(nodes, extra='%s[splice]\nmode = "%s"\n%s' % (PLAIN_AUTH, mode, extra), **kwargs)
 
 
 def login(router, path="ktls", context=None, tls=True, user="alice"):
@@ -85,10 +85,10 @@ def test_imap_session(make, client_version, node_version):
     assert paths["ktls"]["active"] == 0 and paths["ktls"]["bytes"] > up
 
 
-def bulk(make, size, node_tls="implicit", client_tls=True, path="ktls", context=None, mode="auto"):
+def bulk(make, size, node_tls="implicit", client_tls=True, path="ktls", context=None, mode="ktls"):
     both_ways = Bulk(size)
     node = make.node("node1", both_ways.serve, tls=node_tls)
-    router = kernel_router(make, [node], extra='mode = "%s"\n' % mode, listeners={
+    router = kernel_router(make, [node], mode=mode, listeners={
         "imap": "implicit" if client_tls else "plain"})
     with login(router, path, tls=client_tls, context=context and context(router)) as client:
         both_ways.run(client)
@@ -115,7 +115,7 @@ def test_bulk_in_user_space_when_told_so(make):
 
 
 def test_bulk_plain(make):
-    bulk(make, 16 << 20, node_tls="plain", client_tls=False, path="sockmap")
+    bulk(make, 16 << 20, node_tls="plain", client_tls=False, path="sockmap", mode="auto")
 
 
 @pytest.mark.parametrize("path", ["ktls", "copy"])
@@ -272,8 +272,8 @@ def test_key_update_by_the_client(make, key):
 def test_many_idle_sessions(make):
     """All of them on kernel TLS; all answer. Prints what one costs in user space."""
     count = int(os.environ.get("HOMING_VM_SESSIONS", "150"))
-    done = subprocess.run(["/usr/bin/python3", harness.ROOT + "/tests/bench/idle.py", str(count)],
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run(["/usr/bin/python3", harness.ROOT + "/tests/bench/idle.py", str(count),
+                           "tls", "ktls"], capture_output=True, text=True, check=False)
     print(done.stdout + done.stderr)
     assert done.returncode == 0
     figures = dict(re.findall(r"^(.*?)  +(.*)$", done.stdout, re.M))
