@@ -212,6 +212,7 @@ class Idle(Workload):
         super().__init__(bench)
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         self.sessions = 200 if bench.quick else min(8000, hard // 2 - 1000)
+        self.first = 200 if bench.quick else 600
         for legs in (TLS, PLAIN):
             self.add_all(("direct", "Homing", "HAProxy", "Dovecot"), legs)
         self.add("nginx", TLS_PLAIN)
@@ -221,8 +222,8 @@ class Idle(Workload):
                      "same sessions straight from client to node; so it is what the router's two "
                      "sockets and all that belongs to them cost.")
 
-    def held(self, peer):
-        time.sleep(0.2 if self.bench.quick else 1.5)
+    def held(self, peer, wait_s):
+        time.sleep(0.2 if self.bench.quick else wait_s)
         return (machine.user_kib(peer.group.pids()) if peer.group else 0), machine.kernel_kib()
 
     def run(self, peer):
@@ -234,12 +235,15 @@ class Idle(Workload):
                 stack.callback(peer.close)
             load = Load(self.bench, peer)
             stack.callback(load.close)
-            load("open 200 %d" % AT_ONCE)  # what the process needs once
-            before = self.held(peer)
+            # What the process needs once. A crowd: what that has left free goes back, but not at once.
+            load("open %d %d" % (self.first, AT_ONCE))
+            settle = 6.5 if peer.program == "Homing" else 1.5
+            before = self.held(peer, settle)
             load("open %d %d" % (self.sessions, CROWD))
-            user, kernel = ((b - a) / self.sessions for a, b in zip(before, self.held(peer)))
+            user, kernel = ((b - a) / self.sessions
+                            for a, b in zip(before, self.held(peer, settle)))
             answered = load("noop")["answered"]
-            if answered != self.sessions + 200:
+            if answered != self.sessions + self.first:
                 raise Failed("%s: %d sessions answered" % (peer.name, answered))
             load("close")
         return {"user": user, "kernel": kernel}
