@@ -4,6 +4,7 @@
 #   deps.sh build   to build
 #   deps.sh demo    and to run the demo
 #   deps.sh         and to run the tests
+#   deps.sh java    Java, which make test-peers takes where it is
 # The lists are the same in Debian 12 and 13. No service starts while packages are installed, and none
 # that they bring is enabled afterwards: tests and demo start their servers themselves.
 set -eu
@@ -18,14 +19,17 @@ qemu-system-x86 busybox-static kmod xz-utils gnutls-bin libnss3-tools iproute2
 postgresql redis-server prometheus tmux nginx python3-aiohttp
 python3-websockets postfix dovecot-pop3d dovecot-managesieved dovecot-submissiond dovecot-lmtpd dovecot-sieve
 swaks libnet-ssleay-perl msmtp mpop fetchmail getmail6 offlineimap3 neomutt sieve-connect
-universal-ctags haproxy libnginx-mod-mail dovecot-pgsql perdition strace fail2ban pgbouncer"
+universal-ctags haproxy libnginx-mod-mail dovecot-pgsql perdition strace fail2ban pgbouncer
+libgnutls28-dev libnss3-dev"
+java="default-jdk-headless"
 
 case "${1:-tests}" in
 build) packages="$build" ;;
 demo) packages="$build $demo" ;;
 tests) packages="$build $demo $tests" ;;
+java) packages="$java" ;;
 *)
-	echo "usage: deps.sh [build|demo|tests]" >&2
+	echo "usage: deps.sh [build|demo|tests|java]" >&2
 	exit 2
 	;;
 esac

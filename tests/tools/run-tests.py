@@ -28,7 +28,7 @@ CORES = len(os.sched_getaffinity(0))
 SETS = {
     "check": "static lint unit smoke",
     "test": "static unit e2e torture-record vm-relay",
-    "rest": "lint unit-sanitizers threads makefile torture fuzz vm bench demo releases",
+    "rest": "lint unit-sanitizers threads makefile torture peers fuzz vm bench demo releases",
 }
 
 # End-to-end tests that go before the others, the slowest first, so that none of them is alone at the
@@ -193,7 +193,7 @@ def build_flavours(make, wanted):
     """Each flavour once, before what needs it. Returns whether all of it could be built."""
     for title, parts, what in (
             ("optimised", {"static", "lint", "unit", "smoke", "e2e", "release", "makefile", "torture",
-                           "torture-record", "vm", "vm-relay", "bench", "demo"}, ["test-build"]),
+                           "torture-record", "peers", "vm", "vm-relay", "bench", "demo"}, ["test-build"]),
             ("sanitizers", {"unit-sanitizers", "sanitizers", "release"}, ["SAN=1", "test-build"]),
             ("ThreadSanitizer", {"threads"}, ["TSAN=1", "test-build"]),
             ("fuzzers", {"fuzz"}, ["fuzz-build"])):
@@ -233,6 +233,11 @@ def torture(builds, rows=TORTURE):
                            ["%s/tests/relay/torture" % build, path, str(sessions)])
         count(int(code == 0), int(code != 0))
         print("       " + output.strip().splitlines()[-1] if output.strip() else "")
+
+
+def peers(make):
+    output = closing_line("peers by other TLS libraries", [*make, "-s", jobs(), "test-peers"])
+    print("\n".join("       " + line for line in output.splitlines()[:-1]))
 
 
 def vm(*arguments):
@@ -314,6 +319,7 @@ def parts_of(make, wanted):
         "torture": lambda: torture((PLAIN, SANITIZED) if {"unit-sanitizers", "sanitizers"} & set(wanted)
                                    else (PLAIN,)),
         "torture-record": lambda: torture((PLAIN,), TORTURE_RECORD),
+        "peers": lambda: peers(make),
         "fuzz": lambda: fuzz(make),
         "vm": lambda: vm(*(("--done", VM_RELAY + ":relay") if vm_relay_ran(wanted) else ())),
         "bench": lambda: bench(make),

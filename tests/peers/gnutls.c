@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+/* GnuTLS: pads as much as is wanted; asks with record_size_limit and max_fragment_length at
+ * once. */
+#include "peer.h"
+
+#include <errno.h>
+#include <gnutls/gnutls.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+
+static gnutls_certificate_credentials_t credentials;
+static gnutls_datum_t ticket_key;
+
+struct connection {
+	gnutls_session_t session;
+	unsigned padding;
+	int answers;
+	char error[120];
+};
+
+static int init(const char *certificate, const char *key)
+{
+	if (gnutls_certificate_allocate_credentials(&credentials) < 0 ||
+		gnutls_session_ticket_key_generate(&ticket_key) < 0)
+		return -1;
+	return !certificate ||
+			gnutls_certificate_set_x509_key_file(
+				credentials, certificate, key, GNUTLS_X509_FMT_PEM) >= 0
+		? 0
+		: -1;
+}
+
+/* Counts the peer's KeyUpdates. */
+static int on_message(gnutls_session_t session, unsigned type, unsigned when, unsigned incoming,
+	const gnutls_datum_t *message)
+{
+	struct connection *connection = gnutls_session_get_ptr(session);
+
+	(void)when;
+	(void)message;
+	connection->answers += incoming && type == GNUTLS_HANDSHAKE_KEY_UPDATE;
+	return 0;
+}
+
+static void follow(void *arg, const struct plan *plan)
+{
+	struct connection *connection = arg;
+
+	connection->padding = plan->padding;
+}
+
+static void *open_connection(int fd, bool is_node, const struct plan *plan)
+{
+	static const char *const ciphers[] = {
+		[AES_128_GCM] = "AES-128-GCM",
+		[AES_256_GCM] = "AES-256-GCM",
+		[CHACHA20_POLY1305] = "CHACHA20-POLY1305",
+	};
+	struct connection *connection = calloc(1, sizeof(*connection));
+	char priority[128];
+
+	snprintf(priority, sizeof(priority), "NORMAL:-VERS-ALL:+VERS-TLS1.%d:-CIPHER-ALL:+%s",
+		plan->suite->is_13 ? 3 : 2, ciphers[plan->suite->cipher]);
+	if (gnutls_init(&connection->session,
+		    (is_node ? GNUTLS_SERVER : GNUTLS_CLIENT) | GNUTLS_NONBLOCK |
+			    GNUTLS_NO_SIGNAL) < 0 ||
+		gnutls_priority_set_direct(connection->session, priority, NULL) < 0 ||
+		gnutls_credentials_set(connection->session, GNUTLS_CRD_CERTIFICATE, credentials) <
+			0)
+		return NULL;
+	gnutls_session_set_ptr(connection->session, connection);
+	gnutls_transport_set_int(connection->session, fd);
+	gnutls_handshake_set_hook_function(
+		connection->session, GNUTLS_HANDSHAKE_KEY_UPDATE, GNUTLS_HOOK_POST, on_message);
+	gnutls_handshake_set_timeout(connection->session, 0);
+	if (is_node)
+		gnutls_session_ticket_enable_server(connection->session, &ticket_key);
+	else if (plan->limit)
+		gnutls_record_set_max_size(connection->session, plan->limit);
+	follow(connection, plan);
+	return connection;
+}
+
+static int outcome(struct connection *connection, ssize_t r)
+{
+	switch (r) {
+	case GNUTLS_E_AGAIN:
+	case GNUTLS_E_INTERRUPTED:
+		return -EAGAIN;
+	case GNUTLS_E_PREMATURE_TERMINATION:
+		return -ECONNABORTED;
+	case GNUTLS_E_PULL_ERROR:
+	case GNUTLS_E_PUSH_ERROR:
+	case GNUTLS_E_SESSION_EOF:
+		return -ECONNRESET;
+	case GNUTLS_E_FATAL_ALERT_RECEIVED:
+		snprintf(connection->error, sizeof(connection->error), "alert %s",
+			gnutls_alert_get_name(gnutls_alert_get(connection->session)));
+		return -EPROTO;
+	default:
+		snprintf(connection->error, sizeof(connection->error), "%s",
+			gnutls_strerror((int)r));
+		return -EPROTO;
+	}
+}
+
+static int handshake(void *arg)
+{
+	struct connection *connection = arg;
+	int r = gnutls_handshake(connection->session);
+
+	if (r < 0 && r != GNUTLS_E_FATAL_ALERT_RECEIVED && !gnutls_error_is_fatal(r))
+		return -EAGAIN;
+	return r < 0 ? outcome(connection, r) : 0;
+}
+
+static ssize_t read_text(void *arg, void *data, size_t len)
+{
+	struct connection *connection = arg;
+	ssize_t n = gnutls_record_recv(connection->session, data, len);
+
+	return n >= 0 ? n : outcome(connection, n);
+}
+
+static ssize_t write_text(void *arg, const void *data, size_t len)
+{
+	struct connection *connection = arg;
+	size_t room = gnutls_record_get_max_size(connection->session);
+	size_t padding = MIN(connection->padding, room / 2);
+	ssize_t n;
+
+	if (padding && gnutls_protocol_get_version(connection->session) == GNUTLS_TLS1_3)
+		n = gnutls_record_send2(
+			connection->session, data, MIN(len, room - padding - 1), padding, 0);
+	else
+		n = gnutls_record_send(connection->session, data, len);
+	return n >= 0 ? n : outcome(connection, n);
+}
+
+static int update(void *arg, bool ask)
+{
+	struct connection *connection = arg;
+	int r = gnutls_session_key_update(connection->session, ask ? GNUTLS_KU_PEER : 0);
+
+	return r < 0 ? outcome(connection, r) : 0;
+}
+
+static int ticket(void *arg)
+{
+	struct connection *connection = arg;
+	int r = gnutls_session_ticket_send(connection->session, 1, 0);
+
+	return r < 0 ? outcome(connection, r) : 0;
+}
+
+static int close_notify(void *arg)
+{
+	struct connection *connection = arg;
+	int r = gnutls_bye(connection->session, GNUTLS_SHUT_WR);
+
+	return r < 0 ? outcome(connection, r) : 0;
+}
+
+static int answers(void *arg)
+{
+	return ((struct connection *)arg)->answers;
+}
+
+static const char *error_text(void *arg)
+{
+	return ((struct connection *)arg)->error;
+}
+
+static void free_connection(void *arg)
+{
+	struct connection *connection = arg;
+
+	gnutls_deinit(connection->session);
+	free(connection);
+}
+
+const struct library library = {
+	.name = "GnuTLS",
+	.init = init,
+	.open = open_connection,
+	.follow = follow,
+	.handshake = handshake,
+	.read = read_text,
+	.write = write_text,
+	.update = update,
+	.ticket = ticket,
+	.close_notify = close_notify,
+	.answers = answers,
+	.error = error_text,
+	.free = free_connection,
+};
