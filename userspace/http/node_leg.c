@@ -137,8 +137,8 @@ int http_leg_adopt(struct session *session)
 	leg_init(&leg->wire, MAX(in_bytes, (size_t)IN_BYTES) + 1, 0);
 	dial_end_talk(dial);
 	leg_move(&dial->leg, &leg->wire, on_leg);
-	/* OpenSSL sees a first response only, and that may repeat a credential (HTTP-53). */
-	if (leg->secured && session_takes_records(session))
+	/* A response may repeat a credential (HTTP-53). Mostly OpenSSL sees the first one only. */
+	if (leg->secured)
 		tls_stream_wipe_read(&leg->wire.stream, true);
 	session->login->http->leg = leg;
 	return 0;

@@ -301,7 +301,7 @@ static int secure(struct connect *connect)
 		tls_stream_read_ahead(stream, true);
 	}
 	r = tls_stream_handshake(stream);
-	if (r == 0) /* It may repeat a credential; bodies of HTTP are too much to be wiped. */
+	if (r == 0) /* It may repeat a credential; a leg of HTTP asks for it itself. */
 		tls_stream_wipe_read(stream, dial->params.reads_secrets);
 	return r;
 }
