@@ -20,6 +20,7 @@ public class Peer {
     static final int KEY_BYTES_LOG2 = 19; /* plans.py knows it */
 
     static SSLContext context;
+    static final AtomicInteger running = new AtomicInteger();
 
     /* What a session is to do: KEY=VALUE words. */
     static class Plan {
@@ -284,7 +285,11 @@ public class Peer {
             for (;;) {
                 try {
                     Session session = new Session(listener.accept(), suite, true, null);
-                    daemon(() -> session.run(null));
+                    running.incrementAndGet();
+                    daemon(() -> {
+                        session.run(null);
+                        running.decrementAndGet();
+                    });
                 } catch (IOException | GeneralSecurityException e) {
                     e.printStackTrace();
                 }
@@ -353,7 +358,9 @@ public class Peer {
         if (isNode) {
             for (int suite = 0; suite < SUITES.length; suite++)
                 listen(suite);
-            lines.readLine(); /* ends with its input */
+            lines.readLine(); /* ends with its input, and when all sessions are over */
+            while (running.get() > 0)
+                Thread.sleep(10);
             System.exit(0);
         }
         Thread[] threads = new Thread[Integer.parseInt(arguments[2])];

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- *	peer node CERTIFICATE KEY   listens, one port a suite, and prints them; ends with its input
+ *	peer node CERTIFICATE KEY   listens, one port a suite, and prints them; ends with its input,
+ *	                            when all sessions are over
  *	peer client PORT SESSIONS   plans from its input, so many at once; ends when all are done
  *
  * A client's line has its own plan, a tabulator, and the node's.
@@ -11,6 +12,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +46,8 @@ static void start(void *(*run)(void *), void *arg)
 
 /* ---- node ---- */
 
+static atomic_int running; /* sessions */
+
 struct accepted {
 	int fd;
 	const struct suite *suite;
@@ -56,6 +60,7 @@ static void *serve(void *arg)
 
 	free(arg);
 	session_run(accepted.fd, true, &plan, "");
+	running--;
 	return NULL;
 }
 
@@ -76,6 +81,7 @@ static void *accept_all(void *arg)
 			abort();
 		set_nonblocking(fd);
 		*accepted = (struct accepted){ fd, port->suite };
+		running++;
 		start(serve, accepted);
 	}
 	return NULL;
@@ -100,7 +106,11 @@ static int listen_all(void)
 		start(accept_all, &ports[i]);
 	}
 	fflush(stdout);
-	return read(0, &byte, 1) < 0;
+	if (read(0, &byte, 1) < 0)
+		return 1;
+	while (running) /* each of them is patient for a while only */
+		usleep(10000);
+	return 0;
 }
 
 /* ---- client ---- */

@@ -81,10 +81,10 @@ class Node:
                 for name, port in self.ports.items()]
 
     def close(self):
-        """Its sessions are over: all that was to be told is told."""
+        """It tells of the sessions that it still has, for which it is patient itself."""
         self.process.stdin.close()
         try:
-            return self.process.wait(harness.PATIENCE)
+            return self.process.wait(2 * harness.PATIENCE)
         finally:
             self.process.kill()
             self.process.wait()
