@@ -3,6 +3,7 @@
 
 SUITES = ("12-aes128", "12-aes256", "12-chacha", "13-aes128", "13-aes256", "13-chacha")
 STALL_MS = (5, 30, 120)
+KEY_MARGIN = 1 << 17 # see Library.key_bytes
 # What max_fragment_length can say (RFC 6066 section 4).
 FRAGMENTS = (512, 1024, 2048, 4096)
 
@@ -83,13 +84,14 @@ class Plan:
             return size(random, most)
         key_bytes = max(reader.key_bytes, library.key_bytes)
         if most == 13 or random.random() < 0.93:
-            return min(size(random, most), key_bytes - 1)
-        return random.randint(key_bytes, 2 * key_bytes)
+            return min(size(random, most), key_bytes - KEY_MARGIN - 1)
+        return random.randint(key_bytes, key_bytes + KEY_MARGIN)
 
     def _changes_keys(self, side):
         """Of its own accord, as it reads."""
         other = "node" if side == "client" else "client"
-        return 0 < self.libraries[side].key_bytes <= self.sizes[other]
+        key_bytes = self.libraries[side].key_bytes
+        return key_bytes and key_bytes - KEY_MARGIN <= self.sizes[other]
 
     def _may_halve(self):
         return all(self.libraries[side].halves or self.suites[side].startswith("13") for side in self.suites)
@@ -104,8 +106,6 @@ class Plan:
         does = events(random, library, is_13, side, total)
         if library.padding and is_13 and random.random() < 0.4:
             plan["padding"] = random.choice(library.padding)
-        if self._changes_keys(other):
-            plan["chunk"] = 65536
         limits = library.limits if side == "client" else library.node_limits
         if limits and random.random() < 0.3:
             plan["limit"] = random.choice(limits)
@@ -116,9 +116,10 @@ class Plan:
         if random.random() < 0.3 and self.sizes[other]:
             places = sorted(random.randrange(self.sizes[other]) for _ in range(random.randint(1, 3)))
             plan["stall"] = ",".join("%d:%d" % (place, random.choice(STALL_MS)) for place in places)
-        if self._changes_keys(side): # few records at a time
+        if self._changes_keys(side) or self._changes_keys(other): # few records at a time
             for key in ("limit", "buffer", "stall"):
                 plan.pop(key, None)
+            plan["chunk"] = 65536
         if side == "client":
             plan["account"], plan["suite"] = self.account, self.suites[side]
             if random.random() < 0.3:

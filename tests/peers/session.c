@@ -381,11 +381,13 @@ static bool act_here(struct session *session)
 	return true;
 }
 
+/* Mostly a small one, unless all that goes into one is wanted. */
 static void make_chunk(struct session *session, uint64_t limit)
 {
 	const struct plan *plan = &session->plan;
 	uint64_t sent = session->outcome.sent, room = limit - sent;
-	size_t n = 1 + draw(session, draw(session, 4) ? 1 + plan->chunk / 16 : plan->chunk);
+	bool small = plan->chunk < WRITE_BYTES && draw(session, 4);
+	size_t n = 1 + draw(session, small ? 1 + plan->chunk / 16 : plan->chunk);
 
 	if (session->next_event < plan->event_count)
 		room = MIN(room, plan->events[session->next_event].at - sent);
