@@ -69,6 +69,9 @@ class Plan:
         self.sizes = {"client": self._size(random, client, node, most), "node": self._size(random, node, client, most)}
         if random.random() < 0.1:
             self.sizes[random.choice(("client", "node"))] = 0
+        for side in ("client", "node"):
+            if self._changes_keys(side): # its last byte says that it has been answered: else an end is unexpected to it
+                self.sizes[side] = max(self.sizes[side], 1)
         if self.ending.endswith("-cut"): # what is sent last waits for all of the other's: that is whole
             self.sizes[self.ending.split("-")[0]] += 1
         self.rest = {"client": 0, "node": 0}
