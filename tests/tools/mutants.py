@@ -16,7 +16,7 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TESTS = ["record/seal", "record/post", "record/keys", "record/vectors", "record/contexts", "record/connection",
-         "tls/keys", "tls/records_said", "tls/records", "tls/records_refused"]
+         "tls/keys", "tls/records_said", "tls/records_ends", "tls/records", "tls/records_refused"]
 TIMEOUT_S = 120
 
 SEAL, POST, KEYS, CONTEXTS = ("record/%s.c" % name for name in ("seal", "post", "keys", "contexts"))
@@ -99,14 +99,14 @@ MUTANTS = [
     (STREAM, "text that is refused goes nowhere", "\t\tsecret_wipe(to, text.len);\n", ""),
     (STREAM, "the peer's next key", "\t\tr = record_state_update(\n"
      "\t\t\t&connection->states[RECORD_READ], connection->secret[RECORD_READ]);\n", "\t\tr = 0;\n"),
-    (STREAM, "the answer to a request", "\t\tif (connection->answer_owed)\n\t\t\tsend_answer(stream, records);\n", ""),
+    (STREAM, "the answer to a request", "\t\tif (connection->answer_owed)\n", "\t\tif (connection->answer_owed && used > SIZE_MAX / 2)\n"),
     (STREAM, "the answer behind what waits", "if (rest_of(records)->unsent.len || records->connection.out != RECORD_OUT_OPEN)",
      "if (records->connection.out != RECORD_OUT_OPEN)"),
     (STREAM, "one answer", "\tconnection->answer_owed = false;\n", ""),
     (STREAM, "the answer that waits", "if (connection->answer_owed ||\n", "if (\n"),
     (STREAM, "our own KeyUpdate", "(state->version == RECORD_TLS_1_3 && record_state_is_worn(state))", "0"),
     (STREAM, "our next key", "\tint r = n < 0 ? n\n", "\tint r = n < 0 || !connection->in ? MIN(n, 0)\n"),
-    (STREAM, "a change of keys counts", "\t\tstream_add_work(stream, RECORD_MESSAGE_COST);\n", "\t\t;\n"),
+    (STREAM, "a change of keys counts", "stream_add_work(stream, RECORD_MESSAGE_COST);", "stream_add_work(stream, 0);"),
     (STREAM, "renegotiation is answered", "\t\tsend_alert(stream, records, 1, RECORD_NO_RENEGOTIATION);\n", ""),
     (STREAM, "an end without close_notify", "\t\t\treturn -ECONNABORTED;", "\t\t\treturn STREAM_EOF;"),
     (STREAM, "nothing is written behind the end", "\tif (records->connection.out != RECORD_OUT_OPEN)\n\t\treturn -EPIPE;\n", ""),

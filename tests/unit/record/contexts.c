@@ -92,7 +92,7 @@ static void test_a_copy_goes_on(void **state)
 	}
 }
 
-/* Of a wiped state nothing is left, neither there nor in its context. */
+/* REC-36: of a wiped state nothing is left, neither there nor in its context. */
 static void test_a_key_that_is_done_with(void **state)
 {
 	static const struct record_state zero;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Keys, nonces and records beside values that another implementation has made: HMAC of Python's
- * hashlib for keys, PyCryptodome and the `cryptography` package for records, which agree. */
+/* Keys, nonces (REC-35) and records beside what another implementation has made: Python's HMAC for
+ * keys; PyCryptodome and the `cryptography` package, which agree, for records. */
 #include "unit.h"
 
 #include "base/view.h"

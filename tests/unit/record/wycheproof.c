@@ -285,7 +285,7 @@ static struct record_state state_of(const struct test_case *c, enum record_direc
 	return state;
 }
 
-/* As record_open() does it. Returns whether the tag is right. */
+/* As record_open() does it (REC-12). Returns whether the tag is right. */
 static bool opens(const struct test_case *c, struct record_state *state, unsigned char *tag)
 {
 	struct bytes iv = unhex(c->iv), aad = unhex(c->aad), sealed = unhex(c->sealed),

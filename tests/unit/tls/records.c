@@ -118,7 +118,8 @@ static void test_a_reader_of_single_bytes(void **state)
 	for_each_kind(byte_by_byte);
 }
 
-/* What is there together is read at once, and what is written at once leaves in full records. */
+/* REC-11: what is there together is read at once, and what is written at once leaves in full
+ * records. */
 static void put_together(struct fixture *f)
 {
 	static char data[65536];
@@ -243,68 +244,7 @@ static void test_a_write_counts_what_is_sent(void **state)
 	for_each_kind(write_blocked);
 }
 
-static void shut_on(struct fixture *f)
-{
-	int r = stream_shutdown(&f->near);
-
-	assert_true(r == 0 || r == -EAGAIN);
-}
-
-/* Our end waits until all is sent, and then comes behind it. */
-static void shut_blocked(struct fixture *f)
-{
-	static unsigned char data[65536], text[RECORD_BYTES_MAX];
-	size_t heard = 0;
-	int size = 4096;
-
-	by_hand(f);
-	setsockopt(f->near.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-	assert_int_equal(stream_write(&f->near, data, sizeof(data)), -EAGAIN);
-	assert_int_equal(stream_shutdown(&f->near), -EAGAIN);
-	assert_int_equal(f->near.want, EPOLLOUT);
-	f->between = shut_on;
-	while (heard < sizeof(data))
-		heard += hear(f, text).len;
-	assert_int_equal(heard, sizeof(data));
-	expect_alert(f, 1, RECORD_CLOSE_NOTIFY);
-	assert_int_equal(recv(f->far.fd, data, 1, 0), 0);
-}
-
-static void test_an_end_behind_what_waits(void **state)
-{
-	(void)state;
-	for_each_kind(shut_blocked);
-}
-
 /* ---- with OpenSSL ---- */
-
-static void end_with_openssl(struct fixture *f)
-{
-	char byte;
-
-	assert_int_equal(stream_shutdown(&f->near), 0);
-	assert_int_equal(stream_read(&f->far, &byte, 1), STREAM_EOF);
-	pass(&f->far, &f->near, "more");
-	assert_int_equal(stream_shutdown(&f->far), 0);
-	assert_int_equal(stream_read(&f->near, &byte, 1), STREAM_EOF);
-	teardown(f);
-	setup(f, f->kind, f->near_is_server);
-	assert_int_equal(stream_shutdown(&f->far), 0);
-	assert_int_equal(stream_read(&f->near, &byte, 1), STREAM_EOF);
-	pass(&f->near, &f->far, "more");
-	assert_int_equal(stream_shutdown(&f->near), 0);
-	assert_int_equal(stream_read(&f->far, &byte, 1), STREAM_EOF);
-	teardown(f);
-	setup(f, f->kind, f->near_is_server);
-	assert_int_equal(stream_cut(&f->near), 0);
-	assert_int_equal(stream_read(&f->far, &byte, 1), -ECONNABORTED);
-}
-
-static void test_ends_as_openssl_hears_them(void **state)
-{
-	(void)state;
-	for_each_kind(end_with_openssl);
-}
 
 /* What OpenSSL gets when far has sent what cannot be opened. */
 static void refuse_openssl(struct fixture *f)
@@ -325,7 +265,7 @@ static void test_openssl_hears_why(void **state)
 
 /* ---- the switch ---- */
 
-/* Some of a record read, whole ones and the beginning of another one not. */
+/* REC-20: some of a record read, whole ones and the beginning of another one not. */
 static void take_in_the_middle(const struct kind *kind, bool server, bool ends)
 {
 	unsigned char last[64];
@@ -430,7 +370,7 @@ static void test_when_it_cannot_be_taken(void **state)
 	teardown(&f);
 }
 
-/* RFC 6066 section 4: what a client has asked for holds after the switch. */
+/* REC-22, RFC 6066 section 4: what a client has asked for holds after the switch. */
 static void small_records(struct fixture *f)
 {
 	char data[1500];
@@ -571,8 +511,6 @@ int main(void)
 		cmocka_unit_test(test_a_reader_of_single_bytes),
 		cmocka_unit_test(test_records_together),
 		cmocka_unit_test(test_a_write_counts_what_is_sent),
-		cmocka_unit_test(test_an_end_behind_what_waits),
-		cmocka_unit_test(test_ends_as_openssl_hears_them),
 		cmocka_unit_test(test_openssl_hears_why),
 		cmocka_unit_test(test_the_switch_loses_nothing),
 		cmocka_unit_test(test_held_tickets_go_first),

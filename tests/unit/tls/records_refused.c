@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What a peer may not send, and what of its records is delivered before it. */
+/* What a peer may not send, and what of its records is delivered before it (REC-30, REC-31). */
 #include "unit/records_pair.h"
 
 /* After a good record, far's next one, which is len bytes in `bad`. Freed by the caller. */

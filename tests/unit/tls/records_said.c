@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What a peer says beside data, what is answered, and how a connection ends. */
+/* What a peer says beside data, what is answered, and how a connection ends (REC-31 to REC-34). */
 #include "unit/records_pair.h"
 
 #include "record/post.h"
