@@ -138,7 +138,7 @@ static void put_tls(struct trial *trial, int leg)
 		abort();
 	far_draw_records(&trial->far[leg]);
 	limited += code != 0;
-	tls_stream_read_ahead(&trial->near[leg], random_below(4) != 0);
+	tls_stream_read_ahead(&trial->near[leg], trial->rushed && random_below(4) != 0);
 }
 
 static void draw_legs(struct trial *trial)
@@ -201,11 +201,12 @@ static void draw_endings(struct trial *trial)
 static void begin(struct trial *trial, unsigned number)
 {
 	*trial = (struct trial){ .number = number, .moved_ms = clock_mono_ms() };
+	trial->rushed = wanted != RELAY_PATH_KTLS || random_below(5) == 0;
 	draw_legs(trial);
 	for (int leg = 0; leg < 2; leg++)
 		put_leg(trial, leg);
 	draw_endings(trial);
-	trial->hasty = random_below(3) == 0;
+	trial->hasty = trial->rushed && random_below(3) == 0;
 	trial->far[random_below(2)].answers = random_below(3) == 0;
 }
 
@@ -239,7 +240,6 @@ static bool shake_hands(struct trial *trial)
 			}
 			all &= r == 0;
 			/* together with the end of its handshake */
-			trial->rushed |= trial->hasty;
 			if (i == 0 && r == 0 && trial->hasty)
 				far_send(&trial->far[leg], &trial->far[!leg]);
 		}
@@ -298,12 +298,11 @@ static void read_early(struct trial *trial)
 {
 	char data[3000];
 
-	for (int leg = 0; leg < 2; leg++) {
+	for (int leg = 0; trial->rushed && leg < 2; leg++) {
 		while (random_below(3) == 0) {
 			ssize_t n = stream_read(&trial->near[leg], data,
 				1 + random_below(random_below(2) ? 20 : sizeof(data)));
 
-			trial->rushed = true;
 			if (n <= 0 || buf_append(&trial->early[leg], data, (size_t)n) < 0)
 				break;
 		}
