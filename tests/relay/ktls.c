@@ -5,191 +5,7 @@
  * traffic. The far ends are OpenSSL's. Runs where the kernel has TLS, that is, mostly in a virtual
  * machine; elsewhere it says so and fails.
  */
-#include "unit.h"
-
-#include "base/clock.h"
-#include "net/sock.h"
-#include "relay/probe.h"
-#include "tls/openssl.h"
-#include "suites.h"
-#include "unit/tcp_pair.h"
-
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-static struct relay_kernel kernel;
-static struct tls_server *server;
-static struct tls_client *client;
-
-struct fixture {
-	struct loop loop;
-	struct relay_engine engine;
-	struct relay *relay;
-	struct stream far[2]; /* client, node: OpenSSL */
-	struct stream near[2];
-	bool done;
-	enum relay_end end;
-};
-
-static void on_done(struct relay *relay, void *arg, enum relay_end end)
-{
-	struct fixture *f = arg;
-
-	(void)relay;
-	f->done = true;
-	f->end = end;
-}
-
-/* Of the far ends, in bytes; 0: the kernel's choice. Only before the connection is made does it
- * keep the near end's segments small. */
-static int far_window;
-
-static int connect_far(const struct addr *addr)
-{
-	int fd;
-
-	if (!far_window)
-		return sock_connect_start(addr, NULL);
-	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &far_window, sizeof(far_window)), 0);
-	assert_int_equal(connect(fd, &addr->sa, sizeof(addr->in)), 0);
-	assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
-	return fd;
-}
-
-static void make_pair(int fds[2])
-{
-	struct addr addr;
-	int listener = tcp_pair_listen("127.0.0.1:0", &addr);
-
-	fds[0] = connect_far(&addr);
-	fds[1] = tcp_pair_accept(listener);
-}
-
-static SSL *ssl_of(struct fixture *f, int leg)
-{
-	return tls_stream_layer(&f->far[leg])->ssl;
-}
-
-/* Both legs with TLS, handshakes done, not yet spliced. */
-static void connect_both(struct fixture *f)
-{
-	memset(f, 0, sizeof(*f));
-	assert_int_equal(loop_init(&f->loop), 0);
-	assert_int_equal(relay_engine_init(&f->engine, &f->loop, &kernel, 0), 0);
-	for (int leg = 0; leg < 2; leg++) {
-		bool done[2] = { false, false };
-		int fds[2];
-
-		make_pair(fds);
-		stream_init_plain(&f->far[leg], fds[0]);
-		stream_init_plain(&f->near[leg], fds[1]);
-		assert_int_equal(
-			tls_stream_accept(leg ? &f->far[leg] : &f->near[leg], server, NULL), 0);
-		assert_int_equal(tls_stream_connect(leg ? &f->near[leg] : &f->far[leg], client), 0);
-		while (!done[0] || !done[1]) {
-			done[0] |= tls_stream_handshake(&f->far[leg]) == 0;
-			done[1] |= tls_stream_handshake(&f->near[leg]) == 0;
-		}
-	}
-}
-
-static void start_relay(struct fixture *f)
-{
-	struct relay_params params = {
-		.engine = &f->engine,
-		.settings = { .mode = RELAY_MODE_KTLS },
-		.protocol = "test",
-		.idle_ms = 60000,
-		.owed_ms = 5000,
-		.done = on_done,
-		.arg = f,
-	};
-	struct buf early[2] = { { 0 }, { 0 } };
-
-	assert_int_equal(relay_start(&params, f->near, early, &f->relay), 0);
-}
-
-static void setup(struct fixture *f)
-{
-	connect_both(f);
-	start_relay(f);
-	assert_int_equal(relay_path_of(f->relay, RELAY_UP), RELAY_PATH_KTLS);
-	assert_int_equal(relay_path_of(f->relay, RELAY_DOWN), RELAY_PATH_KTLS);
-}
-
-static void teardown(struct fixture *f)
-{
-	relay_free(f->relay);
-	relay_engine_fini(&f->engine);
-	for (int i = 0; i < 2; i++) {
-		stream_close(&f->far[i]);
-		stream_close(&f->near[i]);
-	}
-	loop_fini(&f->loop);
-}
-
-/* Reads len bytes at a far end, or fewer at its end; returns how many. *ret_last: what the last
- * read said. */
-static size_t take(struct fixture *f, int leg, char *data, size_t len, ssize_t *ret_last)
-{
-	uint64_t limit = clock_mono_ms() + 30000;
-	size_t got = 0;
-	ssize_t n = -EAGAIN;
-
-	while (got < len && clock_mono_ms() < limit) {
-		assert_int_equal(loop_run_once(&f->loop, 1), 0);
-		n = stream_read(&f->far[leg], data + got, len - got);
-		if (n > 0)
-			got += (size_t)n;
-		else if (n != -EAGAIN)
-			break;
-	}
-	if (ret_last)
-		*ret_last = n;
-	return got;
-}
-
-static void give(struct fixture *f, int leg, const char *data, size_t len)
-{
-	uint64_t limit = clock_mono_ms() + 30000;
-
-	while (len && clock_mono_ms() < limit) {
-		ssize_t n = stream_write(&f->far[leg], data, len);
-
-		assert_true(n > 0 || n == -EAGAIN);
-		if (n > 0) {
-			data += n;
-			len -= (size_t)n;
-		}
-		assert_int_equal(loop_run_once(&f->loop, 0), 0);
-	}
-	assert_int_equal(len, 0);
-}
-
-static void pass(struct fixture *f, int from, const char *text)
-{
-	char got[65536];
-	size_t len = strlen(text);
-
-	give(f, from, text, len);
-	assert_int_equal(take(f, !from, got, len, NULL), len);
-	assert_memory_equal(got, text, len);
-}
-
-static void run_until_done(struct fixture *f)
-{
-	uint64_t limit = clock_mono_ms() + 30000;
-
-	while (!f->done && clock_mono_ms() < limit)
-		assert_int_equal(loop_run_once(&f->loop, 5), 0);
-	assert_true(f->done);
-}
-
-/* ---- tests ---- */
+#include "spliced.h"
 
 static void test_records_of_one_byte_and_of_16_kib(void **state)
 {
@@ -494,15 +310,68 @@ static void test_a_cut_does_not_overtake_data(void **state)
 	far_window = 0;
 }
 
-/* ---- every version and cipher ---- */
+/* ---- short records for who asks for them ---- */
 
-static void use_suite(enum record_version version, enum record_cipher cipher)
+struct sizes {
+	size_t count, most; /* of records that have come, without their header */
+};
+
+static void on_message(
+	int is_write, int version, int type, const void *data, size_t len, SSL *ssl, void *arg)
 {
-	char error[TLS_ERROR_SIZE];
+	const unsigned char *header = data;
+	struct sizes *sizes = arg;
 
-	tls_server_unref(server);
-	assert_int_equal(suites_server(version, cipher, &server, error), 0);
+	(void)version;
+	(void)ssl;
+	if (is_write || type != SSL3_RT_HEADER || len < 5)
+		return;
+	sizes->count++;
+	sizes->most = MAX(sizes->most, (size_t)header[3] << 8 | header[4]);
 }
+
+static void receive_short_records(enum record_version version, uint8_t code)
+{
+	static char big[50000], got[50000];
+	size_t limit = 256u << code;
+	struct sizes sizes = { 0, 0 };
+	char error[TLS_ERROR_SIZE];
+	struct fixture f;
+
+	use_suite(version, RECORD_AES_128_GCM);
+	assert_int_equal(tls_client_new(&(struct tls_client_params){ .allow_invalid = true },
+				 &asking_client, error),
+		0);
+	fragment_code = code;
+	setup(&f);
+	fragment_code = 0;
+	SSL_set_msg_callback(ssl_of(&f, 0), on_message);
+	SSL_set_msg_callback_arg(ssl_of(&f, 0), &sizes);
+	for (size_t i = 0; i < sizeof(big); i++)
+		big[i] = (char)(i * 13 >> 4);
+	give(&f, 1, big, sizeof(big));
+	assert_int_equal(take(&f, 0, got, sizeof(got), NULL), sizeof(got));
+	assert_memory_equal(got, big, sizeof(big));
+	assert_in_range(sizes.count, sizeof(big) / limit, sizeof(big));
+	assert_int_equal(sizes.most,
+		limit + record_overhead(version, RECORD_AES_128_GCM) - RECORD_HEADER_BYTES);
+	pass(&f, 0, "goes on");
+	teardown(&f);
+	tls_client_unref(asking_client);
+}
+
+static void test_REC_22_max_fragment_length(void **state)
+{
+	(void)state;
+	for (uint8_t code = 1; code <= 4; code++) {
+		receive_short_records(RECORD_TLS_1_3, code);
+		if (kernel.ktls.usable[RECORD_TLS_1_2][RECORD_AES_128_GCM])
+			receive_short_records(RECORD_TLS_1_2, code);
+	}
+	use_suite(RECORD_TLS_1_3, RECORD_AES_128_GCM);
+}
+
+/* ---- every version and cipher ---- */
 
 static void test_every_version_and_cipher(void **state)
 {
@@ -561,6 +430,7 @@ int main(void)
 		cmocka_unit_test(test_ciphertext_queued_at_the_switch),
 		cmocka_unit_test(test_end_does_not_overtake_data),
 		cmocka_unit_test(test_a_cut_does_not_overtake_data),
+		cmocka_unit_test(test_REC_22_max_fragment_length),
 		cmocka_unit_test(test_every_version_and_cipher),
 	};
 
