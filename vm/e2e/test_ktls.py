@@ -1,42 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kernel TLS end to end: IMAP sessions and bulk with TLS on both legs, against several TLS stacks.
-Runs inside the virtual machines; every test says which path must have carried the bytes."""
+"""Kernel TLS end to end, which `splice.mode = "ktls"` asks for: IMAP sessions and bulk with TLS on both
+legs, against several TLS stacks. Runs inside the virtual machines; every test says which path must have
+carried the bytes."""
 
 import hashlib
 import json
 import os
-import queue
 import re
-import ssl
 import subprocess
-import threading
-import time
 
 import harness
 import pytest
 from bulk import Bulk
 from harness import node_login, wait_until
-
-PLAIN_AUTH = "[capabilities.imap]\nallow_plain_auth_without_tls = true\n"
-
-
-def kernel_router(make, nodes, extra="", mode="ktls", **kwargs):
-    return make.router(nodes, extra='%s[splice]\nmode = "%s"\n%s' % (PLAIN_AUTH, mode, extra), **kwargs)
-
-
-def login(router, path="ktls", context=None, tls=True, user="alice"):
-    client = router.client(tls=False)
-    if tls:
-        client.starttls(context or router.tls_context())
-    client.line()
-    assert client.command("a LOGIN %s pw" % user)[-1].startswith("a OK")
-    router.wait_path(path, user)
-    return client
-
-
-def version(context, name):
-    context.minimum_version = context.maximum_version = getattr(ssl.TLSVersion, name)
-    return context
+from tls_peers import Tool, gnutls, login, nss, openssl, the_session, tls_router, version
 
 
 def polite_node(conn):
@@ -58,19 +35,13 @@ def rekeys(router):
                for row in router.stats()["probe"])
 
 
-def the_session(router, path, count=1):
-    session = router.wait_sessions(count)[-1]
-    assert (session["path_up"], session["path_down"]) == (path, path), session
-    return session
-
-
 @pytest.mark.parametrize("node_version", ["TLSv1_2", "TLSv1_3"])
 @pytest.mark.parametrize("client_version", ["TLSv1_2", "TLSv1_3"])
 def test_imap_session(make, client_version, node_version):
     node = make.node("node1", polite_node)
     version(node.context, node_version)
-    router = kernel_router(make, [node])
-    with login(router, context=version(router.tls_context(), client_version)) as client:
+    router = tls_router(make, [node], "ktls")
+    with login(router, "ktls", version(router.tls_context(), client_version)) as client:
         for i in range(50):
             assert client.command("n%d NOOP" % i) == ["n%d OK NOOP" % i]
         up = sum(len("n%d NOOP\r\n" % i) for i in range(50))
@@ -88,8 +59,7 @@ def test_imap_session(make, client_version, node_version):
 def bulk(make, size, node_tls="implicit", client_tls=True, path="ktls", context=None, mode="ktls"):
     both_ways = Bulk(size)
     node = make.node("node1", both_ways.serve, tls=node_tls)
-    router = kernel_router(make, [node], mode=mode, listeners={
-        "imap": "implicit" if client_tls else "plain"})
+    router = tls_router(make, [node], mode, listeners={"imap": "implicit" if client_tls else "plain"})
     with login(router, path, tls=client_tls, context=context and context(router)) as client:
         both_ways.run(client)
     session = the_session(router, path)
@@ -130,60 +100,6 @@ def test_a_reader_that_stops_is_bounded(make, network, path):
 
 # ---- other TLS stacks ----
 
-class Tool:
-    """A command line TLS client: lines in, everything it prints out."""
-
-    def __init__(self, *command):
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT, bufsize=0)
-        self.data, self.queue = b"", queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self):
-        while True:
-            data = os.read(self.process.stdout.fileno(), 65536)
-            self.queue.put(data)
-            if not data:
-                return
-
-    def send(self, text):
-        self.process.stdin.write(text.encode())
-
-    def wait_for(self, wanted, seconds=60):
-        """Returns what came up to and including it."""
-        wanted, end, seen = wanted.encode(), time.monotonic() + seconds, 0
-        data = bytearray(self.data)
-        while data.find(wanted, max(0, seen - len(wanted))) < 0:
-            seen = len(data)
-            piece = self.queue.get(timeout=max(0.1, end - time.monotonic()))
-            assert piece, "%r is not in %r" % (wanted, data[-2000:])
-            data += piece
-        before, found, after = bytes(data).partition(wanted)
-        self.data = after
-        return before + found
-
-    def close(self):
-        self.process.kill()
-        self.process.wait()
-        self.process.stdin.close()
-
-
-def gnutls(port, name):
-    priority = "NORMAL:-VERS-ALL:+VERS-" + {"TLSv1_2": "TLS1.2", "TLSv1_3": "TLS1.3"}[name]
-    return ["gnutls-cli", "--insecure", "--crlf", "--priority", priority, "--port", str(port),
-            "127.0.0.1"]
-
-
-def nss(port, name):
-    number = {"TLSv1_2": "tls1.2", "TLSv1_3": "tls1.3"}[name]
-    return ["tstclnt", "-h", "127.0.0.1", "-p", str(port), "-o", "-D", "-V", number + ":" + number]
-
-
-def openssl(port, name):
-    return ["openssl", "s_client", "-connect", "127.0.0.1:%d" % port, "-crlf", "-quiet",
-            "-" + name.lower().replace("v", "")]
-
-
 @pytest.mark.parametrize("name", ["TLSv1_2", "TLSv1_3"])
 @pytest.mark.parametrize("stack", [gnutls, nss, openssl])
 def test_other_stacks(make, stack, name):
@@ -201,7 +117,7 @@ def test_other_stacks(make, stack, name):
             else:
                 conn.send("got %s\n" % hashlib.sha256(word.encode()).hexdigest())
 
-    router = kernel_router(make, [make.node("node1", serve)])
+    router = tls_router(make, [make.node("node1", serve)], "ktls")
     tool = Tool(*stack(router.ports["imap"], name))
     try:
         tool.wait_for("* OK")
@@ -229,7 +145,7 @@ def test_other_stacks(make, stack, name):
 @pytest.mark.parametrize("key", ["k", "K"])
 def test_key_update_by_the_client(make, key):
     """Followed where the kernel can; else the session ends cleanly and says why."""
-    router = kernel_router(make, [make.node("node1")])
+    router = tls_router(make, [make.node("node1")], "ktls")
     tool = Tool("openssl", "s_client", "-connect", "127.0.0.1:%d" % router.ports["imap"], "-crlf",
                 "-tls1_3", "-ign_eof")
     try:
@@ -269,21 +185,23 @@ def test_key_update_by_the_client(make, key):
 
 # ---- many ----
 
-def test_many_idle_sessions(make):
-    """All of them on kernel TLS; all answer. Prints what one costs in user space."""
+@pytest.mark.parametrize("mode, path", [("ktls", "ktls"), ("auto", "record")])
+def test_many_idle_sessions(make, mode, path):
+    """All of them on one path; all answer. Prints what one costs in user space."""
     count = int(os.environ.get("HOMING_VM_SESSIONS", "150"))
-    done = subprocess.run(["/usr/bin/python3", harness.ROOT + "/tests/bench/idle.py", str(count),
-                           "tls", "ktls"], capture_output=True, text=True, check=False)
+    done = subprocess.run(["/usr/bin/python3", harness.ROOT + "/tests/bench/idle.py", str(count), "tls", mode],
+                          capture_output=True, text=True, check=False)
     print(done.stdout + done.stderr)
     assert done.returncode == 0
     figures = dict(re.findall(r"^(.*?)  +(.*)$", done.stdout, re.M))
-    assert figures["path"] == "ktls" and figures["answered NOOP"] == str(count), figures
+    assert figures["path"] == path and figures["answered NOOP"] == str(count), figures
 
 
-def test_bpftool_shows_a_ktls_session(make):
+@pytest.mark.parametrize("mode, path", [("ktls", "ktls"), ("auto", "record")])
+def test_bpftool_shows_a_tls_session(make, mode, path):
     pins = "/sys/fs/bpf/homing-test"
-    router = kernel_router(make, [make.node("node1")], extra='pin_path = "%s"\n' % pins)
-    with login(router) as client:
+    router = tls_router(make, [make.node("node1")], mode, 'pin_path = "%s"\n' % pins)
+    with login(router, path) as client:
         client.command("n NOOP")
 
         def rows():
@@ -292,4 +210,4 @@ def test_bpftool_shows_a_ktls_session(make):
             return [entry["formatted"]["value"] for entry in json.loads(done.stdout)]
         wait_until(lambda: sum(row["passed"] for row in rows()) ==
                    len("n NOOP\r\n") + len("n OK NOOP\r\n"))
-        assert {row["path"] for row in rows()} == {"HM_KTLS"}
+        assert {row["path"] for row in rows()} == {"HM_" + path.upper()}
