@@ -21,6 +21,7 @@ TIMEOUT_S = 120
 
 SEAL, POST, KEYS, CONTEXTS = ("record/%s.c" % name for name in ("seal", "post", "keys", "contexts"))
 STREAM = "tls/records.c"
+SPEECH = "tls/records_out.c"
 
 MUTANTS = [
     # opening and sealing
@@ -89,35 +90,35 @@ MUTANTS = [
     # the stream
     (STREAM, "what was opened before a bad record is delivered", "\t\tif (given)\n\t\t\treturn (ssize_t)given;",
      "\t\tif (given && connection->in == RECORD_IN_OPEN)\n\t\t\treturn (ssize_t)given;"),
-    (STREAM, "nothing is read behind it", "while (records->connection.in == RECORD_IN_OPEN && !rest_of",
-     "while (!rest_of"),
+    (STREAM, "nothing is read behind it", "while (records->connection.in == RECORD_IN_OPEN && !records_rest",
+     "while (!records_rest"),
     (STREAM, "the reader hears of it", "records->connection.untold ||", "0 ||"),
     (STREAM, "the peer hears of it", "if (untold && record_alert_for(error) >= 0)", "if (untold && error > 0)"),
     (STREAM, "nothing is sent behind the alert",
-     "\t\tsend_alert(stream, records, 2, record_alert_for(error));\n\t\tconnection->out = RECORD_OUT_SHUT;",
-     "\t\tsend_alert(stream, records, 2, record_alert_for(error));"),
+     "\t\trecords_send_alert(stream, records, 2, record_alert_for(error));\n\t\tconnection->out = RECORD_OUT_SHUT;",
+     "\t\trecords_send_alert(stream, records, 2, record_alert_for(error));"),
     (STREAM, "text that is refused goes nowhere", "\t\tsecret_wipe(to, text.len);\n", ""),
     (STREAM, "the peer's next key", "\t\tr = record_state_update(\n"
      "\t\t\t&connection->states[RECORD_READ], connection->secret[RECORD_READ]);\n", "\t\tr = 0;\n"),
     (STREAM, "the answer to a request", "\t\tif (connection->answer_owed)\n", "\t\tif (connection->answer_owed && used > SIZE_MAX / 2)\n"),
-    (STREAM, "the answer behind what waits", "if (rest_of(records)->unsent.len || records->connection.out != RECORD_OUT_OPEN)",
+    (SPEECH, "the answer behind what waits", "if (records_rest(records)->unsent.len || records->connection.out != RECORD_OUT_OPEN)",
      "if (records->connection.out != RECORD_OUT_OPEN)"),
-    (STREAM, "one answer", "\tconnection->answer_owed = false;\n", ""),
-    (STREAM, "the answer that waits", "if (connection->answer_owed ||\n", "if (\n"),
-    (STREAM, "our own KeyUpdate", "(state->version == RECORD_TLS_1_3 && record_state_is_worn(state))", "0"),
-    (STREAM, "our next key", "\tint r = n < 0 ? n\n", "\tint r = n < 0 || !connection->in ? MIN(n, 0)\n"),
-    (STREAM, "a change of keys counts", "stream_add_work(stream, RECORD_MESSAGE_COST);", "stream_add_work(stream, 0);"),
-    (STREAM, "renegotiation is answered", "\t\tsend_alert(stream, records, 1, RECORD_NO_RENEGOTIATION);\n", ""),
+    (SPEECH, "one answer", "\tconnection->answer_owed = false;\n", ""),
+    (SPEECH, "the answer that waits", "if (connection->answer_owed ||\n", "if (\n"),
+    (SPEECH, "our own KeyUpdate", "(state->version == RECORD_TLS_1_3 && record_state_is_worn(state))", "0"),
+    (SPEECH, "our next key", "\tint r = n < 0 ? n\n", "\tint r = n < 0 || !connection->in ? MIN(n, 0)\n"),
+    (STREAM, "a change of keys counts", "stream_add_work(stream, UPDATE_COST);", "stream_add_work(stream, 0);"),
+    (STREAM, "renegotiation is answered", "\t\trecords_send_alert(stream, records, 1, RECORD_NO_RENEGOTIATION);\n", ""),
     (STREAM, "an end without close_notify", "\t\t\treturn -ECONNABORTED;", "\t\t\treturn STREAM_EOF;"),
-    (STREAM, "nothing is written behind the end", "\tif (records->connection.out != RECORD_OUT_OPEN)\n\t\treturn -EPIPE;\n", ""),
-    (STREAM, "close_notify behind what waits", "\tif (records->connection.out == RECORD_OUT_OPEN) {\n"
+    (SPEECH, "nothing is written behind the end", "\tif (records->connection.out != RECORD_OUT_OPEN)\n\t\treturn -EPIPE;\n", ""),
+    (SPEECH, "close_notify behind what waits", "\tif (records->connection.out == RECORD_OUT_OPEN) {\n"
      "\t\tr = flush_unsent(stream, records);", "\tif (records->connection.out == RECORD_OUT_OPEN) {\n\t\tr = 0;"),
-    (STREAM, "FIN behind close_notify", "\tif (records->connection.out == RECORD_OUT_CLOSED) {\n"
+    (SPEECH, "FIN behind close_notify", "\tif (records->connection.out == RECORD_OUT_CLOSED) {\n"
      "\t\tr = flush_unsent(stream, records);", "\tif (records->connection.out == RECORD_OUT_CLOSED) {\n\t\tr = 0;"),
-    (STREAM, "what a write has sent: its last record", "\tif (left <= last + overhead)\n\t\treturn (uint32_t)last;\n",
+    (SPEECH, "what a write has sent: its last record", "\tif (left <= last + overhead)\n\t\treturn (uint32_t)last;\n",
      "\tif (left <= last + overhead)\n\t\treturn 0;\n"),
-    (STREAM, "what a write has sent: a record in part", "- overhead + full + overhead - 1)", "- overhead)"),
-    (STREAM, "the peer's limit", "MIN(len - taken, full)", "MIN(len - taken, (size_t)RECORD_MAX)"),
+    (SPEECH, "what a write has sent: a record in part", "- overhead + full + overhead - 1)", "- overhead)"),
+    (SPEECH, "the peer's limit", "MIN(len - taken, full)", "MIN(len - taken, (size_t)RECORD_MAX)"),
     (STREAM, "what OpenSSL had read", " ||\n\t\tbuf_append_view(&rest->part, buf_view(&layer->raw)) < 0)", ")"),
     (STREAM, "what OpenSSL had not sent", "\trest->unsent = layer->held;\n", "\tbuf_fini(&layer->held);\n"),
     (STREAM, "what OpenSSL had opened", "size_t opened = (size_t)SSL_pending(layer->ssl), n;", "size_t opened = 0, n;"),
