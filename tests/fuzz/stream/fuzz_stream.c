@@ -260,7 +260,8 @@ static void write_near(struct end *end, size_t more)
 		data[i] = (unsigned char)(end->written + i);
 	n = stream_write(&end->near, data, len);
 	must(n == -EAGAIN || n == -EPIPE || (n > 0 && n <= (ssize_t)len));
-	end->asked = n == -EPIPE ? 0 : len - (n > 0 ? (size_t)n : 0);
+	if (n != -EPIPE) /* then what had been asked for before may still have been sent */
+		end->asked = len - (n > 0 ? (size_t)n : 0);
 	end->written += n > 0 ? (size_t)n : 0;
 }
 
