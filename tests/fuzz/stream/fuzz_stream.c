@@ -252,7 +252,7 @@ static void read_near(struct end *end, size_t room)
 /* What was refused or taken in part is asked for again, with what has come to it since. */
 static void write_near(struct end *end, size_t more)
 {
-	static unsigned char data[2 * WRITE_BYTES];
+	static unsigned char data[131072]; /* two writes of the stream */
 	size_t len = MIN(end->asked + more, sizeof(data));
 	ssize_t n;
 
