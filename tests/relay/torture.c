@@ -260,8 +260,7 @@ static void after_handshake(struct trial *trial)
 		trial->paths[leg] = tls_find_cipher(ssl_of(&trial->near[leg]), &cipher) == 0
 			? wanted
 			: RELAY_PATH_COPY;
-		/* On kernel TLS keys are changed by the tests of ktls.c and of vm/e2e alone: at
-		 * random places a kernel that can change them (7.2) lets some sessions stand. */
+		/* on kernel TLS with new keys (7.2) some stand still: see ktls.c, vm/e2e */
 		far_draw_tls(&trial->far[leg], wanted != RELAY_PATH_KTLS);
 	}
 	if (trial->other_suite !=
