@@ -157,6 +157,39 @@ int sock_local(int fd, struct addr *ret_addr)
 	return addr_from_sockaddr(&local, ret_addr);
 }
 
+ssize_t sock_recv(int fd, void *data, size_t len)
+{
+	ssize_t n;
+
+	do {
+		n = recv(fd, data, len, 0);
+	} while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+ssize_t sock_send(int fd, const void *data, size_t len)
+{
+	ssize_t n;
+
+	do {
+		n = send(fd, data, len, MSG_NOSIGNAL);
+	} while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+int sock_send_buf(int fd, struct buf *buf)
+{
+	while (buf->len) {
+		struct view v = buf_view(buf);
+		ssize_t n = sock_send(fd, v.data, v.len);
+
+		if (n < 0)
+			return (int)n;
+		buf_consume(buf, (size_t)n);
+	}
+	return 0;
+}
+
 int sock_unread(int fd)
 {
 	int count = 0;

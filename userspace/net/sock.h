@@ -3,6 +3,7 @@
 #ifndef NET_SOCK_H
 #define NET_SOCK_H
 
+#include "base/buf.h"
 #include "net/addr.h"
 
 #include <sys/types.h>
@@ -54,6 +55,13 @@ MUST_USE int sock_accept_unix(int listen_fd, uid_t *ret_uid);
 MUST_USE int sock_connect_unix(const char *path);
 /* Local address of a connected or bound socket. Returns 0 or -errno. */
 MUST_USE int sock_local(int fd, struct addr *ret_addr);
+/* recv() and send(), gone on with when interrupted; a peer that is gone is an error, not a signal.
+ * Return bytes (receiving, 0 at the end), or -errno. */
+MUST_USE ssize_t sock_recv(int fd, void *data, size_t len);
+MUST_USE ssize_t sock_send(int fd, const void *data, size_t len);
+/* Sends what is in buf and drops what is sent; the memory stays. Returns 0 when nothing is left,
+ * -EAGAIN or -errno. */
+MUST_USE int sock_send_buf(int fd, struct buf *buf);
 /* Bytes waiting in the receive queue (SIOCINQ), or -errno. */
 MUST_USE int sock_unread(int fd);
 /* Bytes written that the peer has not acknowledged (SIOCOUTQ), or -errno. */

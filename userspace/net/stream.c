@@ -2,6 +2,7 @@
 /* Streams: dispatch, and the plain one. */
 #include "net/stream.h"
 #include "base/fd.h"
+#include "net/sock.h"
 
 #include <errno.h>
 #include <sys/epoll.h>
@@ -10,30 +11,20 @@
 
 static ssize_t plain_read(struct stream *stream, void *data, size_t len)
 {
-	for (;;) {
-		ssize_t n = recv(stream->fd, data, len, 0);
+	ssize_t n = sock_recv(stream->fd, data, len);
 
-		if (n >= 0)
-			return n;
-		if (errno == EINTR)
-			continue;
+	if (n < 0)
 		stream->want = EPOLLIN;
-		return -errno;
-	}
+	return n;
 }
 
 static ssize_t plain_write(struct stream *stream, const void *data, size_t len)
 {
-	for (;;) {
-		ssize_t n = send(stream->fd, data, len, MSG_NOSIGNAL);
+	ssize_t n = sock_send(stream->fd, data, len);
 
-		if (n >= 0)
-			return n;
-		if (errno == EINTR)
-			continue;
+	if (n < 0)
 		stream->want = EPOLLOUT;
-		return -errno;
-	}
+	return n;
 }
 
 static int plain_shutdown(struct stream *stream)

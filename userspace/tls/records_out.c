@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What we say on records: data, alerts, changes of keys, the end; and what waits in between. */
 #include "tls/records_inside.h"
+#include "net/sock.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -60,38 +61,20 @@ static int keep_unsent(struct records *records, const unsigned char *data, size_
 
 /* ---- sending ---- */
 
-static ssize_t send_some(struct stream *stream, const void *data, size_t len)
-{
-	for (;;) {
-		ssize_t n = send(stream->fd, data, len, MSG_NOSIGNAL);
-
-		if (n >= 0)
-			return n;
-		if (errno == EAGAIN)
-			stream->want = EPOLLOUT;
-		if (errno != EINTR)
-			return -errno;
-	}
-}
-
 /* Returns 0 when all is sent, -EAGAIN or -errno. */
 static int flush_unsent(struct stream *stream, struct records *records)
 {
-	while (records_rest(records)->unsent.len) {
-		struct view v = buf_view(&records->rest->unsent);
-		ssize_t n = send_some(stream, v.data, v.len);
+	int r = records->rest ? sock_send_buf(stream->fd, &records->rest->unsent) : 0;
 
-		if (n < 0)
-			return (int)n;
-		buf_consume(&records->rest->unsent, (size_t)n);
-	}
-	return 0;
+	if (r == -EAGAIN)
+		stream->want = EPOLLOUT;
+	return r;
 }
 
 /* What stands in `sealed`. What the socket does not take waits. Returns 0 or -errno. */
 static int send_sealed(struct stream *stream, struct records *records, size_t len)
 {
-	ssize_t n = send_some(stream, sealed, len);
+	ssize_t n = sock_send(stream->fd, sealed, len);
 
 	if (n < 0 && n != -EAGAIN)
 		return (int)n;

@@ -11,12 +11,12 @@
  * calls it never stands in the middle of one, and its read-ahead buffer, which it moves to the
  * front for each record, never holds a second one.
  */
+#include "net/sock.h"
 #include "tls/openssl.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 
 static int wire_write(BIO *bio, const char *data, int len)
 {
@@ -34,12 +34,10 @@ static int wire_write(BIO *bio, const char *data, int len)
 	}
 	if (layer->holding)
 		return buf_append(&layer->held, data, (size_t)len) == 0 ? len : -1;
-	do {
-		n = send(layer->fd, data, (size_t)len, MSG_NOSIGNAL);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0 && errno == EAGAIN)
+	n = sock_send(layer->fd, data, (size_t)len);
+	if (n == -EAGAIN)
 		BIO_set_retry_write(bio);
-	return (int)n;
+	return n < 0 ? -1 : (int)n; /* errno says why */
 }
 
 /* Bytes that OpenSSL may have of len bytes: the first record, once it is whole, or all of what does
@@ -71,17 +69,9 @@ static _Thread_local char *wide;
 static pthread_key_t thread_key;
 static bool have_key;
 
-static void take_wide(struct buf *raw, char *data)
-{
-	if (raw->len)
-		memcpy(data, raw->data + raw->start, raw->len);
-	free(raw->data);
-	*raw = (struct buf){ .data = data, .len = raw->len, .cap = WIDE_BYTES };
-}
-
 static int widen(struct buf *raw)
 {
-	char *data = wide;
+	char *data;
 
 	if (raw->cap == WIDE_BYTES) {
 		if (raw->len)
@@ -89,14 +79,16 @@ static int widen(struct buf *raw)
 		raw->start = 0;
 		return 0;
 	}
-	if (!data)
-		data = malloc(WIDE_BYTES);
+	data = wide ? wide : malloc(WIDE_BYTES);
 	if (!data)
 		return -ENOMEM;
-	if (data == wide && have_key)
+	if (wide)
 		pthread_setspecific(thread_key, NULL);
 	wide = NULL;
-	take_wide(raw, data);
+	if (raw->len)
+		memcpy(data, raw->data + raw->start, raw->len);
+	free(raw->data);
+	*raw = (struct buf){ .data = data, .len = raw->len, .cap = WIDE_BYTES };
 	return 0;
 }
 
@@ -119,13 +111,10 @@ static void narrow(struct buf *raw)
 /* Once from the socket. Returns bytes, 0 at the end, or -errno. */
 static ssize_t receive(struct tls_layer *layer, char *data, size_t len)
 {
-	ssize_t n;
+	ssize_t n = sock_recv(layer->fd, data, MIN(len, (size_t)layer->budget));
 
-	do {
-		n = recv(layer->fd, data, MIN(len, (size_t)layer->budget), 0);
-	} while (n < 0 && errno == EINTR);
 	if (n < 0)
-		return -errno;
+		return n;
 	layer->budget -= (uint32_t)n;
 	if (n == 0 && layer->in == TLS_IN_OPEN)
 		layer->in = TLS_IN_CUT;
@@ -275,15 +264,9 @@ int tls_wire_attach(struct tls_layer *layer)
 
 int tls_wire_flush(struct tls_layer *layer)
 {
-	while (layer->held.len) {
-		struct view v = buf_view(&layer->held);
-		ssize_t n = send(layer->fd, v.data, v.len, MSG_NOSIGNAL);
+	int r = sock_send_buf(layer->fd, &layer->held);
 
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n > 0)
-			buf_consume(&layer->held, (size_t)n);
-	}
-	buf_fini(&layer->held);
-	return 0;
+	if (r == 0)
+		buf_fini(&layer->held);
+	return r;
 }
