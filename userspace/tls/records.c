@@ -7,13 +7,12 @@
  */
 #include "tls/records_inside.h"
 #include "base/secret.h"
+#include "net/sock.h"
 #include "tls/openssl.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 
 /* What one read takes from the socket: four full records, or so many bytes of smaller ones. */
 #define READ_BYTES (4 * (RECORD_MAX + RECORD_OVERHEAD_MAX))
@@ -60,8 +59,8 @@ static ssize_t end_of_input(struct stream *stream, struct records *records)
 	return error == -EKEYEXPIRED ? error : -EPROTO;
 }
 
-/* One opened record that is not data. Returns false when nothing is read behind it. */
-static bool on_message(struct stream *stream, struct records *records,
+/* One opened record that is not data. */
+static void on_message(struct stream *stream, struct records *records,
 	const struct record_text *text, const unsigned char *data)
 {
 	struct record_connection *connection = &records->connection;
@@ -73,7 +72,7 @@ static bool on_message(struct stream *stream, struct records *records,
 	case RECORD_END:
 		connection->in = RECORD_IN_CLOSED;
 		connection->untold = true;
-		return false;
+		break;
 	case RECORD_KEY_UPDATE_REQUESTED:
 		connection->answer_owed = true;
 		/* fall through */
@@ -89,7 +88,6 @@ static bool on_message(struct stream *stream, struct records *records,
 	}
 	if (r < 0)
 		fail(records, r);
-	return r >= 0;
 }
 
 /* The length of a whole record at the front of len bytes; 0 if there is none; -errno. */
@@ -103,35 +101,8 @@ static int whole_record(const struct records *records, const unsigned char *data
 	return n > 0 && (size_t)n > len ? 0 : n;
 }
 
-/* One record of n bytes for which the reader may not have room: by way of `aside`. Returns bytes
- * given to the reader. */
-static size_t open_aside(struct stream *stream, struct records *records,
-	const unsigned char *record, size_t n, unsigned char *to, size_t room)
-{
-	struct record_connection *connection = &records->connection;
-	struct record_text text;
-	size_t given = 0;
-	int r = record_open(&connection->states[RECORD_READ], record, n, aside, &text);
-
-	if (r == 0 && text.type == RECORD_DATA && text.len) {
-		r = record_peer_data(&connection->peer);
-		given = MIN(text.len, room);
-		if (r == 0 && given < text.len)
-			r = records_make_rest(records) ? buf_append(&records->rest->opened,
-								 aside + given, text.len - given)
-						       : -ENOMEM;
-		if (r == 0)
-			memcpy(to, aside, given);
-		secret_wipe(aside, text.len);
-	} else if (r == 0) {
-		on_message(stream, records, &text, aside);
-	}
-	if (r < 0)
-		fail(records, r);
-	return r < 0 ? 0 : given;
-}
-
-/* One record of n bytes, to a reader who has room for any text of it. Returns bytes. */
+/* Opens one record of n bytes into `to`, which has room for any text of it, and judges it. Returns
+ * bytes of data that are there now. */
 static size_t open_to(struct stream *stream, struct records *records, const unsigned char *record,
 	size_t n, unsigned char *to)
 {
@@ -139,17 +110,37 @@ static size_t open_to(struct stream *stream, struct records *records, const unsi
 	struct record_text text;
 	int r = record_open(&connection->states[RECORD_READ], record, n, to, &text);
 
-	if (r == 0 && text.type == RECORD_DATA && text.len) {
+	if (r == 0 && (text.type != RECORD_DATA || !text.len)) {
+		on_message(stream, records, &text, to);
+		return 0;
+	}
+	if (r == 0) {
 		r = record_peer_data(&connection->peer);
 		if (r == 0)
 			return text.len;
 		secret_wipe(to, text.len);
-	} else if (r == 0) {
-		on_message(stream, records, &text, to);
-		return 0;
 	}
 	fail(records, r);
 	return 0;
+}
+
+/* The same for a reader who may not have room: by way of `aside`. What he has no room for waits. */
+static size_t open_aside(struct stream *stream, struct records *records,
+	const unsigned char *record, size_t n, unsigned char *to, size_t room)
+{
+	size_t len = open_to(stream, records, record, n, aside), given = MIN(len, room);
+	int r = 0;
+
+	if (given < len)
+		r = records_make_rest(records)
+			? buf_append(&records->rest->opened, aside + given, len - given)
+			: -ENOMEM;
+	if (r < 0)
+		fail(records, r);
+	else
+		memcpy(to, aside, given);
+	secret_wipe(aside, len);
+	return r < 0 ? 0 : given;
 }
 
 /* All whole records in `received`, or those for which there is room. Returns bytes of text;
@@ -210,12 +201,10 @@ static ssize_t receive(struct stream *stream, struct records *records, size_t ro
 	memcpy(received, part.data, part.len);
 	if (whole_record(records, received, part.len) != 0)
 		return (ssize_t)part.len;
-	do {
-		n = recv(stream->fd, received + part.len, wanted(records, part.len, room), 0);
-	} while (n < 0 && errno == EINTR);
+	n = sock_recv(stream->fd, received + part.len, wanted(records, part.len, room));
 	if (n < 0) {
 		stream->want = EPOLLIN;
-		return -errno;
+		return n;
 	}
 	return n ? n + (ssize_t)part.len : STREAM_EOF;
 }
