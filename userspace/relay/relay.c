@@ -98,17 +98,23 @@ static struct relay *make(const struct relay_params *params, bool arms)
 	return relay;
 }
 
+/* What TLS legs become. */
+static const enum relay_become goals[] = {
+	[RELAY_MODE_AUTO] = BECOMES_RECORD,
+	[RELAY_MODE_SOCKMAP] = BECOMES_NOTHING,
+	[RELAY_MODE_RECORD] = BECOMES_RECORD,
+	[RELAY_MODE_KTLS] = BECOMES_KTLS,
+	[RELAY_MODE_COPY] = BECOMES_NOTHING,
+};
+
+bool relay_takes_records(enum relay_mode mode)
+{
+	return goals[mode] == BECOMES_RECORD;
+}
+
 static void take_legs(struct relay *relay, const struct relay_params *params, struct stream legs[2],
 	struct buf early[2])
 {
-	static const enum relay_become goals[] = {
-		[RELAY_MODE_AUTO] = BECOMES_RECORD,
-		[RELAY_MODE_SOCKMAP] = BECOMES_NOTHING,
-		[RELAY_MODE_RECORD] = BECOMES_RECORD,
-		[RELAY_MODE_KTLS] = BECOMES_KTLS,
-		[RELAY_MODE_COPY] = BECOMES_NOTHING,
-	};
-
 	for (int leg = 0; leg < 2; leg++) {
 		struct buf *pending = &relay->io[relay_from(leg)].pending;
 

@@ -56,6 +56,9 @@ enum relay_mode {
 	RELAY_MODE_COPY
 };
 
+/* Whether TLS legs are to leave OpenSSL for records (tls/records.h). */
+bool relay_takes_records(enum relay_mode mode);
+
 struct relay_settings {
 	enum relay_mode mode;
 	uint32_t backlog_limit; /* bytes a sockmap direction may hold in the kernel */

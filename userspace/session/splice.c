@@ -83,9 +83,7 @@ static_assert(ARRAY_SIZE(modes) == CONFIG_SPLICE_MODES, "the relay's word for ea
 
 bool session_takes_records(const struct session *session)
 {
-	enum config_splice_mode mode = session->snapshot->config->splice.mode;
-
-	return mode == CONFIG_SPLICE_AUTO || mode == CONFIG_SPLICE_RECORD;
+	return relay_takes_records(modes[session->snapshot->config->splice.mode]);
 }
 
 static int start_relay(struct session *session)
