@@ -6,9 +6,9 @@
  * after that.
  */
 #include "http/http.h"
-#include "tls/records.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "tls/records.h"
 
 /* ---- the end ---- */
 

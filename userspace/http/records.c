@@ -5,9 +5,7 @@
 
 void http_leave_openssl(const struct session *session, struct stream *stream)
 {
-	if (!stream_is_tls(stream) || tls_records_connection(stream) ||
-		!session_takes_records(session))
-		return;
-	if (tls_records_take(stream) < 0)
-		return; /* OpenSSL goes on */
+	if (stream_is_tls(stream) && !tls_records_connection(stream) &&
+		session_takes_records(session))
+		(void)!tls_records_take(stream); /* or OpenSSL goes on */
 }
