@@ -4,29 +4,13 @@
 #ifndef TESTS_UNIT_RECORDS_PAIR_H
 #define TESTS_UNIT_RECORDS_PAIR_H
 
-#include "unit.h"
+#include "unit/tls_pair.h"
 
-#include "tls/openssl.h"
 #include "tls/records.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
-
-static const struct kind {
-	const char *suite; /* the only one of its version */
-	int version;
-	enum record_cipher cipher;
-} kinds[] = {
-	{ "TLS_AES_128_GCM_SHA256", TLS1_3_VERSION, RECORD_AES_128_GCM },
-	{ "TLS_AES_256_GCM_SHA384", TLS1_3_VERSION, RECORD_AES_256_GCM },
-	{ "TLS_CHACHA20_POLY1305_SHA256", TLS1_3_VERSION, RECORD_CHACHA20_POLY1305 },
-	{ "ECDHE-ECDSA-AES128-GCM-SHA256", TLS1_2_VERSION, RECORD_AES_128_GCM },
-	{ "ECDHE-ECDSA-AES256-GCM-SHA384", TLS1_2_VERSION, RECORD_AES_256_GCM },
-	{ "ECDHE-ECDSA-CHACHA20-POLY1305", TLS1_2_VERSION, RECORD_CHACHA20_POLY1305 },
-};
 
 struct fixture {
 	const struct kind *kind;
@@ -37,24 +21,8 @@ struct fixture {
 	void (*between)(struct fixture *f); /* what near does while far hears a record; or NULL */
 };
 
-static struct tls_server *the_server;
 static uint8_t max_fragment; /* what clients ask for (RFC 6066 section 4); 0: nothing */
 static struct tls_client *clients[ARRAY_SIZE(kinds)]; /* what it resumes is of its kind */
-
-static inline SSL *ssl_of(struct stream *stream)
-{
-	return ((struct tls_layer *)stream->layer)->ssl;
-}
-
-static inline void only_suite(SSL *ssl, const struct kind *kind)
-{
-	assert_int_equal(SSL_set_min_proto_version(ssl, kind->version), 1);
-	assert_int_equal(SSL_set_max_proto_version(ssl, kind->version), 1);
-	if (kind->version == TLS1_3_VERSION)
-		assert_int_equal(SSL_set_ciphersuites(ssl, kind->suite), 1);
-	else
-		assert_int_equal(SSL_set_cipher_list(ssl, kind->suite), 1);
-}
 
 static inline void wait_for(const struct stream *stream, short events)
 {
@@ -98,32 +66,20 @@ static inline void pass(struct stream *from, struct stream *to, const char *text
 /* Both ends have OpenSSL, and the handshake is over; nothing has been said yet. */
 static inline void shake_hands(struct fixture *f, const struct kind *kind, bool near_is_server)
 {
-	bool done[2] = { false, false };
-	int fds[2];
+	SSL *client;
 
 	memset(f, 0, sizeof(*f));
 	f->kind = kind;
 	f->is_13 = kind->version == TLS1_3_VERSION;
 	f->near_is_server = near_is_server;
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
-	stream_init_plain(&f->near, fds[0]);
-	stream_init_plain(&f->far, fds[1]);
-	assert_int_equal(
-		tls_stream_accept(near_is_server ? &f->near : &f->far, the_server, NULL), 0);
-	assert_int_equal(
-		tls_stream_connect(near_is_server ? &f->far : &f->near, clients[kind - kinds]), 0);
-	only_suite(ssl_of(near_is_server ? &f->far : &f->near), kind);
+	tls_pair_connect(&f->near, &f->far, near_is_server, clients[kind - kinds]);
+	client = ssl_of(near_is_server ? &f->far : &f->near);
+	only_suite(client, kind);
 	if (max_fragment) {
-		SSL *ssl = ssl_of(near_is_server ? &f->far : &f->near);
-
-		assert_int_equal(SSL_set_tlsext_max_fragment_length(ssl, max_fragment), 1);
-		assert_int_equal(SSL_set_session(ssl, NULL), 1);
+		assert_int_equal(SSL_set_tlsext_max_fragment_length(client, max_fragment), 1);
+		assert_int_equal(SSL_set_session(client, NULL), 1);
 	}
-	for (int i = 0; !done[0] || !done[1]; i++) {
-		assert_in_range(i, 0, 10000);
-		done[0] = done[0] || tls_stream_handshake(&f->near) == 0;
-		done[1] = done[1] || tls_stream_handshake(&f->far) == 0;
-	}
+	tls_pair_shake_hands(&f->near, &f->far);
 }
 
 /* And then near has none. A server's tickets have been read. */
@@ -310,30 +266,18 @@ static inline void expect_refused(struct fixture *f, int alert)
 
 static inline int group_setup(void **state)
 {
-	struct tls_policy policy = { 0 };
-	char error[TLS_ERROR_SIZE];
-
-	(void)state;
-	signal(SIGPIPE, SIG_IGN);
-	if (tls_process_init() < 0 || tls_server_new(NULL, 0, &policy, &the_server, error) < 0)
+	if (tls_pair_setup(state) < 0)
 		return -1;
-	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-		struct tls_client_params params = { .allow_invalid = true };
-
-		if (tls_client_new(&params, &clients[i], error) < 0)
-			return -1;
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+		clients[i] = tls_pair_client();
 	return 0;
 }
 
 static inline int group_teardown(void **state)
 {
-	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
 		tls_client_unref(clients[i]);
-	tls_server_unref(the_server);
-	tls_process_fini();
-	return 0;
+	return tls_pair_teardown(state);
 }
 
 #endif

@@ -1,28 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What tls_keys_export() tells opens OpenSSL's records and makes such as it opens; what OpenSSL
  * owes at that moment; and what has no keys that could be told. */
-#include "unit.h"
+#include "unit/tls_pair.h"
 
-#include "tls/openssl.h"
 #include "tls/records.h"
 
 #include <errno.h>
-#include <signal.h>
-#include <sys/socket.h>
-
-static const struct kind {
-	const char *suite; /* the only one of its version */
-	int version;
-	enum record_cipher cipher;
-	bool of_server; /* far's, which is one; else the client's */
-} kinds[] = {
-	{ "TLS_AES_128_GCM_SHA256", TLS1_3_VERSION, RECORD_AES_128_GCM },
-	{ "TLS_AES_256_GCM_SHA384", TLS1_3_VERSION, RECORD_AES_256_GCM },
-	{ "TLS_CHACHA20_POLY1305_SHA256", TLS1_3_VERSION, RECORD_CHACHA20_POLY1305 },
-	{ "ECDHE-ECDSA-AES128-GCM-SHA256", TLS1_2_VERSION, RECORD_AES_128_GCM },
-	{ "ECDHE-ECDSA-AES256-GCM-SHA384", TLS1_2_VERSION, RECORD_AES_256_GCM },
-	{ "ECDHE-ECDSA-CHACHA20-POLY1305", TLS1_2_VERSION, RECORD_CHACHA20_POLY1305 },
-};
 
 /* near's keys are told; far is OpenSSL to the end. */
 struct fixture {
@@ -30,18 +13,6 @@ struct fixture {
 	struct tls_client *client;
 	struct record_keys keys;
 };
-
-static void only_suite(struct stream *stream, const struct kind *kind)
-{
-	SSL *ssl = ((struct tls_layer *)stream->layer)->ssl;
-
-	assert_int_equal(SSL_set_min_proto_version(ssl, kind->version), 1);
-	assert_int_equal(SSL_set_max_proto_version(ssl, kind->version), 1);
-	if (kind->version == TLS1_3_VERSION)
-		assert_int_equal(SSL_set_ciphersuites(ssl, kind->suite), 1);
-	else
-		assert_int_equal(SSL_set_cipher_list(ssl, kind->suite), 1);
-}
 
 static void pass(struct stream *from, struct stream *to)
 {
@@ -52,32 +23,30 @@ static void pass(struct stream *from, struct stream *to)
 	assert_memory_equal(data, "hello", 5);
 }
 
-static void setup(struct fixture *f, struct tls_server *server, const struct kind *kind, bool swap)
+/* Nothing has been sent: either end can still be told its suite. Nothing is resumed, because each
+ * connection has a client of its own. */
+static void begin(struct fixture *f, bool near_is_server)
 {
-	bool done[2] = { false, false };
-	char error[TLS_ERROR_SIZE];
-	int fds[2];
-
 	memset(f, 0, sizeof(*f));
-	assert_int_equal(tls_client_new(&(struct tls_client_params){ .allow_invalid = true },
-				 &f->client, error),
-		0);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
-	stream_init_plain(&f->near, fds[0]);
-	stream_init_plain(&f->far, fds[1]);
-	assert_int_equal(tls_stream_accept(swap ? &f->far : &f->near, server, NULL), 0);
-	assert_int_equal(tls_stream_connect(swap ? &f->near : &f->far, f->client), 0);
-	only_suite(swap && !kind->of_server ? &f->near : &f->far, kind);
-	for (int i = 0; !done[0] || !done[1]; i++) {
-		assert_in_range(i, 0, 20);
-		done[0] |= tls_stream_handshake(&f->near) == 0;
-		done[1] |= tls_stream_handshake(&f->far) == 0;
-	}
+	f->client = tls_pair_client();
+	tls_pair_connect(&f->near, &f->far, near_is_server, f->client);
+}
+
+static void shake_hands(struct fixture *f)
+{
+	tls_pair_shake_hands(&f->near, &f->far);
 	/* so that numbers are above 0, and a server's tickets have been read */
 	for (int i = 0; i < 3; i++) {
 		pass(&f->near, &f->far);
 		pass(&f->far, &f->near);
 	}
+}
+
+static void setup(struct fixture *f, const struct kind *kind, bool near_is_server)
+{
+	begin(f, near_is_server);
+	only_suite(ssl_of(near_is_server ? &f->far : &f->near), kind);
+	shake_hands(f);
 }
 
 static void teardown(struct fixture *f)
@@ -129,18 +98,18 @@ static void exchange(struct fixture *f)
 	}
 }
 
-static void try_kind(struct tls_server *server, const struct kind *kind, bool near_is_client)
+static void try_kind(const struct kind *kind, bool near_is_server)
 {
 	struct fixture f;
 
-	setup(&f, server, kind, near_is_client);
+	setup(&f, kind, near_is_server);
 	tls_keys_prepare(&f.near);
 	assert_int_equal(tls_keys_export(&f.near, &f.keys), 0);
 	assert_int_equal(f.keys.cipher, kind->cipher);
-	assert_int_equal(f.keys.is_server, !near_is_client);
+	assert_int_equal(f.keys.is_server, near_is_server);
 	exchange(&f);
 	if (kind->version == TLS1_3_VERSION) { /* what far says next has its next key */
-		SSL *ssl = ((struct tls_layer *)f.far.layer)->ssl;
+		SSL *ssl = ssl_of(&f.far);
 		unsigned char record[256];
 
 		assert_int_equal(SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
@@ -154,32 +123,23 @@ static void try_kind(struct tls_server *server, const struct kind *kind, bool ne
 
 static void test_exported_keys_fit_openssl(void **state)
 {
-	struct tls_policy policy = { 0 };
-	char error[TLS_ERROR_SIZE];
-	struct tls_server *server;
-
 	(void)state;
-	assert_int_equal(tls_server_new(NULL, 0, &policy, &server, error), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-		try_kind(server, &kinds[i], false);
-		try_kind(server, &kinds[i], true);
+		try_kind(&kinds[i], true);
+		try_kind(&kinds[i], false);
 	}
-	tls_server_unref(server);
 }
 
 /* Half a record, and what is written but not sent: not yet. */
 static void test_not_within_a_record(void **state)
 {
-	struct tls_policy policy = { 0 };
-	char error[TLS_ERROR_SIZE], data[16];
-	struct tls_server *server;
+	char data[16];
 	struct fixture f;
 	unsigned char record[256];
 	ssize_t n;
 
 	(void)state;
-	assert_int_equal(tls_server_new(NULL, 0, &policy, &server, error), 0);
-	setup(&f, server, &kinds[0], false);
+	setup(&f, &kinds[0], true);
 	tls_keys_prepare(&f.near);
 	assert_int_equal(stream_write(&f.far, "hello", 5), 5);
 	n = recv(f.near.fd, record, sizeof(record), 0);
@@ -194,12 +154,6 @@ static void test_not_within_a_record(void **state)
 	assert_int_equal(tls_keys_export(&f.near, &f.keys), 0);
 	exchange(&f);
 	teardown(&f);
-	tls_server_unref(server);
-}
-
-static SSL *ssl_of(struct stream *stream)
-{
-	return ((struct tls_layer *)stream->layer)->ssl;
 }
 
 /* far asks near for another key, and says something. */
@@ -212,17 +166,14 @@ static void ask_for_update(struct fixture *f)
 /* The answer to a KeyUpdate is due when OpenSSL goes: it goes before the next bytes. */
 static void test_an_answer_that_is_due_is_taken_over(void **state)
 {
-	struct tls_policy policy = { 0 };
-	char error[TLS_ERROR_SIZE], data[16];
-	struct tls_server *server;
+	char data[16];
 	struct fixture f;
 
 	(void)state;
-	assert_int_equal(tls_server_new(NULL, 0, &policy, &server, error), 0);
-	for (int swap = 0; swap < 2; swap++) {
+	for (int role = 0; role < 2; role++) {
 		const struct tls_layer *far;
 
-		setup(&f, server, &kinds[0], swap);
+		setup(&f, &kinds[0], role);
 		ask_for_update(&f);
 		assert_int_equal(stream_read(&f.near, data, sizeof(data)), 5);
 		assert_int_equal(tls_keys_export(&f.near, &f.keys), TLS_KEYS_NOT_YET);
@@ -236,22 +187,18 @@ static void test_an_answer_that_is_due_is_taken_over(void **state)
 		pass(&f.near, &f.far);
 		teardown(&f);
 	}
-	tls_server_unref(server);
 }
 
 /* OpenSSL answers while it reads, also behind our own end of stream, where nothing can be sent any
  * more; what the peer says is read all the same. */
 static void test_a_key_update_behind_our_end(void **state)
 {
-	struct tls_policy policy = { 0 };
-	char error[TLS_ERROR_SIZE], data[16];
-	struct tls_server *server;
+	char data[16];
 	struct fixture f;
 
 	(void)state;
-	assert_int_equal(tls_server_new(NULL, 0, &policy, &server, error), 0);
-	for (int swap = 0; swap < 2; swap++) {
-		setup(&f, server, &kinds[0], swap);
+	for (int role = 0; role < 2; role++) {
+		setup(&f, &kinds[0], role);
 		assert_int_equal(stream_shutdown(&f.near), 0);
 		for (int i = 0; i < 3; i++) {
 			ask_for_update(&f);
@@ -259,7 +206,6 @@ static void test_a_key_update_behind_our_end(void **state)
 		}
 		teardown(&f);
 	}
-	tls_server_unref(server);
 }
 
 /* Nodes are offered all that OpenSSL has, and what record/ does not have stays there. */
@@ -267,38 +213,21 @@ static void test_a_node_with_another_suite(void **state)
 {
 	static const char *const suites[] = { "ECDHE-ECDSA-AES128-SHA256",
 		"ECDHE-ECDSA-AES256-SHA" };
-	struct tls_policy policy = { 0 };
-	char error[TLS_ERROR_SIZE];
-	struct tls_server *server;
 
 	(void)state;
-	assert_int_equal(tls_server_new(NULL, 0, &policy, &server, error), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(suites); i++) {
-		struct kind kind = { suites[i], TLS1_2_VERSION, .of_server = true };
+		const struct kind kind = { suites[i], TLS1_2_VERSION };
 		struct fixture f;
 
-		setup(&f, server, &kind, true);
+		begin(&f, false);
+		only_suite(ssl_of(&f.far), &kind);
+		shake_hands(&f);
 		assert_int_equal(tls_records_take(&f.near), -ENOTSUP);
 		assert_int_equal(tls_keys_export(&f.near, &f.keys), -ENOTSUP);
 		pass(&f.near, &f.far);
 		pass(&f.far, &f.near);
 		teardown(&f);
 	}
-	tls_server_unref(server);
-}
-
-static int group_setup(void **state)
-{
-	(void)state;
-	signal(SIGPIPE, SIG_IGN);
-	return tls_process_init();
-}
-
-static int group_teardown(void **state)
-{
-	(void)state;
-	tls_process_fini();
-	return 0;
 }
 
 int main(void)
@@ -311,5 +240,5 @@ int main(void)
 		cmocka_unit_test(test_a_node_with_another_suite),
 	};
 
-	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+	return cmocka_run_group_tests(tests, tls_pair_setup, tls_pair_teardown);
 }

@@ -1,16 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What a peer may send without data, and how much of it one read takes. */
-#include "unit.h"
-
-#include "tls/openssl.h"
+#include "unit/tls_pair.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
 
-static struct tls_server *server;
 static struct tls_client *client;
 
 /* near is the one that is tried: a server's, or a client's as towards nodes. */
@@ -28,22 +23,14 @@ static ssize_t take(struct fixture *f)
 
 static void setup(struct fixture *f, bool near_is_server, int version)
 {
-	bool done[2] = { false, false };
-	int fds[2], size = 1 << 22;
+	int size = 1 << 22;
 
 	memset(f, 0, sizeof(*f));
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
-	setsockopt(fds[1], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
-	stream_init_plain(&f->near, fds[0]);
-	stream_init_plain(&f->far, fds[1]);
-	assert_int_equal(tls_stream_accept(near_is_server ? &f->near : &f->far, server, NULL), 0);
-	assert_int_equal(tls_stream_connect(near_is_server ? &f->far : &f->near, client), 0);
-	SSL_set_max_proto_version(((struct tls_layer *)f->near.layer)->ssl, version);
+	tls_pair_connect(&f->near, &f->far, near_is_server, client);
+	setsockopt(f->far.fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
+	SSL_set_max_proto_version(ssl_of(&f->near), version);
 	tls_stream_read_ahead(&f->near, true);
-	while (!done[0] || !done[1]) {
-		done[0] |= tls_stream_handshake(&f->near) == 0;
-		done[1] |= tls_stream_handshake(&f->far) == 0;
-	}
+	tls_pair_shake_hands(&f->near, &f->far);
 	/* A server's tickets come before its first data, and count. */
 	if (!near_is_server) {
 		assert_int_equal(stream_write(&f->far, "*", 1), 1);
@@ -59,7 +46,7 @@ static void teardown(struct fixture *f)
 
 static void change_keys(struct fixture *f, int count, int type)
 {
-	SSL *ssl = ((struct tls_layer *)f->far.layer)->ssl;
+	SSL *ssl = ssl_of(&f->far);
 
 	for (int i = 0; i < count; i++) {
 		assert_int_equal(SSL_key_update(ssl, type), 1);
@@ -201,7 +188,7 @@ static void test_answers_that_nobody_takes_are_bounded(void **state)
 
 	(void)state;
 	setup(&f, true, TLS1_3_VERSION);
-	layer = f.near.layer;
+	layer = tls_stream_layer(&f.near);
 	while (send(f.near.fd, junk, sizeof(junk), MSG_DONTWAIT) > 0 ||
 		send(f.near.fd, junk, 1, MSG_DONTWAIT) > 0)
 		;
@@ -222,24 +209,16 @@ static void test_answers_that_nobody_takes_are_bounded(void **state)
 
 static int group_setup(void **state)
 {
-	struct tls_policy policy = { 0 };
-	char error[TLS_ERROR_SIZE];
-
-	(void)state;
-	signal(SIGPIPE, SIG_IGN);
-	assert_int_equal(tls_process_init(), 0);
-	if (tls_server_new(NULL, 0, &policy, &server, error) < 0)
+	if (tls_pair_setup(state) < 0)
 		return -1;
-	return tls_client_new(&(struct tls_client_params){ .allow_invalid = true }, &client, error);
+	client = tls_pair_client();
+	return 0;
 }
 
 static int group_teardown(void **state)
 {
-	(void)state;
 	tls_client_unref(client);
-	tls_server_unref(server);
-	tls_process_fini();
-	return 0;
+	return tls_pair_teardown(state);
 }
 
 int main(void)

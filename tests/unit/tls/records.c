@@ -325,7 +325,7 @@ static void test_held_tickets_go_first(void **state)
 			char byte;
 
 			shake_hands(&f, &kinds[i], true);
-			assert_true(((struct tls_layer *)f.near.layer)->held.len > 0);
+			assert_true(tls_stream_layer(&f.near)->held.len > 0);
 			assert_int_equal(tls_records_take(&f.near), 0);
 			assert_int_equal(stream_read(&f.far, &byte, 1), -EAGAIN);
 			if (ends) {
