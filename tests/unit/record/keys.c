@@ -2,17 +2,8 @@
 /* Keys and records beside the trace of RFC 8448 section 3 (TLS_AES_128_GCM_SHA256). */
 #include "unit.h"
 
-#include "base/view.h"
+#include "hex.h"
 #include "record/record.h"
-
-static size_t unhex(const char *text, unsigned char *ret)
-{
-	size_t n = 0;
-
-	for (; *text; text += 2)
-		ret[n++] = (unsigned char)(hex_digit(text[0]) << 4 | hex_digit(text[1]));
-	return n;
-}
 
 static struct record_keys trace_keys(void)
 {

@@ -3,17 +3,8 @@
  * keys; PyCryptodome and the `cryptography` package, which agree, for records. */
 #include "unit.h"
 
-#include "base/view.h"
+#include "hex.h"
 #include "record/record.h"
-
-static size_t unhex(const char *text, unsigned char *ret)
-{
-	size_t n = 0;
-
-	for (; *text; text += 2)
-		ret[n++] = (unsigned char)(hex_digit(text[0]) << 4 | hex_digit(text[1]));
-	return n;
-}
 
 /* Bytes that nobody could mistake for others. */
 static void fill(unsigned char *ret, size_t len, int first)

@@ -5,7 +5,7 @@
  * additional data is no record's, so they cannot be records. */
 #include "unit.h"
 
-#include "base/view.h"
+#include "hex.h"
 #include "record/contexts.h"
 
 #include <openssl/core_names.h>
@@ -263,13 +263,11 @@ struct bytes {
 	int len;
 };
 
-static struct bytes unhex(const char *text)
+static struct bytes bytes_of(const char *text)
 {
-	struct bytes bytes = { .len = 0 };
+	struct bytes bytes;
 
-	for (; *text; text += 2)
-		bytes.data[bytes.len++] =
-			(unsigned char)(hex_digit(text[0]) << 4 | hex_digit(text[1]));
+	bytes.len = (int)unhex(text, bytes.data);
 	return bytes;
 }
 
@@ -278,7 +276,7 @@ static struct record_state state_of(const struct test_case *c, enum record_direc
 	struct record_state state = { .version = RECORD_TLS_1_3,
 		.cipher = (uint8_t)c->cipher,
 		.direction = (uint8_t)direction };
-	struct bytes key = unhex(c->key);
+	struct bytes key = bytes_of(c->key);
 
 	assert_in_range(key.len, 16, sizeof(state.key));
 	memcpy(state.key, key.data, (size_t)key.len);
@@ -288,8 +286,8 @@ static struct record_state state_of(const struct test_case *c, enum record_direc
 /* As record_open() does it (REC-12). Returns whether the tag is right. */
 static bool opens(const struct test_case *c, struct record_state *state, unsigned char *tag)
 {
-	struct bytes iv = unhex(c->iv), aad = unhex(c->aad), sealed = unhex(c->sealed),
-		     text = unhex(c->text);
+	struct bytes iv = bytes_of(c->iv), aad = bytes_of(c->aad), sealed = bytes_of(c->sealed),
+		     text = bytes_of(c->text);
 	EVP_CIPHER_CTX *ctx = record_context(state);
 	OSSL_PARAM params[] = {
 		OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, tag, TAG_BYTES),
@@ -317,7 +315,7 @@ static void test_opening(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct record_state read = state_of(&cases[i], RECORD_READ);
-		struct bytes tag = unhex(cases[i].tag);
+		struct bytes tag = bytes_of(cases[i].tag);
 
 		assert_int_equal(tag.len, TAG_BYTES);
 		if (opens(&cases[i], &read, tag.data) != cases[i].valid)
@@ -338,9 +336,9 @@ static void test_sealing(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct record_state write = state_of(&cases[i], RECORD_WRITE);
-		struct bytes iv = unhex(cases[i].iv), aad = unhex(cases[i].aad),
-			     text = unhex(cases[i].text), sealed = unhex(cases[i].sealed),
-			     tag = unhex(cases[i].tag);
+		struct bytes iv = bytes_of(cases[i].iv), aad = bytes_of(cases[i].aad),
+			     text = bytes_of(cases[i].text), sealed = bytes_of(cases[i].sealed),
+			     tag = bytes_of(cases[i].tag);
 		EVP_CIPHER_CTX *ctx = record_context(&write);
 		unsigned char got[256], got_tag[TAG_BYTES];
 		OSSL_PARAM params[] = {
