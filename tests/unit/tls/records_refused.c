@@ -2,14 +2,6 @@
 /* What a peer may not send, and what of its records is delivered before it (REC-30, REC-31). */
 #include "unit/records_pair.h"
 
-/* After a good record, far's next one, which is len bytes in `bad`. Freed by the caller. */
-static size_t make_next(struct fixture *f, unsigned char **ret_record)
-{
-	*ret_record = malloc(256);
-	assert_non_null(*ret_record);
-	return make_record(f, RECORD_DATA, "hello", 5, 0, *ret_record);
-}
-
 /* In one segment with what is good before it. */
 static void put_behind(struct fixture *f, const char *good, const void *bad, size_t len)
 {
@@ -37,19 +29,16 @@ static int alert_of_flip(const struct fixture *f, const unsigned char *record, s
 /* Near, as good as new, is sent a record with one bit changed behind a good one. */
 static void flip(const struct kind *kind, bool server, size_t bit, size_t *ret_len)
 {
-	unsigned char good[64], bad[64], both[128];
+	unsigned char both[128], *bad;
 	struct fixture f;
-	size_t n;
 	int alert;
 
 	setup(&f, kind, server);
 	by_hand(&f);
-	n = make_record(&f, RECORD_DATA, "first", 5, 0, good);
+	bad = both + make_record(&f, RECORD_DATA, "first", 5, 0, both);
 	*ret_len = make_record(&f, RECORD_DATA, "hello", 5, 0, bad);
 	bad[bit / 8] ^= (unsigned char)(1 << bit % 8);
-	memcpy(both, good, n);
-	memcpy(both + n, bad, *ret_len);
-	send_raw(&f, both, n + *ret_len);
+	send_raw(&f, both, (size_t)(bad - both) + *ret_len);
 	expect_text(&f, "first");
 	alert = alert_of_flip(&f, bad, *ret_len);
 	if (alert >= 0) {
@@ -138,11 +127,11 @@ static void test_a_record_that_ends_too_early(void **state)
 
 static void double_it(struct fixture *f)
 {
-	unsigned char *record;
+	unsigned char record[64];
 	size_t len;
 
 	by_hand(f);
-	len = make_next(f, &record);
+	len = make_record(f, RECORD_DATA, "hello", 5, 0, record);
 	send_raw(f, record, len);
 	expect_text(f, "hello");
 	put(f, RECORD_DATA, "more", 4, 0);
@@ -151,7 +140,6 @@ static void double_it(struct fixture *f)
 	expect_text(f, "good");
 	expect_refused(f, RECORD_BAD_RECORD_MAC);
 	assert_string_equal(tls_records_error(&f->near), "bad record mac");
-	free(record);
 }
 
 static void double_at_once(struct fixture *f)
