@@ -5,6 +5,8 @@
 #include "record/post.h"
 
 static const unsigned char ticket[] = { 4, 0, 0, 20, [23] = 0 };
+static const unsigned char request[] = { 24, 0, 0, 1, 1 }; /* a KeyUpdate that wants an answer */
+static const unsigned char canceled[] = { 1, RECORD_USER_CANCELED };
 
 /* ---- changes of keys ---- */
 
@@ -68,7 +70,6 @@ static void test_a_key_update_changes_the_peers_key(void **state)
 /* Data before and behind it in one segment is one read's. */
 static void update_within(struct fixture *f)
 {
-	const unsigned char update[] = { 24, 0, 0, 1, 1 };
 	unsigned char out[256];
 	size_t n;
 
@@ -76,7 +77,7 @@ static void update_within(struct fixture *f)
 		return;
 	by_hand(f);
 	n = make_record(f, RECORD_DATA, "before ", 7, 0, out);
-	n += make_record(f, RECORD_HANDSHAKE, update, sizeof(update), 9, out + n);
+	n += make_record(f, RECORD_HANDSHAKE, request, sizeof(request), 9, out + n);
 	next_key(f, RECORD_WRITE);
 	n += make_record(f, RECORD_DATA, "behind", 6, 3, out + n);
 	send_raw(f, out, n);
@@ -93,7 +94,6 @@ static void test_a_key_update_between_data(void **state)
 /* Each is one more request, and there is one answer (RFC 8446 section 4.6.3). */
 static void many_requests(struct fixture *f)
 {
-	const unsigned char update[] = { 24, 0, 0, 1, 1 };
 	unsigned char out[1024];
 	size_t n = 0;
 
@@ -101,7 +101,7 @@ static void many_requests(struct fixture *f)
 		return;
 	by_hand(f);
 	for (int i = 0; i < 10; i++) {
-		n += make_record(f, RECORD_HANDSHAKE, update, sizeof(update), 0, out + n);
+		n += make_record(f, RECORD_HANDSHAKE, request, sizeof(request), 0, out + n);
 		next_key(f, RECORD_WRITE);
 	}
 	send_raw(f, out, n);
@@ -210,23 +210,21 @@ static void test_key_updates_that_are_none(void **state)
 /* Over records, at each place; and nothing else may come between. */
 static void test_a_key_update_in_pieces(void **state)
 {
-	const unsigned char update[] = { 24, 0, 0, 1, 1 };
-
 	(void)state;
-	for (size_t cut = 1; cut < sizeof(update); cut++) {
+	for (size_t cut = 1; cut < sizeof(request); cut++) {
 		for (int role = 0; role < 2; role++) {
 			struct fixture f;
 
 			setup(&f, &kinds[cut % 3], role);
-			say(&f, update, cut, false);
-			put(&f, RECORD_HANDSHAKE, update + cut, sizeof(update) - cut, 0);
+			say(&f, request, cut, false);
+			put(&f, RECORD_HANDSHAKE, request + cut, sizeof(request) - cut, 0);
 			next_key(&f, RECORD_WRITE);
 			put(&f, RECORD_DATA, "hello", 5, 0);
 			expect_text(&f, "hello");
 			expect_record(&f, RECORD_HANDSHAKE, record_key_update, 5);
 			teardown(&f);
 			setup(&f, &kinds[cut % 3], role);
-			say(&f, update, cut, false);
+			say(&f, request, cut, false);
 			put(&f, RECORD_DATA, "hello", role ? 5 : 0, 0);
 			expect_refused(&f, RECORD_UNEXPECTED_MESSAGE);
 			teardown(&f);
@@ -238,12 +236,12 @@ static void test_a_key_update_in_pieces(void **state)
 
 static void tickets(struct fixture *f)
 {
-	unsigned char both[sizeof(ticket) + 5];
+	unsigned char both[sizeof(ticket) + sizeof(request)];
 
 	if (!f->is_13)
 		return;
 	memcpy(both, ticket, sizeof(ticket));
-	memcpy(both + sizeof(ticket), (unsigned char[]){ 24, 0, 0, 1, 1 }, 5);
+	memcpy(both + sizeof(ticket), request, sizeof(request));
 	if (f->near_is_server) {
 		say(f, ticket, sizeof(ticket), true);
 		return;
@@ -276,8 +274,6 @@ static void test_tickets_are_a_nodes(void **state)
 /* An alert or an empty record does not come within a message either (RFC 8446 section 5.1). */
 static void test_nothing_comes_within_a_message(void **state)
 {
-	static const unsigned char canceled[] = { 1, RECORD_USER_CANCELED };
-
 	(void)state;
 	for (int i = 0; i < 3; i++) {
 		struct fixture f;
@@ -343,8 +339,6 @@ static void test_renegotiation_is_refused_once(void **state)
 
 static void put_quiet(struct fixture *f, int i)
 {
-	static const unsigned char canceled[] = { 1, RECORD_USER_CANCELED };
-
 	switch (f->is_13 ? i % 4 : i % 2) {
 	case 0:
 		put(f, RECORD_DATA, "", 0, f->is_13 ? (size_t)i * 50 : 0);
@@ -495,7 +489,6 @@ static void test_ends(void **state)
 
 static void user_cancels(struct fixture *f)
 {
-	const unsigned char canceled[] = { 1, RECORD_USER_CANCELED };
 	char data[64];
 
 	by_hand(f);
