@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What a peer says beside data: records of one byte for version, one for the type, one for the
- * length, and the content. Bounded whatever comes, and nothing is read behind it. */
+/* What a peer says beside data: records of one byte for version and role, one for the type, one for
+ * the length, and the content. Bounded whatever comes, and nothing is read behind it. */
 #include "record/post.h"
 
 #include <stdlib.h>
