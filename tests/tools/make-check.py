@@ -10,7 +10,6 @@ import glob
 import importlib.util
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -19,6 +18,7 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, HERE)
+import checkout  # noqa: E402
 import chroot  # noqa: E402
 import releases  # noqa: E402
 
@@ -57,16 +57,6 @@ def ignored():
             if not lines or any(flag not in line.split() for line in lines)]
 
 
-def copy_tree(directory):
-    """What is under version control, as it is here now."""
-    names = subprocess.run(["git", "-c", "safe.directory=*", "ls-files", "-z"], cwd=ROOT, check=True,
-                           capture_output=True, text=True).stdout.split("\0")
-    for name in filter(None, names):
-        if os.path.isfile(os.path.join(ROOT, name)):
-            os.makedirs(os.path.dirname(os.path.join(directory, name)), exist_ok=True)
-            shutil.copy(os.path.join(ROOT, name), os.path.join(directory, name))
-
-
 def build_apart(directory):
     """A build with no network but loopback, and with no BTF to be seen."""
     chroot.checked(chroot.libc.unshare(chroot.CLONE_NEWNET))
@@ -82,7 +72,7 @@ def different():
     make("-s", JOBS, "all")
     with tempfile.TemporaryDirectory(prefix="homing-elsewhere-") as parent:
         directory = os.path.join(parent, "a longer name than usual".replace(" ", "-"))
-        copy_tree(directory)
+        checkout.copy(checkout.files(others=False), directory)
         if chroot.in_namespaces(lambda: build_apart(directory)):
             raise SystemExit("no build without network and BTF")
         outputs = ["build/homingd", "build/homingctl"] + [

@@ -9,12 +9,12 @@ row is stale. A mutant that no test catches is a failure; so is one that does no
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import checkout
+
 TESTS = ["record/seal", "record/post", "record/keys", "record/vectors", "record/contexts", "record/connection",
          "tls/keys", "tls/records_said", "tls/records_ends", "tls/records", "tls/records_refused"]
 TIMEOUT_S = 120
@@ -127,16 +127,6 @@ MUTANTS = [
 ]
 
 
-def copy_tree(to):
-    names = subprocess.run(["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others",
-                            "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, names.split("\0")):
-        source, target = os.path.join(ROOT, name), os.path.join(to, name)
-        if os.path.isfile(source):
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            shutil.copy2(source, target)
-
-
 def build(tree):
     return subprocess.run(["make", "-s", "-j%d" % (os.cpu_count() or 1)] + ["build/tests/unit/" + t for t in TESTS],
                           cwd=tree, capture_output=True, text=True)
@@ -181,7 +171,7 @@ def main():
     wanted = [row for row in MUTANTS if len(sys.argv) < 2 or sys.argv[1] in row[0] + row[1]]
     missed = 0
     with tempfile.TemporaryDirectory(prefix="homing-mutants-") as tree:
-        copy_tree(tree)
+        checkout.copy(checkout.files(), tree)
         built = build(tree)
         failure = built.stderr[:2000] if built.returncode else first_failure(tree)
         if failure:

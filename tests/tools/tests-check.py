@@ -12,8 +12,9 @@ exists, a line without a reason where there is no test: all are faults. No file 
 
 import os
 import re
-import subprocess
 import sys
+
+import checkout
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LIST = "tests/tools/tested-elsewhere.txt"
@@ -21,13 +22,6 @@ LINE = re.compile(r"(\S+\.c): ([^()]+?)(?: \((.+)\))?")
 LONGEST = 600
 
 faults = []
-
-
-def tracked(*patterns):
-    """Also what is not committed yet, without what is gone."""
-    out = subprocess.run(["git", "-c", "safe.directory=*", "ls-files", "--cached", "--others", "--exclude-standard",
-                          "-z", *patterns], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return [name for name in out.split("\0") if name and os.path.exists(os.path.join(ROOT, name))]
 
 
 def own_test(source):
@@ -72,7 +66,7 @@ def check_list(sources):
 
 
 def check_lengths():
-    for path in tracked("tests/*.py", "tests/*.c", "tests/*.h"):
+    for path in checkout.files("tests/*.py", "tests/*.c", "tests/*.h"):
         with open(os.path.join(ROOT, path), encoding="utf-8") as f:
             length = sum(1 for _ in f)
         if length > LONGEST:
@@ -80,7 +74,7 @@ def check_lengths():
 
 
 def main():
-    sources = {path[len("userspace/"):] for path in tracked("userspace/*.c")}
+    sources = {path[len("userspace/"):] for path in checkout.files("userspace/*.c")}
     check_list(sources)
     check_lengths()
     for text in faults:
