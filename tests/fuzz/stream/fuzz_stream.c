@@ -4,9 +4,9 @@
  * reader gets the data that was sealed, in order, and nothing of what came behind a byte that was
  * not. What the stream sends opens at the other end, always.
  *
- * The first byte is version, cipher and role; then come operations, each a byte and what it takes
- * (see run()). The source itself is included, because only it can make such a stream without
- * OpenSSL's handshake.
+ * The first byte is version, cipher, role, whether far wants small records and whether near's
+ * socket takes little; then come operations, each a byte and what it takes (see run()). The source
+ * itself is included, because only it can make such a stream without OpenSSL's handshake.
  */
 #include "tls/records.c"
 
