@@ -6,7 +6,6 @@
 #include "unit.h"
 
 #include "base/clock.h"
-#include "net/sock.h"
 #include "relay/probe.h"
 #include "relay/relay.h"
 #include "unit/tcp_pair.h"
