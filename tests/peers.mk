@@ -6,10 +6,11 @@ PEER_PROGRAMS := $(PEERS:%=$(BUILD)/tests/peers/%)
 PEER_LIBS_openssl = openssl
 PEER_LIBS_gnutls = gnutls
 PEER_LIBS_nss = nss nspr
-$(PEER_PROGRAMS): $(BUILD)/tests/peers/%: tests/peers/%.c $(addprefix tests/peers/,main.c plan.c session.c peer.h)
+$(PEER_PROGRAMS): $(BUILD)/tests/peers/%: tests/peers/%.c $(addprefix tests/peers/,main.c plan.c session.c peer.h) \
+		$(call mod_libs,base)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -Itests/peers $(shell pkg-config --cflags $(PEER_LIBS_$*)) $(ALL_LDFLAGS) -o $@ \
-		$(filter %.c,$^) $(shell pkg-config --libs $(PEER_LIBS_$*)) -pthread
+		$(filter %.c %.a,$^) $(shell pkg-config --libs $(PEER_LIBS_$*)) -pthread
 
 .PHONY: peer-programs test-peers java-deps
 peer-programs: $(PEER_PROGRAMS) ## builds peers by other TLS libraries

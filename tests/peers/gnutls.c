@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* GnuTLS: pads as much as is wanted; asks with record_size_limit and max_fragment_length at
  * once. */
+#include "base/compiler.h"
 #include "peer.h"
 
 #include <errno.h>
@@ -8,14 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-
 static gnutls_certificate_credentials_t credentials;
 static gnutls_datum_t ticket_key;
 
 struct connection {
 	gnutls_session_t session;
-	unsigned padding;
+	size_t padding;
 	int answers;
 	char error[120];
 };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A plan as text: words, each KEY=VALUE; lists are AT:VALUE with commas. */
+#include "base/compiler.h"
 #include "peer.h"
 
 #include <errno.h>
@@ -73,7 +74,7 @@ static int parse_number(struct plan *plan, const char *key, uint64_t value)
 		plan->ends = value;
 		return 0;
 	}
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		if (strcmp(rows[i].key, key) != 0)
 			continue;
 		if (rows[i].wide)

@@ -4,6 +4,8 @@
  * waits for all but the last one of the node's, and the node's for all of the client's: so whatever
  * one of them has asked for (KeyUpdates) has been answered when the last byte is there.
  */
+#include "base/base64.h"
+#include "base/clock.h"
 #include "peer.h"
 
 #include <errno.h>
@@ -14,10 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define PATIENCE_MS 30000
 #define READ_BYTES 65536
 #define WRITE_BYTES 65536
@@ -31,23 +31,15 @@ struct session {
 	struct outcome outcome;
 	uint32_t random;
 	unsigned next_event, next_stall;
-	int64_t stalled_until; /* 0: is not */
-	bool write_waits;      /* the last write was taken in part, or not at all */
-	bool said;             /* our end of stream */
-	bool gone;             /* and nothing more is to be done */
+	uint64_t stalled_until; /* 0: is not */
+	bool write_waits;       /* the last write was taken in part, or not at all */
+	bool said;              /* our end of stream */
+	bool gone;              /* and nothing more is to be done */
 	size_t chunk_len, chunk_at;
 	unsigned char chunk[WRITE_BYTES];
 	size_t in_len; /* read behind a line */
 	char in[LINE_BYTES];
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* The first thing that went wrong is what counts. */
 static void wrong(struct session *session, const char *what)
@@ -89,10 +81,10 @@ static bool wait_for(struct session *session, short events, int ms)
 
 static int handshake(struct session *session)
 {
-	int64_t end = now_ms() + PATIENCE_MS;
+	uint64_t end = clock_mono_ms() + PATIENCE_MS;
 	int r;
 
-	while ((r = library.handshake(session->connection)) == -EAGAIN && now_ms() < end)
+	while ((r = library.handshake(session->connection)) == -EAGAIN && clock_mono_ms() < end)
 		wait_for(session, POLLIN, 100);
 	return r;
 }
@@ -100,7 +92,7 @@ static int handshake(struct session *session)
 /* A line without its end, until one is there. Returns its length or -1. */
 static int read_line(struct session *session, char *line, size_t size)
 {
-	int64_t end = now_ms() + PATIENCE_MS;
+	uint64_t end = clock_mono_ms() + PATIENCE_MS;
 
 	for (;;) {
 		char *newline = memchr(session->in, '\n', session->in_len);
@@ -120,7 +112,7 @@ static int read_line(struct session *session, char *line, size_t size)
 		}
 		n = library.read(session->connection, session->in + session->in_len,
 			sizeof(session->in) - session->in_len);
-		if (n == -EAGAIN && now_ms() < end)
+		if (n == -EAGAIN && clock_mono_ms() < end)
 			wait_for(session, POLLIN, 100);
 		else if (n <= 0)
 			return -1;
@@ -131,13 +123,13 @@ static int read_line(struct session *session, char *line, size_t size)
 
 static int write_all(struct session *session, const void *data, size_t len)
 {
-	int64_t end = now_ms() + PATIENCE_MS;
+	uint64_t end = clock_mono_ms() + PATIENCE_MS;
 	const char *p = data;
 
 	while (len) {
 		ssize_t n = library.write(session->connection, p, len);
 
-		if (n == -EAGAIN && now_ms() < end)
+		if (n == -EAGAIN && clock_mono_ms() < end)
 			wait_for(session, POLLOUT, 100);
 		else if (n <= 0)
 			return -1;
@@ -169,39 +161,18 @@ static int log_in(struct session *session, const char *password)
 	return strncmp(line, "a OK", 4) == 0 ? 0 : -1;
 }
 
-static int decode(const char *text, unsigned char *ret, size_t size)
-{
-	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	uint32_t bits = 0;
-	size_t have = 0, n = 0;
-
-	for (; *text && *text != '='; text++) {
-		const char *digit = strchr(digits, *text);
-
-		if (!digit || n + 1 >= size)
-			return -1;
-		bits = bits << 6 | (uint32_t)(digit - digits);
-		have += 6;
-		if (have >= 8) {
-			have -= 8;
-			ret[n++] = (unsigned char)(bits >> have);
-		}
-	}
-	ret[n] = '\0';
-	return (int)n;
-}
-
 /* authzid NUL account NUL password */
 static int plan_of_credential(struct session *session, const char *base64)
 {
-	unsigned char text[8192];
-	int n = decode(base64, text, sizeof(text));
-	unsigned char *account = n > 0 ? memchr(text, '\0', (size_t)n) : NULL;
-	unsigned char *password =
-		account ? memchr(account + 1, '\0', (size_t)(text + n - account - 1)) : NULL;
+	CLEANUP(buf_fini) struct buf text = { 0 };
+	const char *end, *account, *password;
 
-	if (!password || plan_parse((char *)password + 1, &session->plan) < 0)
+	if (base64_decode(view_str(base64), &text) < 0 || buf_append(&text, "", 1) < 0)
+		return -1;
+	end = text.data + text.len - 1;
+	account = memchr(text.data, '\0', text.len - 1);
+	password = account ? memchr(account + 1, '\0', (size_t)(end - account - 1)) : NULL;
+	if (!password || plan_parse(password + 1, &session->plan) < 0)
 		return -1;
 	session->random = session->plan.seed + 1;
 	library.follow(session->connection, &session->plan);
@@ -269,7 +240,7 @@ static bool take(struct session *session, const unsigned char *data, size_t len)
 	if (session->next_stall < session->plan.stall_count &&
 		outcome->received >= session->plan.stalls[session->next_stall].at)
 		session->stalled_until =
-			now_ms() + session->plan.stalls[session->next_stall++].value;
+			clock_mono_ms() + session->plan.stalls[session->next_stall++].value;
 	return true;
 }
 
@@ -298,7 +269,7 @@ static bool receive(struct session *session)
 	static _Thread_local unsigned char data[READ_BYTES];
 	ssize_t n;
 
-	if (session->stalled_until && now_ms() < session->stalled_until)
+	if (session->stalled_until && clock_mono_ms() < session->stalled_until)
 		return false;
 	session->stalled_until = 0;
 	n = library.read(session->connection, data, sizeof(data));
@@ -427,9 +398,9 @@ static bool send_up_to(struct session *session, uint64_t limit)
 	return true;
 }
 
-static void pause_session(struct session *session, int64_t until)
+static void pause_session(struct session *session, uint64_t until)
 {
-	int64_t now = now_ms(), wake = until;
+	uint64_t now = clock_mono_ms(), wake = until;
 	short events = session->write_waits ? POLLOUT : 0;
 
 	if (session->stalled_until)
@@ -443,7 +414,7 @@ static void pause_session(struct session *session, int64_t until)
 static void go_on(struct session *session, uint64_t limit(const struct session *),
 	bool done(const struct session *))
 {
-	int64_t until = now_ms() + PATIENCE_MS;
+	uint64_t until = clock_mono_ms() + PATIENCE_MS;
 
 	while (!done(session) && !session->gone) {
 		bool moved = send_up_to(session, limit(session));
@@ -451,8 +422,8 @@ static void go_on(struct session *session, uint64_t limit(const struct session *
 		if (!session->outcome.ended && receive(session))
 			moved = true;
 		if (moved)
-			until = now_ms() + PATIENCE_MS;
-		else if (now_ms() > until) {
+			until = clock_mono_ms() + PATIENCE_MS;
+		else if (clock_mono_ms() > until) {
 			session->outcome.ended = "stuck";
 			session->gone = true;
 		} else {
@@ -485,9 +456,9 @@ static bool sent_the_rest(const struct session *session)
 
 static void say_the_end(struct session *session)
 {
-	int64_t end = now_ms() + PATIENCE_MS;
+	uint64_t end = clock_mono_ms() + PATIENCE_MS;
 
-	while (!session->said && !session->gone && now_ms() < end) {
+	while (!session->said && !session->gone && clock_mono_ms() < end) {
 		if (end_of_stream(session) == -EAGAIN)
 			wait_for(session, POLLOUT, 100);
 	}
