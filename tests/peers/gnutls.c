@@ -12,14 +12,15 @@
 static gnutls_certificate_credentials_t credentials;
 static gnutls_datum_t ticket_key;
 
+const char library_name[] = "GnuTLS";
+
 struct connection {
+	struct outcome *outcome;
 	gnutls_session_t session;
 	size_t padding;
-	int answers;
-	char error[120];
 };
 
-static int init(const char *certificate, const char *key)
+int library_init(const char *certificate, const char *key)
 {
 	if (gnutls_certificate_allocate_credentials(&credentials) < 0 ||
 		gnutls_session_ticket_key_generate(&ticket_key) < 0)
@@ -39,18 +40,17 @@ static int on_message(gnutls_session_t session, unsigned type, unsigned when, un
 
 	(void)when;
 	(void)message;
-	connection->answers += incoming && type == GNUTLS_HANDSHAKE_KEY_UPDATE;
+	connection->outcome->answers += incoming && type == GNUTLS_HANDSHAKE_KEY_UPDATE;
 	return 0;
 }
 
-static void follow(void *arg, const struct plan *plan)
+void library_follow(struct connection *connection, const struct plan *plan)
 {
-	struct connection *connection = arg;
-
 	connection->padding = plan->padding;
 }
 
-static void *open_connection(int fd, bool is_node, const struct plan *plan)
+struct connection *library_open(
+	int fd, bool is_node, const struct plan *plan, struct outcome *outcome)
 {
 	static const char *const ciphers[] = {
 		[AES_128_GCM] = "AES-128-GCM",
@@ -60,6 +60,7 @@ static void *open_connection(int fd, bool is_node, const struct plan *plan)
 	struct connection *connection = calloc(1, sizeof(*connection));
 	char priority[128];
 
+	connection->outcome = outcome;
 	snprintf(priority, sizeof(priority), "NORMAL:-VERS-ALL:+VERS-TLS1.%d:-CIPHER-ALL:+%s",
 		plan->suite->is_13 ? 3 : 2, ciphers[plan->suite->cipher]);
 	if (gnutls_init(&connection->session,
@@ -78,11 +79,11 @@ static void *open_connection(int fd, bool is_node, const struct plan *plan)
 		gnutls_session_ticket_enable_server(connection->session, &ticket_key);
 	else if (plan->limit)
 		gnutls_record_set_max_size(connection->session, plan->limit);
-	follow(connection, plan);
+	library_follow(connection, plan);
 	return connection;
 }
 
-static int outcome(struct connection *connection, ssize_t r)
+static int result_of(struct connection *connection, ssize_t r)
 {
 	switch (r) {
 	case GNUTLS_E_AGAIN:
@@ -95,37 +96,34 @@ static int outcome(struct connection *connection, ssize_t r)
 	case GNUTLS_E_SESSION_EOF:
 		return -ECONNRESET;
 	case GNUTLS_E_FATAL_ALERT_RECEIVED:
-		snprintf(connection->error, sizeof(connection->error), "alert %s",
+		snprintf(connection->outcome->why, sizeof(connection->outcome->why), "alert %s",
 			gnutls_alert_get_name(gnutls_alert_get(connection->session)));
 		return -EPROTO;
 	default:
-		snprintf(connection->error, sizeof(connection->error), "%s",
+		snprintf(connection->outcome->why, sizeof(connection->outcome->why), "%s",
 			gnutls_strerror((int)r));
 		return -EPROTO;
 	}
 }
 
-static int handshake(void *arg)
+int library_handshake(struct connection *connection)
 {
-	struct connection *connection = arg;
 	int r = gnutls_handshake(connection->session);
 
 	if (r < 0 && r != GNUTLS_E_FATAL_ALERT_RECEIVED && !gnutls_error_is_fatal(r))
 		return -EAGAIN;
-	return r < 0 ? outcome(connection, r) : 0;
+	return r < 0 ? result_of(connection, r) : 0;
 }
 
-static ssize_t read_text(void *arg, void *data, size_t len)
+ssize_t library_read(struct connection *connection, void *data, size_t len)
 {
-	struct connection *connection = arg;
 	ssize_t n = gnutls_record_recv(connection->session, data, len);
 
-	return n >= 0 ? n : outcome(connection, n);
+	return n >= 0 ? n : result_of(connection, n);
 }
 
-static ssize_t write_text(void *arg, const void *data, size_t len)
+ssize_t library_write(struct connection *connection, const void *data, size_t len)
 {
-	struct connection *connection = arg;
 	size_t room = gnutls_record_get_max_size(connection->session);
 	size_t padding = MIN(connection->padding, room / 2);
 	ssize_t n;
@@ -135,63 +133,32 @@ static ssize_t write_text(void *arg, const void *data, size_t len)
 			connection->session, data, MIN(len, room - padding - 1), padding, 0);
 	else
 		n = gnutls_record_send(connection->session, data, len);
-	return n >= 0 ? n : outcome(connection, n);
+	return n >= 0 ? n : result_of(connection, n);
 }
 
-static int update(void *arg, bool ask)
+int library_update(struct connection *connection, bool ask)
 {
-	struct connection *connection = arg;
 	int r = gnutls_session_key_update(connection->session, ask ? GNUTLS_KU_PEER : 0);
 
-	return r < 0 ? outcome(connection, r) : 0;
+	return r < 0 ? result_of(connection, r) : 0;
 }
 
-static int ticket(void *arg)
+int library_ticket(struct connection *connection)
 {
-	struct connection *connection = arg;
 	int r = gnutls_session_ticket_send(connection->session, 1, 0);
 
-	return r < 0 ? outcome(connection, r) : 0;
+	return r < 0 ? result_of(connection, r) : 0;
 }
 
-static int close_notify(void *arg)
+int library_close_notify(struct connection *connection)
 {
-	struct connection *connection = arg;
 	int r = gnutls_bye(connection->session, GNUTLS_SHUT_WR);
 
-	return r < 0 ? outcome(connection, r) : 0;
+	return r < 0 ? result_of(connection, r) : 0;
 }
 
-static int answers(void *arg)
+void library_free(struct connection *connection)
 {
-	return ((struct connection *)arg)->answers;
-}
-
-static const char *error_text(void *arg)
-{
-	return ((struct connection *)arg)->error;
-}
-
-static void free_connection(void *arg)
-{
-	struct connection *connection = arg;
-
 	gnutls_deinit(connection->session);
 	free(connection);
 }
-
-const struct library library = {
-	.name = "GnuTLS",
-	.init = init,
-	.open = open_connection,
-	.follow = follow,
-	.handshake = handshake,
-	.read = read_text,
-	.write = write_text,
-	.update = update,
-	.ticket = ticket,
-	.close_notify = close_notify,
-	.answers = answers,
-	.error = error_text,
-	.free = free_connection,
-};

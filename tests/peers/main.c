@@ -48,14 +48,15 @@ static void start(void *(*run)(void *), void *arg)
 
 static atomic_int running; /* sessions */
 
-struct accepted {
+/* A socket, which listens or was accepted, and the only suite there. */
+struct port {
 	int fd;
 	const struct suite *suite;
 };
 
 static void *serve(void *arg)
 {
-	struct accepted accepted = *(struct accepted *)arg;
+	struct port accepted = *(struct port *)arg;
 	struct plan plan = { .suite = accepted.suite };
 
 	free(arg);
@@ -64,23 +65,18 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-struct port {
-	int fd;
-	const struct suite *suite;
-};
-
 static void *accept_all(void *arg)
 {
 	struct port *port = arg;
 
 	for (;;) {
-		struct accepted *accepted = calloc(1, sizeof(*accepted));
+		struct port *accepted = calloc(1, sizeof(*accepted));
 		int fd = accept(port->fd, NULL, NULL);
 
 		if (!accepted || fd < 0)
 			abort();
 		set_nonblocking(fd);
-		*accepted = (struct accepted){ fd, port->suite };
+		*accepted = (struct port){ fd, port->suite };
 		running++;
 		start(serve, accepted);
 	}
@@ -174,8 +170,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: %s node CERTIFICATE KEY | client PORT SESSIONS\n", argv[0]);
 		return 2;
 	}
-	if (library.init(is_node ? argv[2] : NULL, is_node ? argv[3] : NULL) < 0) {
-		fprintf(stderr, "%s cannot be set up\n", library.name);
+	if (library_init(is_node ? argv[2] : NULL, is_node ? argv[3] : NULL) < 0) {
+		fprintf(stderr, "%s cannot be set up\n", library_name);
 		return 1;
 	}
 	if (is_node)

@@ -23,14 +23,16 @@
 static CERTCertificate *node_certificate;
 static SECKEYPrivateKey *node_key;
 
+const char library_name[] = "NSS";
+
 struct connection {
+	struct outcome *outcome;
 	PRFileDesc *socket;
 	bool closed; /* the peer has sent close_notify */
 	int alert;   /* another one of the peer's; -1: none */
-	char error[120];
 };
 
-static int init(const char *directory, const char *name)
+int library_init(const char *directory, const char *name)
 {
 	if ((directory ? NSS_Init(directory) : NSS_NoDB_Init(NULL)) != SECSuccess ||
 		NSS_SetDomesticPolicy() != SECSuccess)
@@ -64,7 +66,7 @@ static void on_alert(const PRFileDesc *socket, void *arg, const SSLAlert *alert)
 		connection->alert = alert->description;
 }
 
-static void follow(void *connection, const struct plan *plan)
+void library_follow(struct connection *connection, const struct plan *plan)
 {
 	(void)connection;
 	(void)plan;
@@ -86,7 +88,8 @@ static void choose_suite(PRFileDesc *socket, const struct suite *suite)
 			SSL_ImplementedCiphers[i] == ids[suite->is_13][suite->cipher]);
 }
 
-static void *open_connection(int fd, bool is_node, const struct plan *plan)
+struct connection *library_open(
+	int fd, bool is_node, const struct plan *plan, struct outcome *outcome)
 {
 	struct connection *connection = calloc(1, sizeof(*connection));
 	/* closed with the socket, while the descriptor is the caller's */
@@ -94,6 +97,7 @@ static void *open_connection(int fd, bool is_node, const struct plan *plan)
 	PRSocketOptionData nonblocking = { .option = PR_SockOpt_Nonblocking };
 
 	nonblocking.value.non_blocking = PR_TRUE;
+	connection->outcome = outcome;
 	connection->alert = -1;
 	if (PR_SetSocketOption(tcp, &nonblocking) != PR_SUCCESS)
 		return NULL;
@@ -118,7 +122,7 @@ static void *open_connection(int fd, bool is_node, const struct plan *plan)
 	return connection;
 }
 
-static int outcome(struct connection *connection)
+static int result_of(struct connection *connection)
 {
 	PRErrorCode code = PR_GetError();
 
@@ -131,99 +135,67 @@ static int outcome(struct connection *connection)
 	case PR_END_OF_FILE_ERROR:
 		return -ECONNABORTED;
 	default:
-		snprintf(connection->error, sizeof(connection->error), "%s alert %d",
+		snprintf(connection->outcome->why, sizeof(connection->outcome->why), "%s alert %d",
 			PR_ErrorToName(code), connection->alert);
 		return -EPROTO;
 	}
 }
 
-static int handshake(void *arg)
+int library_handshake(struct connection *connection)
 {
-	struct connection *connection = arg;
-
-	return SSL_ForceHandshake(connection->socket) == SECSuccess ? 0 : outcome(connection);
-}
-
-static ssize_t read_text(void *arg, void *data, size_t len)
-{
-	struct connection *connection = arg;
-	PRInt32 n = PR_Read(connection->socket, data, (PRInt32)len);
-
-	if (n == 0)
-		return connection->closed ? 0 : -ECONNABORTED;
-	return n > 0 ? n : outcome(connection);
-}
-
-static ssize_t write_text(void *arg, const void *data, size_t len)
-{
-	struct connection *connection = arg;
-	PRInt32 n = PR_Write(connection->socket, data, (PRInt32)len);
-
-	return n > 0 ? n : n == 0 ? -EAGAIN : outcome(connection);
-}
-
-static int update(void *arg, bool ask)
-{
-	struct connection *connection = arg;
-
-	return SSL_KeyUpdate(connection->socket, ask) == SECSuccess ? 0 : outcome(connection);
-}
-
-static int ticket(void *arg)
-{
-	static const PRUint8 token[TOKEN_BYTES];
-	struct connection *connection = arg;
-
-	return SSL_SendSessionTicket(connection->socket, token, sizeof(token)) == SECSuccess
-		? 0
-		: outcome(connection);
-}
-
-static int close_notify(void *arg)
-{
-	struct connection *connection = arg;
-
-	return PR_Shutdown(connection->socket, PR_SHUTDOWN_SEND) == PR_SUCCESS
-		? 0
-		: outcome(connection);
+	return SSL_ForceHandshake(connection->socket) == SECSuccess ? 0 : result_of(connection);
 }
 
 /* Epoch 3 is that of the first application data (RFC 9147 section 6.1). */
-static int answers(void *arg)
+static int answers(PRFileDesc *socket)
 {
-	struct connection *connection = arg;
 	PRUint16 read_epoch = 0, write_epoch = 0;
 
-	if (SSL_GetCurrentEpoch(connection->socket, &read_epoch, &write_epoch) != SECSuccess)
+	if (SSL_GetCurrentEpoch(socket, &read_epoch, &write_epoch) != SECSuccess)
 		return -1;
 	return read_epoch > 3 ? read_epoch - 3 : 0;
 }
 
-static const char *error_text(void *arg)
+ssize_t library_read(struct connection *connection, void *data, size_t len)
 {
-	return ((struct connection *)arg)->error;
+	PRInt32 n = PR_Read(connection->socket, data, (PRInt32)len);
+
+	connection->outcome->answers = answers(connection->socket);
+	if (n == 0)
+		return connection->closed ? 0 : -ECONNABORTED;
+	return n > 0 ? n : result_of(connection);
 }
 
-static void free_connection(void *arg)
+ssize_t library_write(struct connection *connection, const void *data, size_t len)
 {
-	struct connection *connection = arg;
+	PRInt32 n = PR_Write(connection->socket, data, (PRInt32)len);
 
+	return n > 0 ? n : n == 0 ? -EAGAIN : result_of(connection);
+}
+
+int library_update(struct connection *connection, bool ask)
+{
+	return SSL_KeyUpdate(connection->socket, ask) == SECSuccess ? 0 : result_of(connection);
+}
+
+int library_ticket(struct connection *connection)
+{
+	static const PRUint8 token[TOKEN_BYTES];
+
+	return SSL_SendSessionTicket(connection->socket, token, sizeof(token)) == SECSuccess
+		? 0
+		: result_of(connection);
+}
+
+int library_close_notify(struct connection *connection)
+{
+	return PR_Shutdown(connection->socket, PR_SHUTDOWN_SEND) == PR_SUCCESS
+		? 0
+		: result_of(connection);
+}
+
+void library_free(struct connection *connection)
+{
 	PR_Close(connection->socket);
 	free(connection);
 }
-
-const struct library library = {
-	.name = "NSS",
-	.init = init,
-	.open = open_connection,
-	.follow = follow,
-	.handshake = handshake,
-	.read = read_text,
-	.write = write_text,
-	.update = update,
-	.ticket = ticket,
-	.close_notify = close_notify,
-	.answers = answers,
-	.error = error_text,
-	.free = free_connection,
-};

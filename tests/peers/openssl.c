@@ -10,12 +10,13 @@
 
 static SSL_CTX *context;
 
+const char library_name[] = "OpenSSL";
+
 struct connection {
+	struct outcome *outcome;
 	SSL *ssl;
-	int answers;
 	bool closed;  /* the peer has sent close_notify */
 	bool has_due; /* a message of ours is being sent */
-	char error[120];
 };
 
 static const char *const names[] = {
@@ -46,7 +47,7 @@ static SSL_TICKET_RETURN read_ticket(SSL *ssl, SSL_SESSION *session, const unsig
 		: SSL_TICKET_RETURN_IGNORE_RENEW;
 }
 
-static int init(const char *certificate, const char *key)
+int library_init(const char *certificate, const char *key)
 {
 	context = SSL_CTX_new(TLS_method());
 	if (!context)
@@ -73,16 +74,14 @@ static void on_message(int is_write, int version, int content_type, const void *
 	(void)ssl;
 	if (!is_write && content_type == SSL3_RT_HANDSHAKE && len &&
 		*(const unsigned char *)data == SSL3_MT_KEY_UPDATE)
-		connection->answers++;
+		connection->outcome->answers++;
 	if (!is_write && content_type == SSL3_RT_ALERT && len == 2 &&
 		((const unsigned char *)data)[1] == SSL_AD_CLOSE_NOTIFY)
 		connection->closed = true;
 }
 
-static void follow(void *arg, const struct plan *plan)
+void library_follow(struct connection *connection, const struct plan *plan)
 {
-	struct connection *connection = arg;
-
 	if (plan->limit)
 		SSL_set_max_send_fragment(connection->ssl, plan->limit);
 	if (plan->padding)
@@ -90,7 +89,7 @@ static void follow(void *arg, const struct plan *plan)
 }
 
 /* RFC 6066 section 4: a client asks. */
-static void ask(SSL *ssl, unsigned limit)
+static void ask_limit(SSL *ssl, unsigned limit)
 {
 	int code = limit <= 512 ? TLSEXT_max_fragment_length_512
 		: limit <= 1024 ? TLSEXT_max_fragment_length_1024
@@ -100,7 +99,8 @@ static void ask(SSL *ssl, unsigned limit)
 	SSL_set_tlsext_max_fragment_length(ssl, (uint8_t)code);
 }
 
-static void *open_connection(int fd, bool is_node, const struct plan *plan)
+struct connection *library_open(
+	int fd, bool is_node, const struct plan *plan, struct outcome *outcome)
 {
 	struct connection *connection = calloc(1, sizeof(*connection));
 	int version = plan->suite->is_13 ? TLS1_3_VERSION : TLS1_2_VERSION;
@@ -108,6 +108,7 @@ static void *open_connection(int fd, bool is_node, const struct plan *plan)
 	char name[64];
 
 	snprintf(name, sizeof(name), "%.*s", (int)(colon - both), both);
+	connection->outcome = outcome;
 	connection->ssl = SSL_new(context);
 	SSL_set_min_proto_version(connection->ssl, version);
 	SSL_set_max_proto_version(connection->ssl, version);
@@ -122,13 +123,13 @@ static void *open_connection(int fd, bool is_node, const struct plan *plan)
 	}
 	SSL_set_connect_state(connection->ssl);
 	if (plan->limit)
-		ask(connection->ssl, plan->limit);
+		ask_limit(connection->ssl, plan->limit);
 	if (plan->padding)
 		SSL_set_block_padding(connection->ssl, plan->padding);
 	return connection;
 }
 
-static int outcome(struct connection *connection, int r)
+static int result_of(struct connection *connection, int r)
 {
 	int why = SSL_get_error(connection->ssl, r), error = errno;
 	unsigned long code = ERR_peek_error();
@@ -143,35 +144,33 @@ static int outcome(struct connection *connection, int r)
 	case SSL_ERROR_SYSCALL:
 		return error == ECONNRESET || error == EPIPE ? -error : -ECONNRESET;
 	}
-	snprintf(connection->error, sizeof(connection->error), "%s", ERR_reason_error_string(code));
+	snprintf(connection->outcome->why, sizeof(connection->outcome->why), "%s",
+		ERR_reason_error_string(code));
 	return -EPROTO;
 }
 
-static int handshake(void *arg)
+int library_handshake(struct connection *connection)
 {
-	struct connection *connection = arg;
 	int r = SSL_do_handshake(connection->ssl);
 
 	if (r == 1)
 		return 0;
-	r = outcome(connection, r);
+	r = result_of(connection, r);
 	return r ? r : -ECONNABORTED;
 }
 
-static ssize_t read_text(void *arg, void *data, size_t len)
+ssize_t library_read(struct connection *connection, void *data, size_t len)
 {
-	struct connection *connection = arg;
 	int n = SSL_read(connection->ssl, data, (int)len);
 
-	return n > 0 ? n : outcome(connection, n);
+	return n > 0 ? n : result_of(connection, n);
 }
 
-static ssize_t write_text(void *arg, const void *data, size_t len)
+ssize_t library_write(struct connection *connection, const void *data, size_t len)
 {
-	struct connection *connection = arg;
 	int n = SSL_write(connection->ssl, data, (int)len);
 
-	return n > 0 ? n : outcome(connection, n);
+	return n > 0 ? n : result_of(connection, n);
 }
 
 /* What has been asked for goes out now. */
@@ -180,69 +179,37 @@ static int send_due(struct connection *connection, int asked)
 	int r;
 
 	if (asked != 1)
-		return outcome(connection, 0);
+		return result_of(connection, 0);
 	connection->has_due = true;
 	r = SSL_do_handshake(connection->ssl);
-	r = r == 1 ? 0 : outcome(connection, r);
+	r = r == 1 ? 0 : result_of(connection, r);
 	connection->has_due = r == -EAGAIN;
 	return r;
 }
 
-static int update(void *arg, bool ask_for_one)
+int library_update(struct connection *connection, bool ask)
 {
-	struct connection *connection = arg;
-	int type = ask_for_one ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED;
+	int type = ask ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED;
 
 	return send_due(
 		connection, connection->has_due ? 1 : SSL_key_update(connection->ssl, type));
 }
 
-static int ticket(void *arg)
+int library_ticket(struct connection *connection)
 {
-	struct connection *connection = arg;
-
 	return send_due(
 		connection, connection->has_due ? 1 : SSL_new_session_ticket(connection->ssl));
 }
 
-static int close_notify(void *arg)
+int library_close_notify(struct connection *connection)
 {
-	struct connection *connection = arg;
 	int r = SSL_shutdown(connection->ssl);
 
-	return r >= 0 ? 0 : outcome(connection, r);
+	return r >= 0 ? 0 : result_of(connection, r);
 }
 
-static int answers(void *arg)
+void library_free(struct connection *connection)
 {
-	return ((struct connection *)arg)->answers;
-}
-
-static const char *error_text(void *arg)
-{
-	return ((struct connection *)arg)->error;
-}
-
-static void free_connection(void *arg)
-{
-	struct connection *connection = arg;
-
 	SSL_free(connection->ssl);
 	free(connection);
 }
-
-const struct library library = {
-	.name = "OpenSSL",
-	.init = init,
-	.open = open_connection,
-	.follow = follow,
-	.handshake = handshake,
-	.read = read_text,
-	.write = write_text,
-	.update = update,
-	.ticket = ticket,
-	.close_notify = close_notify,
-	.answers = answers,
-	.error = error_text,
-	.free = free_connection,
-};

@@ -3,7 +3,8 @@
  * Peers of the router that speak TLS by another library than ours, or by ours in another way: its
  * clients, and nodes behind it. What they do in a session is a plan, one line of text, that run.py
  * has made of random numbers; the node gets its own as the password of the login. main.c accepts
- * and connects, session.c follows a plan, and each library is one file that fills struct library.
+ * and connects, session.c follows a plan, and each library is one file with the functions that are
+ * named library_...; a program has one of them.
  *
  * Every byte of a session's stream follows from its seed and its place, so that each end knows what
  * the other one must send.
@@ -69,38 +70,44 @@ struct plan {
 struct outcome {
 	uint64_t sent, received;
 	unsigned asked;    /* KeyUpdates that ask for one */
+	int answers;       /* KeyUpdates of the peer's; -1: the library does not tell */
 	size_t biggest;    /* bytes of one read: of one record, where the library gives them so */
 	const char *ended; /* what was read last: clean, cut, reset, ... */
+	char why[120];     /* the library's text about a call that failed */
 	char error[160];   /* what should not have happened; empty: nothing */
 };
 
-/*
- * A library. Calls that move bytes do not block: -EAGAIN asks to be called again with the same
- * arguments. -ECONNABORTED: FIN without close_notify. -EPROTO: error() has the text.
- */
-struct library {
-	const char *name;
-	/* Once; files: a certificate and its key in the form that the library reads. 0 or -1. */
-	int (*init)(const char *certificate, const char *key);
-	/* The plan is the client's; a node has only its suite here, and gets the rest by
-	 * follow(). */
-	void *(*open)(int fd, bool is_node, const struct plan *plan);
-	void (*follow)(void *connection, const struct plan *plan);
-	int (*handshake)(void *connection);
-	/* Bytes; 0: close_notify. */
-	ssize_t (*read)(void *connection, void *data, size_t len);
-	ssize_t (*write)(void *connection, const void *data, size_t len);
-	int (*update)(void *connection, bool ask);
-	int (*ticket)(void *connection);
-	int (*close_notify)(void *connection);
-	/* KeyUpdates of the peer's so far; -1: it does not tell. */
-	int (*answers)(void *connection);
-	const char *(*error)(void *connection);
-	void (*free)(void *connection); /* the descriptor remains */
-};
+/* ---- the library of this program ---- */
 
-/* The library of this program. */
-extern const struct library library;
+extern const char library_name[];
+
+struct connection;
+
+/* Once; files: a certificate and its key in the form that the library reads. 0 or -1. */
+int library_init(const char *certificate, const char *key);
+/*
+ * The plan is the client's; a node has only its suite here, and gets the rest by library_follow().
+ * The connection counts answers in outcome and writes why. NULL: it cannot be made.
+ */
+struct connection *library_open(
+	int fd, bool is_node, const struct plan *plan, struct outcome *outcome);
+void library_follow(struct connection *connection, const struct plan *plan);
+/* The descriptor remains. */
+void library_free(struct connection *connection);
+
+/*
+ * Calls that move bytes do not block: -EAGAIN asks to be called again with the same arguments.
+ * -ECONNABORTED: FIN without close_notify. -EPROTO: why has the text.
+ */
+int library_handshake(struct connection *connection);
+/* Bytes; 0: close_notify. */
+ssize_t library_read(struct connection *connection, void *data, size_t len);
+ssize_t library_write(struct connection *connection, const void *data, size_t len);
+int library_update(struct connection *connection, bool ask);
+int library_ticket(struct connection *connection);
+int library_close_notify(struct connection *connection);
+
+/* ---- plan.c, session.c ---- */
 
 /* Returns 0, or -EINVAL. */
 int plan_parse(const char *text, struct plan *ret_plan);

@@ -24,7 +24,7 @@
 #define LINE_BYTES 32768
 
 struct session {
-	void *connection;
+	struct connection *connection;
 	int fd;
 	bool is_node;
 	struct plan plan;
@@ -44,7 +44,7 @@ struct session {
 /* The first thing that went wrong is what counts. */
 static void wrong(struct session *session, const char *what)
 {
-	const char *why = session->connection ? library.error(session->connection) : "";
+	const char *why = session->outcome.why;
 
 	if (*session->outcome.error)
 		return;
@@ -84,7 +84,7 @@ static int handshake(struct session *session)
 	uint64_t end = clock_mono_ms() + PATIENCE_MS;
 	int r;
 
-	while ((r = library.handshake(session->connection)) == -EAGAIN && clock_mono_ms() < end)
+	while ((r = library_handshake(session->connection)) == -EAGAIN && clock_mono_ms() < end)
 		wait_for(session, POLLIN, 100);
 	return r;
 }
@@ -110,7 +110,7 @@ static int read_line(struct session *session, char *line, size_t size)
 			memmove(session->in, session->in + used, session->in_len);
 			return (int)len;
 		}
-		n = library.read(session->connection, session->in + session->in_len,
+		n = library_read(session->connection, session->in + session->in_len,
 			sizeof(session->in) - session->in_len);
 		if (n == -EAGAIN && clock_mono_ms() < end)
 			wait_for(session, POLLIN, 100);
@@ -127,7 +127,7 @@ static int write_all(struct session *session, const void *data, size_t len)
 	const char *p = data;
 
 	while (len) {
-		ssize_t n = library.write(session->connection, p, len);
+		ssize_t n = library_write(session->connection, p, len);
 
 		if (n == -EAGAIN && clock_mono_ms() < end)
 			wait_for(session, POLLOUT, 100);
@@ -175,7 +175,7 @@ static int plan_of_credential(struct session *session, const char *base64)
 	if (!password || plan_parse(password + 1, &session->plan) < 0)
 		return -1;
 	session->random = session->plan.seed + 1;
-	library.follow(session->connection, &session->plan);
+	library_follow(session->connection, &session->plan);
 	return 0;
 }
 
@@ -272,7 +272,7 @@ static bool receive(struct session *session)
 	if (session->stalled_until && clock_mono_ms() < session->stalled_until)
 		return false;
 	session->stalled_until = 0;
-	n = library.read(session->connection, data, sizeof(data));
+	n = library_read(session->connection, data, sizeof(data));
 	if (n == -EAGAIN)
 		return false;
 	if (n <= 0)
@@ -296,7 +296,7 @@ static uint64_t send_limit(const struct session *session)
 
 static int end_of_stream(struct session *session)
 {
-	int r = library.close_notify(session->connection);
+	int r = library_close_notify(session->connection);
 
 	if (r != -EAGAIN)
 		session->said = true;
@@ -312,11 +312,11 @@ static int act(struct session *session, enum action action)
 	switch (action) {
 	case UPDATE:
 	case UPDATE_ASK:
-		r = library.update(session->connection, action == UPDATE_ASK);
+		r = library_update(session->connection, action == UPDATE_ASK);
 		session->outcome.asked += r == 0 && action == UPDATE_ASK;
 		break;
 	case TICKET:
-		r = library.ticket(session->connection);
+		r = library_ticket(session->connection);
 		break;
 	case CUT:
 		shutdown(session->fd, SHUT_WR);
@@ -384,7 +384,7 @@ static bool send_up_to(struct session *session, uint64_t limit)
 			return session->said || session->gone;
 		make_chunk(session, limit);
 	}
-	n = library.write(session->connection, session->chunk + session->chunk_at,
+	n = library_write(session->connection, session->chunk + session->chunk_at,
 		session->chunk_len - session->chunk_at);
 	session->write_waits = n == -EAGAIN;
 	if (n == -EAGAIN)
@@ -499,8 +499,7 @@ static void report(const struct session *session)
 		session->plan.number, session->is_node ? "node" : "client",
 		(unsigned long long)outcome->sent, (unsigned long long)outcome->received,
 		outcome->ended ? outcome->ended : "own", outcome->asked,
-		session->connection ? library.answers(session->connection) : -1, outcome->biggest,
-		outcome->error);
+		session->connection ? outcome->answers : -1, outcome->biggest, outcome->error);
 	fflush(stdout);
 }
 
@@ -518,7 +517,7 @@ void session_run(int fd, bool is_node, const struct plan *plan, const char *text
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if (size)
 		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
-	session->connection = library.open(fd, is_node, plan);
+	session->connection = library_open(fd, is_node, plan, &session->outcome);
 	if (!session->connection || handshake(session) < 0)
 		wrong(session, "handshake");
 	else if (is_node ? be_logged_in(session) < 0 : log_in(session, text) < 0)
@@ -527,7 +526,7 @@ void session_run(int fd, bool is_node, const struct plan *plan, const char *text
 		follow(session);
 	report(session);
 	if (session->connection)
-		library.free(session->connection);
+		library_free(session->connection);
 	close(fd);
 	free(session);
 }
