@@ -77,6 +77,15 @@ static bool wait_for(struct session *session, short events, int ms)
 	return poll(&p, 1, ms) > 0;
 }
 
+/* As soon as the plan is known: a node's comes with the login. */
+static void limit_buffer(const struct session *session)
+{
+	int size = (int)session->plan.buffer;
+
+	if (size)
+		setsockopt(session->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+}
+
 /* ---- the login ---- */
 
 static int handshake(struct session *session)
@@ -176,6 +185,7 @@ static int plan_of_credential(struct session *session, const char *base64)
 		return -1;
 	session->random = session->plan.seed + 1;
 	library_follow(session->connection, &session->plan);
+	limit_buffer(session);
 	return 0;
 }
 
@@ -506,7 +516,7 @@ static void report(const struct session *session)
 void session_run(int fd, bool is_node, const struct plan *plan, const char *text)
 {
 	struct session *session = calloc(1, sizeof(*session));
-	int size = (int)plan->buffer, on = 1;
+	int on = 1;
 
 	if (!session)
 		abort();
@@ -515,8 +525,7 @@ void session_run(int fd, bool is_node, const struct plan *plan, const char *text
 	session->plan = *plan;
 	session->random = plan->seed;
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (size)
-		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+	limit_buffer(session);
 	session->connection = library_open(fd, is_node, plan, &session->outcome);
 	if (!session->connection || handshake(session) < 0)
 		wrong(session, "handshake");
