@@ -129,6 +129,8 @@ public class Peer {
                 if (words[1].equals("AUTHENTICATE")) {
                     String text = new String(Base64.getDecoder().decode(words[3]), StandardCharsets.ISO_8859_1);
                     plan = new Plan(text.split("\0")[2]);
+                    if (plan.number("buffer") > 0)
+                        tcp.setReceiveBufferSize((int) plan.number("buffer"));
                     write(words[0] + " OK done\r\n");
                     return;
                 }
