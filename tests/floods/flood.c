@@ -7,6 +7,7 @@
  * KIND is a row of the table below. Prints how many connections there were and the bytes sent.
  */
 #include "base/clock.h"
+#include "record/connection.h"
 #include "far.h"
 
 #include <errno.h>
@@ -20,8 +21,7 @@
 
 struct attacker {
 	struct stream stream;
-	struct record_keys keys;
-	struct record_state states[2];
+	struct record_connection connection; /* of TLS */
 	unsigned char block[BLOCK_BYTES + RECORD_MAX + RECORD_ROOM];
 	size_t len;     /* of what is to be sent */
 	size_t text_at; /* in the text that is sent over and over */
@@ -29,16 +29,12 @@ struct attacker {
 
 static void seal(struct attacker *a, unsigned char type, const void *data, size_t len)
 {
-	int n = record_seal(&a->states[RECORD_WRITE], type, data, len, 0, a->block + a->len);
+	int n = record_seal(
+		&a->connection.states[RECORD_WRITE], type, data, len, 0, a->block + a->len);
 
 	if (n < 0)
 		abort();
 	a->len += (size_t)n;
-}
-
-static bool change_keys(struct attacker *a)
-{
-	return record_states_init(a->states, &a->keys) == 0;
 }
 
 static void seal_key_update(struct attacker *a)
@@ -46,7 +42,8 @@ static void seal_key_update(struct attacker *a)
 	static const unsigned char requested[] = { 24, 0, 0, 1, 1 };
 
 	seal(a, RECORD_HANDSHAKE, requested, sizeof(requested));
-	if (record_keys_update(&a->keys, RECORD_WRITE) < 0 || !change_keys(a))
+	if (record_state_update(
+		    &a->connection.states[RECORD_WRITE], a->connection.secret[RECORD_WRITE]) < 0)
 		abort();
 }
 
@@ -184,6 +181,7 @@ static bool log_in(struct stream *stream)
 static bool encrypt(struct attacker *a, const struct kind *kind)
 {
 	struct tls_layer *layer;
+	struct record_keys keys;
 	int r;
 
 	if (tls_stream_connect(&a->stream, client) < 0)
@@ -194,14 +192,14 @@ static bool encrypt(struct attacker *a, const struct kind *kind)
 	if (!far_handshake(&a->stream) || (kind->login && !log_in(&a->stream)))
 		return false;
 	/* Tickets and a greeting come first: nothing may be half read. */
-	while ((r = tls_keys_export(&a->stream, &a->keys)) == TLS_KEYS_NOT_YET) {
+	while ((r = tls_keys_export(&a->stream, &keys)) == TLS_KEYS_NOT_YET) {
 		char junk[4096];
 
 		if (stream_read(&a->stream, junk, sizeof(junk)) == STREAM_EOF ||
 			!far_wait(&a->stream, POLLIN))
 			return false;
 	}
-	return r == 0 && change_keys(a);
+	return r == 0 && record_connection_init(&a->connection, &keys) == 0;
 }
 
 static void drain(struct attacker *a, bool *ret_gone)
