@@ -164,15 +164,16 @@ def aims(figures):
 
 def table(result, figures):
     """For the terminal."""
-    lines = ["%-52s %-8s" % ("instructions per", "of") +
+    width = max(map(len, TITLES.values()))
+    lines = ["%-*s %-8s" % (width, "instructions per", "of") +
              "".join("%20s" % NAMES[peer] for peer in result["rounds"])]
     for task, title in TITLES.items():
-        lines += ["%-52s %-8s" % (title, side) + "".join(
+        lines += ["%-*s %-8s" % (width, title, side) + "".join(
             "%20s" % number(figures["%s %s %s" % (peer, task, side)]) for peer in result["rounds"])
             for side in ("own", "machine")]
     for kind in ("user", "kernel"):
         if "memory" in result:
-            lines.append("%-61s" % ("KiB of %s memory per idle session" % kind) + "".join(
+            lines.append("%-*s" % (width + 9, "KiB of %s memory per idle session" % kind) + "".join(
                 "%20s" % number(found[kind]) for found in result["memory"].values()))
     return "\n".join(lines)
 
