@@ -39,7 +39,7 @@ SSL_CTX *peer_tls_context(const SSL_METHOD *method)
 	if (!ctx)
 		return NULL;
 	tls_context_common(ctx);
-	SSL_CTX_set_keylog_callback(ctx, NULL); /* only kernel TLS needs the secrets */
+	SSL_CTX_set_keylog_callback(ctx, NULL); /* its streams stay with OpenSSL */
 	if (SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) != 1 ||
 		SSL_CTX_set_ciphersuites(ctx, "TLS_AES_128_GCM_SHA256") != 1 ||
 		SSL_CTX_set1_groups_list(ctx, "X25519") != 1) {
