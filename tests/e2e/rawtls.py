@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TLS peers that say more than Python's: ends whose records a test has in its hands, openssl's two
-programs, which change keys, and a wire that keeps what passes."""
+"""TLS peers that say more than Python's: ends whose records a test has in its hands, programs of other
+stacks and openssl's two, which change keys, and a wire that keeps what passes."""
 
 import contextlib
 import os
@@ -91,14 +91,15 @@ class Records:
 
 
 class Program:
-    """openssl s_client or s_server, to which a test speaks. A line that is K or k changes its keys,
-    and K asks for the router's as well. With -msg in its arguments it tells what messages pass."""
+    """A TLS peer that is a program of the command line, to which a test speaks. A line to openssl
+    s_client or s_server that is K or k changes its keys, and K asks for the router's as well. With
+    -msg in its arguments it tells what messages pass."""
 
-    def __init__(self, *arguments):
-        self.process = subprocess.Popen(["openssl", *map(str, arguments)], stdin=subprocess.PIPE,
+    def __init__(self, *command):
+        self.process = subprocess.Popen([*map(str, command)], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                         env=dict(os.environ, OPENSSL_CONF="/dev/null"))
-        self.seen, self.at = b"", 0
+        self.heard = bytearray() # behind what was waited for last
 
     def say(self, text):
         self.process.stdin.write(text.encode())
@@ -106,14 +107,16 @@ class Program:
 
     def wait(self, mark):
         """What it says up to a mark and with it, from where the last wait ended."""
-        mark = mark.encode()
-        while mark not in self.seen[self.at:]:
-            assert select.select([self.process.stdout], [], [], PATIENCE)[0], self.seen[-2000:]
+        mark, known = mark.encode(), 0
+        while (at := self.heard.find(mark, max(0, known - len(mark)))) < 0:
+            known = len(self.heard)
+            assert select.select([self.process.stdout], [], [], PATIENCE)[0], self.heard[-2000:]
             data = os.read(self.process.stdout.fileno(), 65536)
-            assert data, self.seen[-2000:]
-            self.seen += data
-        begin, self.at = self.at, self.seen.index(mark, self.at) + len(mark)
-        return self.seen[begin:self.at].decode(errors="replace")
+            assert data, self.heard[-2000:]
+            self.heard += data
+        said = self.heard[:at + len(mark)]
+        del self.heard[:at + len(mark)]
+        return said.decode(errors="replace")
 
     def change_keys(self, command):
         """A command is one only at the front of what it reads; so the message is waited for."""

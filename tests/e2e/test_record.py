@@ -40,7 +40,7 @@ def as_tls(node):
 
 
 def s_client(port, *arguments):
-    return Program("s_client", "-connect", "127.0.0.1:%d" % port, "-crlf", *arguments)
+    return Program("openssl", "s_client", "-connect", "127.0.0.1:%d" % port, "-crlf", *arguments)
 
 
 def s_client_login(router, port, *arguments):
@@ -58,8 +58,8 @@ class ServerNode:
     def __init__(self, workspace, *arguments):
         cert, key, pin = workspace.certificate("node1", ["node1.test"])
         port = harness.free_port()
-        self.program = Program("s_server", "-accept", "127.0.0.1:%d" % port, "-cert", cert, "-key", key,
-                               "-crlf", *arguments)
+        self.program = Program("openssl", "s_server", "-accept", "127.0.0.1:%d" % port, "-cert", cert,
+                               "-key", key, "-crlf", *arguments)
         self.program.wait("ACCEPT")
         self.toml = harness.destination_toml("node1", "127.0.0.1", port, "implicit", pin, "none")
 

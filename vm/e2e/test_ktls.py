@@ -3,17 +3,17 @@
 legs, against several TLS stacks. Runs inside the virtual machines; every test says which path must have
 carried the bytes."""
 
-import hashlib
-import json
 import os
 import re
 import subprocess
 
 import harness
 import pytest
-from bulk import Bulk
 from harness import node_login, wait_until
-from tls_peers import Tool, gnutls, login, nss, openssl, the_session, tls_router, version
+from plain_legs import rows
+from rawtls import Program
+from tls_peers import (bulk, gnutls, hash_of, hashing_node, login, nss, openssl, the_session, tls_router,
+                       version)
 
 
 def polite_node(conn):
@@ -56,17 +56,6 @@ def test_imap_session(make, client_version, node_version):
     assert paths["ktls"]["active"] == 0 and paths["ktls"]["bytes"] > up
 
 
-def bulk(make, size, node_tls="implicit", client_tls=True, path="ktls", context=None, mode="ktls"):
-    both_ways = Bulk(size)
-    node = make.node("node1", both_ways.serve, tls=node_tls)
-    router = tls_router(make, [node], mode, listeners={"imap": "implicit" if client_tls else "plain"})
-    with login(router, path, tls=client_tls, context=context and context(router)) as client:
-        both_ways.run(client)
-    session = the_session(router, path)
-    assert int(session["bytes_up"]) == size + len("start\nend\n")
-    assert int(session["bytes_down"]) == size
-
-
 @pytest.mark.parametrize("name", ["TLSv1_2", "TLSv1_3"])
 def test_bulk_tls_on_both_legs(make, name):
     bulk(make, 16 << 20, context=lambda router: version(router.tls_context(), name))
@@ -107,36 +96,22 @@ def test_other_stacks(make, stack, name):
     blob = b"".join(b"%07d\n" % i for i in range(256 * 1024))
     up = "".join("%07d " % i for i in range(4 * 1024))
 
-    def serve(conn):
-        if node_login(conn) is None:
-            return
-        while True:
-            word = conn.line()
-            if word == "blob":
-                conn.send(blob)
-            else:
-                conn.send("got %s\n" % hashlib.sha256(word.encode()).hexdigest())
-
-    router = tls_router(make, [make.node("node1", serve)], "ktls")
-    tool = Tool(*stack(router.ports["imap"], name))
-    try:
-        tool.wait_for("* OK")
-        tool.send("a LOGIN alice pw\r\n" if stack is nss else "a LOGIN alice pw\n")
-        tool.wait_for("a OK")
+    router = tls_router(make, [make.node("node1", hashing_node(blob))], "ktls")
+    with Program(*stack(router.ports["imap"], name)) as client:
+        client.wait("* OK")
+        client.say("a LOGIN alice pw\r\n" if stack is nss else "a LOGIN alice pw\n")
+        client.wait("a OK")
         router.wait_path("ktls", "alice")
-        tool.wait_for("\n")
+        client.wait("\n")
         for i in range(20):
-            tool.send("small %d\n" % i)
-            tool.wait_for("got " + hashlib.sha256(b"small %d" % i).hexdigest() + "\n")
+            client.say("small %d\n" % i)
+            client.wait(hash_of("small %d" % i))
         for i in range(8):
-            tool.send("%s\n" % up)
-            tool.wait_for("got " + hashlib.sha256(up.encode()).hexdigest() + "\n")
-        tool.data = b""
-        tool.send("blob\n")
-        got = tool.wait_for(blob[-8:].decode())
-        assert got.replace(b"\r", b"") == blob
-    finally:
-        tool.close()
+            client.say("%s\n" % up)
+            client.wait(hash_of(up))
+        client.heard.clear()
+        client.say("blob\n")
+        assert client.wait(blob[-8:].decode()).replace("\r", "") == blob.decode()
     session = the_session(router, "ktls")
     assert session["tls"].startswith({"TLSv1_2": "TLSv1.2", "TLSv1_3": "TLSv1.3"}[name])
     assert int(session["bytes_down"]) >= len(blob)
@@ -146,41 +121,32 @@ def test_other_stacks(make, stack, name):
 def test_key_update_by_the_client(make, key):
     """Followed where the kernel can; else the session ends cleanly and says why."""
     router = tls_router(make, [make.node("node1")], "ktls")
-    tool = Tool("openssl", "s_client", "-connect", "127.0.0.1:%d" % router.ports["imap"], "-crlf",
-                "-tls1_3", "-ign_eof")
-    try:
-        tool.process.stdin.flush()
-        tool.wait_for("* OK")
-        tool.send("a LOGIN alice pw\n")
-        tool.wait_for("a OK")
+    command = ("openssl", "s_client", "-connect", "127.0.0.1:%d" % router.ports["imap"], "-crlf", "-tls1_3")
+    with Program(*command, "-ign_eof") as client:
+        client.wait("* OK")
+        client.say("a LOGIN alice pw\n")
+        client.wait("a OK")
         router.wait_path("ktls", "alice")
-        tool.send("n NOOP\n")
-        tool.wait_for("n OK NOOP")
-    finally:
-        tool.close()
+        client.say("n NOOP\n")
+        client.wait("n OK NOOP")
     the_session(router, "ktls")
     # s_client's keys k and K work only without -ign_eof
-    tool = Tool("openssl", "s_client", "-connect", "127.0.0.1:%d" % router.ports["imap"], "-crlf",
-                "-tls1_3")
-    try:
-        tool.wait_for("* OK")
-        tool.send("a LOGIN bob pw\n")
-        tool.wait_for("a OK")
+    with Program(*command) as client:
+        client.wait("* OK")
+        client.say("a LOGIN bob pw\n")
+        client.wait("a OK")
         router.wait_path("ktls", "bob")
-        tool.send(key + "\n")
-        tool.wait_for("KEYUPDATE")
-        if rekeys(router):
-            for i in range(10):
-                tool.send("n%d NOOP\n" % i)
-                tool.wait_for("n%d OK NOOP" % i)
-    finally:
-        if rekeys(router):
-            tool.close()
-    session = the_session(router, "ktls", 2)
-    if not rekeys(router):
-        tool.close()
-        assert session["reason"] == "key_update"
-        assert router.stats()["splice"]["key_updates"] == 1
+        client.say(key + "\n")
+        client.wait("KEYUPDATE")
+        if not rekeys(router):
+            session = the_session(router, "ktls", 2)
+            assert session["reason"] == "key_update"
+            assert router.stats()["splice"]["key_updates"] == 1
+            return
+        for i in range(10):
+            client.say("n%d NOOP\n" % i)
+            client.wait("n%d OK NOOP" % i)
+    the_session(router, "ktls", 2)
 
 
 # ---- many ----
@@ -203,11 +169,6 @@ def test_bpftool_shows_a_tls_session(make, mode, path):
     router = tls_router(make, [make.node("node1")], mode, 'pin_path = "%s"\n' % pins)
     with login(router, path) as client:
         client.command("n NOOP")
-
-        def rows():
-            done = subprocess.run(["bpftool", "-j", "map", "dump", "pinned", pins + "/v1/flows"],
-                                  capture_output=True, text=True, check=True)
-            return [entry["formatted"]["value"] for entry in json.loads(done.stdout)]
-        wait_until(lambda: sum(row["passed"] for row in rows()) ==
+        wait_until(lambda: sum(row["passed"] for row in rows(pins)) ==
                    len("n NOOP\r\n") + len("n OK NOOP\r\n"))
-        assert {row["path"] for row in rows()} == {"HM_" + path.upper()}
+        assert {row["path"] for row in rows(pins)} == {"HM_" + path.upper()}

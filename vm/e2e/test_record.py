@@ -2,13 +2,10 @@
 """Without a word about it, TLS is on path record, also where the kernel has TLS; and what kernels cannot
 do is no matter there. Runs inside the virtual machines."""
 
-import hashlib
-
 import harness
 import pytest
-from bulk import Bulk
-from harness import node_login
-from tls_peers import Tool, login, the_session, tls_router, version
+from rawtls import Program
+from tls_peers import bulk, hash_of, hashing_node, login, the_session, tls_router, version
 
 
 def assert_kernel_tls(router):
@@ -35,15 +32,7 @@ def test_REC_1_auto_is_record_where_the_kernel_has_tls(make, name, mode):
 
 @pytest.mark.parametrize("legs", ["both", "client", "node"])
 def test_REC_1_bulk(make, legs):
-    size = 16 << 20
-    both_ways = Bulk(size)
-    node = make.node("node1", both_ways.serve, tls="plain" if legs == "client" else "implicit")
-    router = tls_router(make, [node], None, listeners={"imap": "plain" if legs == "node" else "implicit"})
-    with login(router, "record", tls=legs != "node") as client:
-        both_ways.run(client)
-    session = the_session(router, "record")
-    assert int(session["bytes_up"]) == size + len("start\nend\n")
-    assert int(session["bytes_down"]) == size
+    bulk(make, 16 << 20, "plain" if legs == "client" else "implicit", legs != "node", "record", mode=None)
 
 
 @pytest.mark.parametrize("key", ["k", "K"])
@@ -51,32 +40,22 @@ def test_REC_32_a_client_that_changes_keys_lives_on(make, key):
     """On every kernel, those that cannot change keys too."""
     blob = b"".join(b"%07d\n" % i for i in range(8192))
 
-    def serve(conn):
-        if node_login(conn) is None:
-            return
-        while True:
-            word = conn.line()
-            conn.send(blob if word == "blob" else
-                      "got %s\n" % hashlib.sha256(word.encode()).hexdigest())
-
-    router = tls_router(make, [make.node("node1", serve)], None)
-    tool = Tool("openssl", "s_client", "-connect", "127.0.0.1:%d" % router.ports["imap"], "-crlf", "-tls1_3")
-    try:
-        tool.wait_for("* OK")
-        tool.send("a LOGIN alice pw\n")
-        tool.wait_for("a OK")
+    router = tls_router(make, [make.node("node1", hashing_node(blob))], None)
+    with Program("openssl", "s_client", "-connect", "127.0.0.1:%d" % router.ports["imap"], "-crlf",
+                 "-tls1_3") as client:
+        client.wait("* OK")
+        client.say("a LOGIN alice pw\n")
+        client.wait("a OK")
         router.wait_path("record", "alice")
         for i in range(5):
-            tool.send(key + "\n")
-            tool.wait_for("KEYUPDATE")
+            client.say(key + "\n")
+            client.wait("KEYUPDATE")
             for line in ("first %d" % i, "second %d" % i):
-                tool.send(line + "\n")
-                tool.wait_for("got " + hashlib.sha256(line.encode()).hexdigest())
-        tool.send("blob\n")
-        tool.wait_for(blob[-8:].decode().strip())
+                client.say(line + "\n")
+                client.wait(hash_of(line).strip())
+        client.say("blob\n")
+        client.wait(blob[-8:].decode().strip())
         assert router.sessions()["sessions"][0]["path_down"] == "record"
-    finally:
-        tool.close()
     session = the_session(router, "record")
     assert session["reason"] != "key_update" and int(session["bytes_down"]) > len(blob)
     assert router.stats()["splice"]["key_updates"] == 0

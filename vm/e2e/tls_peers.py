@@ -1,21 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """What tests of TLS after login have in common: routers with a `splice.mode`, logins that wait for a path,
-and TLS stacks as command line tools."""
+nodes, and how TLS stacks are called as command line tools."""
 
-import os
-import queue
+import hashlib
 import ssl
-import subprocess
-import threading
-import time
 
-PLAIN_AUTH = "[capabilities.imap]\nallow_plain_auth_without_tls = true\n"
+from bulk import Bulk
+from harness import node_login
+from plain_legs import plain_router
 
 
-def tls_router(make, nodes, mode, extra="", **kwargs):
-    """mode None: as it is without a word."""
-    splice = "[splice]\n" + ('mode = "%s"\n' % mode if mode else "")
-    return make.router(nodes, extra=PLAIN_AUTH + splice + extra, **kwargs)
+def tls_router(make, nodes, mode, extra="", tls="implicit"):
+    """mode None: as it is without a word. tls: of the client's leg."""
+    return plain_router(make, nodes, splice=('mode = "%s"\n' % mode if mode else "") + extra,
+                        listeners={"imap": tls})
 
 
 def login(router, path, context=None, tls=True, user="alice"):
@@ -39,42 +37,30 @@ def the_session(router, path, count=1):
     return session
 
 
-class Tool:
-    """A command line TLS client: lines in, everything it prints out."""
+def bulk(make, size, node_tls="implicit", client_tls=True, path="ktls", context=None, mode="ktls"):
+    both_ways = Bulk(size)
+    node = make.node("node1", both_ways.serve, tls=node_tls)
+    router = tls_router(make, [node], mode, tls="implicit" if client_tls else "plain")
+    with login(router, path, tls=client_tls, context=context and context(router)) as client:
+        both_ways.run(client)
+    session = the_session(router, path)
+    assert int(session["bytes_up"]) == size + len("start\nend\n")
+    assert int(session["bytes_down"]) == size
 
-    def __init__(self, *command):
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT, bufsize=0)
-        self.data, self.queue = b"", queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
 
-    def _read(self):
+def hashing_node(blob):
+    """How a node serves that answers a line with hash_of() it, and the word blob with this one."""
+    def serve(conn):
+        if node_login(conn) is None:
+            return
         while True:
-            data = os.read(self.process.stdout.fileno(), 65536)
-            self.queue.put(data)
-            if not data:
-                return
+            word = conn.line()
+            conn.send(blob if word == "blob" else hash_of(word))
+    return serve
 
-    def send(self, text):
-        self.process.stdin.write(text.encode())
 
-    def wait_for(self, wanted, seconds=60):
-        """Returns what came up to and including it."""
-        wanted, end, seen = wanted.encode(), time.monotonic() + seconds, 0
-        data = bytearray(self.data)
-        while data.find(wanted, max(0, seen - len(wanted))) < 0:
-            seen = len(data)
-            piece = self.queue.get(timeout=max(0.1, end - time.monotonic()))
-            assert piece, "%r is not in %r" % (wanted, data[-2000:])
-            data += piece
-        before, found, after = bytes(data).partition(wanted)
-        self.data = after
-        return before + found
-
-    def close(self):
-        self.process.kill()
-        self.process.wait()
-        self.process.stdin.close()
+def hash_of(text):
+    return "got %s\n" % hashlib.sha256(text.encode()).hexdigest()
 
 
 def gnutls(port, name):
