@@ -28,12 +28,14 @@ static inline void pkey_freep(EVP_PKEY **p)
 /* suites.c: policy to OpenSSL's two cipher strings. Reports findings; returns 0 or -EINVAL. */
 MUST_USE int tls_suites_build(const struct tls_policy *policy, char tls12[512], char tls13[256],
 	tls_finding_fn *report, void *arg);
+/* As tls_prefer_ciphers() said. */
+bool tls_is_preferred(enum record_cipher cipher);
 /* Applies policy, options and modes that every server context has. Returns 0 or -EINVAL. */
 MUST_USE int tls_policy_apply(SSL_CTX *ctx, const struct tls_policy *policy);
 /* groups.c: the groups of a context, checked before by tls_groups_check(); NULL or empty: the
  * default of this side. Returns 0 or -EINVAL. */
 MUST_USE int tls_groups_apply(SSL_CTX *ctx, const char *const *names, bool server);
-/* What is offered to nodes: everything that OpenSSL has by default, the kernel's ciphers first. */
+/* What is offered to nodes: everything that OpenSSL has by default, behind the suites of CFG-25. */
 void tls_client_suites(SSL_CTX *ctx);
 /* Options and modes of both sides: no renegotiation, no compression, partial
  * writes, buffers released when idle. */

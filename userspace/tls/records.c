@@ -377,6 +377,10 @@ int tls_records_take(struct stream *stream)
 
 	if (r != 0)
 		return r;
+	if (!tls_is_preferred(keys.cipher)) {
+		secret_wipe(&keys, sizeof(keys));
+		return -ENOTSUP;
+	}
 	records = calloc(1, sizeof(*records));
 	r = records ? record_connection_init(&records->connection, &keys) : -ENOMEM;
 	secret_wipe(&keys, sizeof(keys));

@@ -71,18 +71,16 @@ static bool all_known(const struct tls_policy *policy, tls_finding_fn *report, v
 	return ok;
 }
 
-static unsigned preferred_ciphers;
-static bool exports_keys = true;
+static unsigned preferred_ciphers = BIT(RECORD_CIPHERS) - 1;
 
 void tls_prefer_ciphers(unsigned mask)
 {
 	preferred_ciphers = mask;
-	exports_keys = mask != 0;
 }
 
-static int is_preferred(const struct suite *suite)
+bool tls_is_preferred(enum record_cipher cipher)
 {
-	return (preferred_ciphers & BIT(suite->cipher)) != 0;
+	return (preferred_ciphers & BIT(cipher)) != 0;
 }
 
 static void append(char *list, const char *name)
@@ -100,7 +98,7 @@ int tls_suites_build(const struct tls_policy *policy, char tls12[512], char tls1
 	*tls12 = *tls13 = '\0';
 	for (int preferred = 1; preferred >= 0; preferred--) {
 		for (size_t i = 0; i < ARRAY_SIZE(suites); i++) {
-			if (is_preferred(&suites[i]) == preferred &&
+			if (tls_is_preferred(suites[i].cipher) == preferred &&
 				!is_disabled(policy, &suites[i]))
 				append(suites[i].tls13 ? tls13 : tls12, suites[i].openssl);
 		}
@@ -137,7 +135,7 @@ void tls_context_common(SSL_CTX *ctx)
 	SSL_CTX_set_mode(ctx,
 		SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 			SSL_MODE_RELEASE_BUFFERS);
-	tls_follow(ctx, exports_keys);
+	tls_follow(ctx, preferred_ciphers != 0);
 }
 
 int tls_policy_apply(SSL_CTX *ctx, const struct tls_policy *policy)

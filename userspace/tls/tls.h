@@ -54,11 +54,11 @@ MUST_USE int tls_check(const struct tls_cert_params *certs, size_t cert_count,
 MUST_USE int tls_groups_check(
 	const char *const *names, const char *field, tls_finding_fn *report, void *arg);
 
-/* Which of enum record_cipher (record/record.h), as bits, go first in what both legs offer and
- * choose, because the kernel can take them over; the rest keeps its order behind them. With none
- * the secrets of TLS 1.3 are not followed, because OpenSSL has a slow way to tell them, and
- * tls_keys_export() is refused. Before the first context is made; without a call: no order,
- * secrets. */
+/* Which of enum record_cipher (record/record.h), as bits, record/ has passed a trial with: they go
+ * first in what both legs offer and choose, and legs with others stay with OpenSSL
+ * (tls_records_take()); the rest keeps its order behind them. With none the secrets of TLS 1.3 are
+ * not followed, because OpenSSL has a slow way to tell them, and tls_keys_export() is refused.
+ * Before the first context is made; without a call: all. */
 void tls_prefer_ciphers(unsigned mask);
 
 /* Immutable set of certificates plus policy, shared by all threads, reference counted. */

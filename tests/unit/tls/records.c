@@ -370,6 +370,28 @@ static void test_when_it_cannot_be_taken(void **state)
 	teardown(&f);
 }
 
+/* REC-2: of a cipher that failed its trial OpenSSL keeps the leg, and the others lose nothing. */
+static void test_a_cipher_that_failed_stays_with_openssl(void **state)
+{
+	(void)state;
+	for (int failed = 0; failed < RECORD_CIPHERS; failed++) {
+		tls_prefer_ciphers((BIT(RECORD_CIPHERS) - 1) & ~BIT(failed));
+		for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+			int r = (int)kinds[i].cipher == failed ? -ENOTSUP : 0;
+			struct fixture f;
+
+			shake_hands(&f, &kinds[i], true);
+			pass(&f.near, &f.far, "near");
+			assert_int_equal(tls_records_take(&f.near), r);
+			assert_int_equal(tls_records_connection(&f.near) == NULL, r != 0);
+			pass(&f.far, &f.near, "on");
+			pass(&f.near, &f.far, "on");
+			teardown(&f);
+		}
+	}
+	tls_prefer_ciphers(BIT(RECORD_CIPHERS) - 1);
+}
+
 /* REC-22, RFC 6066 section 4: what a client has asked for holds after the switch. */
 static void small_records(struct fixture *f)
 {
@@ -515,6 +537,7 @@ int main(void)
 		cmocka_unit_test(test_the_switch_loses_nothing),
 		cmocka_unit_test(test_held_tickets_go_first),
 		cmocka_unit_test(test_when_it_cannot_be_taken),
+		cmocka_unit_test(test_a_cipher_that_failed_stays_with_openssl),
 		cmocka_unit_test(test_our_key_update_comes_in_time),
 		cmocka_unit_test(test_keys_of_tls_12_wear),
 		cmocka_unit_test(test_numbers_do_not_wrap),
