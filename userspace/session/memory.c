@@ -10,7 +10,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 
-/* After so many logins, when in so much time there were an eighth of that or less. */
+/* After so many logins, when in so much time there were less than an eighth of that. */
 #define TRIM_LOGINS 512
 #define TRIM_MS 3000
 
@@ -46,6 +46,14 @@ static void login_free_deferred(struct loop_deferred *deferred)
 	free(login);
 }
 
+static void on_trim(struct timer *timer);
+
+static void arm_trim(struct session_pool *pool)
+{
+	pool->retired_before = pool->retired;
+	loop_timer_set(pool->loop, &pool->trim_timer, TRIM_MS, on_trim);
+}
+
 /*
  * A login takes a hundred times the memory of the session that it becomes, most of it OpenSSL's;
  * after many at once the heap is mostly free, and full of pages that only the allocator knows.
@@ -54,16 +62,13 @@ static void login_free_deferred(struct loop_deferred *deferred)
 static void on_trim(struct timer *timer)
 {
 	struct session_pool *pool = container_of(timer, struct session_pool, trim_timer);
-	bool crowd = pool->retired - pool->retired_before >= TRIM_LOGINS / 8;
 
-	pool->retired_before = pool->retired;
-	if (crowd) {
-		loop_timer_set(pool->loop, &pool->trim_timer, TRIM_MS, on_trim);
+	if (pool->retired - pool->retired_before >= TRIM_LOGINS / 8) {
+		arm_trim(pool);
 		return;
 	}
-	if (pool->retired >= TRIM_LOGINS)
-		malloc_trim(0);
-	pool->retired = pool->retired_before = 0;
+	pool->retired = 0;
+	malloc_trim(0);
 }
 
 /* Frames above may still look at it. */
@@ -72,10 +77,8 @@ void session_retire_login(struct session *session)
 	session->login->retired = true;
 	loop_timer_del(session->pool->loop, &session->login->turn);
 	loop_defer(session->pool->loop, &session->login->deferred, login_free_deferred);
-	if (++session->pool->retired >= TRIM_LOGINS && !timer_armed(&session->pool->trim_timer)) {
-		session->pool->retired_before = session->pool->retired;
-		loop_timer_set(session->pool->loop, &session->pool->trim_timer, TRIM_MS, on_trim);
-	}
+	if (++session->pool->retired >= TRIM_LOGINS && !timer_armed(&session->pool->trim_timer))
+		arm_trim(session->pool);
 }
 
 static void session_free_deferred(struct loop_deferred *deferred)

@@ -152,8 +152,8 @@ struct session_pool {
 	struct reaches reaches;
 	struct timer fold_timer; /* moves relay bytes into the counters */
 	struct timer trim_timer; /* armed while logins have left memory behind */
-	uint32_t retired,
-		retired_before; /* logins, since the last trim; of them, until it was armed */
+	uint32_t retired;        /* logins, since the last trim */
+	uint32_t retired_before; /* of them, those until it was armed */
 	struct relay_engine engine;
 	bool shutting_down;
 	/* Called when the last session is gone; may be NULL. */
