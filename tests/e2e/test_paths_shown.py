@@ -7,14 +7,10 @@ import re
 import harness
 import pytest
 from harness import wait_until
+from legs import relay_login, relay_router
 from logins import last_session
 from metrics import fetch, values
-from plain_legs import login, pins, plain_router, rows  # noqa: F401
-
-
-def tls_router(make, mode, pins=None):  # noqa: F811
-    return plain_router(make, [make.node("node1", tls="implicit")], pins,
-                        'mode = "%s"\n' % mode, listeners={"imap": "implicit"})
+from plain_legs import pins, rows  # noqa: F401
 
 
 def counted(router, path):
@@ -27,9 +23,9 @@ def counted(router, path):
 
 @pytest.mark.parametrize("mode, path", [("auto", "record"), ("record", "record"), ("copy", "copy")])
 def test_REC_1_the_path_is_named_wherever_it_is_shown(make, pins, mode, path):  # noqa: F811
-    router = tls_router(make, mode, pins)
+    router = relay_router(make, [make.node("node1")], "implicit", mode, pins)
     said, heard = len("n NOOP\r\n"), len("n OK NOOP\r\n")
-    with login(router, tls=True, path=path) as client:
+    with relay_login(router, "implicit", path) as client:
         assert client.command("n NOOP") == ["n OK NOOP"]
         wait_until(lambda: router.stats()["paths"][path]["bytes"] == said + heard)
         assert list(router.stats()["paths"]) == [path]
@@ -49,7 +45,7 @@ def test_REC_1_the_path_is_named_wherever_it_is_shown(make, pins, mode, path):  
 
 
 def test_REC_2_what_a_start_has_tried_is_shown(make):
-    router = tls_router(make, "auto")
+    router = relay_router(make, [make.node("node1")], "implicit", "auto")
     shown = router.ctl("probe").stdout
     for cipher in ("AES-128-GCM", "AES-256-GCM", "CHACHA20-POLY1305"):
         assert re.search(r"^record %s +yes" % cipher, shown, re.M), shown
@@ -59,7 +55,7 @@ def test_REC_2_what_a_start_has_tried_is_shown(make):
 
 @pytest.mark.parametrize("mode", ["auto", "record", "copy", "ktls"])
 def test_SEC_12_kernel_tls_is_missed_only_where_it_is_wanted(make, mode):
-    router = tls_router(make, mode)
+    router = relay_router(make, [make.node("node1")], "implicit", mode)
     has_it = harness.parse_logfmt(next(line for line in router.lines if "msg=paths " in line))["ktls"]
     missed = [line for line in router.lines if "msg=path_unavailable path=ktls " in line]
     assert len(missed) == (mode == "ktls" and has_it == "no")
