@@ -27,10 +27,14 @@ class Bulk:
         self.up = self.exchange(conn)
         conn.line()
 
-    def run(self, client):
-        """The client, which is logged in; to the end of the session."""
+    def start(self, client):
+        """The client, which is logged in; until all is there on both sides."""
         client.send("start\n")
         assert self.exchange(client) == self.expected
         wait_until(lambda: self.up == self.expected)
+
+    def run(self, client):
+        """To the end of the session."""
+        self.start(client)
         client.send("end\n")
         client.eof()

@@ -3,7 +3,6 @@
 test says which path must have carried the bytes."""
 
 import contextlib
-import hashlib
 import os
 import re
 import resource
@@ -16,6 +15,7 @@ import time
 import harness
 import pytest
 import rawtcp
+from bulk import Bulk
 from harness import node_login, wait_until
 from legs import RELAYS, TLS_RELAYS, relay_login, relay_router
 from logins import last_session
@@ -72,26 +72,19 @@ def test_mode_is_obeyed(make, mode):
 def test_100_mib_each_way_through_the_valve(make, pins):
     """Bulk leaves the kernel for user space and comes back when it is quiet."""
     size = 100 * 1024 * 1024
-    block = bytes(range(256)) * 1024
-    sums = {}
+    both_ways = Bulk(size)
 
     def serve(conn):
         if node_login(conn) is None:
             return
         assert conn.line() == "start"
-        early, conn.buffer = conn.buffer, b""
-        sums["up"] = harness.exchange(conn.sock, block, size, early)
+        both_ways.up = both_ways.exchange(conn)
         while True:
             conn.send(conn.line() + "\n")
 
     router = plain_router(make, [make.node("node1", serve, tls="plain")], pins)
     with login(router) as client:
-        client.send("start\n")
-        early, client.buffer = client.buffer, b""
-        down = harness.exchange(client.sock, block, size, early)
-        expected = hashlib.sha256(block * (size // len(block))).hexdigest()
-        assert down == expected
-        wait_until(lambda: sums.get("up") == expected)
+        both_ways.start(client)
         splice = router.stats()["splice"]
         assert splice["bulk"] + splice["backlog"] >= 2
         wait_until(lambda: router.stats()["splice"]["resumed"] >= 2)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """sessions.md, IMAP: after the login, and the end of a session."""
 
-import hashlib
 import os
 import socket
 import threading
@@ -9,6 +8,7 @@ import time
 
 import harness
 import pytest
+from bulk import Bulk
 from harness import node_imap, node_login, wait_until
 from logins import last_session
 
@@ -19,13 +19,12 @@ from logins import last_session
 @pytest.mark.parametrize("mode, path", [("auto", "record"), ("copy", "copy")])
 def test_SES_84_100_mib_each_way_and_half_close(make, leg, mode, path):
     size = 100 * 1024 * 1024
-    block = bytes(range(256)) * 1024
-    sums = {}
+    both_ways = Bulk(size)
 
     def serve(conn):
         if node_login(conn) is None:
             return
-        sums["up"] = harness.exchange(conn.sock, block, size, conn.buffer)
+        both_ways.up = both_ways.exchange(conn)
         if leg == "implicit":
             conn.sock = conn.sock.unwrap()
 
@@ -34,11 +33,10 @@ def test_SES_84_100_mib_each_way_and_half_close(make, leg, mode, path):
     with router.client() as c:
         c.line()
         assert c.command("a LOGIN alice pw")[-1].startswith("a OK")
-        down = harness.exchange(c.sock, block, size, c.buffer)
+        down = both_ways.exchange(c)
         assert c.sock.recv(1) == b""
-    expected = hashlib.sha256(block * (size // len(block))).hexdigest()
     session = last_session(router)
-    assert down == expected and sums["up"] == expected
+    assert down == both_ways.up == both_ways.expected
     assert (session["bytes_up"], session["bytes_down"]) == (str(size), str(size))
     assert (session["path_up"], session["path_down"]) == (path, path)
 
