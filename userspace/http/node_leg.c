@@ -137,7 +137,8 @@ int http_leg_adopt(struct session *session)
 	leg_init(&leg->wire, MAX(in_bytes, (size_t)IN_BYTES) + 1, 0);
 	dial_end_talk(dial);
 	leg_move(&dial->leg, &leg->wire, on_leg);
-	/* A response may repeat a credential (HTTP-53). Mostly OpenSSL sees the first one only. */
+	/* Not over for HTTP: each response may repeat a credential (HTTP-53). Mostly OpenSSL sees
+	 * the first one only. */
 	if (leg->secured)
 		tls_stream_wipe_read(&leg->wire.stream, true);
 	session->login->http->leg = leg;

@@ -301,8 +301,8 @@ static int secure(struct connect *connect)
 		tls_stream_read_ahead(stream, true);
 	}
 	r = tls_stream_handshake(stream);
-	if (r == 0) /* It may repeat a credential; a leg of HTTP asks for it itself. */
-		tls_stream_wipe_read(stream, dial->params.reads_secrets);
+	if (r == 0) /* what the node says may repeat a credential */
+		tls_stream_wipe_read(stream, true);
 	return r;
 }
 

@@ -59,8 +59,7 @@ struct dial_params {
 	/* How long and how often. */
 	uint64_t window_ends_ms; /* the owner says dial_expired() then */
 	unsigned retries;
-	bool reads_secrets; /* what the node says may repeat a credential: it is wiped */
-	size_t talk_bytes;  /* the talker's memory: dial.talk */
+	size_t talk_bytes; /* the talker's memory: dial.talk */
 };
 
 /*

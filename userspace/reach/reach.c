@@ -264,7 +264,6 @@ static int make_dial(
 		.number = params->number,
 		.window_ends_ms = clock_mono_ms() + config->server.backend_timeout_ms,
 		.retries = (unsigned)config->server.backend_connect_retries,
-		.reads_secrets = params->reads_secrets,
 		.talk_bytes = params->talk_bytes,
 	};
 

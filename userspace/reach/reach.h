@@ -76,7 +76,6 @@ struct reach_params {
 	const unsigned char *proxy_id; /* PROXYHDR_ID_BYTES */
 	uint64_t number;               /* of the session, for the watchdog */
 	unsigned hops_left;            /* this one included (SES-63) */
-	bool reads_secrets;            /* see dial.h */
 	size_t talk_bytes;
 };
 

@@ -135,7 +135,6 @@ static struct reach_params params_of(struct session *session)
 		.proxy_id = session->login->proxy_id,
 		.number = session->number,
 		.hops_left = session->login->ttl,
-		.reads_secrets = !session->kind->by_request,
 		.talk_bytes = session->kind->talk_bytes,
 	};
 }

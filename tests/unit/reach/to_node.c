@@ -111,8 +111,7 @@ static struct reach_params params_of(struct owner *owner)
 		.snapshot = f.router.snapshot,
 		.protocol = PROTOCOL_IMAP,
 		.proxy_id = id,
-		.hops_left = 8,
-		.reads_secrets = true };
+		.hops_left = 8 };
 }
 
 static void go_to(struct owner *owner, const char *destination)
