@@ -126,8 +126,6 @@ json_t *ctl_clean_json(json_t *value);
 int ctl_complain(const char *what, const char *detail);
 /* Whether it was called: a usage error that nobody has explained needs the command's own usage. */
 bool ctl_has_complained(void);
-/* Percent-encodes all but unreserved characters; freed by the caller. NULL without memory. */
-char *ctl_encode(const char *text);
 /* Sends a request and prints nothing. On EXIT_OK *ret_body is the answer, for the caller to drop;
  * else error says why. Any thread. */
 int ctl_ask(const struct ctl_target *target, const char *method, const char *path,

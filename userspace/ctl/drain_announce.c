@@ -11,13 +11,14 @@
 /* Under ids_lock, or before and after the workers. No id: this router logs every step. */
 static void announce(struct drain *drain, unsigned target)
 {
-	char *node = ctl_encode(drain->node), *path = NULL, error[CTL_ERROR_BYTES];
+	char accounts[24], error[CTL_ERROR_BYTES], *path;
+	const struct ctl_param params[] = { { "destination", drain->node },
+		{ "accounts", accounts } };
 	json_t *body = NULL;
 	const char *id = NULL;
 
-	if (node &&
-		asprintf(&path, "/drains?destination=%s&accounts=%zu", node, drain->announced) < 0)
-		path = NULL;
+	snprintf(accounts, sizeof(accounts), "%zu", drain->announced);
+	path = ctl_path("/drains", params, ARRAY_SIZE(params));
 	if (path && ctl_ask(&drain->ctl->targets[target], "POST", path, &body, error) == EXIT_OK)
 		id = json_string_value(json_object_get(body, "drain"));
 	if (id &&
@@ -26,7 +27,6 @@ static void announce(struct drain *drain, unsigned target)
 	snprintf(drain->ids[target], sizeof(drain->ids[target]), "%s", id ? id : "");
 	json_decref(body);
 	free(path);
-	free(node);
 }
 
 void drain_announce(struct drain *drain, size_t accounts)

@@ -259,20 +259,19 @@ static int read_sessions(struct drain *drain, struct drain_names *names, size_t 
 /* True if the store assigns the account to another node. */
 static bool is_elsewhere(struct drain *drain, const char *account)
 {
-	char *a = ctl_encode(account), *path = NULL, error[CTL_ERROR_BYTES];
+	const struct ctl_param param = { "identifier", account };
+	char *path = ctl_path("/mappings", &param, 1), error[CTL_ERROR_BYTES];
 	const char *node;
 	json_t *body = NULL;
 	bool elsewhere;
 
-	if (a && asprintf(&path, "/mappings?identifier=%s", a) >= 0 &&
-		ctl_ask(&drain->ctl->targets[0], "GET", path, &body, error) != EXIT_OK)
+	if (path && ctl_ask(&drain->ctl->targets[0], "GET", path, &body, error) != EXIT_OK)
 		body = NULL;
 	node = json_string_value(json_object_get(body, "destination"));
 	elsewhere = node && strcmp(node, drain->node) != 0 &&
 		json_is_false(json_object_get(body, "routed_to_default"));
 	json_decref(body);
 	free(path);
-	free(a);
 	return elsewhere;
 }
 

@@ -25,7 +25,8 @@ bool ctl_has_complained(void)
 	return complained;
 }
 
-char *ctl_encode(const char *text)
+/* Percent-encodes all but unreserved characters; freed by the caller. NULL without memory. */
+static char *encode(const char *text)
 {
 	char *out = malloc(strlen(text) * 3 + 1), *to = out;
 
@@ -109,7 +110,7 @@ char *ctl_path(const char *path, const struct ctl_param *params, size_t count)
 
 		if (!params[i].value)
 			continue;
-		value = ctl_encode(params[i].value);
+		value = encode(params[i].value);
 		if (!value ||
 			asprintf(&longer, "%s%c%s=%s", whole, mark, params[i].name, value) < 0)
 			longer = NULL;
