@@ -125,13 +125,11 @@ static void on_addrs_changed(struct netlink_addrs_observer *observer)
 
 static void on_event(void *arg, const struct hm_guard_event *event)
 {
-	struct hm_guard_prefix prefix = { .bits = 128 };
 	char text[ADDR_TEXT_SIZE], packets[24];
 	struct cidr net;
 
 	(void)arg;
-	memcpy(prefix.addr, event->addr, HM_GUARD_ADDR_BYTES);
-	guard_mirror_net(&prefix, &net);
+	cidr_from_mapped(event->addr, 128, &net);
 	snprintf(packets, sizeof(packets), "%llu", (unsigned long long)event->dropped);
 	log_event_limited(LOGL_INFO, "guard_dropped", NULL, "client",
 		addr_format_ip(&net.net, text), "packets", packets, NULL);
