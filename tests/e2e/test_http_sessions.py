@@ -16,6 +16,7 @@ import harness
 from harness import PATIENCE, memory_holds, wait_until
 from http_nodes import (ROUTE, Wire, answer, basic, http, nothing_reached,  # noqa: F401
                         refused, serve_http, two)
+from legs import told_of
 
 G = "GET / HTTP/1.1\r\nHost: x\r\n"
 
@@ -67,8 +68,7 @@ def test_HTTP_80_websocket(http, tls, node_tls, mode, path):
         c.sock.shutdown(socket.SHUT_RDWR)
     line = router.wait_sessions(1)[0]
     assert line["requests"] == "1" and line["path_up"] == line["path_down"]
-    # two plain legs are the kernel's once they have been quiet
-    assert line["path_up"] in (("sockmap", "copy") if path == "sockmap" else (path,)), line
+    assert line["path_up"] in told_of(path), line
     assert int(line["bytes_down"]) > 4 << 20
 
 

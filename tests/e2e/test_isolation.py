@@ -7,7 +7,7 @@ import signal
 import harness
 import pytest
 from harness import wait_until
-from legs import RELAYS, relay_login, relay_router
+from legs import RELAYS, relay_login, relay_router, told_of
 from plain_legs import pins, rows  # noqa: F401
 
 
@@ -45,9 +45,8 @@ def test_SEC_11_sessions_in_random_order_do_not_mix(make, pins, tls, mode, path)
     wait_until(lambda: rows(pins) == [] and rows(pins, "sources") == [])
     lines = router.wait_sessions(300)
     assert len(lines) == 300
-    # A short one may have ended before its legs were quiet enough for the kernel.
     seen = {line["path_up"] for line in lines}
-    assert path in seen and seen <= ({"sockmap", "copy"} if path == "sockmap" else {path}), seen
+    assert path in seen and seen <= told_of(path), seen
 
 
 @pytest.mark.parametrize("tls, mode, path", RELAYS)

@@ -11,7 +11,7 @@ import time
 import harness
 import pytest
 from harness import wait_until
-from legs import RELAYS, relay_router
+from legs import RELAYS, relay_login, relay_router
 
 PLAIN = "[capabilities.imap]\nallow_plain_auth_without_tls = true\n"
 
@@ -36,10 +36,8 @@ def in_stage(router, stage, user):
 @pytest.mark.parametrize("tls, mode, path", RELAYS)
 def test_SES_85_kick_ends_live_sessions(make, tls, mode, path):
     router = relay_router(make, [make.node("node1", tls=tls)], tls, mode)
-    secure = tls == "implicit"
-    with login(router, "alice", secure) as first, login(router, "alice", secure) as second, \
-            login(router, "bob", secure) as other:
-        router.wait_path(path, "alice")
+    with relay_login(router, tls, path) as first, relay_login(router, tls, path) as second, \
+            relay_login(router, tls, path, "bob") as other:
         assert router.admin("POST", "/connections/kick?identifier=ALICE")[1] == {"kicked": 2}
         start_time = time.monotonic()
         assert first.eof() == second.eof() == b""
