@@ -61,13 +61,14 @@ def main():
         def connect(sessions):
             result = load("open %d 64" % sessions)
             assert not result["failed"], result
-            # Paths settle; what a crowd of logins (512 or more) has left free goes back.
+            # Paths settle; what a crowd of logins (512 of a worker) has left free goes back.
             time.sleep(6.5 if sessions >= 512 else 1.2)
             return result
 
         # The first ones pay for what the process needs once: stacks, scratch, the cache's entries. They
-        # are a crowd if the others are one.
-        first = max(count // 8, min(count // 2, 600))
+        # are a crowd if the others are one, and for each worker, which counts its own logins.
+        workers = len(os.sched_getaffinity(0))
+        first = max(count // 8, min(count // 2, 700 * workers))
         connect(first)
         before, cpu_before = memory_kib(pid), cpu_s(pid)
         login_s = connect(count - first)["seconds"]
