@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs libFuzzer targets for a time each, two at once, from a copy of the committed corpus."""
+"""Runs libFuzzer targets for a time each, some at once, from a copy of the committed corpus."""
 
 import concurrent.futures
 import glob
@@ -9,6 +9,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+
+
+SHORT = 30 # seconds
 
 
 def run(seconds, target):
@@ -29,9 +32,11 @@ def run(seconds, target):
 
 
 def main():
-    seconds, targets = int(sys.argv[1]), sys.argv[2:]
-    failed = 0
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    seconds, targets, failed = int(sys.argv[1]), sys.argv[2:], 0
+    # A short run is mostly of the corpus: of more at once each tries less, and all are done sooner. A long
+    # one has a core for each.
+    cores = len(os.sched_getaffinity(0))
+    with concurrent.futures.ThreadPoolExecutor(2 * cores if seconds <= SHORT else cores) as pool:
         for name, code, runs, log in pool.map(lambda t: run(seconds, t), targets):
             print("%s fuzz %s: %s inputs in %d s" % ("ok" if code == 0 else "FAILED", name, runs,
                                                      seconds), flush=True)
