@@ -17,6 +17,8 @@
 #include <unistd.h>
 
 #define DATA_BYTES 40000
+/* Of the valve's sockets: as they come they hold megabytes until a sender is stopped. */
+#define VALVE_BUFFER_BYTES 65536
 
 void probe_add_row(struct relay_probe *probe, const char *name, int r, const char *reason)
 {
@@ -358,10 +360,10 @@ static int try_valve(struct trial *trial)
 	return !trial->failed && trial->got[0] == trial->sent[0] ? 0 : -EPROTO;
 }
 
-static int run_trial(struct relay_kernel *kernel, const char *queued, int (*try)(struct trial *))
+static int run_trial(const struct trial_params *params, int (*try)(struct trial *))
 {
 	struct trial trial;
-	int r = trial_start(&trial, &(struct trial_params){ .kernel = kernel, .queued = queued });
+	int r = trial_start(&trial, params);
 
 	if (r == 0 && relay_path_of(trial.relay, RELAY_UP) != RELAY_PATH_SOCKMAP)
 		r = -EOPNOTSUPP;
@@ -386,10 +388,15 @@ static void probe_sockmap(
 		queued[i] = (char)trial_pattern(i); /* 1, 8, 15 ...: no NUL */
 	queued[sizeof(queued) - 1] = '\0';
 	kernel->sockmap = true; /* relay_start() shall use it */
-	redirect = run_trial(kernel, queued, try_redirect);
+	redirect = run_trial(
+		&(struct trial_params){ .kernel = kernel, .queued = queued }, try_redirect);
 	probe_add_row(probe, "sockmap redirect, queued bytes, half close", redirect,
 		redirect == -EPROTO ? "bytes were lost or changed" : "");
-	valve = redirect == 0 ? run_trial(kernel, "", try_valve) : -ECANCELED;
+	valve = redirect == 0 ? run_trial(&(struct trial_params){ .kernel = kernel,
+						  .queued = "",
+						  .buffer_bytes = VALVE_BUFFER_BYTES },
+					try_valve)
+			      : -ECANCELED;
 	probe_add_row(probe, "sockmap valve, drain", valve,
 		valve == -EPROTO            ? "bytes were lost or changed"
 			: valve == -ENOBUFS ? "a sender is not stopped"
