@@ -105,6 +105,36 @@ static void test_data_before_a_key_update_arrives(void **state)
 	teardown(&f);
 }
 
+/* Data and the key update behind it are there in one read: the kernel opens both, gives the data
+ * alone, and epoll says nothing of the rest. */
+static void test_a_key_update_in_one_read_with_data(void **state)
+{
+	static const int kinds[] = { SSL_KEY_UPDATE_NOT_REQUESTED, SSL_KEY_UPDATE_REQUESTED };
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		int side = i & 1;
+		struct fixture f;
+		char got[8];
+
+		setup(&f);
+		assert_int_equal(stream_write(&f.far[side], "before", 6), 6);
+		assert_int_equal(SSL_key_update(ssl_of(&f, side), kinds[i / 2]), 1);
+		assert_int_equal(SSL_do_handshake(ssl_of(&f, side)), 1);
+		usleep(20000); /* the relay has not looked yet */
+		assert_int_equal(take(&f, !side, got, 6, NULL), 6);
+		assert_memory_equal(got, "before", 6);
+		if (kernel.ktls.rekey) {
+			pass(&f, side, "after");
+			pass(&f, !side, "other way");
+		} else {
+			run_until_done(&f);
+			assert_int_equal(f.end, RELAY_END_KEY_UPDATE);
+		}
+		teardown(&f);
+	}
+}
+
 static void test_tickets_after_the_switch(void **state)
 {
 	struct fixture f;
@@ -420,6 +450,7 @@ int main(void)
 		cmocka_unit_test(test_padded_records),
 		cmocka_unit_test(test_key_updates),
 		cmocka_unit_test(test_data_before_a_key_update_arrives),
+		cmocka_unit_test(test_a_key_update_in_one_read_with_data),
 		cmocka_unit_test(test_tickets_after_the_switch),
 		cmocka_unit_test(test_messages_without_data_end_it),
 		cmocka_unit_test(test_clean_end_both_orders),

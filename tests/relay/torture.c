@@ -260,8 +260,7 @@ static void after_handshake(struct trial *trial)
 		trial->paths[leg] = tls_find_cipher(ssl_of(&trial->near[leg]), &cipher) == 0
 			? wanted
 			: RELAY_PATH_COPY;
-		/* on kernel TLS with new keys (7.2) some stand still: see ktls.c, vm/e2e */
-		far_draw_tls(&trial->far[leg], wanted != RELAY_PATH_KTLS);
+		far_draw_tls(&trial->far[leg], wanted != RELAY_PATH_KTLS || kernel.ktls.rekey);
 	}
 	if (trial->other_suite !=
 		(trial->paths[0] != trial->paths[1] && trial->tls[0] && trial->tls[1]))

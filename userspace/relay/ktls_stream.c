@@ -44,6 +44,9 @@ struct ktls {
 	uint8_t cipher, overhead;
 	uint8_t in;  /* enum ktls_in */
 	uint8_t out; /* enum ktls_out */
+	/* The kernel may have opened a KeyUpdate behind the data that it gave: until we have read
+	 * it and set the next key, epoll reports the socket as not readable. */
+	bool may_hide_update;
 };
 
 /* ---- reading ---- */
@@ -123,9 +126,12 @@ static ssize_t ktls_read(struct stream *stream, void *data, size_t len)
 		n = ktls_recv(stream->fd, data, len, &type);
 		if (n == -EINTR)
 			continue;
+		ktls->may_hide_update = false;
 		if (n < 0)
 			return read_error(stream, ktls, n);
 		if (type == RECORD_DATA && n > 0) {
+			/* a full buffer ends its call before it opens another record */
+			ktls->may_hide_update = ktls->keys && (size_t)n < len;
 			r = record_peer_data(&ktls->peer);
 			return r < 0 ? r : n;
 		}
@@ -248,8 +254,9 @@ static int ktls_shutdown(struct stream *stream)
 
 static bool ktls_pending(const struct stream *stream)
 {
-	(void)stream;
-	return false;
+	const struct ktls *ktls = stream->layer;
+
+	return ktls->may_hide_update;
 }
 
 static void free_state(struct ktls *ktls)
