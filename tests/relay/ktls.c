@@ -340,6 +340,38 @@ static void test_a_cut_does_not_overtake_data(void **state)
 	far_window = 0;
 }
 
+/* The kernel keeps the piece, and a socket with unread bytes is reset when it is closed: not before
+ * the node, which reads slowly, has what was sent to it. */
+static void test_half_a_record_at_the_end_costs_the_other_direction_nothing(void **state)
+{
+	static const char half[] = "\x17\x03\x03\x00\x40 and no more";
+	static char big[60000], got[60000];
+	struct fixture f;
+	ssize_t last;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(big); i++)
+		big[i] = (char)(i * 11 >> 3);
+	far_window = 4096;
+	setup(&f);
+	far_window = 0;
+	give(&f, 0, big, sizeof(big));
+	assert_int_equal(stream_shutdown(&f.far[0]), 0);
+	assert_int_equal(send(f.far[1].fd, half, sizeof(half), MSG_NOSIGNAL), sizeof(half));
+	assert_int_equal(shutdown(f.far[1].fd, SHUT_WR), 0);
+	assert_int_equal(take(&f, 0, got, 1, &last), 0);
+	assert_int_equal(last, -ECONNABORTED);
+	for (int i = 0; i < 20; i++) /* the node does not read yet */
+		assert_int_equal(loop_run_once(&f.loop, 1), 0);
+	assert_int_equal(take(&f, 1, got, sizeof(got), NULL), sizeof(got));
+	assert_memory_equal(got, big, sizeof(big));
+	assert_int_equal(take(&f, 1, got, 1, &last), 0);
+	assert_int_equal(last, STREAM_EOF);
+	run_until_done(&f);
+	assert_int_equal(f.end, RELAY_END_TRUNCATED);
+	teardown(&f);
+}
+
 /* ---- short records for who asks for them ---- */
 
 struct sizes {
@@ -461,6 +493,7 @@ int main(void)
 		cmocka_unit_test(test_ciphertext_queued_at_the_switch),
 		cmocka_unit_test(test_end_does_not_overtake_data),
 		cmocka_unit_test(test_a_cut_does_not_overtake_data),
+		cmocka_unit_test(test_half_a_record_at_the_end_costs_the_other_direction_nothing),
 		cmocka_unit_test(test_REC_22_max_fragment_length),
 		cmocka_unit_test(test_every_version_and_cipher),
 	};

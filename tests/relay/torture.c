@@ -190,9 +190,7 @@ static void draw_endings(struct trial *trial)
 
 		if (may_close(trial, leg))
 			far->ending = FAR_CLOSE;
-		/* The kernel keeps such a piece, and closing is a reset then. */
-		if (far->ending == FAR_VANISH && trial->tls[leg] && wanted != RELAY_PATH_KTLS &&
-			random_below(3) == 0)
+		if (far->ending == FAR_VANISH && trial->tls[leg] && random_below(3) == 0)
 			far->ending = FAR_SPLIT;
 		if (far->ending == FAR_CLEAN && peer->ending == FAR_CLEAN &&
 			wanted == RELAY_PATH_RECORD && trial->tls[leg] && random_below(16) == 0)

@@ -5,7 +5,9 @@
  * it is whole (SES-84). Moves no bytes itself.
  */
 #include "relay/frame.h"
+#include "net/sock.h"
 #include "net/tcpinfo.h"
+#include "relay/ktls_stream.h"
 
 #include <errno.h>
 
@@ -148,13 +150,27 @@ uint64_t relay_waits_for_node(struct relay *relay)
 	return state->quit_at_ms ? state->quit_at_ms - now : 0;
 }
 
+/* Closing a socket with unread bytes resets it, which drops what it still has to send. Kernel TLS
+ * keeps the beginning of a record whose rest never came, and gives it to nobody. */
+static bool would_be_reset(const struct stream *leg)
+{
+	return ktls_stream_is(leg) && sock_unread(leg->fd) > 0;
+}
+
 bool relay_still_queued(struct relay *relay)
 {
 	const struct relay_state *state = &relay->state;
+	bool owes = false;
 
-	if (state->phase == RELAY_FLOWS || clock_mono_ms() >= state->owed_until_ms)
+	for (int leg = 0; leg < 2; leg++) {
+		const struct stream *stream = &relay->legs[leg];
+
+		if (state->phase != RELAY_FLOWS || would_be_reset(stream))
+			owes |= tcpinfo_owes(stream->fd);
+	}
+	relay_owed_clock(relay, owes, false);
+	if (!owes || clock_mono_ms() >= state->owed_until_ms)
 		return false;
-	for (int leg = 0; leg < 2; leg++)
-		relay->retry |= tcpinfo_owes(relay->legs[leg].fd);
-	return relay->retry;
+	relay->retry = true;
+	return true;
 }
