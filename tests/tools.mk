@@ -24,6 +24,10 @@ rules-check: ## do code, tests and pages name rules that exist (docs/rules/)?
 tests-check: ## has each source its test, or a reason (tests/tools/tested-elsewhere.txt)?
 	@/usr/bin/python3 tests/tools/tests-check.py
 
+.PHONY: plain-check
+plain-check: ## is what is known of a session plain data?
+	@/usr/bin/python3 tests/tools/plain-data.py
+
 # Mail clients from the npm registry; needs node and npm.
 .PHONY: test-clients
 test-clients: all ## mail clients of the npm registry; needs node and npm

@@ -16,10 +16,11 @@ import tempfile
 import checkout
 
 TESTS = ["record/seal", "record/post", "record/keys", "record/vectors", "record/contexts", "record/connection",
-         "tls/keys", "tls/records_said", "tls/records_ends", "tls/records", "tls/records_refused"]
+         "tls/keys", "tls/records_said", "tls/records_ends", "tls/records", "tls/records_refused", "tls/records_state"]
 TIMEOUT_S = 120
 
 SEAL, POST, KEYS, CONTEXTS = ("record/%s.c" % name for name in ("seal", "post", "keys", "contexts"))
+CONNECTION = "record/connection.c"
 STREAM = "tls/records.c"
 SPEECH = "tls/records_out.c"
 
@@ -122,6 +123,26 @@ MUTANTS = [
     (STREAM, "what OpenSSL had read", " ||\n\t\tbuf_append_view(&rest->part, buf_view(&layer->raw)) < 0)", ")"),
     (STREAM, "what OpenSSL had not sent", "\trest->unsent = layer->held;\n", "\tbuf_fini(&layer->held);\n"),
     (STREAM, "what OpenSSL had opened", "size_t opened = (size_t)SSL_pending(layer->ssl), n;", "size_t opened = 0, n;"),
+    # a connection as bytes
+    (CONNECTION, "a key's number is this process's own", "ret_connection->states[d].keyed = 0;", "continue;"),
+    (CONNECTION, "resumed: the direction", "state->direction != d || ", ""),
+    (CONNECTION, "resumed: the version", "state->version != peer->version ||", "0 ||"),
+    (CONNECTION, "resumed: the cipher", "state->cipher >= RECORD_CIPHERS ||", "0 ||"),
+    (CONNECTION, "resumed: one cipher", "state->cipher != connection->states[RECORD_READ].cipher", "0"),
+    (CONNECTION, "resumed: a payload", "return peer->payload_max && peer", "return peer"),
+    (CONNECTION, "resumed: the most payload", "peer->payload_max <= RECORD_MAX &&", "1 &&"),
+    (CONNECTION, "resumed: a header in part", "peer->begun_len <= sizeof(peer->begun) && ", ""),
+    (CONNECTION, "resumed: how it is read", "connection->in <= RECORD_IN_FAILED &&", "1 &&"),
+    (CONNECTION, "resumed: how it is written", "connection->out <= RECORD_OUT_SHUT;", "1;"),
+    (STREAM, "given: a record in part", "buf_append_view(to, buf_view(&rest->part))", "0"),
+    (STREAM, "given: what is not sent", "buf_append_view(to, buf_view(&rest->unsent))", "0"),
+    (STREAM, "given: what is not read", "buf_append_view(to, buf_view(&rest->opened))", "0"),
+    (STREAM, "given: a write to be repeated", "rest->opened.len, rest->owed };", "rest->opened.len, 0 };"),
+    (STREAM, "resumed: a write to be repeated", "\trest->owed = state->owed;\n", ""),
+    (STREAM, "resumed: a write of another length", "ret_state->owed <= RECORDS_WRITE_BYTES", "1"),
+    (STREAM, "resumed: all of it, and no more", "ret_state->opened ==", "ret_state->opened <="),
+    (STREAM, "resumed: a plain stream", "if (stream_is_tls(stream))\n\t\treturn -ENOTSUP;\n\tr = read_state", "r = read_state"),
+    # the switch
     ("tls/keys.c", "no switch within a record of ours", "layer->out == TLS_OUT_OPEN && ", ""),
     ("tls/keys.c", "the limit is known", "? (uint16_t)(256u << code)", "? 0"),
 ]

@@ -209,6 +209,7 @@ def static(make):
     single("layers", [*make, "layers"])
     single("rules", [*make, "rules-check"])
     single("tests of all sources", [*make, "tests-check"])
+    single("plain data", [*make, "plain-check"])
     single("format", [*make, "format-check"])
     single("docs/config.md is current", [*make, "docs-check"])
 

@@ -29,6 +29,35 @@ int record_connection_init(struct record_connection *ret_connection, const struc
 	return 0;
 }
 
+/* What would be read or written out of bounds otherwise. */
+static bool is_possible(const struct record_connection *connection)
+{
+	const struct record_peer *peer = &connection->peer;
+
+	for (int d = RECORD_READ; d <= RECORD_WRITE; d++) {
+		const struct record_state *state = &connection->states[d];
+
+		if (state->direction != d || state->version != peer->version ||
+			state->cipher >= RECORD_CIPHERS ||
+			state->cipher != connection->states[RECORD_READ].cipher)
+			return false;
+	}
+	return peer->payload_max && peer->payload_max <= RECORD_MAX &&
+		peer->begun_len <= sizeof(peer->begun) && connection->in <= RECORD_IN_FAILED &&
+		connection->out <= RECORD_OUT_SHUT;
+}
+
+int record_connection_resume(
+	struct record_connection *ret_connection, const struct record_connection *from)
+{
+	if (!is_possible(from))
+		return -EINVAL;
+	*ret_connection = *from;
+	for (int d = RECORD_READ; d <= RECORD_WRITE; d++)
+		ret_connection->states[d].keyed = 0; /* a number of the other process's */
+	return 0;
+}
+
 void record_connection_wipe(struct record_connection *connection)
 {
 	for (int d = RECORD_READ; d <= RECORD_WRITE; d++)

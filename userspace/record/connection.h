@@ -39,6 +39,10 @@ struct record_connection {
 /* As the handshake has left it. Returns 0, or -EIO: it is zeroed. */
 MUST_USE int record_connection_init(
 	struct record_connection *ret_connection, const struct record_keys *keys);
+/* As another place, or another process, has left it: `from` may be any bytes, and is copied.
+ * Returns 0, or -EINVAL for what no connection can be: ret_connection is as it was. */
+MUST_USE int record_connection_resume(
+	struct record_connection *ret_connection, const struct record_connection *from);
 /* Keys and secrets are wiped. */
 void record_connection_wipe(struct record_connection *connection);
 

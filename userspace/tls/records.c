@@ -276,6 +276,8 @@ static bool records_pending(const struct stream *stream)
 
 static void free_records(struct records *records)
 {
+	if (!records)
+		return;
 	record_connection_wipe(&records->connection);
 	if (records->rest) {
 		buf_fini(&records->rest->part);
@@ -389,11 +391,99 @@ int tls_records_take(struct stream *stream)
 		r = take_rest(records, layer);
 	}
 	if (r != 0) {
-		if (records)
-			free_records(records);
+		free_records(records);
 		return r;
 	}
 	tls_stream_detach(stream);
+	stream->ops = &records_ops;
+	stream->layer = records;
+	return 0;
+}
+
+/* ---- as bytes ---- */
+
+int tls_records_give(struct stream *stream, struct buf *to)
+{
+	struct records *records = stream->ops == &records_ops ? stream->layer : NULL;
+	const struct rest *rest;
+	struct tls_records_state state;
+	int r;
+
+	if (!records)
+		return -ENOTSUP;
+	rest = records_rest(records);
+	state = (struct tls_records_state){ records->connection, rest->part.len, rest->unsent.len,
+		rest->opened.len, rest->owed };
+	/* with room for all of it the others do not fail */
+	r = buf_reserve(to, sizeof(state) + rest->part.len + rest->unsent.len + rest->opened.len);
+	if (r == 0)
+		r = buf_append(to, &state, sizeof(state));
+	if (r == 0)
+		r = buf_append_view(to, buf_view(&rest->part));
+	if (r == 0)
+		r = buf_append_view(to, buf_view(&rest->unsent));
+	if (r == 0)
+		r = buf_append_view(to, buf_view(&rest->opened));
+	secret_wipe(&state, sizeof(state));
+	if (r < 0)
+		return r;
+	records_close(stream);
+	stream_init_plain(stream, stream->fd);
+	return 0;
+}
+
+/* The header of a state that is whole; -EINVAL. */
+static int read_state(struct view bytes, struct tls_records_state *ret_state)
+{
+	if (bytes.len < sizeof(*ret_state))
+		return -EINVAL;
+	memcpy(ret_state, bytes.data, sizeof(*ret_state));
+	return (uint64_t)ret_state->part + ret_state->unsent + ret_state->opened ==
+				bytes.len - sizeof(*ret_state) &&
+			ret_state->part <= sizeof(received) &&
+			ret_state->owed <= RECORDS_WRITE_BYTES
+		? 0
+		: -EINVAL;
+}
+
+/* at: the first of those bytes. */
+static int put_rest(struct records *records, const struct tls_records_state *state, const char *at)
+{
+	struct rest *rest;
+
+	if (!state->part && !state->unsent && !state->opened && !state->owed)
+		return 0;
+	rest = records_make_rest(records);
+	if (!rest || buf_append(&rest->part, at, state->part) < 0 ||
+		buf_append(&rest->unsent, at + state->part, state->unsent) < 0 ||
+		buf_append(&rest->opened, at + state->part + state->unsent, state->opened) < 0)
+		return -ENOMEM;
+	rest->owed = state->owed;
+	return 0;
+}
+
+int tls_records_resume(struct stream *stream, struct view bytes)
+{
+	struct tls_records_state state;
+	struct records *records;
+	int r;
+
+	if (stream_is_tls(stream))
+		return -ENOTSUP;
+	r = read_state(bytes, &state);
+	records = r == 0 ? calloc(1, sizeof(*records)) : NULL;
+	if (records) {
+		r = record_connection_resume(&records->connection, &state.connection);
+		if (r == 0)
+			r = put_rest(records, &state, bytes.data + sizeof(state));
+	} else if (r == 0) {
+		r = -ENOMEM;
+	}
+	secret_wipe(&state, sizeof(state));
+	if (r < 0) {
+		free_records(records);
+		return r;
+	}
 	stream->ops = &records_ops;
 	stream->layer = records;
 	return 0;

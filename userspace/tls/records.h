@@ -6,6 +6,7 @@
 #ifndef TLS_RECORDS_H
 #define TLS_RECORDS_H
 
+#include "base/buf.h"
 #include "net/stream.h"
 #include "record/connection.h"
 
@@ -18,6 +19,35 @@
  * missing; -ENOMEM or -EIO. Unless it is 0, OpenSSL goes on.
  */
 MUST_USE int tls_records_take(struct stream *stream);
+
+/*
+ * All there is to know of such a stream beside its socket: this, which is plain data, and behind it
+ * the bytes that wait, in this order. It may be written down, and read by another process of the
+ * same build. Keys are in it, and text: whoever has it wipes it.
+ */
+struct tls_records_state {
+	struct record_connection connection;
+	uint32_t part;   /* bytes: read from the socket, and not opened */
+	uint32_t unsent; /* bytes: sealed, and not taken by the socket */
+	uint32_t opened; /* bytes: text that the reader has not taken */
+	uint32_t owed;   /* payload in unsent whose write has returned -EAGAIN; it is repeated */
+};
+
+/*
+ * Takes the TLS off such a stream, which is a plain one from here on, with its descriptor. Nothing
+ * is sent or read. The state and what waits are appended to `to`, whose bytes are wiped when it is
+ * a secret one; all that the stream had is wiped and freed. Only one may go on from there: a record
+ * number is never used twice. Returns 0, or the stream is as it was: -ENOTSUP if it is none of
+ * these, -ENOBUFS or -ENOMEM.
+ */
+MUST_USE int tls_records_give(struct stream *stream, struct buf *to);
+/*
+ * Goes on from there, on a plain stream with that socket, whoever has opened it. The bytes of the
+ * state are copied, and remain the caller's to wipe. A write that had returned -EAGAIN is repeated
+ * here. Returns 0, or the stream is as it was: -EINVAL for what is no state, -ENOTSUP for a stream
+ * that has TLS, -ENOMEM.
+ */
+MUST_USE int tls_records_resume(struct stream *stream, struct view state);
 
 /* NULL if the stream is not one of these. Borrowed. */
 const struct record_connection *tls_records_connection(const struct stream *stream);

@@ -6,6 +6,9 @@
 #include "base/buf.h"
 #include "tls/records.h"
 
+/* What one write takes of its caller's. */
+#define RECORDS_WRITE_BYTES 65536
+
 /* What waits. */
 struct rest {
 	struct buf part;   /* read, and not opened: mostly the beginning of a record */

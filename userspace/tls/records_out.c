@@ -8,12 +8,10 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-/* What one write takes of its caller's. */
-#define WRITE_BYTES 65536
-/* And at most so many records: with the smallest payload of RFC 6066 section 4, 512, that is the
+/* The most records of one write: with the smallest payload of RFC 6066 section 4, 512, that is the
  * same. A peer that wants still smaller ones (RFC 8449) takes more writes. */
 #define WRITE_RECORDS 128
-#define SEALED_BYTES (WRITE_BYTES + WRITE_RECORDS * RECORD_OVERHEAD_MAX)
+#define SEALED_BYTES (RECORDS_WRITE_BYTES + WRITE_RECORDS * RECORD_OVERHEAD_MAX)
 /* Waiting control records up to this go out with the next data. */
 #define AHEAD_BYTES 16384
 
@@ -184,7 +182,7 @@ static ssize_t seal_all(
 			return n;
 		at += (size_t)n;
 	}
-	len = MIN(len, MIN((size_t)WRITE_BYTES, WRITE_RECORDS * full));
+	len = MIN(len, MIN((size_t)RECORDS_WRITE_BYTES, WRITE_RECORDS * full));
 	while (taken < len) {
 		size_t piece = MIN(len - taken, full);
 

@@ -95,6 +95,46 @@ static void test_nothing_is_left(void **state)
 	record_connection_wipe(&connection);
 }
 
+/* Bytes of another process's: what would be out of bounds is no connection. */
+static void test_what_is_resumed(void **state)
+{
+	struct record_keys keys = keys_of(RECORD_TLS_1_3, RECORD_AES_128_GCM, true);
+	struct record_connection good, bad, got;
+
+	(void)state;
+	assert_int_equal(record_connection_init(&good, &keys), 0);
+	good.states[RECORD_READ].keyed = good.states[RECORD_WRITE].keyed = 9;
+	assert_int_equal(record_connection_resume(&got, &good), 0);
+	assert_int_equal(got.states[RECORD_READ].keyed, 0);
+	assert_int_equal(got.states[RECORD_WRITE].keyed, 0);
+	assert_memory_equal(got.states[RECORD_READ].key, good.states[RECORD_READ].key, 32);
+	assert_memory_equal(got.secret, good.secret, sizeof(good.secret));
+#define REFUSED(field, value)                                                      \
+	do {                                                                       \
+		bad = good;                                                        \
+		bad.field = value;                                                 \
+		memset(&got, 0x5a, sizeof(got));                                   \
+		assert_int_equal(record_connection_resume(&got, &bad), -EINVAL);   \
+		assert_int_equal(got.states[0].seq, UINT64_C(0x5a5a5a5a5a5a5a5a)); \
+	} while (0)
+	REFUSED(states[RECORD_READ].direction, RECORD_WRITE);
+	REFUSED(states[RECORD_WRITE].direction, 2);
+	REFUSED(states[RECORD_READ].version, RECORD_TLS_1_2);
+	REFUSED(states[RECORD_WRITE].version, 2);
+	REFUSED(peer.version, RECORD_TLS_1_2);
+	REFUSED(states[RECORD_READ].cipher, RECORD_CHACHA20_POLY1305);
+	REFUSED(states[RECORD_WRITE].cipher, RECORD_CIPHERS);
+	REFUSED(peer.payload_max, 0);
+	REFUSED(peer.payload_max, RECORD_MAX + 1);
+	REFUSED(peer.begun_len, 5);
+	REFUSED(in, 3);
+	REFUSED(out, 3);
+#undef REFUSED
+	bad = good;
+	bad.states[0].cipher = bad.states[1].cipher = RECORD_CIPHERS;
+	assert_int_equal(record_connection_resume(&got, &bad), -EINVAL);
+}
+
 static void test_worn(void **state)
 {
 	(void)state;
@@ -137,6 +177,7 @@ int main(void)
 		cmocka_unit_test(test_as_the_handshake_left_it),
 		cmocka_unit_test(test_two_ends),
 		cmocka_unit_test(test_nothing_is_left),
+		cmocka_unit_test(test_what_is_resumed),
 		cmocka_unit_test(test_worn),
 		cmocka_unit_test(test_alerts),
 	};
