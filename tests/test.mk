@@ -5,7 +5,7 @@ JOBS ?= $(shell nproc)
 TSAN_TESTS := $(addprefix build-tsan/tests/unit/,mapping/mapping mapping/cache mapping/reload loop/loop \
 	session/auth)
 
-.PHONY: build-deps demo-deps check test-build test-rest test-all releases
+.PHONY: build-deps demo-deps check end-to-end-build test-build test-rest test-all releases
 deps: ## installs the Debian packages that are missing, of build and tests
 	@tests/tools/deps.sh tests
 build-deps: ## only those of the build
@@ -14,15 +14,16 @@ demo-deps: ## only those of the demo
 	@tests/tools/deps.sh demo
 
 # What the tests of a flavour run; each flavour is built once.
+E2E_BUILD = all relay-tests store-tests $(addprefix $(BUILD)/bench/,lightnode load pause.so)
 ifeq ($(SAN),1)
-TEST_BUILD = all unit-build relay-tests store-tests $(addprefix $(BUILD)/bench/,lightnode load pause.so)
+TEST_BUILD = $(E2E_BUILD) unit-build
 else ifeq ($(TSAN),1)
 TEST_BUILD = all store-tests $(TSAN_TESTS)
 else
-TEST_BUILD = all unit-build relay-tests store-tests flood-tests \
-	$(BUILD)/tests/toml-decoder $(BUILD)/tests/schema-doc \
-	$(addprefix $(BUILD)/bench/,lightnode load pause.so cache lookups)
+TEST_BUILD = $(E2E_BUILD) unit-build flood-tests $(BUILD)/tests/toml-decoder $(BUILD)/tests/schema-doc \
+	$(addprefix $(BUILD)/bench/,cache lookups)
 endif
+end-to-end-build: $(E2E_BUILD) ## builds what the end-to-end tests run (of one build: SAN=1)
 test-build: $(TEST_BUILD) ## builds what the tests run (of one build: SAN=1, TSAN=1)
 
 # TEST_PARTS: some of the parts in tests/tools/run-tests.py.

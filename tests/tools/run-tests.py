@@ -194,7 +194,8 @@ def build_flavours(make, wanted):
     for title, parts, what in (
             ("optimised", {"static", "lint", "unit", "smoke", "e2e", "release", "makefile", "torture",
                            "torture-record", "peers", "vm", "vm-relay", "bench", "demo"}, ["test-build"]),
-            ("sanitizers", {"unit-sanitizers", "sanitizers", "release"}, ["SAN=1", "test-build"]),
+            ("sanitizers", {"unit-sanitizers", "sanitizers"}, ["SAN=1", "test-build"]),
+            ("sanitizers, end to end", {"release"}, ["SAN=1", "end-to-end-build"]),
             ("ThreadSanitizer", {"threads"}, ["TSAN=1", "test-build"]),
             ("fuzzers", {"fuzz"}, ["fuzz-build"])):
         if parts & set(wanted):
@@ -282,8 +283,8 @@ def releases_prepared(wanted):
 
 
 def releases():
-    """The other release from nothing: its tests, with sanitizers (those of this one ran without), and its
-    demo, whose table is that of this one."""
+    """The other release from nothing: its unit tests (with sanitizers they ran here), its end-to-end tests
+    with sanitizers (they ran here without), and its demo, whose table is that of this one."""
     output = closing_line("minimal systems of the releases", [PYTHON, "tests/tools/releases.py", "--other"],
                           timeout=1500)
     print("\n".join("       " + line for line in output.splitlines()[:-1]))
@@ -314,7 +315,7 @@ def parts_of(make, wanted):
         "vm-relay": lambda: vm("--kernel", VM_RELAY, "--parts", "relay"),
         "unit-sanitizers": lambda: cmocka(SANITIZED, programs_below(SANITIZED)),
         "sanitizers": lambda: end_to_end("sanitizers", SANITIZED),
-        "release": lambda: end_to_end("release", PLAIN, SANITIZED),
+        "release": lambda: end_to_end("release", PLAIN),
         "threads": lambda: end_to_end("threads", THREADS),
         "makefile": lambda: closing_line("Makefile", [PYTHON, "tests/tools/make-check.py"]),
         "torture": lambda: torture((PLAIN, SANITIZED) if {"unit-sanitizers", "sanitizers"} & set(wanted)
