@@ -252,7 +252,7 @@ static void arm(void)
 	armed_ns = next;
 	when.it_value.tv_sec = (time_t)(next / NS_PER_S);
 	when.it_value.tv_nsec = (long)(next % NS_PER_S);
-	(void)!timerfd_settime(clock_watch.fd, TFD_TIMER_ABSTIME, &when, NULL);
+	(void)!timerfd_settime(loop_watch_fd(&clock_watch), TFD_TIMER_ABSTIME, &when, NULL);
 }
 
 /* What has not been begun by now never is. */

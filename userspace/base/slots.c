@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #define NO_SLOT UINT32_MAX
-#define FIRST_SLOTS 64
+#define FIRST_SLOTS 64u
 
 void slots_init(struct slots *slots)
 {
@@ -18,9 +18,10 @@ void slots_fini(struct slots *slots)
 	slots_init(slots);
 }
 
+/* By a quarter: of twice as many, half would lie idle. */
 static int grow(struct slots *slots)
 {
-	uint32_t count = slots->count ? slots->count * 2 : FIRST_SLOTS;
+	uint32_t count = slots->count + MAX(slots->count / 4, FIRST_SLOTS);
 	struct slot *more = reallocarray(slots->slots, count, sizeof(*more));
 
 	if (!more)

@@ -13,6 +13,7 @@
 
 #define BATCH_EVENTS 256
 #define NO_SLOT UINT32_MAX
+#define FIRST_SLOTS 64u
 
 /* A timer's time is milliseconds and, below them, the batch within the millisecond: a timer for now
  * is due in the next batch, without a wait, and not in this one. */
@@ -58,9 +59,10 @@ void loop_fini(struct loop *loop)
 	loop->deferred = NULL;
 }
 
+/* By a quarter: of twice as many, half would lie idle. */
 static int slots_grow(struct loop *loop)
 {
-	uint32_t count = loop->slot_count ? loop->slot_count * 2 : 64;
+	uint32_t count = loop->slot_count + MAX(loop->slot_count / 4, FIRST_SLOTS);
 	struct loop_slot *slots = realloc(loop->slots, count * sizeof(*slots));
 
 	if (!slots)
@@ -91,16 +93,17 @@ int loop_watch_add(
 			return r;
 	}
 	*watch = (struct loop_watch){
-		.fn = fn, .loop = loop, .fd = fd, .slot = loop->first_free, .events = events
+		.fn = fn, .loop = loop, .slot = loop->first_free, .events = events
 	};
 	slot = &loop->slots[watch->slot];
 	event.data.u64 = watch_handle(watch);
 	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
 		r = -errno;
-		*watch = (struct loop_watch){ .fd = -1 };
+		*watch = (struct loop_watch){ 0 };
 		return r;
 	}
 	loop->first_free = slot->next_free;
+	slot->fd = fd;
 	slot->watch = watch;
 	return 0;
 }
@@ -112,7 +115,7 @@ int loop_watch_set(struct loop_watch *watch, uint32_t events)
 	if (events == watch->events)
 		return 0;
 	event.data.u64 = watch_handle(watch);
-	if (epoll_ctl(watch->loop->epoll_fd, EPOLL_CTL_MOD, watch->fd, &event) < 0)
+	if (epoll_ctl(watch->loop->epoll_fd, EPOLL_CTL_MOD, loop_watch_fd(watch), &event) < 0)
 		return -errno;
 	watch->events = events;
 	return 0;
@@ -137,7 +140,7 @@ void loop_watch_forget(struct loop_watch *watch)
 void loop_watch_del(struct loop_watch *watch)
 {
 	if (watch->loop)
-		epoll_ctl(watch->loop->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
+		epoll_ctl(watch->loop->epoll_fd, EPOLL_CTL_DEL, loop_watch_fd(watch), NULL);
 	loop_watch_forget(watch);
 }
 

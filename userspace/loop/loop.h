@@ -26,7 +26,6 @@ typedef void loop_watch_fn(struct loop_watch *watch, uint32_t epoll_events);
 struct loop_watch {
 	loop_watch_fn *fn;
 	struct loop *loop; /* NULL when not watching */
-	int fd;
 	uint32_t slot;
 	uint32_t events;
 };
@@ -39,9 +38,12 @@ struct loop_deferred {
 };
 
 struct loop_slot {
-	struct loop_watch *watch;
+	struct loop_watch *watch; /* NULL: free */
 	uint32_t generation;
-	uint32_t next_free;
+	union {
+		int fd; /* the watch's */
+		uint32_t next_free;
+	};
 };
 
 struct loop {
@@ -82,6 +84,11 @@ MUST_USE int loop_watch_add(
 	struct loop *loop, struct loop_watch *watch, int fd, uint32_t events, loop_watch_fn *fn);
 /* Changes the mask; no system call if it stays the same. Returns 0 or -errno. */
 MUST_USE int loop_watch_set(struct loop_watch *watch, uint32_t events);
+/* What it watches; -1: nothing. */
+static inline int loop_watch_fd(const struct loop_watch *watch)
+{
+	return watch->loop ? watch->loop->slots[watch->slot].fd : -1;
+}
 /* Call before closing the descriptor. A watch that is not watching is left alone. */
 void loop_watch_del(struct loop_watch *watch);
 /* Likewise, for a descriptor that is about to be closed and has no duplicate: no system call. */

@@ -91,7 +91,7 @@ static void on_socket(struct loop_watch *watch, uint32_t epoll_events)
 {
 	struct resolver_socket *socket = container_of(watch, struct resolver_socket, watch);
 	struct resolver *resolver = socket->resolver;
-	ares_socket_t fd = watch->fd;
+	ares_socket_t fd = loop_watch_fd(watch);
 	bool in = epoll_events & (EPOLLIN | EPOLLERR | EPOLLHUP), out = epoll_events & EPOLLOUT;
 
 	ares_process_fd(resolver->channel, in ? fd : ARES_SOCKET_BAD, out ? fd : ARES_SOCKET_BAD);
@@ -103,7 +103,7 @@ static struct resolver_socket *find_socket(struct resolver *resolver, ares_socke
 	list_for_each (node, &resolver->sockets) {
 		struct resolver_socket *socket = list_entry(node, struct resolver_socket, link);
 
-		if (socket->watch.fd == fd)
+		if (loop_watch_fd(&socket->watch) == fd)
 			return socket;
 	}
 	return NULL;
