@@ -102,7 +102,7 @@ bool relay_flush(struct relay *relay, int d)
 /* Whether short messages come close together: then asking the kernel for another one pays. */
 static bool is_burst(struct relay *relay, struct relay_io *io)
 {
-	uint32_t now_ms = (uint32_t)relay_loop(relay)->now_ms;
+	uint16_t now_ms = (uint16_t)relay_loop(relay)->now_ms;
 
 	if (io->streak >= 0 && io->read_ms != now_ms)
 		io->streak = 0;

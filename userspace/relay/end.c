@@ -31,21 +31,6 @@ enum relay_end relay_clean_end(const struct relay *relay)
 
 /* ---- closing ---- */
 
-static void on_turn(struct timer *timer)
-{
-	struct relay *relay = container_of(timer, struct relay, turn_timer);
-
-	if (relay_has_ended(relay))
-		relay->done(relay, relay->arg, (enum relay_end)relay->state.end);
-	else
-		relay->mover->turn(relay);
-}
-
-void relay_later(struct relay *relay, uint64_t ms)
-{
-	loop_timer_set(relay_loop(relay), &relay->turn_timer, ms, on_turn);
-}
-
 void relay_close(struct relay *relay, enum relay_end end)
 {
 	relay->state.phase = RELAY_ENDED;
@@ -58,8 +43,8 @@ void relay_close(struct relay *relay, enum relay_end end)
 		relay_drop_pending(&relay->io[i].pending);
 	}
 	relay_scratch_wipe();
-	loop_timer_del(relay_loop(relay), &relay->limit_timer);
-	loop_timer_del(relay_loop(relay), &relay->turn_timer);
+	loop_timer_del(relay_loop(relay), &relay->timer);
+	relay->turn_at_ms = 0;
 	relay_check(relay);
 }
 
@@ -78,32 +63,66 @@ void relay_give_up(struct relay *relay)
 	relay_finish(relay, relay_clean_end(relay));
 }
 
-/* ---- limits ---- */
+/* ---- turns and limits ---- */
 
-static void on_limit(struct timer *timer)
+/* When the first limit is reached, as far as is known. */
+static uint64_t limit_at_ms(const struct relay_state *state)
 {
-	struct relay *relay = container_of(timer, struct relay, limit_timer);
+	uint64_t idle_at_ms = state->last_ms + state->idle_ms;
+
+	return state->owed_until_ms ? MIN(idle_at_ms, state->owed_until_ms) : idle_at_ms;
+}
+
+/* False when it has ended: more may have moved than is known. */
+static bool is_within_limits(struct relay *relay)
+{
 	const struct relay_state *state = &relay->state;
 	uint64_t now = clock_mono_ms();
 
+	if (now < limit_at_ms(state))
+		return true;
 	if (relay->mover->refresh)
 		relay->mover->refresh(relay);
 	if (state->owed_until_ms && now >= state->owed_until_ms)
 		relay_give_up(relay);
 	else if (now >= state->last_ms + state->idle_ms)
 		relay_finish(relay, RELAY_END_IDLE);
-	else
-		relay_arm_limit(relay);
+	return !relay_has_ended(relay);
 }
 
-void relay_arm_limit(struct relay *relay)
+/* Limits come first: a mover may ask for turns without end until one of them is reached. */
+static void on_timer(struct timer *timer)
 {
-	const struct relay_state *state = &relay->state;
-	uint64_t at = state->last_ms + state->idle_ms, now = clock_mono_ms();
+	struct relay *relay = container_of(timer, struct relay, timer);
+	bool turn;
 
-	if (state->owed_until_ms)
-		at = MIN(at, state->owed_until_ms);
-	loop_timer_set(relay_loop(relay), &relay->limit_timer, at > now ? at - now : 0, on_limit);
+	if (relay_has_ended(relay)) {
+		relay->done(relay, relay->arg, (enum relay_end)relay->state.end);
+		return;
+	}
+	if (!is_within_limits(relay))
+		return;
+	turn = relay->turn_at_ms && clock_mono_ms() >= relay->turn_at_ms;
+	if (turn)
+		relay->turn_at_ms = 0;
+	relay_arm_timer(relay);
+	if (turn)
+		relay->mover->turn(relay);
+}
+
+void relay_arm_timer(struct relay *relay)
+{
+	uint64_t at = limit_at_ms(&relay->state), now = clock_mono_ms();
+
+	if (relay->turn_at_ms)
+		at = MIN(at, relay->turn_at_ms);
+	loop_timer_set(relay_loop(relay), &relay->timer, at > now ? at - now : 0, on_timer);
+}
+
+void relay_later(struct relay *relay, uint64_t ms)
+{
+	relay->turn_at_ms = clock_mono_ms() + ms;
+	relay_arm_timer(relay);
 }
 
 void relay_owed_clock(struct relay *relay, bool owed, bool progress)
@@ -117,6 +136,6 @@ void relay_owed_clock(struct relay *relay, bool owed, bool progress)
 
 		state->owed_until_ms = clock_mono_ms() + state->owed_ms;
 		if (!armed)
-			relay_arm_limit(relay);
+			relay_arm_timer(relay);
 	}
 }

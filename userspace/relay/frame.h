@@ -49,9 +49,9 @@ extern const struct relay_mover relay_sockmap; /* sockmap.c */
 /* A direction's, beside its struct relay_half. */
 struct relay_io {
 	struct buf pending; /* read, not yet written; empty and without memory while it flows */
-	uint32_t read_ms;   /* of the last short read; its low bits */
-	uint16_t read_want, write_want; /* epoll events a blocked call waits for; 0 = not blocked */
-	uint8_t chunk;                  /* doublings of what one read takes */
+	uint16_t read_ms;   /* of the last short read; its low bits */
+	uint8_t read_want, write_want; /* epoll events a blocked call waits for; 0 = not blocked */
+	uint8_t chunk;                 /* doublings of what one read takes */
 	int8_t streak; /* short reads within read_ms; below 0: a pause in asking for more */
 };
 
@@ -60,30 +60,33 @@ struct relay_program {
 	const struct relay_mover *mover; /* when it does */
 	struct relay_flow flows[2];
 	uint64_t bulk_rate, owed_written;
+	uint64_t reset_at_ms; /* RELAY_BROKEN: the end, at the latest; else 0 */
 	uint32_t backlog_limit, stall_ms, wait_ms;
 	uint8_t unsure; /* a bit per leg that has hung up, but does not say yet how */
 	uint8_t polls;
 	bool same_host; /* the node may bypass us */
 };
 
+/* Thousands of these are idle: REC-10 counts what each takes. */
 struct relay {
 	struct relay_state state;
 	struct relay_engine *engine;
 	const struct relay_mover *mover;
-	struct relay_program *program; /* behind this structure; NULL: never the program's */
 	struct stream legs[2];
 	struct loop_watch watches[2];
-	struct timer turn_timer;
-	struct timer limit_timer; /* idle, and while a closed side's rest is sent: no progress */
+	struct timer timer;  /* for what comes first: the mover's turn, a limit, the report */
+	uint64_t turn_at_ms; /* 0: the mover waits for events alone */
 	struct relay_io io[2];
 	const char *protocol; /* for the rows */
 	relay_done_fn *done;
 	void *arg;
-	uint64_t row_bytes; /* both directions, as the rows have them */
 	uint64_t handle;    /* the engine's; 0: it does not know it */
+	uint32_t row_bytes; /* both directions, as the rows have them; its low bits */
 	uint8_t becomes[2]; /* enum relay_become: the leg is OpenSSL's for now */
-	bool may_arm;       /* both are plain and may become the program's */
-	bool retry;         /* of this turn: something is due that no event announces */
+	bool may_arm : 1;   /* both are plain and may become the program's */
+	bool retry : 1;     /* of this turn: something is due that no event announces */
+	bool has_program : 1;
+	struct relay_program program[]; /* one, or none: it is never the program's */
 };
 
 static inline struct loop *relay_loop(const struct relay *relay)
@@ -199,8 +202,8 @@ void relay_close(struct relay *relay, enum relay_end end);
 void relay_give_up(struct relay *relay);
 /* The mover's turn(), in ms. */
 void relay_later(struct relay *relay, uint64_t ms);
-/* Arms the timer for the earliest limit. Traffic does not touch it. */
-void relay_arm_limit(struct relay *relay);
+/* A limit is another than before: arms the timer for what comes first. Traffic leaves it alone. */
+void relay_arm_timer(struct relay *relay);
 /* Whether a closed side is owed bytes; owed_ms count from the last progress. */
 void relay_owed_clock(struct relay *relay, bool owed, bool progress);
 

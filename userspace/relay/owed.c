@@ -108,7 +108,7 @@ void relay_step_reset(struct relay *relay)
 	int d = relay_from(leg);
 	struct hm_flow row;
 
-	if (clock_mono_ms() >= relay->state.reset_at_ms || !relay_look(relay, d, &row) ||
+	if (clock_mono_ms() >= relay->program->reset_at_ms || !relay_look(relay, d, &row) ||
 		(all_written(relay, d) &&
 			!tcpinfo_owes(relay->legs[relay_target(d)].fd))) /* close() may reset it */
 		relay_finish(relay, (enum relay_end)relay->state.end);

@@ -50,7 +50,7 @@ void relay_program_broken(struct relay *relay, int leg, ssize_t error)
 	}
 	state->phase = RELAY_BROKEN;
 	state->end = (uint8_t)relay_error_of(leg, error);
-	state->reset_at_ms = clock_mono_ms() + RESET_MS;
+	relay->program->reset_at_ms = clock_mono_ms() + RESET_MS;
 	state->owed_until_ms = 0;
 	loop_watch_del(&relay->watches[leg]);
 	relay_step_in(relay, 0);

@@ -67,7 +67,7 @@ static bool may_arm(const struct relay_params *params, const struct stream legs[
 
 static struct relay *make(const struct relay_params *params, bool arms)
 {
-	struct relay *relay = calloc(1, sizeof(*relay) + (arms ? sizeof(struct relay_program) : 0));
+	struct relay *relay = calloc(1, sizeof(*relay) + (arms ? sizeof(relay->program[0]) : 0));
 
 	if (!relay)
 		return NULL;
@@ -78,6 +78,8 @@ static struct relay *make(const struct relay_params *params, bool arms)
 	relay->arg = params->arg;
 	relay->may_arm = arms;
 	relay->state = (struct relay_state){
+		.halves = { [RELAY_UP].bytes = params->bytes[RELAY_UP],
+			[RELAY_DOWN].bytes = params->bytes[RELAY_DOWN] },
 		.session = params->session,
 		.idle_ms = (uint32_t)MIN(params->idle_ms, (uint64_t)UINT32_MAX),
 		.owed_ms = (uint32_t)params->owed_ms,
@@ -86,7 +88,7 @@ static struct relay *make(const struct relay_params *params, bool arms)
 		.one_way = params->one_way,
 	};
 	if (arms) {
-		relay->program = (struct relay_program *)(relay + 1);
+		relay->has_program = true;
 		relay->program->mover = &relay_sockmap;
 		relay->program->same_host =
 			params->settings.same_host && params->engine->kernel->same_host;
@@ -151,7 +153,7 @@ int relay_start(const struct relay_params *params, struct stream legs[2], struct
 		return r;
 	}
 	take_legs(relay, params, legs, early);
-	relay_arm_limit(relay);
+	relay_arm_timer(relay);
 	relay_note_path(relay);
 	relay_user_begin(relay);
 	*ret_relay = relay;
@@ -181,7 +183,7 @@ void relay_free(struct relay *relay)
 	if (!relay)
 		return;
 	relay_stop(relay, false);
-	loop_timer_del(relay_loop(relay), &relay->turn_timer);
+	loop_timer_del(relay_loop(relay), &relay->timer);
 	free(relay);
 }
 
@@ -189,14 +191,14 @@ void relay_set_idle(struct relay *relay, uint64_t idle_ms)
 {
 	relay->state.idle_ms = (uint32_t)MIN(idle_ms, (uint64_t)UINT32_MAX);
 	if (!relay_has_ended(relay))
-		relay_arm_limit(relay);
+		relay_arm_timer(relay);
 }
 
 uint64_t relay_bytes(const struct relay *relay, enum relay_direction direction)
 {
 	uint64_t bytes = relay->state.halves[direction].bytes;
 
-	return relay->program ? bytes + relay->program->flows[direction].redirected : bytes;
+	return relay->has_program ? bytes + relay->program->flows[direction].redirected : bytes;
 }
 
 enum relay_path relay_path_of(const struct relay *relay, enum relay_direction direction)

@@ -109,6 +109,8 @@ struct relay_params {
 	struct relay_settings settings;
 	uint64_t session;     /* its number, for the rows */
 	const char *protocol; /* its name, for the rows */
+	/* What both sides have been sent before, by direction: it goes on from there. */
+	uint64_t bytes[2];
 	/* Bytes both silent until RELAY_END_IDLE. */
 	uint64_t idle_ms;
 	/* 60 s in production (sessions.md section 3): no progress while a closed side's rest is
@@ -140,7 +142,7 @@ void relay_stop(struct relay *relay, bool gracefully);
 void relay_free(struct relay *relay);
 
 void relay_set_idle(struct relay *relay, uint64_t idle_ms);
-/* Payload bytes delivered to the other leg's socket so far. */
+/* Payload bytes delivered to the other leg's socket so far, those before the relay included. */
 /* (On sockmap as of the last second, or of the end.) */
 uint64_t relay_bytes(const struct relay *relay, enum relay_direction direction);
 /* May change while the relay runs. */

@@ -40,7 +40,7 @@ static void put_row(struct relay *relay, int d)
 void relay_put_rows(struct relay *relay)
 {
 	struct relay_half *halves = relay->state.halves;
-	uint64_t bytes = halves[0].bytes + halves[1].bytes;
+	uint32_t bytes = (uint32_t)(halves[0].bytes + halves[1].bytes);
 
 	if (halves[0].cookie && bytes == relay->row_bytes)
 		return;

@@ -16,7 +16,7 @@ static enum relay_path path_of(enum half_valve valve)
 static void check_half(const struct relay *relay, int d)
 {
 	const struct relay_half *half = &relay->state.halves[d];
-	bool program = relay->program && relay->mover == relay->program->mover;
+	bool program = relay->has_program && relay->mover == relay->program->mover;
 
 	assert(half->state != HALF_OPEN || half->cut == HALF_WHOLE);
 	assert(half->state != HALF_DONE || !relay->io[d].pending.len);
@@ -38,7 +38,7 @@ static void check_ended(const struct relay *relay)
 		assert(!relay->io[i].pending.data);
 		assert(!relay->state.halves[i].cookie);
 	}
-	assert(!relay->handle && !timer_armed(&relay->limit_timer));
+	assert(!relay->handle && !relay->turn_at_ms);
 }
 
 void relay_check(const struct relay *relay)
@@ -48,8 +48,9 @@ void relay_check(const struct relay *relay)
 
 	for (int d = 0; d < 2; d++)
 		check_half(relay, d);
-	assert(!relay->may_arm || (relay->program && relay->mover != relay->program->mover));
-	assert(!state->reset_at_ms || state->phase >= RELAY_BROKEN);
+	assert(!relay->may_arm || (relay->has_program && relay->mover != relay->program->mover));
+	assert(!relay->has_program || !relay->program->reset_at_ms || state->phase >= RELAY_BROKEN);
+	assert(timer_armed(&relay->timer) == (state->phase != RELAY_ENDED));
 	assert(!state->quit_at_ms || halves[RELAY_UP].cut == HALF_CUT);
 	switch ((enum relay_phase)state->phase) {
 	case RELAY_FLOWS:

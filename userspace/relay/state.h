@@ -41,7 +41,8 @@ enum half_valve {
 };
 
 struct relay_half {
-	uint64_t bytes;  /* delivered by user space; the program's are in relay_flow.redirected */
+	/* Delivered by user space or before the relay; the program's are in struct relay_flow. */
+	uint64_t bytes;
 	uint64_t cookie; /* of the source, while the direction has a row; else 0 */
 	uint8_t state;   /* enum half_state */
 	uint8_t cut;     /* enum half_cut */
@@ -66,8 +67,7 @@ struct relay_state {
 	uint64_t session;            /* its number */
 	uint64_t last_ms;            /* the last byte in either direction, as far as is known */
 	uint64_t owed_until_ms; /* when a closed side that makes no progress is given up; or 0 */
-	uint64_t quit_at_ms;  /* until then the node may end what the client has hung up on; or 0 */
-	uint64_t reset_at_ms; /* RELAY_BROKEN with a program: the end, at the latest; else 0 */
+	uint64_t quit_at_ms; /* until then the node may end what the client has hung up on; or 0 */
 	uint32_t idle_ms, owed_ms;
 	uint8_t phase;    /* enum relay_phase */
 	uint8_t end;      /* enum relay_end, from RELAY_BROKEN on */
