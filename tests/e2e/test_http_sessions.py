@@ -69,7 +69,9 @@ def test_HTTP_80_websocket(http, tls, node_tls, mode, path):
     line = router.wait_sessions(1)[0]
     assert line["requests"] == "1" and line["path_up"] == line["path_down"]
     assert line["path_up"] in told_of(path), line
-    assert int(line["bytes_down"]) > 4 << 20
+    for carried in ("bytes_up", "bytes_down"): # the heads and what came behind them
+        assert 100 < int(line[carried]) - (4 << 20) < 1000, line
+        assert router.stats()["nodes"]["node1"][carried] == int(line[carried])
 
 
 def test_section_8_refused_upgrade(http):

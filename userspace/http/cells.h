@@ -7,7 +7,6 @@
 
 /* connection.c */
 void http_begin(struct session *session); /* FIRST_HEAD */
-void http_request_clear(struct session *session);
 void http_head_begin(struct session *session);
 bool http_idle_step(struct session *session);
 bool http_head_step(struct session *session);
@@ -25,6 +24,8 @@ void http_release(struct session *session);
 /* The leg of the request under way, else the one used last. */
 const struct stream *http_node_stream(const struct session *session);
 
+/* request.c */
+void http_request_clear(struct session *session);
 /* client_leg.c */
 void http_refuse(struct session *session, enum session_reason reason);
 /* extract.c */

@@ -58,23 +58,13 @@ void http_begin(struct session *session)
 	session_progress(session); /* TLS may hold bytes for which no event will come */
 }
 
-void http_request_clear(struct session *session)
-{
-	struct http_request *request = &session->login->http->request;
-
-	buf_fini(&request->raw);
-	buf_fini(&request->data);
-	free(request->head);
-	*request = (struct http_request){ 0 };
-}
-
 void http_release(struct session *session)
 {
 	struct http *http = session->login->http;
 
 	if (!http)
 		return;
-	http_exchange_account(session);
+	http_request_account(session);
 	loop_timer_del(session->pool->loop, &http->wait);
 	loop_timer_del(session->pool->loop, &http->turn);
 	loop_timer_del(session->pool->loop, &http->rate.timer);

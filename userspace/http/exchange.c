@@ -12,35 +12,6 @@
 
 /* ---- the end ---- */
 
-void http_exchange_account(struct session *session)
-{
-	struct http_request *request = &session->login->http->request;
-	char id[SESSION_ID_SIZE];
-	struct log_line line UNINITIALIZED;
-
-	if (!request->started_ms)
-		return;
-	for (int i = 0; i < 2; i++)
-		session->carried[i] += request->bytes[i];
-	if (session->node) {
-		atomic_fetch_add(&session->node->bytes_up, request->bytes[RELAY_UP]);
-		atomic_fetch_add(&session->node->bytes_down, request->bytes[RELAY_DOWN]);
-	}
-	if (log_wants(LOGL_DEBUG)) {
-		session_format_id(session, id);
-		log_start(&line, LOGL_DEBUG, "request");
-		log_str(&line, "id", id);
-		log_str(&line, "method", request->method);
-		log_int(&line, "status", request->status);
-		log_str(&line, "node", session->node ? session->node->name : NULL);
-		log_int(&line, "bytes", (int64_t)request->bytes[RELAY_DOWN]);
-		log_int(&line, "ms", (int64_t)(clock_mono_ms() - request->started_ms));
-		log_end(&line);
-	}
-	request->started_ms = 0;
-	request->bytes[0] = request->bytes[1] = 0;
-}
-
 /* The request has its answer: the next one, or the end. */
 static void go_on(struct session *session)
 {
@@ -66,7 +37,7 @@ static void finish(struct session *session)
 	struct http *http = session->login->http;
 	struct http_leg *leg = http->leg;
 
-	http_exchange_account(session);
+	http_request_account(session);
 	if (leg->wire.in.len)
 		log_event_limited(LOGL_WARN, "node_unexpected_bytes", leg->node->name, "node",
 			leg->node->name, NULL);

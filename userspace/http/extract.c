@@ -26,7 +26,7 @@ enum session_state http_found(struct session *session)
 	if (!node || !http_leg_take(session, node))
 		return S_DIAL;
 	session->node = node;
-	session->destination = &session->snapshot->config->destinations[index];
+	session->login->destination = &session->snapshot->config->destinations[index];
 	return S_EXCHANGE;
 }
 
@@ -66,7 +66,7 @@ static void rejected(struct session *session)
 		session_close(session, REASON_INTERNAL);
 		return;
 	}
-	http_exchange_account(session);
+	http_request_account(session);
 	http->closing = true;
 	http->close_reason = REASON_PROTOCOL_ERROR;
 	session->login->held = true;
@@ -238,7 +238,7 @@ void http_route_request(struct session *session, struct http_head *head)
 	free(session->account);
 	session->account = NULL;
 	session->node = NULL;
-	session->destination = NULL;
+	session->login->destination = NULL;
 	session->choice = -1;
 	request->route = route_find(session->snapshot->routes, head->target);
 	if (request->route < 0) {

@@ -100,6 +100,11 @@ static inline bool http_drives(const struct session *session)
  * configuration says so and it can be left now. Cheap to call again. */
 void http_leave_openssl(const struct session *session, struct stream *stream);
 
+/* ---- request.c ---- */
+
+/* Counts and logs the request, if there is one under way. */
+void http_request_account(struct session *session);
+
 /* ---- client_leg.c ---- */
 
 /* The router's own answer, then the end. Cuts the connection if an answer has begun. */
@@ -173,11 +178,6 @@ int http_move_head(struct session *session);
 bool http_exchange_wants_response(const struct session *session);
 /* Returns as http_move_up(). The response may be cut. */
 int http_move_down(struct session *session);
-
-/* ---- exchange.c ---- */
-
-/* Counts and logs the request. */
-void http_exchange_account(struct session *session);
 
 /* ---- check.c: asserts what states.h says, in builds with sanitizers ---- */
 

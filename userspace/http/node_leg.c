@@ -129,7 +129,7 @@ int http_leg_adopt(struct session *session)
 		return -ENOMEM;
 	leg->session = session;
 	leg->node = session->node;
-	leg->destination = session->destination;
+	leg->destination = session->login->destination;
 	leg->secured = dial_is_secured(dial);
 	leg->addr = *connect_addr(&dial->connect);
 	/* One byte too many is seen, not waited for. Out: a head, and what HTTP_HIGH_BYTES lets

@@ -63,6 +63,7 @@ static int hand_over(struct session *session, bool one_way)
 	loop_watch_del(&leg->wire.watch);
 	loop_timer_del(session->pool->loop, &session->login->http->wait);
 	http_check(session);
+	http_request_account(session); /* the relay counts on from it */
 	session_set_state(session, S_SPLICE);
 	return -1;
 }

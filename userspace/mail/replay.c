@@ -146,7 +146,7 @@ static bool may_send_secret(const struct session *session)
 
 	return dial_is_secured(dial) ||
 		(dial->settings->tls == CONFIG_TLS_PLAIN &&
-			session->destination->allow_plaintext_auth);
+			session->login->destination->allow_plaintext_auth);
 }
 
 /* The node is ready for it. */
@@ -194,7 +194,7 @@ static void refused(struct session *session)
 	session_auth_failed(session, AUTH_REFUSED, temporarily);
 	session_phase_end(session, PHASE_REPLAY);
 	session_wipe_credential(session);
-	if (session->destination->hide_auth_errors) {
+	if (session->login->destination->hide_auth_errors) {
 		buf_clear(&session->login->leg.out);
 		r = session->kind->front->reply(session->login->front,
 			temporarily ? FRONT_REPLY_HIDDEN_TEMP : FRONT_REPLY_AUTH_FAILED,

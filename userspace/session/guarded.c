@@ -107,7 +107,7 @@ static bool has_spoken(const struct session *session, enum session_state at)
 		return session->requests;
 	if (session->kind->front)
 		return at == S_ESTABLISHED || session->login->spoke;
-	return at != S_ESTABLISHED || session->folded[RELAY_UP];
+	return at != S_ESTABLISHED || session->bytes[RELAY_UP];
 }
 
 /* Bytes that no client sends by mistake. */

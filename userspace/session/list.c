@@ -63,12 +63,13 @@ static void fill(struct session *session, struct session_row *row)
 	snprintf(row->node, sizeof(row->node), "%s", session->node ? session->node->name : "");
 	snprintf(row->listener, sizeof(row->listener), "%s", session->settings->name);
 	addr_format(&session->client, row->client);
-	for (int d = 0; session->relay && d < 2; d++) {
+	for (int d = 0; d < 2; d++) {
+		row->bytes[d] = session->bytes[d];
+		if (!session->relay)
+			continue;
 		row->path[d] = relay_path_of(session->relay, (enum relay_direction)d);
 		row->bytes[d] = relay_bytes(session->relay, (enum relay_direction)d);
 	}
-	for (int d = 0; d < 2; d++)
-		row->bytes[d] += session->carried[d];
 	if (session->relay)
 		row->idle_ms = relay_idle_ms(session->relay);
 	else if (session->login && now > session->login->input_ms)

@@ -58,7 +58,7 @@ void session_fold(struct session *session)
 
 	for (int i = 0; i < 2; i++) {
 		uint64_t now = relay_bytes(session->relay, (enum relay_direction)i);
-		uint64_t more = now - session->folded[i];
+		uint64_t more = now - session->bytes[i];
 		int8_t path = (int8_t)relay_path_of(session->relay, (enum relay_direction)i);
 
 		if (path != session->path[i] && session->counted_active) {
@@ -70,7 +70,7 @@ void session_fold(struct session *session)
 
 		if (!more)
 			continue;
-		session->folded[i] = now;
+		session->bytes[i] = now;
 		atomic_fetch_add(
 			i == RELAY_UP ? &session->node->bytes_up : &session->node->bytes_down,
 			more);
@@ -131,10 +131,8 @@ void session_log(struct session *session)
 		log_str(&line, "cache", session->cache_hit ? "hit" : "miss");
 	log_str(&line, "path_up", relay_path_name((enum relay_path)session->path[RELAY_UP]));
 	log_str(&line, "path_down", relay_path_name((enum relay_path)session->path[RELAY_DOWN]));
-	log_int(&line, "bytes_up",
-		(int64_t)(session->carried[RELAY_UP] + session->folded[RELAY_UP]));
-	log_int(&line, "bytes_down",
-		(int64_t)(session->carried[RELAY_DOWN] + session->folded[RELAY_DOWN]));
+	log_int(&line, "bytes_up", (int64_t)session->bytes[RELAY_UP]);
+	log_int(&line, "bytes_down", (int64_t)session->bytes[RELAY_DOWN]);
 	if (session->kind->by_request)
 		log_int(&line, "requests", session->requests);
 	log_phases(&line, session);

@@ -36,14 +36,20 @@ int session_new(struct session_pool *pool, struct session **ret_session)
 	return 0;
 }
 
+static void login_free(struct login *login)
+{
+	snapshot_unref(login->node_snapshot);
+	free(login->http);
+	free(login);
+}
+
 static void login_free_deferred(struct loop_deferred *deferred)
 {
 	struct login *login = container_of(deferred, struct login, deferred);
 
 	if (login->session)
 		login->session->login = NULL;
-	free(login->http);
-	free(login);
+	login_free(login);
 }
 
 static void on_trim(struct timer *timer);
@@ -89,11 +95,9 @@ static void session_free_deferred(struct loop_deferred *deferred)
 	if (session->login && session->login->retired) {
 		session->login->session = NULL; /* freed by its own call */
 	} else if (session->login) {
-		free(session->login->http);
-		free(session->login);
+		login_free(session->login);
 	}
 	snapshot_unref(session->snapshot);
-	snapshot_unref(session->node_snapshot);
 	free(session->account);
 	free(session->via);
 	free(session);

@@ -47,11 +47,11 @@ static void on_chosen(void *arg, const struct reach_target *target)
 	struct session *session = arg;
 
 	session->node = target->node;
-	session->destination = target->destination;
+	session->login->destination = target->destination;
 	if (target->snapshot == session->snapshot)
 		return;
-	snapshot_unref(session->node_snapshot);
-	session->node_snapshot = snapshot_ref(target->snapshot);
+	snapshot_unref(session->login->node_snapshot);
+	session->login->node_snapshot = snapshot_ref(target->snapshot);
 }
 
 static void on_up(void *arg)

@@ -29,6 +29,8 @@
 #include "router/router.h"
 #include "session/states.h"
 
+#include <assert.h>
+
 struct http;
 struct session_kind;
 
@@ -76,6 +78,8 @@ struct login {
 	/* Filled by identify, wiped after the replay. */
 	struct proto_credential *credential;
 	struct reach reach; /* to its node, and the leg there; under way from S_HOLD on */
+	const struct config_destination *destination; /* session->node's; of a snapshot */
+	struct snapshot *node_snapshot; /* reference: a newer one, which that is of, or NULL */
 	char node_name[MAPPING_NAME_BYTES + 1]; /* S_DIAL: the destination that is to be reached */
 	struct http *http;                      /* NULL on mail connections */
 	struct node_leg node_leg;               /* S_SPLICE */
@@ -87,43 +91,45 @@ static inline bool login_has_to_send(const struct login *login)
 	return login->leg.out.len && !login->held;
 }
 
+/* Thousands of these are idle: REC-10 counts what each takes. */
 struct session {
 	struct session_pool *pool;
-	struct list_node link; /* pool->sessions, oldest first */
-	struct loop_deferred deferred;
-	enum session_state state : 8;
-	enum session_reason reason : 8;
-	bool told : 1; /* client is what a PROXY header or a trusted peer said (GRD-3) */
+	union {
+		struct list_node link;         /* pool->sessions, oldest first */
+		struct loop_deferred deferred; /* once it is forgotten */
+	};
 
-	struct snapshot *snapshot;      /* reference: settings it started with */
-	struct snapshot *node_snapshot; /* reference: a newer one that node comes from, or NULL */
-	struct listener *listener;      /* counters; borrowed from snapshot */
+	struct snapshot *snapshot; /* reference: settings it started with */
+	struct listener *listener; /* counters; borrowed from snapshot */
 	const struct config_listener *settings;
 	const struct session_kind *kind;
-	struct addr client;
 	uint64_t number;
 	struct login *login; /* owned; NULL once established */
 	struct relay *relay; /* owned; NULL before */
 	struct guard *guard; /* counts it as logged in, and outlives it; NULL: none does */
 	char *account;       /* normalised; NULL before the first accepted identifier */
 	char *via;           /* the id of a trusted peer's session, or NULL */
-	struct node *node;   /* borrowed from a snapshot; NULL before the lookup */
-	const struct config_destination *destination;
+	struct node *node;   /* as long as the router (router/known.h); NULL before the lookup */
 
 	/* For the log line. */
 	uint64_t accepted_ms;
-	uint64_t folded[2];                   /* relay bytes already in the counters */
-	uint64_t carried[2];                  /* bytes of HTTP exchanges, in the counters */
-	uint32_t requests;                    /* HTTP */
+	uint64_t bytes[2];                    /* carried, and in the counters */
 	const char *tls_version, *tls_cipher; /* static strings */
 	int32_t phase_ms[PHASES];             /* -1: not reached */
+	uint32_t requests;                    /* HTTP */
+	struct addr client;
 	uint16_t attempts;
 	int8_t mech;    /* enum sasl_mech or -1 */
 	int8_t choice;  /* enum session_choice or -1 */
 	int8_t path[2]; /* enum relay_path */
-	bool cache_hit;
-	bool counted_active; /* in node->active */
+
+	enum session_state state : 6;
+	enum session_reason reason : 7;
+	bool told : 1; /* client is what a PROXY header or a trusted peer said (GRD-3) */
+	bool cache_hit : 1;
+	bool counted_active : 1; /* in node->active */
 };
+static_assert(SESSION_STATE_COUNT <= 1 << 6 && SESSION_REASON_COUNT <= 1 << 7, "they fit");
 
 /* How the node was chosen: by the mapping, then the ways that need no lookup. */
 enum session_choice {

@@ -88,7 +88,7 @@ static unsigned event_of(const struct end *end, const char *client, bool told_so
 	f.session.reason = end->reason;
 	f.login.spoke = end->spoke;
 	f.session.requests = end->kind == &http ? end->spoke : 0;
-	f.session.folded[RELAY_UP] = end->spoke;
+	f.session.bytes[RELAY_UP] = end->spoke;
 	session_guard_ended(&f.session, end->at);
 	event = told(&f);
 	tear_down(&f);
