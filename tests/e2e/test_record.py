@@ -9,6 +9,7 @@ import os
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 
@@ -390,6 +391,30 @@ def test_REC_30_a_leg_that_breaks_is_no_clean_end(make, version, tls, mode, path
     assert (session["path_up"], session["path_down"]) == (path, path)
     assert session["reason"] == ("truncated" if how == "cut" else "client_error")
     assert session["bytes_up"] == str(len("whole\r\n"))
+
+
+# ---- memory ----
+
+def test_REC_10_an_idle_session_is_small(make, workspace):
+    """Two TLS legs, and all that the heap holds for their session. What the first ones need once
+    (contexts, scratch, what is kept of each account) is not counted."""
+    if "-san" in harness.BUILD:
+        pytest.skip("the sanitizers' heap is another")
+    first, more, count = 400, 1600, workspace.write("heap", "")
+    with harness.light_node(workspace.certificate("node1", ["node1.test"])) as (node, _):
+        router = make.router([node], server="threads = 1",
+                             listeners={"imap": ("implicit", "max_connections = 10000")},
+                             environment=dict(harness.preloaded("heap"), HEAP_COUNT=count))
+        found = []
+        with harness.Load("127.0.0.1:%d" % router.ports["imap"], "imap", "tls",
+                          "accounts=%d" % first) as load:
+            for sessions in (first, more):
+                assert load("open %d 16" % sessions)["failed"] == 0
+                time.sleep(1.5) # what has ended goes, and paths settle
+                with open(count, "rb") as f:
+                    found.append(int.from_bytes(f.read(), sys.byteorder))
+            assert router.stats()["paths"]["record"]["active"] == 2 * (first + more)
+    assert 1000 < (found[1] - found[0]) / more <= 1.2 * 1024
 
 
 # ---- secrets ----

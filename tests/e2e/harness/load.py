@@ -9,13 +9,15 @@ from .places import BUILD
 
 
 @contextlib.contextmanager
-def light_node():
-    """The benchmark's node, plain: (destination, its name)."""
-    with subprocess.Popen([BUILD + "/bench/lightnode", "127.0.0.1:0", "imap", "plain"],
-                          stdout=subprocess.PIPE, text=True) as node:
+def light_node(certificate=None):
+    """The benchmark's node: (destination, its name). certificate: (cert, key, pin) of its TLS."""
+    cert, key, pin = certificate or ("plain", None, None)
+    with subprocess.Popen([BUILD + "/bench/lightnode", "127.0.0.1:0", "imap", cert] +
+                          ([key] if key else []), stdout=subprocess.PIPE, text=True) as node:
         try:
             port = int(node.stdout.readline())
-            yield destination_toml("node1", "127.0.0.1", port, "plain", None, "none"), "node1"
+            yield destination_toml("node1", "127.0.0.1", port, "implicit" if pin else "plain", pin,
+                                   "none"), "node1"
         finally:
             node.kill()
 
