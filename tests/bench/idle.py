@@ -56,7 +56,7 @@ def main():
         pid = router.process.pid
 
         load = harness.Load("127.0.0.1:%d" % router.ports["imap"], "imap",
-                            "plain" if plain else "tls")
+                            "plain" if plain else "tls", "accounts=500")
 
         def connect(sessions):
             result = load("open %d 64" % sessions)

@@ -212,7 +212,7 @@ class Idle(Workload):
         super().__init__(bench)
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         self.sessions = 200 if bench.quick else min(8000, hard // 2 - 1000)
-        self.first = 200 if bench.quick else 600
+        self.first = 200 if bench.quick else 1200 # more than there are accounts
         for legs in (TLS, PLAIN):
             self.add_all(("direct", "Homing", "HAProxy", "Dovecot"), legs)
         self.add("nginx", TLS_PLAIN)
@@ -235,8 +235,9 @@ class Idle(Workload):
                 stack.callback(peer.close)
             load = Load(self.bench, peer)
             stack.callback(load.close)
-            # What the process needs once. A crowd: what that has left free goes back, but not at once.
-            load("open %d %d" % (self.first, AT_ONCE))
+            # What the process needs once, and what is kept of each account. As large a crowd as the
+            # one that counts: what that has left free goes back, but not at once, and not all of it.
+            load("open %d %d" % (self.first, CROWD))
             settle = 6.5 if peer.program == "Homing" else 1.5
             before = self.held(peer, settle)
             load("open %d %d" % (self.sessions, CROWD))
