@@ -3,10 +3,12 @@
 stacks and openssl's two, which change keys, and a wire that keeps what passes."""
 
 import contextlib
+import ctypes
 import os
 import select
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 
@@ -128,6 +130,75 @@ class Program:
         self.process.wait()
         self.process.stdin.close()
         self.process.stdout.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Changing:
+    """An end of TLS 1.3 on a socket, of OpenSSL by hand: Python's own cannot change its keys. With a
+    certificate it is the server's."""
+
+    LIB = ctypes.CDLL("libssl.so.3")
+    CALLBACK = ctypes.CFUNCTYPE(None, *[ctypes.c_int] * 3, ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_void_p] * 2)
+    HANDSHAKE, KEY_UPDATE = 22, 24
+
+    for name, result in (("TLS_method", ctypes.c_void_p), ("SSL_CTX_new", ctypes.c_void_p),
+                         ("SSL_new", ctypes.c_void_p), ("SSL_CTX_ctrl", ctypes.c_long)):
+        getattr(LIB, name).restype = result
+
+    def __init__(self, sock, certificate=None):
+        self.sock, self.updates = sock, 0 # updates: the peer's so far
+        sock.settimeout(None) # SSL_read() waits in the kernel, and not for ever:
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(PATIENCE), 0))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._heard = self.CALLBACK(self._on_message)
+        self.context = ctypes.c_void_p(self.LIB.SSL_CTX_new(ctypes.c_void_p(self.LIB.TLS_method())))
+        self.LIB.SSL_CTX_ctrl(self.context, 123, ctypes.c_long(0x304), None) # SSL_CTX_set_min_proto_version()
+        self.LIB.SSL_CTX_set_msg_callback(self.context, self._heard)
+        for load, path in zip((self.LIB.SSL_CTX_use_certificate_file, self.LIB.SSL_CTX_use_PrivateKey_file),
+                              certificate or ()):
+            assert load(self.context, str(path).encode(), 1) == 1
+        self.tls = ctypes.c_void_p(self.LIB.SSL_new(self.context))
+        assert self.LIB.SSL_set_fd(self.tls, sock.fileno()) == 1
+        assert (self.LIB.SSL_accept if certificate else self.LIB.SSL_connect)(self.tls) == 1
+
+    def _on_message(self, is_write, _version, kind, data, size, *_):
+        if not is_write and kind == self.HANDSHAKE and size and ctypes.string_at(data, 1)[0] == self.KEY_UPDATE:
+            self.updates += 1
+
+    def read(self, size=65536):
+        """Some bytes; b"" if there are no more, for whatever reason."""
+        into = ctypes.create_string_buffer(size)
+        count = self.LIB.SSL_read(self.tls, into, size)
+        return into.raw[:max(count, 0)]
+
+    def send(self, text):
+        data = text if isinstance(text, bytes) else text.encode()
+        assert self.LIB.SSL_write(self.tls, data, len(data)) == len(data)
+
+    def change_keys(self, ask):
+        """The KeyUpdate is sent at once. ask: for the peer's as well."""
+        assert self.LIB.SSL_key_update(self.tls, int(ask)) == 1
+        assert self.LIB.SSL_do_handshake(self.tls) == 1
+
+    def hear_update(self, so_far):
+        """Waits for one more of the peer's, before which no data comes."""
+        self.sock.setblocking(False)
+        while self.updates <= so_far:
+            assert select.select([self.sock], [], [], PATIENCE)[0], "no KeyUpdate"
+            count = self.LIB.SSL_peek(self.tls, ctypes.create_string_buffer(1), 1)
+            assert (count, self.LIB.SSL_get_error(self.tls, count)) == (-1, 2) # SSL_ERROR_WANT_READ
+        self.sock.setblocking(True)
+
+    def close(self):
+        self.LIB.SSL_free(self.tls)
+        self.LIB.SSL_CTX_free(self.context)
+        self.sock.close()
 
     def __enter__(self):
         return self

@@ -102,8 +102,10 @@ MUTANTS = [
     (STREAM, "the peer's next key", "\t\tr = record_state_update(\n"
      "\t\t\t&connection->states[RECORD_READ], connection->secret[RECORD_READ]);\n", "\t\tr = 0;\n"),
     (STREAM, "the answer to a request", "\t\tif (connection->answer_owed)\n", "\t\tif (connection->answer_owed && used > SIZE_MAX / 2)\n"),
-    (SPEECH, "the answer behind what waits", "if (records_rest(records)->unsent.len || records->connection.out != RECORD_OUT_OPEN)",
-     "if (records->connection.out != RECORD_OUT_OPEN)"),
+    (SPEECH, "the answer behind what waits", " || flush_unsent(stream, records) < 0)\n\t\treturn;\n\tn = seal_update",
+     ")\n\t\treturn;\n\tn = seal_update"),
+    (SPEECH, "the answer takes tickets along", " || flush_unsent(stream, records) < 0)\n\t\treturn;\n\tn = seal_update",
+     " || records_rest(records)->unsent.len)\n\t\treturn;\n\tn = seal_update"),
     (SPEECH, "one answer", "\tconnection->answer_owed = false;\n", ""),
     (SPEECH, "the answer that waits", "if (connection->answer_owed ||\n", "if (\n"),
     (SPEECH, "our own KeyUpdate", "(state->version == RECORD_TLS_1_3 && record_state_is_worn(state))", "0"),

@@ -122,7 +122,8 @@ void records_send_answer(struct stream *stream, struct records *records)
 {
 	int n;
 
-	if (records_rest(records)->unsent.len || records->connection.out != RECORD_OUT_OPEN)
+	/* what waits goes before it: also tickets that have been held back */
+	if (records->connection.out != RECORD_OUT_OPEN || flush_unsent(stream, records) < 0)
 		return;
 	n = seal_update(records, 0);
 	if (n < 0 || send_sealed(stream, records, (size_t)n) < 0)
