@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The end of a request, however it ends: what it has carried is counted and told, its memory goes. */
+/* The end of a request, however it ends: what it has carried is counted and told, its memory
+ * goes. */
 #include "http/http.h"
 #include "base/clock.h"
 #include "base/log.h"
