@@ -5,10 +5,11 @@
  */
 #include "loop/loop.h"
 #include "base/clock.h"
+#include "base/fd.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #define BATCH_EVENTS 256
@@ -18,6 +19,7 @@
 /* A timer's time is milliseconds and, below them, the batch within the millisecond: a timer for now
  * is due in the next batch, without a wait, and not in this one. */
 #define TURN_BITS 16
+#define NO_ALARM (UINT64_MAX >> TURN_BITS) /* ms of a timer that is not there */
 
 static void on_mailbox(struct loop_watch *watch, uint32_t epoll_events)
 {
@@ -27,16 +29,59 @@ static void on_mailbox(struct loop_watch *watch, uint32_t epoll_events)
 	mailbox_run(&loop->mailbox);
 }
 
+/* ---- the alarm ---- */
+
+static void on_alarm(struct loop_watch *watch, uint32_t epoll_events)
+{
+	(void)watch;
+	(void)epoll_events; /* it has woken the loop, which looks for timers itself */
+}
+
+/*
+ * What wakes the loop for its first timer. A time given to epoll would be a timer that the kernel
+ * makes and removes in each wait; this one stays, and is set again when a timer comes before it. So
+ * it may go off when nothing is due any more, once. Nobody reads it: epoll tells each time anew.
+ */
+static int alarm_init(struct loop *loop)
+{
+	loop->alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (loop->alarm_fd < 0)
+		return -errno;
+	return loop_watch_add(
+		loop, &loop->alarm_watch, loop->alarm_fd, EPOLLIN | EPOLLET, on_alarm);
+}
+
+/* In time for at_ms. Returns 0 or -errno. */
+static int alarm_set(struct loop *loop, uint64_t at_ms)
+{
+	struct itimerspec at = { .it_value = { .tv_sec = (time_t)(at_ms / 1000),
+					 .tv_nsec = (long)(at_ms % 1000) * 1000000 } };
+
+	if (at_ms >= loop->alarm_ms)
+		return 0;
+	if (timerfd_settime(loop->alarm_fd, TFD_TIMER_ABSTIME, &at, NULL) < 0)
+		return -errno;
+	loop->alarm_ms = at_ms;
+	return 0;
+}
+
+/* ---- the loop ---- */
+
 int loop_init(struct loop *loop)
 {
 	int r;
 
-	*loop = (struct loop){ .first_free = NO_SLOT, .now_ms = clock_mono_ms() };
+	*loop = (struct loop){ .first_free = NO_SLOT,
+		.now_ms = clock_mono_ms(),
+		.alarm_fd = -1,
+		.alarm_ms = NO_ALARM };
 	loop->mailbox.event_fd = -1;
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (loop->epoll_fd < 0)
 		return -errno;
-	r = mailbox_init(&loop->mailbox);
+	r = alarm_init(loop);
+	if (r == 0)
+		r = mailbox_init(&loop->mailbox);
 	if (r == 0)
 		r = loop_watch_add(
 			loop, &loop->mailbox_watch, loop->mailbox.event_fd, EPOLLIN, on_mailbox);
@@ -49,8 +94,10 @@ void loop_fini(struct loop *loop)
 {
 	if (loop->epoll_fd < 0)
 		return;
+	loop_watch_del(&loop->alarm_watch);
 	loop_watch_del(&loop->mailbox_watch);
 	mailbox_fini(&loop->mailbox);
+	fd_closep(&loop->alarm_fd);
 	close(loop->epoll_fd);
 	loop->epoll_fd = -1;
 	free(loop->slots);
@@ -196,19 +243,6 @@ static void run_deferred(struct loop *loop)
 	}
 }
 
-/* How long epoll may wait: until the first timer, at most max_wait_ms (-1: no limit). */
-static int wait_ms(const struct loop *loop, int max_wait_ms)
-{
-	uint64_t first = timer_heap_first(&loop->timers), now = clock_mono_ms(), wait;
-
-	if (first == UINT64_MAX)
-		return max_wait_ms;
-	first >>= TURN_BITS;
-	wait = first > now ? first - now : 0;
-	return max_wait_ms < 0 || wait < (uint64_t)max_wait_ms ? (int)MIN(wait, (uint64_t)INT_MAX)
-							       : max_wait_ms;
-}
-
 /* Only this thread writes it. */
 static void set_working(struct loop *loop, bool working)
 {
@@ -221,18 +255,23 @@ static void set_working(struct loop *loop, bool working)
 int loop_run_once(struct loop *loop, int max_wait_ms)
 {
 	struct epoll_event events[BATCH_EVENTS] UNINITIALIZED;
-	uint64_t batch, now_ms;
+	uint64_t batch, now_ms, first_ms = timer_heap_first(&loop->timers) >> TURN_BITS;
+	bool is_due = first_ms <= loop->now_ms;
 	struct timer *timer;
 	timer_fn *timer_run;
-	int n;
+	int n = is_due ? 0 : alarm_set(loop, first_ms);
 
-	n = epoll_wait(loop->epoll_fd, events, BATCH_EVENTS, wait_ms(loop, max_wait_ms));
+	if (n < 0)
+		return n;
+	n = epoll_wait(loop->epoll_fd, events, BATCH_EVENTS, is_due ? 0 : max_wait_ms);
 	if (n < 0 && errno != EINTR)
 		return -errno;
 	set_working(loop, true);
 	now_ms = clock_mono_ms();
 	loop->turn = now_ms == loop->now_ms ? loop->turn + 1 : 0;
 	loop->now_ms = now_ms;
+	if (loop->alarm_ms <= now_ms)
+		loop->alarm_ms = NO_ALARM;
 	batch = now_of(loop);
 	for (int i = 0; i < n; i++) {
 		uint32_t slot = (uint32_t)events[i].data.u64;

@@ -54,6 +54,9 @@ struct loop {
 	uint64_t now_ms; /* monotonic, read once per batch */
 	uint64_t turn;   /* batches within now_ms, before this one */
 	struct timer_heap timers;
+	int alarm_fd;      /* a timer of the kernel's: in a wait no later than the first of these */
+	uint64_t alarm_ms; /* when it goes off */
+	struct loop_watch alarm_watch;
 	struct mailbox mailbox;
 	struct loop_watch mailbox_watch;
 	struct loop_deferred *deferred;
@@ -73,7 +76,7 @@ MUST_USE int loop_init(struct loop *loop);
 /* Drops pending messages and deferred calls without running them. */
 void loop_fini(struct loop *loop);
 
-/* Runs until loop_stop(). Returns 0 or -errno of epoll_wait. */
+/* Runs until loop_stop(). Returns 0 or -errno. */
 MUST_USE int loop_run(struct loop *loop);
 /* One batch: waits at most max_wait_ms (-1 = until something happens). Returns 0 or -errno. */
 MUST_USE int loop_run_once(struct loop *loop, int max_wait_ms);

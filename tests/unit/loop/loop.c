@@ -177,6 +177,63 @@ static void test_timer_for_now_runs_in_the_next_batch(void **state)
 	loop_fini(&loop);
 }
 
+static void on_due(struct timer *timer)
+{
+	assert_true(clock_mono_ms() >= timer->at >> 16); /* TURN_BITS */
+	fired++;
+}
+
+/* The kernel's timer follows the first of ours when that comes before it, and else stays: then it
+ * wakes the loop for nothing, once. */
+static void test_alarm_is_no_later_than_the_first_timer(void **state)
+{
+	struct timer soon = { 0 }, middle = { 0 }, late = { 0 };
+	uint64_t start_ms = clock_mono_ms(), alarm_ms;
+	struct loop loop;
+
+	(void)state;
+	fired = 0;
+	assert_int_equal(loop_init(&loop), 0);
+	loop_timer_set(&loop, &middle, 200, on_due);
+	assert_int_equal(loop_run_once(&loop, 0), 0);
+	alarm_ms = loop.alarm_ms;
+	assert_in_range(alarm_ms, start_ms + 200, start_ms + 10000);
+	loop_timer_set(&loop, &late, 60000, on_due);
+	assert_int_equal(loop_run_once(&loop, 0), 0);
+	assert_int_equal(loop.alarm_ms, alarm_ms);
+	loop_timer_set(&loop, &soon, 50, on_due);
+	assert_int_equal(loop_run_once(&loop, 0), 0);
+	assert_true(loop.alarm_ms < alarm_ms);
+	loop_timer_del(&loop, &soon);
+	assert_int_equal(loop_run_once(&loop, -1), 0); /* for what is not due any more */
+	if (clock_mono_ms() < alarm_ms)
+		assert_int_equal(fired, 0);
+	while (!fired)
+		assert_int_equal(loop_run_once(&loop, -1), 0);
+	assert_in_range(clock_mono_ms(), alarm_ms, alarm_ms + 10000);
+	loop_timer_del(&loop, &late);
+	loop_fini(&loop);
+}
+
+/* Each in its time, whatever came in between: a loop that waits without a limit. */
+static void test_timers_wake_the_loop(void **state)
+{
+	static struct timer timers[100];
+	struct loop loop;
+
+	(void)state;
+	fired = 0;
+	assert_int_equal(loop_init(&loop), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(timers); i++) {
+		loop_timer_set(&loop, &timers[i], i * 37 % 100, on_due);
+		if (i % 7 == 0)
+			assert_int_equal(loop_run_once(&loop, 0), 0);
+	}
+	while (fired < ARRAY_SIZE(timers))
+		assert_int_equal(loop_run_once(&loop, -1), 0);
+	loop_fini(&loop);
+}
+
 struct end {
 	struct loop_watch watch;
 	unsigned events;
@@ -231,6 +288,8 @@ int main(void)
 		cmocka_unit_test(test_timers_against_a_model),
 		cmocka_unit_test(test_mailbox_from_threads),
 		cmocka_unit_test(test_timer_for_now_runs_in_the_next_batch),
+		cmocka_unit_test(test_alarm_is_no_later_than_the_first_timer),
+		cmocka_unit_test(test_timers_wake_the_loop),
 		cmocka_unit_test(test_moved_watch_and_forgotten_watch),
 	};
 
