@@ -6,6 +6,7 @@
 #include "record/contexts.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <errno.h>
 #include <openssl/core_names.h>
 #include <openssl/params.h>
@@ -39,8 +40,8 @@ size_t record_overhead(enum record_version version, enum record_cipher cipher)
 
 void record_put_number(unsigned char ret[8], uint64_t number)
 {
-	for (int i = NUMBER_BYTES - 1; i >= 0; i--, number >>= 8)
-		ret[i] = (unsigned char)number;
+	number = htobe64(number);
+	memcpy(ret, &number, NUMBER_BYTES);
 }
 
 /* Bytes of the nonce that stand in the record (RFC 5288 section 3). */
@@ -57,9 +58,11 @@ static void make_nonce(const struct record_state *state, const unsigned char num
 	unsigned char ret[NONCE_BYTES])
 {
 	memcpy(ret, state->iv, NONCE_BYTES);
-	if (explicit_bytes(state))
+	if (explicit_bytes(state)) {
 		memcpy(ret + SALT_BYTES, number, NUMBER_BYTES);
-	for (int i = 0; !explicit_bytes(state) && i < NUMBER_BYTES; i++)
+		return;
+	}
+	for (int i = 0; i < NUMBER_BYTES; i++)
 		ret[NONCE_BYTES - NUMBER_BYTES + i] ^= number[i];
 }
 
@@ -95,15 +98,33 @@ static int describe(const struct record_state *state, const unsigned char *recor
 
 /* ---- sealing ---- */
 
-/* What follows the data inside a record of TLS 1.3: the type, and zeros. */
-static int seal_tail(
-	EVP_CIPHER_CTX *ctx, unsigned char record_type, size_t padding, unsigned char *at)
+/* Text up to this is copied to where its record is made, so that what follows it inside the record
+ * takes no call of libcrypto's of its own, which costs as much as a copy of this. */
+#define JOINED_BYTES 1024
+
+static int encrypt(EVP_CIPHER_CTX *ctx, unsigned char *to, const void *from, size_t len)
 {
 	int n;
 
-	at[0] = record_type;
-	memset(at + 1, 0, padding);
-	return EVP_EncryptUpdate(ctx, at, &n, at, (int)(1 + padding)) == 1 ? 0 : -EIO;
+	return !len || EVP_EncryptUpdate(ctx, to, &n, from, (int)len) == 1 ? 0 : -EIO;
+}
+
+/* To `to`: the data, and in TLS 1.3 the type and the padding zeros behind it. 0 or -EIO. */
+static int seal_text(const struct record_state *state, EVP_CIPHER_CTX *ctx,
+	unsigned char record_type, const void *data, size_t len, size_t padding, unsigned char *to)
+{
+	size_t joined = len <= JOINED_BYTES ? len : 0;
+
+	if (state->version != RECORD_TLS_1_3)
+		return encrypt(ctx, to, data, len);
+	if (joined)
+		memcpy(to, data, len);
+	else if (encrypt(ctx, to, data, len) < 0)
+		return -EIO;
+	to[len] = record_type;
+	memset(to + len + 1, 0, padding);
+	to += len - joined;
+	return encrypt(ctx, to, to, joined + 1 + padding);
 }
 
 int record_seal(struct record_state *state, unsigned char record_type, const void *data, size_t len,
@@ -130,11 +151,12 @@ int record_seal(struct record_state *state, unsigned char record_type, const voi
 	ctx = record_context(state);
 	if (!ctx || EVP_CipherInit_ex2(ctx, NULL, NULL, nonce, -1, NULL) != 1 ||
 		EVP_EncryptUpdate(ctx, NULL, &n, aad, aad_len) != 1 ||
-		(len && EVP_EncryptUpdate(ctx, text, &n, data, (int)len) != 1) ||
-		(inside && seal_tail(ctx, record_type, padding, text + len) < 0) ||
+		seal_text(state, ctx, record_type, data, len, padding, text) < 0 ||
 		EVP_EncryptFinal_ex(ctx, tag, &n) != 1 ||
-		EVP_CIPHER_CTX_get_params(ctx, params) != 1)
+		EVP_CIPHER_CTX_get_params(ctx, params) != 1) {
+		secret_wipe(text, inner); /* it may not be sealed */
 		return -EIO;
+	}
 	state->seq++;
 	return (int)(RECORD_HEADER_BYTES + body);
 }

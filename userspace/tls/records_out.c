@@ -15,7 +15,7 @@
 /* Waiting control records up to this go out with the next data. */
 #define AHEAD_BYTES 16384
 
-/* The thread's. No text is ever in it. */
+/* The thread's. Text is in it only while it is being sealed. */
 static _Thread_local unsigned char sealed[AHEAD_BYTES + SEALED_BYTES + 2 * RECORD_BYTES_MAX];
 
 /* ---- what waits ---- */

@@ -106,7 +106,8 @@ static void expect_text(const struct fixture *f, const void *data, size_t len, s
 
 static void open_lengths(const struct fixture *f)
 {
-	static const size_t lengths[] = { 0, 1, 2, 15, 16, 17, 300, RECORD_MAX - 1, RECORD_MAX };
+	static const size_t lengths[] = { 0, 1, 2, 15, 16, 17, 300, 1023, 1024, 1025,
+		RECORD_MAX - 1, RECORD_MAX };
 	static unsigned char data[RECORD_MAX];
 	bool may_pad = f->keys.version == RECORD_TLS_1_3;
 
