@@ -146,6 +146,11 @@ MUTANTS = [
     (STREAM, "resumed: a plain stream", "if (stream_is_tls(stream))\n\t\treturn -ENOTSUP;\n\tr = read_state", "r = read_state"),
     # the switch
     ("tls/keys.c", "no switch within a record of ours", "layer->out == TLS_OUT_OPEN && ", ""),
+    ("tls/keys.c", "no switch within a message", "!layer->unheard && ", ""),
+    ("tls/follow.c", "a message is heard", "MIN(layer->unheard, (uint32_t)len);", "len > UINT32_MAX;"),
+    ("tls/follow.c", "a message is whole before data", "layer->unheard + layer->record_bytes : 0;",
+     "layer->unheard + layer->record_bytes : layer->unheard;"),
+    ("tls/follow.c", "what a record holds", "(uint16_t)(body - MIN(body, (size_t)INNER_OVERHEAD))", "(uint16_t)body"),
     ("tls/keys.c", "the limit is known", "? (uint16_t)(256u << code)", "? 0"),
 ]
 

@@ -7,6 +7,10 @@
 #include <errno.h>
 #include <openssl/err.h>
 
+/* What TLS 1.3 adds to a record's content but for padding: its type and, with the ciphers of
+ * record/, 16 bytes of tag. */
+#define INNER_OVERHEAD 17
+
 /* "LABEL client_random secret", hexadecimal. */
 static void on_key_log(const SSL *ssl, const char *line)
 {
@@ -75,20 +79,37 @@ static void count_quiet(struct tls_layer *layer, uint8_t *count, int max)
 	SSL_set_shutdown(layer->ssl, SSL_get_shutdown(layer->ssl) | SSL_RECEIVED_SHUTDOWN);
 }
 
-static void on_peers_message(struct tls_layer *layer)
+static void on_peers_message(struct tls_layer *layer, size_t len)
 {
+	layer->unheard -= MIN(layer->unheard, (uint32_t)len);
 	if (layer->messages < UINT8_MAX)
 		layer->messages++;
 	count_quiet(layer, &layer->quiet_messages, RECORD_QUIET_MAX);
 }
 
 /* One more is allowed if it may be the data itself. */
-static void on_peers_record(struct tls_layer *layer, unsigned char type)
+static void on_peers_record(struct tls_layer *layer, const unsigned char *header)
 {
+	size_t body = (size_t)header[3] << 8 | header[4];
+
+	layer->record_bytes = (uint16_t)(body - MIN(body, (size_t)INNER_OVERHEAD));
 	if (layer->records < UINT8_MAX)
 		layer->records++;
 	count_quiet(layer, &layer->quiet_records,
-		RECORD_QUIET_MAX + (type == SSL3_RT_APPLICATION_DATA));
+		RECORD_QUIET_MAX + (header[0] == SSL3_RT_APPLICATION_DATA));
+}
+
+/*
+ * OpenSSL may have the beginning of a message (RFC 8446 section 5.1), which it does not tell below
+ * the four bytes of a header: what its records hold is counted, and what its messages are. Padding,
+ * which nobody tells, counts as such a beginning until another type of record comes, before which a
+ * message must be whole.
+ */
+static void on_peers_content(struct tls_layer *layer, unsigned char type)
+{
+	if (layer->phase < TLS_FLOWS)
+		return;
+	layer->unheard = type == SSL3_RT_HANDSHAKE ? layer->unheard + layer->record_bytes : 0;
 }
 
 /* Counts protected records: in TLS 1.3 those of outer type 23, from each side's Finished on; in
@@ -110,11 +131,14 @@ static void on_message(int is_write, int version, int content_type, const void *
 			layer->in = TLS_IN_CLOSED;
 	} else if (content_type == SSL3_RT_HEADER) {
 		if (!is_write)
-			on_peers_record(layer, bytes[0]);
+			on_peers_record(layer, bytes);
 		if (!is_13 && bytes[0] == SSL3_RT_CHANGE_CIPHER_SPEC)
 			layer->seq[direction] = 0;
 		else if (!is_13 || bytes[0] == SSL3_RT_APPLICATION_DATA)
 			layer->seq[direction]++;
+	} else if (content_type == SSL3_RT_INNER_CONTENT_TYPE) {
+		if (!is_write)
+			on_peers_content(layer, bytes[0]);
 	} else if (content_type == SSL3_RT_HANDSHAKE && is_13) {
 		if (bytes[0] == SSL3_MT_FINISHED)
 			layer->seq[direction] = 0;
@@ -122,7 +146,7 @@ static void on_message(int is_write, int version, int content_type, const void *
 			on_key_update(ssl, layer, direction);
 	}
 	if (content_type == SSL3_RT_HANDSHAKE && !is_write)
-		on_peers_message(layer);
+		on_peers_message(layer, len);
 }
 
 void tls_follow(SSL_CTX *ctx, bool secrets)

@@ -56,6 +56,10 @@ struct tls_layer {
 	bool holding;  /* within a call: what OpenSSL writes goes to `held` */
 	uint8_t quiet_records, quiet_messages; /* from TLS_FLOWS on, since the last byte of data */
 	uint8_t messages, records;             /* of the peer's, in this call */
+	/* TLS 1.3, from TLS_FLOWS on: bytes that the peer's last record has at the most, and those
+	 * of handshake records that no message has accounted for. */
+	uint16_t record_bytes;
+	uint32_t unheard;
 	uint32_t budget;    /* bytes that this call may still take from the socket */
 	bool ahead;         /* the socket is read for all there is, not for one record */
 	int fd;             /* the stream's */

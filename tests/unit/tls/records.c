@@ -280,6 +280,55 @@ static void test_held_tickets_go_first(void **state)
 	}
 }
 
+/* RFC 8446 section 5.1: a node's ticket whose beginning, be it a byte of its header, came with one
+ * record, and the rest with another one. before: a whole one is in front of it. */
+static void take_within_a_ticket(const struct kind *kind, size_t cut, bool before, size_t padding)
+{
+	static const unsigned char ticket[] = { 4, 0, 0, 15, 0, 0, 14, 16, 1, 2, 3, 4, 1, 0, 0, 1,
+		't', 0, 0 };
+	unsigned char out[2 * sizeof(ticket)];
+	size_t len = before ? sizeof(ticket) : 0;
+	struct fixture f;
+	char data[64];
+
+	shake_hands(&f, kind, false);
+	pass(&f.near, &f.far, "near");
+	pass(&f.far, &f.near, "far");
+	by_hand(&f);
+	memcpy(out, ticket, sizeof(ticket));
+	memcpy(out + len, ticket, cut);
+	put(&f, RECORD_HANDSHAKE, out, len + cut, padding);
+	expect_nothing(&f);
+	assert_int_equal(tls_records_take(&f.near), cut ? TLS_KEYS_NOT_YET : 0);
+	if (cut) {
+		put(&f, RECORD_HANDSHAKE, ticket + cut, sizeof(ticket) - cut, 0);
+		put(&f, RECORD_DATA, "behind", 6, 0);
+		assert_int_equal(take(&f, data, sizeof(data)), 6);
+		assert_memory_equal(data, "behind", 6);
+		assert_int_equal(tls_records_take(&f.near), 0);
+	}
+	put(&f, RECORD_DATA, "hello", 5, 0);
+	expect_text(&f, "hello");
+	assert_int_equal(stream_write(&f.near, "back", 4), 4);
+	expect_record(&f, RECORD_DATA, "back", 4);
+	teardown(&f);
+}
+
+static void test_REC_20_no_switch_within_a_message(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		if (kinds[i].version != TLS1_3_VERSION)
+			continue;
+		for (size_t cut = 1; cut < 19; cut++) {
+			take_within_a_ticket(&kinds[i], cut, false, 0);
+			take_within_a_ticket(&kinds[i], cut, true, 0);
+			take_within_a_ticket(&kinds[i], cut, true, 7);
+		}
+		take_within_a_ticket(&kinds[i], 0, true, 0);
+	}
+}
+
 /* Within a record of ours, or before the handshake is over, it has to wait; on a stream that is not
  * OpenSSL's there is nothing to take. */
 static void test_when_it_cannot_be_taken(void **state)
@@ -474,6 +523,7 @@ int main(void)
 		cmocka_unit_test(test_openssl_hears_why),
 		cmocka_unit_test(test_the_switch_loses_nothing),
 		cmocka_unit_test(test_held_tickets_go_first),
+		cmocka_unit_test(test_REC_20_no_switch_within_a_message),
 		cmocka_unit_test(test_when_it_cannot_be_taken),
 		cmocka_unit_test(test_a_cipher_that_failed_stays_with_openssl),
 		cmocka_unit_test(test_our_key_update_comes_in_time),
