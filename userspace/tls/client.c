@@ -201,7 +201,7 @@ int tls_client_new(const struct tls_client_params *params, struct tls_client **r
 		return r;
 	atomic_init(&client->references, 1);
 	pthread_mutex_init(&client->lock, NULL);
-	client->ctx = SSL_CTX_new(TLS_client_method());
+	client->ctx = tls_context_new(TLS_client_method());
 	client->server_name = params->server_name ? dup_name(params->server_name) : NULL;
 	client->alpn = params->alpn ? strdup(params->alpn) : NULL;
 	client->pin_count = params->pin ? MAX(params->pin_count, 1u) : 0;

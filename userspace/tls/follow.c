@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What OpenSSL tells while it runs: the key log callback the TLS 1.3 secrets, the message callback
- * every record header and every message. Both end in struct tls_layer. */
+/* What OpenSSL tells while it runs: the message callback every record header and every message, the
+ * key log, where derive.c cannot have them, the TLS 1.3 secrets. Both end in struct tls_layer. */
 #include "tls/openssl.h"
 
 #include <assert.h>

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * OpenSSL gives an SSL back to the heap as it is, with both traffic secrets of TLS 1.3 and the
- * exporter's in it. So what is freed while one is freed is wiped (REC-36); all else of OpenSSL's
- * is freed as ever, because it frees without end.
+ * exporter's in it. So that piece is wiped (REC-36). What else has keys (sessions, contexts of
+ * ciphers and digests) OpenSSL wipes itself, and credentials as soon as they have been read
+ * (tls_stream_wipe_read()).
  */
 #include "base/secret.h"
 #include "tls/openssl.h"
@@ -11,7 +12,7 @@
 #include <openssl/crypto.h>
 #include <stdlib.h>
 
-static _Thread_local bool wiping;
+static _Thread_local const void *leaving; /* the SSL that is being freed */
 
 /* Nothing for nothing, as OpenSSL's own. */
 static void *get(size_t size, const char *file, int line)
@@ -25,7 +26,7 @@ static void put(void *memory, const char *file, int line)
 {
 	(void)file;
 	(void)line;
-	if (wiping && memory)
+	if (memory && memory == leaving)
 		secret_wipe(memory, malloc_usable_size(memory));
 	free(memory);
 }
@@ -47,7 +48,7 @@ __attribute__((constructor)) static void take_over(void)
 
 void tls_free_wiped(SSL *ssl)
 {
-	wiping = true;
+	leaving = ssl;
 	SSL_free(ssl);
-	wiping = false;
+	leaving = NULL;
 }

@@ -3,6 +3,7 @@
  * Private to tls/: what its files share. They need each other in one direction only:
  *
  *	records.c -> keys.c -> stream.c -> client.c, server.c -> suites.c -> follow.c -> layer.c
+ *	                                                             -> derive.c
  *
  * Contexts (client.c, server.c) make connections, stream.c puts them on sockets (wire.c). What
  * OpenSSL calls finds its struct tls_layer by tls_layer_of().
@@ -37,6 +38,8 @@ MUST_USE int tls_policy_apply(SSL_CTX *ctx, const struct tls_policy *policy);
 MUST_USE int tls_groups_apply(SSL_CTX *ctx, const char *const *names, bool server);
 /* What is offered to nodes: everything that OpenSSL has by default, behind the suites of CFG-25. */
 void tls_client_suites(SSL_CTX *ctx);
+/* A context whose connections tell their secrets, if they are to. NULL: no memory. */
+SSL_CTX *tls_context_new(const SSL_METHOD *method);
 /* Options and modes of both sides: no renegotiation, no compression, partial
  * writes, buffers released when idle. */
 void tls_context_common(SSL_CTX *ctx);
@@ -77,7 +80,13 @@ MUST_USE int tls_wire_flush(struct tls_layer *layer);
 /* memory.c: an SSL that had secrets in it. */
 void tls_free_wiped(SSL *ssl);
 
-/* follow.c: the callbacks that follow record numbers and, if asked for, secrets. */
+/* derive.c: what a context is made with so that its secrets can be taken; NULL: there is no way. */
+const char *tls_derive_properties(void);
+/* Around a call that may derive them: those of others go, those of the layer are put into it. */
+void tls_derive_forget(void);
+void tls_derive_take(struct tls_layer *layer);
+
+/* follow.c: the callbacks that follow record numbers and, if asked for, secrets by the key log. */
 void tls_follow(SSL_CTX *ctx, bool secrets);
 /* Returns 0 or -ENOTSUP. */
 MUST_USE int tls_find_cipher(const SSL *ssl, enum record_cipher *ret_cipher);

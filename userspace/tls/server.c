@@ -126,7 +126,7 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
 
 static SSL_CTX *new_context(struct tls_server *server, const struct tls_policy *policy)
 {
-	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+	SSL_CTX *ctx = tls_context_new(TLS_server_method());
 
 	if (ctx && tls_policy_apply(ctx, policy) < 0) {
 		SSL_CTX_free(ctx);

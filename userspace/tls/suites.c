@@ -125,6 +125,11 @@ void tls_client_suites(SSL_CTX *ctx)
 	}
 }
 
+SSL_CTX *tls_context_new(const SSL_METHOD *method)
+{
+	return SSL_CTX_new_ex(NULL, preferred_ciphers ? tls_derive_properties() : NULL, method);
+}
+
 void tls_context_common(SSL_CTX *ctx)
 {
 	/* OpenSSL answers a FIN without close_notify with a fatal alert, which would end the other
@@ -135,7 +140,7 @@ void tls_context_common(SSL_CTX *ctx)
 	SSL_CTX_set_mode(ctx,
 		SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 			SSL_MODE_RELEASE_BUFFERS);
-	tls_follow(ctx, preferred_ciphers != 0);
+	tls_follow(ctx, preferred_ciphers != 0 && !tls_derive_properties());
 }
 
 int tls_policy_apply(SSL_CTX *ctx, const struct tls_policy *policy)
