@@ -26,8 +26,7 @@ SPEECH = "tls/records_out.c"
 
 MUTANTS = [
     # opening and sealing
-    (SEAL, "the tag is judged", "return EVP_DecryptFinal_ex(ctx, to + text_len, &n) == 1 ? 0 : -EBADMSG;",
-     "(void)EVP_DecryptFinal_ex(ctx, to + text_len, &n);\n\treturn 0;"),
+    ("record/aead.c", "the tag is judged", "return finish(aead) ? 0 : -EBADMSG;", "(void)finish(aead);\n\treturn 0;"),
     (SEAL, "nothing is left of what is refused", "\t\tsecret_wipe(to, text_len);\n", ""),
     (SEAL, "the most that a record holds, sealed", "if (body > RECORD_MAX + (is_13 ? 256u : 2048u))", "if (0)"),
     (SEAL, "the most that a record holds, sealed: one more", "(is_13 ? 256u : 2048u)", "(is_13 ? 257u : 2049u)"),
@@ -83,7 +82,8 @@ MUTANTS = [
     (KEYS, "a state is wiped", "\tsecret_wipe(state, sizeof(*state));\n}", "}"),
     (CONTEXTS, "a context is its owner's", "state->keyed && slot->keyed == state->keyed", "state->keyed"),
     (CONTEXTS, "a context is nobody's behind that",
-     "if (EVP_CipherInit_ex2(slot->ctx, NULL, nobody.key, nobody.iv, -1, NULL) != 1)", "if (nobody.seq)"),
+     "if (record_aead_set_key(&slot->aead, nobody.key) < 0 ||\n"
+     "\t\trecord_aead_begin(&slot->aead, nobody.iv, NULL) < 0)", "if (nobody.seq)"),
     ("record/connection.c", "a connection is wiped",
      "\t\trecord_state_wipe(&connection->states[d]);\n\tsecret_wipe(connection, sizeof(*connection));",
      "\t\trecord_state_wipe(&connection->states[d]);"),

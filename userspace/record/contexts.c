@@ -15,7 +15,7 @@
 #define SLOTS 32
 
 struct slot {
-	EVP_CIPHER_CTX *ctx;
+	struct record_aead aead;
 	uint64_t keyed; /* the state's; 0: nobody's */
 	bool used;      /* since the hand last came by */
 };
@@ -33,7 +33,6 @@ struct contexts {
 	EVP_MAC_CTX *hmac[DIGESTS];
 };
 
-static EVP_CIPHER *fetched[RECORD_CIPHERS];
 static EVP_MAC *fetched_hmac;
 static EVP_KDF *fetched_prf;
 static pthread_key_t thread_key;
@@ -47,7 +46,7 @@ static void free_contexts(void *arg)
 	for (int c = 0; c < RECORD_CIPHERS; c++) {
 		for (int d = 0; d < 2; d++) {
 			for (int i = 0; i < SLOTS; i++)
-				EVP_CIPHER_CTX_free(contexts->pools[c][d].slots[i].ctx);
+				record_aead_fini(&contexts->pools[c][d].slots[i].aead);
 		}
 	}
 	for (int i = 0; i < DIGESTS; i++)
@@ -58,9 +57,6 @@ static void free_contexts(void *arg)
 
 static void fetch(void)
 {
-	for (int c = 0; c < RECORD_CIPHERS; c++)
-		fetched[c] =
-			EVP_CIPHER_fetch(NULL, record_cipher_name((enum record_cipher)c), NULL);
 	fetched_hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
 	fetched_prf = EVP_KDF_fetch(NULL, "TLS1-PRF", NULL);
 	have_key = pthread_key_create(&thread_key, free_contexts) == 0;
@@ -97,35 +93,28 @@ static uint8_t take_slot(struct pool *pool)
 
 static int set_key(struct slot *slot, const struct record_state *state)
 {
-	static_assert(RECORD_WRITE == 1, "as libcrypto calls encrypting");
-	if (!slot->ctx) {
-		slot->ctx = EVP_CIPHER_CTX_new();
-		if (!slot->ctx ||
-			EVP_CipherInit_ex2(slot->ctx, fetched[state->cipher], NULL, NULL,
-				state->direction, NULL) != 1) {
-			EVP_CIPHER_CTX_free(slot->ctx);
-			slot->ctx = NULL;
-			return -EIO;
-		}
-	}
-	return EVP_CipherInit_ex2(slot->ctx, NULL, state->key, NULL, -1, NULL) == 1 ? 0 : -EIO;
+	int r = slot->aead.ctx ? 0
+			       : record_aead_init(&slot->aead, (enum record_cipher)state->cipher,
+					 (enum record_direction)state->direction);
+
+	return r < 0 ? r : record_aead_set_key(&slot->aead, state->key);
 }
 
 /* Another key takes the place of the one that was there. */
-static EVP_CIPHER_CTX *key_again(struct pool *pool, struct record_state *state)
+static struct record_aead *key_again(struct pool *pool, struct record_state *state)
 {
 	static atomic_uint_fast64_t last;
 	uint8_t index = take_slot(pool);
 	struct slot *slot = &pool->slots[index];
 
 	slot->keyed = 0;
-	if (!fetched[state->cipher] || set_key(slot, state) < 0)
+	if (set_key(slot, state) < 0)
 		return NULL;
 	slot->keyed = atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
 	slot->used = true;
 	state->keyed = slot->keyed;
 	state->slot = index;
-	return slot->ctx;
+	return &slot->aead;
 }
 
 static struct slot *find(struct contexts *contexts, const struct record_state *state)
@@ -136,7 +125,7 @@ static struct slot *find(struct contexts *contexts, const struct record_state *s
 	return state->keyed && slot->keyed == state->keyed ? slot : NULL;
 }
 
-EVP_CIPHER_CTX *record_context(struct record_state *state)
+struct record_aead *record_context(struct record_state *state)
 {
 	struct contexts *contexts = contexts_of_thread();
 	struct slot *slot;
@@ -147,7 +136,7 @@ EVP_CIPHER_CTX *record_context(struct record_state *state)
 	if (!slot)
 		return key_again(&contexts->pools[state->cipher][state->direction], state);
 	slot->used = true;
-	return slot->ctx;
+	return &slot->aead;
 }
 
 /* What a key made of itself in the context is overwritten by another one's. */
@@ -161,10 +150,9 @@ void record_context_forget(struct record_state *state)
 		return;
 	slot->keyed = 0;
 	slot->used = false;
-	if (EVP_CipherInit_ex2(slot->ctx, NULL, nobody.key, nobody.iv, -1, NULL) != 1) {
-		EVP_CIPHER_CTX_free(slot->ctx);
-		slot->ctx = NULL;
-	}
+	if (record_aead_set_key(&slot->aead, nobody.key) < 0 ||
+		record_aead_begin(&slot->aead, nobody.iv, NULL) < 0)
+		record_aead_fini(&slot->aead);
 }
 
 /* ---- HMAC ---- */

@@ -8,14 +8,14 @@
 #ifndef RECORD_CONTEXTS_H
 #define RECORD_CONTEXTS_H
 
-#include "record/record.h"
+#include "record/aead.h"
 
 #include <openssl/evp.h>
 #include <openssl/kdf.h>
 
 /* With the state's key, without a nonce; borrowed until the next call in this thread. NULL when
  * libcrypto fails. */
-EVP_CIPHER_CTX *record_context(struct record_state *state);
+struct record_aead *record_context(struct record_state *state);
 /* The key goes out of the calling thread's contexts. */
 void record_context_forget(struct record_state *state);
 

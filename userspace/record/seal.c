@@ -8,13 +8,11 @@
 #include <assert.h>
 #include <endian.h>
 #include <errno.h>
-#include <openssl/core_names.h>
-#include <openssl/params.h>
 #include <string.h>
 
-#define TAG_BYTES 16
+#define TAG_BYTES RECORD_TAG_BYTES
 #define NUMBER_BYTES 8
-#define NONCE_BYTES 12
+#define NONCE_BYTES RECORD_NONCE_BYTES
 #define SALT_BYTES 4
 #define AAD_MAX (NUMBER_BYTES + RECORD_HEADER_BYTES)
 
@@ -79,8 +77,8 @@ static void put_header(unsigned char ret[RECORD_HEADER_BYTES], unsigned char typ
  * stands in the record the nonce. Returns the length of the additional data (TLS 1.3: the header,
  * RFC 8446 section 5.2; TLS 1.2: number, type, version and length, RFC 5246 section 6.2.3.3).
  */
-static int describe(const struct record_state *state, const unsigned char *record, size_t text_len,
-	unsigned char ret_nonce[NONCE_BYTES], unsigned char ret_aad[AAD_MAX])
+static size_t describe(const struct record_state *state, const unsigned char *record,
+	size_t text_len, unsigned char ret_nonce[NONCE_BYTES], unsigned char ret_aad[AAD_MAX])
 {
 	unsigned char number[NUMBER_BYTES];
 
@@ -102,29 +100,22 @@ static int describe(const struct record_state *state, const unsigned char *recor
  * takes no call of libcrypto's of its own, which costs as much as a copy of this. */
 #define JOINED_BYTES 1024
 
-static int encrypt(EVP_CIPHER_CTX *ctx, unsigned char *to, const void *from, size_t len)
-{
-	int n;
-
-	return !len || EVP_EncryptUpdate(ctx, to, &n, from, (int)len) == 1 ? 0 : -EIO;
-}
-
 /* To `to`: the data, and in TLS 1.3 the type and the padding zeros behind it. 0 or -EIO. */
-static int seal_text(const struct record_state *state, EVP_CIPHER_CTX *ctx,
+static int seal_text(const struct record_state *state, struct record_aead *aead,
 	unsigned char record_type, const void *data, size_t len, size_t padding, unsigned char *to)
 {
 	size_t joined = len <= JOINED_BYTES ? len : 0;
 
 	if (state->version != RECORD_TLS_1_3)
-		return encrypt(ctx, to, data, len);
+		return record_aead_update(aead, to, data, len);
 	if (joined)
 		memcpy(to, data, len);
-	else if (encrypt(ctx, to, data, len) < 0)
+	else if (record_aead_update(aead, to, data, len) < 0)
 		return -EIO;
 	to[len] = record_type;
 	memset(to + len + 1, 0, padding);
 	to += len - joined;
-	return encrypt(ctx, to, to, joined + 1 + padding);
+	return record_aead_update(aead, to, to, joined + 1 + padding);
 }
 
 int record_seal(struct record_state *state, unsigned char record_type, const void *data, size_t len,
@@ -135,12 +126,8 @@ int record_seal(struct record_state *state, unsigned char record_type, const voi
 	size_t body = explicit + inner + TAG_BYTES;
 	unsigned char *text = ret + RECORD_HEADER_BYTES + explicit, *tag = text + inner;
 	unsigned char nonce[NONCE_BYTES], aad[AAD_MAX];
-	OSSL_PARAM params[] = {
-		OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, tag, TAG_BYTES),
-		OSSL_PARAM_construct_end(),
-	};
-	EVP_CIPHER_CTX *ctx;
-	int n, aad_len;
+	struct record_aead *aead;
+	size_t aad_len;
 
 	if (is_spent(state))
 		return -EKEYEXPIRED;
@@ -148,12 +135,11 @@ int record_seal(struct record_state *state, unsigned char record_type, const voi
 	if (explicit)
 		record_put_number(ret + RECORD_HEADER_BYTES, state->seq);
 	aad_len = describe(state, ret, inner, nonce, aad);
-	ctx = record_context(state);
-	if (!ctx || EVP_CipherInit_ex2(ctx, NULL, NULL, nonce, -1, NULL) != 1 ||
-		EVP_EncryptUpdate(ctx, NULL, &n, aad, aad_len) != 1 ||
-		seal_text(state, ctx, record_type, data, len, padding, text) < 0 ||
-		EVP_EncryptFinal_ex(ctx, tag, &n) != 1 ||
-		EVP_CIPHER_CTX_get_params(ctx, params) != 1) {
+	aead = record_context(state);
+	if (!aead || record_aead_begin(aead, nonce, NULL) < 0 ||
+		record_aead_add(aead, aad, aad_len) < 0 ||
+		seal_text(state, aead, record_type, data, len, padding, text) < 0 ||
+		record_aead_seal(aead, tag) < 0) {
 		secret_wipe(text, inner); /* it may not be sealed */
 		return -EIO;
 	}
@@ -184,20 +170,14 @@ static int open_text(struct record_state *state, const unsigned char *record, si
 {
 	const unsigned char *text = record + RECORD_HEADER_BYTES + explicit;
 	unsigned char nonce[NONCE_BYTES], aad[AAD_MAX];
-	int n, aad_len = describe(state, record, text_len, nonce, aad);
-	EVP_CIPHER_CTX *ctx = record_context(state);
-	OSSL_PARAM params[] = {
-		OSSL_PARAM_construct_octet_string(
-			OSSL_CIPHER_PARAM_AEAD_TAG, (void *)(text + text_len), TAG_BYTES),
-		OSSL_PARAM_construct_end(),
-	};
+	size_t aad_len = describe(state, record, text_len, nonce, aad);
+	struct record_aead *aead = record_context(state);
 
-	if (!ctx || EVP_CipherInit_ex2(ctx, NULL, NULL, nonce, -1, params) != 1 ||
-		EVP_DecryptUpdate(ctx, NULL, &n, aad, aad_len) != 1 ||
-		(text_len && EVP_DecryptUpdate(ctx, to, &n, text, (int)text_len) != 1))
+	if (!aead || record_aead_begin(aead, nonce, text + text_len) < 0 ||
+		record_aead_add(aead, aad, aad_len) < 0 ||
+		record_aead_update(aead, to, text, text_len) < 0)
 		return -EIO;
-	/* Not EVP_Cipher(): with CHACHA20-POLY1305 OpenSSL 3.0 does not look at the tag there. */
-	return EVP_DecryptFinal_ex(ctx, to + text_len, &n) == 1 ? 0 : -EBADMSG;
+	return record_aead_open(aead);
 }
 
 /* The content type is the last byte that is not zero (RFC 8446 section 5.4). */
