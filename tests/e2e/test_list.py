@@ -228,6 +228,8 @@ def test_a_store_that_swallows_a_list(make, store): # noqa: F811
     proxy = stores.FaultProxy(store.target)
     try:
         router = make.router(nodes, mapping=store.toml(port=proxy.port, timeout="1s"))
+        # a busy machine may take the second for the connection alone
+        wait_until(lambda: page(router, destination="node2")[0] == 200)
         assert page(router, destination="node2")[1]["identifiers"] == ["alice"]
         proxy.blackhole = True
         assert page(router, destination="node2") == (504, {"error": "store timeout"})
