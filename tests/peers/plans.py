@@ -27,7 +27,7 @@ class Library:
         # nor with TLS 1.2, and its KeyUpdate fails.
         self.halves = halves
         # It changes keys by itself after so many bytes. Java asks again with each record that it reads until the
-        # answer is there, so that no more of them may be under way than may come without data (REC-31).
+        # answer is there, behind all that is on its way to it (REC-31).
         self.key_bytes = key_bytes
 
 
@@ -88,7 +88,7 @@ class Plan:
         key_bytes = max(reader.key_bytes, library.key_bytes)
         if most == 13 or random.random() < 0.93:
             return min(size(random, most), key_bytes - KEY_MARGIN - 1)
-        return random.randint(key_bytes, key_bytes + KEY_MARGIN)
+        return random.randint(key_bytes, 1 << 23 if reader.key_bytes else key_bytes + KEY_MARGIN)
 
     def _changes_keys(self, side):
         """Of its own accord, as it reads."""

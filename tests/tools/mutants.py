@@ -16,7 +16,8 @@ import tempfile
 import checkout
 
 TESTS = ["record/seal", "record/post", "record/keys", "record/vectors", "record/contexts", "record/connection",
-         "tls/keys", "tls/records_said", "tls/records_ends", "tls/records", "tls/records_refused", "tls/records_state"]
+         "tls/keys", "tls/records_said", "tls/records_ends", "tls/records", "tls/records_refused", "tls/records_state",
+         "tls/records_asked"]
 TIMEOUT_S = 120
 
 SEAL, POST, KEYS, CONTEXTS = ("record/%s.c" % name for name in ("seal", "post", "keys", "contexts"))
@@ -55,10 +56,14 @@ MUTANTS = [
     (POST, "nothing within a message", "return peer->ticket_rest || peer->begun_len;", "return !peer;"),
     (POST, "nothing within a ticket", "return peer->ticket_rest || peer->begun_len;", "return peer->begun_len;"),
     (POST, "nothing within a header", "return peer->ticket_rest || peer->begun_len;", "return peer->ticket_rest;"),
-    (POST, "records without data are counted", "++peer->quiet_records > RECORD_QUIET_MAX", "!++peer->quiet_records"),
-    (POST, "one record less", "++peer->quiet_records > RECORD_QUIET_MAX", "++peer->quiet_records >= RECORD_QUIET_MAX"),
-    (POST, "messages without data are counted", "++peer->quiet_messages > RECORD_QUIET_MAX", "!++peer->quiet_messages"),
-    (POST, "data resets the count", "\tpeer->quiet_records = peer->quiet_messages = 0;\n", ""),
+    (POST, "records without data are counted", "\telse if (count_quiet(peer) < 0)\n\t\treturn -EPROTO;\n", ""),
+    (POST, "one record less", "++peer->quiet > RECORD_QUIET_MAX", "++peer->quiet >= RECORD_QUIET_MAX"),
+    (POST, "messages without data are counted", "(messages++ && count_quiet(peer) < 0) || ", "messages++ < 0 || "),
+    (POST, "changes of keys that are paid for", "\t\tpeer->paid--;\n\telse if", "\t\t;\n\telse if"),
+    (POST, "nothing else is paid for", "(r == RECORD_KEY_UPDATE || r == RECORD_KEY_UPDATE_REQUESTED) && peer->paid", "peer->paid"),
+    ("record/post.h", "the most that are paid for", "if (peer->paid < RECORD_PAID_MAX)", "if (1)"),
+    (SPEECH, "data pays for changes of keys", "\t\trecord_peer_pay(&connection->peer);\n", ""),
+    (POST, "data resets the count", "\tpeer->quiet = 0;\n", ""),
     (POST, "the length of a KeyUpdate", "return size == 1 ? 0 : -EPROTO;", "return 0;"),
     (POST, "a KeyUpdate ends its record", "if (at + 1 < len || ", "if ("),
     (POST, "the value of a KeyUpdate", " || data[at] > 1)", ")"),

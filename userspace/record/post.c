@@ -21,8 +21,14 @@ int record_peer_data(struct record_peer *peer)
 {
 	if (is_within_message(peer))
 		return -EPROTO;
-	peer->quiet_records = peer->quiet_messages = 0;
+	peer->quiet = 0;
 	return 0;
+}
+
+/* One more of what is no data. */
+static int count_quiet(struct record_peer *peer)
+{
+	return ++peer->quiet > RECORD_QUIET_MAX ? -EPROTO : 0;
 }
 
 /* The message whose header is in peer->begun: -EPROTO for one that may not be sent. */
@@ -31,8 +37,6 @@ static int on_header(struct record_peer *peer)
 	const unsigned char *begun = peer->begun;
 	uint32_t size = (uint32_t)begun[1] << 16 | (uint32_t)begun[2] << 8 | begun[3];
 
-	if (++peer->quiet_messages > RECORD_QUIET_MAX)
-		return -EPROTO;
 	if (begun[0] == MESSAGE_KEY_UPDATE)
 		return size == 1 ? 0 : -EPROTO;
 	if (begun[0] != MESSAGE_TICKET || peer->is_client)
@@ -46,6 +50,7 @@ static int on_header(struct record_peer *peer)
 static int on_handshake(struct record_peer *peer, const unsigned char *data, size_t len)
 {
 	size_t at = 0;
+	int messages = 0; /* that begin here; the first one counts with its record */
 
 	if (!len)
 		return -EPROTO;
@@ -63,7 +68,8 @@ static int on_handshake(struct record_peer *peer, const unsigned char *data, siz
 			return data[at] ? RECORD_KEY_UPDATE_REQUESTED : RECORD_KEY_UPDATE;
 		}
 		peer->begun[peer->begun_len++] = data[at++];
-		if (peer->begun_len == MESSAGE_HEADER_BYTES && on_header(peer) < 0)
+		if (peer->begun_len == MESSAGE_HEADER_BYTES &&
+			((messages++ && count_quiet(peer) < 0) || on_header(peer) < 0))
 			return -EPROTO;
 	}
 	return RECORD_GO_ON;
@@ -83,10 +89,8 @@ static int on_alert(const unsigned char *data, size_t len)
 	}
 }
 
-int record_peer_said(struct record_peer *peer, int type, const void *data, size_t len)
+static int judge(struct record_peer *peer, int type, const void *data, size_t len)
 {
-	if (++peer->quiet_records > RECORD_QUIET_MAX)
-		return -EPROTO;
 	if (type != RECORD_HANDSHAKE && is_within_message(peer))
 		return -EPROTO;
 	if (type == RECORD_DATA) /* an empty one */
@@ -101,4 +105,17 @@ int record_peer_said(struct record_peer *peer, int type, const void *data, size_
 		return -EPROTO;
 	peer->told_no = true;
 	return RECORD_RENEGOTIATION;
+}
+
+int record_peer_said(struct record_peer *peer, int type, const void *data, size_t len)
+{
+	int r = judge(peer, type, data, len);
+
+	if (r < 0)
+		return r;
+	if ((r == RECORD_KEY_UPDATE || r == RECORD_KEY_UPDATE_REQUESTED) && peer->paid)
+		peer->paid--;
+	else if (count_quiet(peer) < 0)
+		return -EPROTO;
+	return r;
 }

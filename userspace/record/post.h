@@ -10,6 +10,10 @@
 
 /* Records and messages without data that a peer may send one behind the other. */
 #define RECORD_QUIET_MAX 32
+/* Beside them, KeyUpdates: one for each record of data that it has been sent, and so many at the
+ * most. A peer may ask with each record that it reads until our answer is there (Java's does),
+ * which comes behind all that is on its way to it. */
+#define RECORD_PAID_MAX 1023
 /* What a change of keys counts for, in bytes that take as long to decrypt. */
 #define RECORD_MESSAGE_COST 8192
 
@@ -34,20 +38,27 @@ enum record_verdict {
 
 /* Plain data; version, is_client and payload_max are set at the start, the rest is zero. */
 struct record_peer {
-	unsigned char begun[4];     /* a header whose beginning ended with its record */
-	uint32_t begun_len : 3;     /* of it; 4: of a KeyUpdate, whose last byte is to come */
-	uint32_t ticket_rest : 24;  /* bytes of a ticket that continue in the next record */
-	uint32_t version : 1;       /* enum record_version */
-	uint32_t is_client : 1;     /* it is one, and sends no tickets */
-	uint32_t told_no : 1;       /* it has tried to renegotiate */
-	uint16_t payload_max;       /* the most that it takes in a record, 1 to RECORD_MAX */
-	uint16_t quiet_records : 6; /* since the last byte of data */
-	uint16_t quiet_messages : 6;
+	unsigned char begun[4];    /* a header whose beginning ended with its record */
+	uint32_t begun_len : 3;    /* of it; 4: of a KeyUpdate, whose last byte is to come */
+	uint32_t ticket_rest : 24; /* bytes of a ticket that continue in the next record */
+	uint32_t version : 1;      /* enum record_version */
+	uint32_t is_client : 1;    /* it is one, and sends no tickets */
+	uint32_t told_no : 1;      /* it has tried to renegotiate */
+	uint16_t payload_max;      /* the most that it takes in a record, 1 to RECORD_MAX */
+	uint16_t quiet : 6; /* records, and messages behind the first of a record, since data */
+	uint16_t paid : 10; /* KeyUpdates that do not count as such */
 };
 
 /* The peer has sent data. Returns 0, or -EPROTO in the middle of a message (RFC 8446 section
  * 5.1). */
 MUST_USE int record_peer_data(struct record_peer *peer);
+
+/* A record of data is sealed for it. */
+static inline void record_peer_pay(struct record_peer *peer)
+{
+	if (peer->paid < RECORD_PAID_MAX)
+		peer->paid++;
+}
 
 /*
  * One opened record of the peer's that is not data, or is empty: its type and content, len bytes.

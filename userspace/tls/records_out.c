@@ -192,6 +192,7 @@ static ssize_t seal_all(
 			return n;
 		at += (size_t)n;
 		taken += piece;
+		record_peer_pay(&connection->peer);
 	}
 	if (records->rest)
 		buf_clear(&records->rest->unsent);

@@ -157,6 +157,34 @@ static void test_not_for_ever(void **state)
 	assert_int_equal(said(&peer, RECORD_HANDSHAKE, many, sizeof(many)), -EPROTO);
 }
 
+/* A KeyUpdate for each record of data that was sent, at most RECORD_PAID_MAX, beside 32 of
+ * anything; nothing else is paid for. */
+static void test_key_updates_are_paid_for(void **state)
+{
+	static const int sent[] = { 0, 1, 100, RECORD_PAID_MAX, RECORD_PAID_MAX + 1, 5000 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(sent); i++) {
+		struct record_peer peer = { .version = RECORD_TLS_1_3 };
+		int paid = MIN(sent[i], RECORD_PAID_MAX);
+
+		for (int k = 0; k < sent[i]; k++)
+			record_peer_pay(&peer);
+		for (int k = 0; k < RECORD_QUIET_MAX; k++)
+			assert_int_equal(said(&peer, RECORD_DATA, "", 0), RECORD_GO_ON);
+		for (int k = 0; k < paid; k++)
+			assert_int_equal(said(&peer, RECORD_HANDSHAKE, record_key_update, 5),
+				RECORD_KEY_UPDATE);
+		assert_int_equal(said(&peer, RECORD_HANDSHAKE, record_key_update, 5), -EPROTO);
+		assert_int_equal(record_peer_data(&peer), 0);
+		for (int k = 0; k < RECORD_QUIET_MAX; k++)
+			assert_int_equal(said(&peer, RECORD_HANDSHAKE, record_key_update, 5),
+				RECORD_KEY_UPDATE);
+		record_peer_pay(&peer);
+		assert_int_equal(said(&peer, RECORD_DATA, "", 0), -EPROTO);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -169,6 +197,7 @@ int main(void)
 		cmocka_unit_test(test_other_messages_are_refused),
 		cmocka_unit_test(test_empty_pieces_are_refused),
 		cmocka_unit_test(test_not_for_ever),
+		cmocka_unit_test(test_key_updates_are_paid_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -113,39 +113,6 @@ static void many_requests(struct fixture *f)
 	expect_record(f, RECORD_DATA, "back", 4);
 }
 
-/* Tickets that a server holds back until it says something do not hold back the answer. */
-static void test_an_answer_comes_behind_held_tickets(void **state)
-{
-	static unsigned char text[RECORD_BYTES_MAX];
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-		struct record_text got;
-		struct fixture f;
-		int tickets = 0;
-
-		if (kinds[i].version != TLS1_3_VERSION)
-			continue;
-		shake_hands(&f, &kinds[i], true);
-		assert_int_equal(tls_records_take(&f.near), 0);
-		by_hand(&f);
-		put_update(&f, true);
-		expect_silence(&f);
-		expect_nothing(&f);
-		while ((got = hear(&f, text)).type == RECORD_HANDSHAKE && text[0] == ticket[0])
-			tickets++;
-		assert_true(tickets > 0);
-		assert_int_equal(got.type, RECORD_HANDSHAKE);
-		assert_int_equal(got.len, sizeof(record_key_update));
-		assert_memory_equal(text, record_key_update, sizeof(record_key_update));
-		next_key(&f, RECORD_READ);
-		expect_silence(&f);
-		assert_int_equal(stream_write(&f.near, "back", 4), 4);
-		expect_record(&f, RECORD_DATA, "back", 4);
-		teardown(&f);
-	}
-}
-
 /* As much as the socket takes. */
 static size_t write_on(struct fixture *f, size_t written, size_t total)
 {
@@ -573,7 +540,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_key_update_changes_the_peers_key),
 		cmocka_unit_test(test_a_key_update_between_data),
-		cmocka_unit_test(test_an_answer_comes_behind_held_tickets),
 		cmocka_unit_test(test_many_requests_owe_one_answer),
 		cmocka_unit_test(test_key_updates_that_are_none),
 		cmocka_unit_test(test_a_key_update_in_pieces),
