@@ -2,8 +2,8 @@
 /*
  * Private to record/: an AEAD cipher of libcrypto's with a key, in one direction. It is fetched as
  * ever, and then used through the functions of the provider that it came from (provider-cipher(7)):
- * EVP looks up the length of the nonce by name before it sets one, which in OpenSSL 3.0 takes longer
- * than a short record's encryption.
+ * EVP looks up the length of the nonce by name before it sets one, which in OpenSSL 3.0 takes as
+ * long as a short record's encryption.
  */
 #ifndef RECORD_AEAD_H
 #define RECORD_AEAD_H
