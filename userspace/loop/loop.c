@@ -33,8 +33,10 @@ static void on_mailbox(struct loop_watch *watch, uint32_t epoll_events)
 
 static void on_alarm(struct loop_watch *watch, uint32_t epoll_events)
 {
-	(void)watch;
-	(void)epoll_events; /* it has woken the loop, which looks for timers itself */
+	struct loop *loop = container_of(watch, struct loop, alarm_watch);
+
+	(void)epoll_events;
+	loop->alarm_ms = NO_ALARM; /* whatever our clock says */
 }
 
 /*
@@ -270,8 +272,6 @@ int loop_run_once(struct loop *loop, int max_wait_ms)
 	now_ms = clock_mono_ms();
 	loop->turn = now_ms == loop->now_ms ? loop->turn + 1 : 0;
 	loop->now_ms = now_ms;
-	if (loop->alarm_ms <= now_ms)
-		loop->alarm_ms = NO_ALARM;
 	batch = now_of(loop);
 	for (int i = 0; i < n; i++) {
 		uint32_t slot = (uint32_t)events[i].data.u64;
