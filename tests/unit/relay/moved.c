@@ -135,7 +135,7 @@ static void move(struct session *s)
 	memset(&w->legs, 0, sizeof(w->legs));
 	start(s, legs, early);
 	memcpy(&s->relay->state, &w->state, sizeof(w->state));
-	relay_arm_limit(s->relay);
+	relay_arm_timer(s->relay);
 	relay_later(s->relay, 0);
 	s->moves++;
 }
