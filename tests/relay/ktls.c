@@ -340,35 +340,93 @@ static void test_a_cut_does_not_overtake_data(void **state)
 	far_window = 0;
 }
 
+/* The client says all of it and ends; the node ends in the middle of a record, and has read
+ * nothing yet. */
+static void end_in_half_a_record(struct fixture *f, char *big, size_t len)
+{
+	static const char half[] = "\x17\x03\x03\x00\x40 and no more";
+	ssize_t last;
+	char byte;
+
+	for (size_t i = 0; i < len; i++)
+		big[i] = (char)(i * 11 >> 3);
+	far_window = 4096;
+	setup(f);
+	far_window = 0;
+	give(f, 0, big, len);
+	assert_int_equal(stream_shutdown(&f->far[0]), 0);
+	assert_int_equal(send(f->far[1].fd, half, sizeof(half), MSG_NOSIGNAL), sizeof(half));
+	assert_int_equal(shutdown(f->far[1].fd, SHUT_WR), 0);
+	assert_int_equal(take(f, 0, &byte, 1, &last), 0);
+	assert_int_equal(last, -ECONNABORTED);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(loop_run_once(&f->loop, 1), 0);
+}
+
 /* The kernel keeps the piece, and a socket with unread bytes is reset when it is closed: not before
  * the node, which reads slowly, has what was sent to it. */
 static void test_half_a_record_at_the_end_costs_the_other_direction_nothing(void **state)
 {
-	static const char half[] = "\x17\x03\x03\x00\x40 and no more";
 	static char big[60000], got[60000];
 	struct fixture f;
 	ssize_t last;
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(big); i++)
-		big[i] = (char)(i * 11 >> 3);
-	far_window = 4096;
-	setup(&f);
-	far_window = 0;
-	give(&f, 0, big, sizeof(big));
-	assert_int_equal(stream_shutdown(&f.far[0]), 0);
-	assert_int_equal(send(f.far[1].fd, half, sizeof(half), MSG_NOSIGNAL), sizeof(half));
-	assert_int_equal(shutdown(f.far[1].fd, SHUT_WR), 0);
-	assert_int_equal(take(&f, 0, got, 1, &last), 0);
-	assert_int_equal(last, -ECONNABORTED);
-	for (int i = 0; i < 20; i++) /* the node does not read yet */
-		assert_int_equal(loop_run_once(&f.loop, 1), 0);
+	end_in_half_a_record(&f, big, sizeof(big));
 	assert_int_equal(take(&f, 1, got, sizeof(got), NULL), sizeof(got));
 	assert_memory_equal(got, big, sizeof(big));
 	assert_int_equal(take(&f, 1, got, 1, &last), 0);
 	assert_int_equal(last, STREAM_EOF);
 	run_until_done(&f);
 	assert_int_equal(f.end, RELAY_END_TRUNCATED);
+	teardown(&f);
+}
+
+/* However long that takes: a node that goes on reading makes progress. */
+static void test_who_reads_on_after_half_a_record_gets_all(void **state)
+{
+	static char big[120000], got[120000];
+	uint64_t start = clock_mono_ms();
+	struct fixture f;
+	ssize_t n = 1;
+
+	(void)state;
+	owed_ms = 1000;
+	end_in_half_a_record(&f, big, sizeof(big));
+	for (size_t at = 0; n > 0 || n == -EAGAIN; at += n > 0 ? (size_t)n : 0) {
+		for (uint64_t until = clock_mono_ms() + 20; clock_mono_ms() < until;)
+			assert_int_equal(loop_run_once(&f.loop, 5), 0);
+		n = stream_read(&f.far[1], got + at, MIN(sizeof(got) - at, (size_t)800));
+		if (n <= 0 && n != -EAGAIN)
+			assert_int_equal(at, sizeof(got));
+	}
+	assert_int_equal(n, STREAM_EOF);
+	assert_memory_equal(got, big, sizeof(big));
+	assert_true(clock_mono_ms() - start > 2 * owed_ms);
+	run_until_done(&f);
+	owed_ms = 5000;
+	assert_int_equal(f.end, RELAY_END_TRUNCATED);
+	teardown(&f);
+}
+
+/* And one that stops is given up, without being asked after all the time. */
+static void test_who_stops_after_half_a_record_is_given_up(void **state)
+{
+	static char big[120000];
+	uint64_t start;
+	struct fixture f;
+	int turns = 0;
+
+	(void)state;
+	owed_ms = 1000;
+	end_in_half_a_record(&f, big, sizeof(big));
+	start = clock_mono_ms();
+	for (; !f.done && clock_mono_ms() < start + 10000; turns++)
+		assert_int_equal(loop_run_once(&f.loop, 1000), 0);
+	owed_ms = 5000;
+	assert_true(f.done);
+	assert_in_range(clock_mono_ms() - start, 800, 3000);
+	assert_in_range(turns, 1, 25);
 	teardown(&f);
 }
 
@@ -494,6 +552,8 @@ int main(void)
 		cmocka_unit_test(test_end_does_not_overtake_data),
 		cmocka_unit_test(test_a_cut_does_not_overtake_data),
 		cmocka_unit_test(test_half_a_record_at_the_end_costs_the_other_direction_nothing),
+		cmocka_unit_test(test_who_reads_on_after_half_a_record_gets_all),
+		cmocka_unit_test(test_who_stops_after_half_a_record_is_given_up),
 		cmocka_unit_test(test_REC_22_max_fragment_length),
 		cmocka_unit_test(test_every_version_and_cipher),
 	};

@@ -45,6 +45,9 @@ static void on_done(struct relay *relay, void *arg, enum relay_end end)
  * keep the near end's segments small. */
 static int far_window;
 
+/* No progress for that long while a closed side is owed bytes. */
+static uint64_t owed_ms = 5000;
+
 /* Of max_fragment_length, which the client asks for, and who it is then: a session is resumed with
  * what it has begun with. 0: it does not ask. */
 static uint8_t fragment_code;
@@ -121,7 +124,7 @@ static void start_relay(struct fixture *f)
 		.settings = { .mode = RELAY_MODE_KTLS },
 		.protocol = "test",
 		.idle_ms = 60000,
-		.owed_ms = 5000,
+		.owed_ms = owed_ms,
 		.done = on_done,
 		.arg = f,
 	};

@@ -109,6 +109,13 @@ int tcpinfo_read_so_far(int fd, uint64_t *ret_bytes)
 	return -EOPNOTSUPP;
 }
 
+uint32_t tcpinfo_acked(int fd)
+{
+	struct tcp_info info;
+
+	return get_info(fd, &info) < 0 ? 0 : (uint32_t)info.tcpi_bytes_acked;
+}
+
 bool tcpinfo_owes(int fd)
 {
 	struct tcpinfo_source source;

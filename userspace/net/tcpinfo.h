@@ -31,6 +31,9 @@ MUST_USE int tcpinfo_received(int fd, struct tcpinfo_source *ret_source);
 MUST_USE int tcpinfo_read_so_far(int fd, uint64_t *ret_bytes);
 /* Bytes queued for the peer and not acknowledged (SIOCOUTQ), or -errno. */
 MUST_USE int tcpinfo_queued(int fd);
+/* Bytes that the peer has acknowledged since the connection was made, their low 32 bits; 0 if TCP
+ * does not say. */
+uint32_t tcpinfo_acked(int fd);
 /* True while a living connection has bytes that its peer has not acknowledged. */
 bool tcpinfo_owes(int fd);
 

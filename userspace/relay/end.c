@@ -131,6 +131,7 @@ void relay_owed_clock(struct relay *relay, bool owed, bool progress)
 
 	if (!owed) {
 		state->owed_until_ms = 0;
+		state->owed_acked = 0;
 	} else if (progress || !state->owed_until_ms) {
 		bool armed = state->owed_until_ms != 0;
 

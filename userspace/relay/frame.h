@@ -22,6 +22,8 @@
 #define RELAY_SLACK_BYTES 64
 /* Bytes that one direction moves before others get their turn. */
 #define RELAY_TURN_BYTES (1024 * 1024)
+/* Of relay->polls: what is waited for is asked after in 1 ms, then in twice that, and so on. */
+#define RELAY_POLLS_MAX 8
 
 /* ---- a relay ---- */
 
@@ -63,7 +65,6 @@ struct relay_program {
 	uint64_t reset_at_ms; /* RELAY_BROKEN: the end, at the latest; else 0 */
 	uint32_t backlog_limit, stall_ms, wait_ms;
 	uint8_t unsure; /* a bit per leg that has hung up, but does not say yet how */
-	uint8_t polls;
 	bool same_host; /* the node may bypass us */
 };
 
@@ -83,6 +84,7 @@ struct relay {
 	uint64_t handle;    /* the engine's; 0: it does not know it */
 	uint32_t row_bytes; /* both directions, as the rows have them; its low bits */
 	uint8_t becomes[2]; /* enum relay_become: the leg is OpenSSL's for now */
+	uint8_t polls;      /* turns in a row for what no event announces */
 	bool may_arm : 1;   /* both are plain and may become the program's */
 	bool retry : 1;     /* of this turn: something is due that no event announces */
 	bool has_program : 1;
@@ -243,6 +245,9 @@ void relay_update_owed(struct relay *relay, bool progress);
 /* Closing a socket with unread input resets it, and what is on its way to that peer is lost. When
  * we are the ones who end, the peer may well be sending. */
 bool relay_still_queued(struct relay *relay);
+/* While a closed side is owed bytes: what its peer has acknowledged since the last look is
+ * progress, wherever those bytes wait. */
+void relay_look_at_owed(struct relay *relay);
 
 /* ---- copy.c: bytes ---- */
 

@@ -169,8 +169,35 @@ bool relay_still_queued(struct relay *relay)
 			owes |= tcpinfo_owes(stream->fd);
 	}
 	relay_owed_clock(relay, owes, false);
-	if (!owes || clock_mono_ms() >= state->owed_until_ms)
-		return false;
-	relay->retry = true;
-	return true;
+	relay->retry |= owes;
+	return owes; /* until the clock says so, at the most */
+}
+
+/* All that is still to come to a leg is here or in its socket: the other side has said its last. */
+static bool waits_for_peer(const struct relay *relay, int leg)
+{
+	int d = !relay_from(leg);
+	const struct relay_half *half = &relay->state.halves[d];
+
+	return half->state != HALF_OPEN || (half->closing && relay->io[d].pending.len);
+}
+
+void relay_look_at_owed(struct relay *relay)
+{
+	struct relay_state *state = &relay->state;
+	uint32_t acked = 0;
+
+	if (!state->owed_until_ms)
+		return;
+	for (int leg = 0; leg < 2; leg++) {
+		if (waits_for_peer(relay, leg))
+			acked += tcpinfo_acked(relay->legs[leg].fd);
+	}
+	if (acked == state->owed_acked)
+		return;
+	if (state->owed_acked)
+		state->last_ms = relay_loop(relay)->now_ms;
+	state->owed_acked = acked;
+	relay->polls = 0;
+	relay_owed_clock(relay, true, true);
 }

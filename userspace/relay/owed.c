@@ -19,7 +19,7 @@ static void end_target(struct relay *relay, int d)
 
 	relay->state.halves[d].state = HALF_DONE;
 	relay->state.owed_until_ms = 0;
-	relay->program->polls = 0;
+	relay->polls = 0;
 	if (r < 0 && r != -EPIPE)
 		relay_program_broken(relay, relay_target(d), r);
 }
@@ -30,7 +30,7 @@ static void keep_owed_clock(struct relay *relay, uint64_t written)
 	bool progress = relay->state.owed_until_ms && written != program->owed_written;
 
 	if (progress)
-		program->polls = 0;
+		relay->polls = 0;
 	program->owed_written = written;
 	relay_owed_clock(relay, true, progress);
 	if (clock_mono_ms() >= relay->state.owed_until_ms)
@@ -76,7 +76,7 @@ void relay_step_owed(struct relay *relay, int d)
 	/* The program is not asked any more about what comes with the FIN of a socket that we had
 	 * ended before: those bytes wait in the queue. (SIOCINQ does not show them on every
 	 * kernel.) */
-	if (half->valve == VALVE_KERNEL && relay->program->polls >= UNASKED_POLLS &&
+	if (half->valve == VALVE_KERNEL && relay->polls >= UNASKED_POLLS &&
 		relay_look(relay, d, &row) &&
 		written == flow->redirected + relay_relayed(relay, d) && received > written) {
 		relay_begin_passing(relay, d, VALVE_TAKEN);

@@ -33,7 +33,7 @@ void relay_program_eof(struct relay *relay, int d)
 	if (half->state != HALF_OPEN)
 		return;
 	half->state = HALF_ENDING;
-	relay->program->polls = 0;
+	relay->polls = 0;
 	if (relay->state.first_eof < 0)
 		relay->state.first_eof = (int8_t)relay_source(d);
 }

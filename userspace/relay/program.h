@@ -22,7 +22,7 @@ static inline void relay_step_in(struct relay *relay, uint32_t ms)
 /* Nothing announces what is waited for. */
 static inline void relay_poll_again(struct relay *relay)
 {
-	relay_step_in(relay, 1u << MIN(relay->program->polls, (uint8_t)RELAY_POLL_MAX_EXPONENT));
+	relay_step_in(relay, 1u << MIN(relay->polls, (uint8_t)RELAY_POLL_MAX_EXPONENT));
 }
 
 /* Delivered by user space since the program sees the source. */

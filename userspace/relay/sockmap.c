@@ -107,8 +107,8 @@ static void run(struct relay *relay)
 
 static void sockmap_turn(struct relay *relay)
 {
-	if (relay->program->polls < RELAY_POLL_MAX_EXPONENT)
-		relay->program->polls++;
+	if (relay->polls < RELAY_POLL_MAX_EXPONENT)
+		relay->polls++;
 	run(relay);
 }
 

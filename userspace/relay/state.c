@@ -51,6 +51,7 @@ void relay_check(const struct relay *relay)
 	assert(!relay->may_arm || (relay->has_program && relay->mover != relay->program->mover));
 	assert(!relay->has_program || !relay->program->reset_at_ms || state->phase >= RELAY_BROKEN);
 	assert(timer_armed(&relay->timer) == (state->phase != RELAY_ENDED));
+	assert(!state->owed_acked || state->owed_until_ms);
 	assert(!state->quit_at_ms || halves[RELAY_UP].cut == HALF_CUT);
 	switch ((enum relay_phase)state->phase) {
 	case RELAY_FLOWS:

@@ -73,6 +73,9 @@ struct relay_state {
 	uint8_t end;      /* enum relay_end, from RELAY_BROKEN on */
 	int8_t first_eof; /* the leg that ended first, or -1 */
 	bool one_way;     /* what the client says is dropped */
+	/* What the peers of closed sides had acknowledged at the last look: both added up, the low
+	 * 32 bits; 0: not looked at. Only while owed_until_ms is set, and of user space only. */
+	uint32_t owed_acked;
 };
 
 /* What the program's count of a direction is held against (RELAY_PATH_SOCKMAP, _BYPASS). "Written"

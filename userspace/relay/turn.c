@@ -12,9 +12,6 @@
 #include <errno.h>
 #include <sys/epoll.h>
 
-/* How soon to ask again when no event tells. */
-#define RETRY_MS 2
-
 void relay_watch_legs(struct relay *relay, const uint32_t events[2])
 {
 	for (int i = 0; i < 2; i++) {
@@ -50,13 +47,15 @@ static void update_watches(struct relay *relay)
  * has ended. */
 static bool turn_half(struct relay *relay, int d, bool *ret_again, uint64_t *ret_wait_ms)
 {
+	const struct relay_half *half = &relay->state.halves[d];
 	uint64_t wait_ms = 0;
 
 	if (!relay_flush(relay, d) || !relay_move(relay, d, ret_again))
 		return false;
-	if (relay->state.halves[d].state != HALF_ENDING)
+	if (half->state == HALF_ENDING || (half->closing && relay->io[d].pending.len))
+		relay_update_owed(relay, false);
+	if (half->state != HALF_ENDING)
 		return true;
-	relay_update_owed(relay, false);
 	if (d == RELAY_UP)
 		*ret_wait_ms = wait_ms = relay_waits_for_node(relay);
 	if (!wait_ms)
@@ -87,8 +86,12 @@ static void run(struct relay *relay)
 	}
 	if (relay_switch_to_program(relay))
 		return;
+	if (!relay->retry)
+		relay->polls = 0;
+	if (!wait_ms) /* in most sessions nothing is owed after it */
+		relay_look_at_owed(relay);
 	if (again || relay->retry)
-		relay_later(relay, again ? 0 : RETRY_MS);
+		relay_later(relay, again ? 0 : 1u << relay->polls);
 	else if (wait_ms)
 		relay_later(relay, halves[RELAY_DOWN].state == HALF_OPEN ? wait_ms : 0);
 	update_watches(relay);
@@ -174,6 +177,13 @@ static void user_leg(struct relay *relay, int leg, uint32_t epoll_events)
 		run(relay);
 }
 
+static void user_turn(struct relay *relay)
+{
+	if (relay->polls < RELAY_POLLS_MAX)
+		relay->polls++;
+	run(relay);
+}
+
 static void user_scan(struct relay *relay)
 {
 	if (!relay->may_arm)
@@ -182,6 +192,7 @@ static void user_scan(struct relay *relay)
 
 const struct relay_mover relay_user = {
 	.leg = user_leg,
-	.turn = run,
+	.turn = user_turn,
+	.refresh = relay_look_at_owed,
 	.scan = user_scan,
 };

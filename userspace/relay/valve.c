@@ -24,7 +24,7 @@ void relay_begin_passing(struct relay *relay, int d, enum half_valve valve)
 	half->clear = false;
 	flow->mark_ms = relay_loop(relay)->now_ms;
 	flow->mark_bytes = relay_relayed(relay, d);
-	relay->program->polls = 0;
+	relay->polls = 0;
 }
 
 /* What the kernel was given before must be written first. */

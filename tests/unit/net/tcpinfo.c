@@ -99,6 +99,7 @@ static void test_no_socket(void **state)
 
 	(void)state;
 	assert_int_equal(tcpinfo_figures(-1, &figures), -EBADF);
+	assert_int_equal(tcpinfo_acked(-1), 0);
 }
 
 int main(void)
