@@ -41,7 +41,7 @@ enum tls_in {
 /* What we write, from TLS_FLOWS on. */
 enum tls_out {
 	TLS_OUT_OPEN,
-	TLS_OUT_BLOCKED, /* OpenSSL has a record that the socket did not take */
+	TLS_OUT_BLOCKED, /* OpenSSL has a record that it could not write */
 	TLS_OUT_OWED,    /* a write's records are in `held`; it is repeated until they are sent */
 	TLS_OUT_SHUT,    /* our end of stream is sent; also after a handshake that has failed */
 };

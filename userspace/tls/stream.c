@@ -89,9 +89,7 @@ static ssize_t layer_read(struct stream *stream, void *data, size_t len)
 	if (flush_held(stream) == -EAGAIN && layer->held.len > TLS_HELD_BYTES)
 		return -EAGAIN;
 	begin(layer);
-	layer->holding = layer->held.len != 0; /* an answer to a KeyUpdate comes after them */
 	r = SSL_read_ex(layer->ssl, data, len, &n);
-	layer->holding = false;
 	stream_add_work(
 		stream, layer->messages * RECORD_MESSAGE_COST + layer->records * RECORD_COST);
 	if (layer->phase == TLS_FLOODED) {
@@ -133,21 +131,24 @@ static ssize_t layer_write(struct stream *stream, const void *data, size_t len)
 		return -EPIPE;
 	if (layer->out == TLS_OUT_OWED)
 		return pay_owed(stream, layer);
-	begin(layer);
-	layer->holding = layer->held.len != 0; /* tickets go with the first bytes */
-	r = SSL_write_ex(layer->ssl, data, len, &n);
-	layer->out = r > 0 ? TLS_OUT_OPEN : TLS_OUT_BLOCKED;
-	if (r > 0 && layer->holding) {
-		layer->holding = false;
-		layer->out = TLS_OUT_OWED;
-		layer->owed = n;
-		return pay_owed(stream, layer);
+	if (layer->held.len > TLS_HELD_BYTES) { /* else OpenSSL would wait with half a record */
+		r = flush_held(stream);
+		if (r < 0)
+			return r;
 	}
-	layer->holding = false;
-	if (r > 0)
+	begin(layer);
+	r = SSL_write_ex(layer->ssl, data, len, &n); /* tickets go with the first bytes */
+	if (r <= 0) {
+		layer->out = TLS_OUT_BLOCKED;
+		r = map_result(stream, layer, r, errno);
+		return r == STREAM_EOF ? -EPIPE : r;
+	}
+	layer->out = TLS_OUT_OPEN;
+	if (!layer->held.len)
 		return (ssize_t)n;
-	r = map_result(stream, layer, r, errno);
-	return r == STREAM_EOF ? -EPIPE : r;
+	layer->out = TLS_OUT_OWED;
+	layer->owed = n;
+	return pay_owed(stream, layer);
 }
 
 /* A write has returned its count only when the socket had the whole record. */
@@ -161,6 +162,18 @@ static int layer_cut(struct stream *stream)
 	return shutdown(stream->fd, SHUT_WR) < 0 && errno != ENOTCONN ? -errno : 0;
 }
 
+/* close_notify, once; the peer's may come later. Returns 0, or as map_result(). */
+static int say_end(struct stream *stream, struct tls_layer *layer)
+{
+	int r;
+
+	if (SSL_get_shutdown(layer->ssl) & SSL_SENT_SHUTDOWN)
+		return 0;
+	begin(layer);
+	r = SSL_shutdown(layer->ssl);
+	return r < 0 ? map_result(stream, layer, r, errno) : 0;
+}
+
 static int layer_shutdown(struct stream *stream)
 {
 	struct tls_layer *layer = stream->layer;
@@ -170,13 +183,11 @@ static int layer_shutdown(struct stream *stream)
 		r = flush_held(stream);
 		if (r < 0)
 			return r;
-		begin(layer);
-		r = SSL_shutdown(layer->ssl); /* 0: ours is out; the peer's may come later */
-		if (r < 0) {
-			r = map_result(stream, layer, r, errno);
-			if (r == -EAGAIN)
-				return r;
-		}
+		r = say_end(stream, layer);
+		if (r == 0)
+			r = flush_held(stream);
+		if (r == -EAGAIN)
+			return r;
 	}
 	return layer_cut(stream);
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The socket below OpenSSL, as a BIO of ours, because OpenSSL's own makes a system call of
- * everything. While layer->holding is set, what OpenSSL writes is collected in layer->held and goes
- * out with one send(): all messages of a flight, and session tickets together with the greeting
- * that follows. While something is held during a handshake the peer waits for us, so the socket is
- * not asked. Without a bound here OpenSSL would read on for as long as messages without data
- * arrive.
+ * everything. While layer->holding is set, or something is in layer->held, what OpenSSL writes is
+ * collected there and goes out with one send(): all messages of a flight, and session tickets
+ * together with the greeting that follows. While something is held during a handshake the peer
+ * waits for us, so the socket is not asked. Without a bound here OpenSSL would read on for as long
+ * as messages without data arrive.
  *
  * What is read goes to OpenSSL record by record, and only when a record is whole. So between two
  * calls it never stands in the middle of one, and its read-ahead buffer, which it moves to the
@@ -18,26 +18,29 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+/* What the socket does not take is held, so OpenSSL never waits with half a record. If it did, and
+ * the peer asked for new keys meanwhile, its answer would fail the connection
+ * (SSL_R_BAD_LENGTH). */
 static int wire_write(BIO *bio, const char *data, int len)
 {
 	struct tls_layer *layer = BIO_get_data(bio);
-	ssize_t n;
+	ssize_t n = 0;
 
 	BIO_clear_retry_flags(bio);
 	/* Behind our end of stream: an answer to a KeyUpdate, without which OpenSSL would not read
 	 * on. */
 	if (layer->out == TLS_OUT_SHUT)
 		return len;
-	if (layer->holding && layer->phase >= TLS_FLOWS && layer->held.len > TLS_HELD_BYTES) {
+	if (layer->phase >= TLS_FLOWS && layer->held.len > TLS_HELD_BYTES) {
 		BIO_set_retry_write(bio);
 		return -1;
 	}
-	if (layer->holding)
-		return buf_append(&layer->held, data, (size_t)len) == 0 ? len : -1;
-	n = sock_send(layer->fd, data, (size_t)len);
-	if (n == -EAGAIN)
-		BIO_set_retry_write(bio);
-	return n < 0 ? -1 : (int)n; /* errno says why */
+	if (!layer->holding && !layer->held.len)
+		n = sock_send(layer->fd, data, (size_t)len);
+	if (n < 0 && n != -EAGAIN)
+		return -1; /* errno says why */
+	n = MAX(n, (ssize_t)0);
+	return buf_append(&layer->held, data + n, (size_t)(len - n)) == 0 ? len : -1;
 }
 
 /* Bytes that OpenSSL may have of len bytes: the first record, once it is whole, or all of what does

@@ -207,6 +207,97 @@ static void test_answers_that_nobody_takes_are_bounded(void **state)
 	teardown(&f);
 }
 
+static char letter(size_t at)
+{
+	return (char)('a' + at % 23);
+}
+
+/* As far as it goes now; *at letters have gone before. */
+static void write_letters(struct stream *to, size_t *at, size_t total)
+{
+	char data[8000];
+	ssize_t n = 0;
+
+	while (*at < total && n >= 0) {
+		size_t len = MIN(sizeof(data), total - *at);
+
+		for (size_t i = 0; i < len; i++)
+			data[i] = letter(*at + i);
+		n = stream_write(to, data, len);
+		*at += n > 0 ? (size_t)n : 0;
+	}
+	assert_true(n >= 0 || n == -EAGAIN);
+}
+
+static void read_letters(struct stream *from, size_t *at)
+{
+	char data[8000];
+	ssize_t n;
+
+	while ((n = stream_read(from, data, sizeof(data))) > 0) {
+		for (ssize_t i = 0; i < n; i++)
+			assert_int_equal(data[i], letter(*at + (size_t)i));
+		*at += (size_t)n;
+	}
+	assert_int_equal(n, -EAGAIN);
+}
+
+/* OpenSSL would answer at once, into a record that is half written, and fail. */
+static void test_an_answer_waits_for_the_record_before_it(void **state)
+{
+	enum { TOTAL = 24 << 20 };
+
+	(void)state;
+	for (int side = 0; side < 2; side++) {
+		struct fixture f;
+		size_t written = 0, got = 0, back = 0, taken = 0;
+		int asked = 0;
+
+		setup(&f, side, TLS1_3_VERSION);
+		while (got < TOTAL) {
+			write_letters(&f.near, &written, TOTAL);
+			change_keys(&f, 2, SSL_KEY_UPDATE_REQUESTED);
+			asked += written < TOTAL;
+			write_letters(&f.far, &back, back + 100);
+			read_letters(&f.near, &taken); /* while the write waits */
+			read_letters(&f.far, &got);
+		}
+		assert_int_equal(written, got);
+		assert_int_equal(taken, back);
+		assert_true(asked > 1);
+		/* the end waits for nothing, and is said once */
+		assert_int_equal(stream_shutdown(&f.near), 0);
+		assert_int_equal(stream_read(&f.far, &(char){ 0 }, 1), STREAM_EOF);
+		teardown(&f);
+	}
+}
+
+/* The end behind a record that the socket does not take. */
+static void test_an_end_waits_for_the_record_before_it(void **state)
+{
+	enum { TOTAL = 24 << 20 };
+	struct fixture f;
+	size_t written = 0, got = 0;
+	char byte;
+	int r;
+
+	(void)state;
+	setup(&f, true, TLS1_3_VERSION);
+	write_letters(&f.near, &written, TOTAL);
+	assert_true(written < TOTAL);
+	while ((r = stream_shutdown(&f.near)) == -EAGAIN) {
+		assert_int_equal(f.near.want, EPOLLOUT);
+		read_letters(&f.far, &got);
+	}
+	assert_int_equal(r, 0);
+	while ((r = (int)stream_read(&f.far, &byte, 1)) > 0)
+		assert_int_equal(byte, letter(got++));
+	assert_int_equal(r, STREAM_EOF);
+	/* what was not taken is known: at most a record is sent beyond it */
+	assert_true(got >= written && got <= written + 8000);
+	teardown(&f);
+}
+
 static int group_setup(void **state)
 {
 	if (tls_pair_setup(state) < 0)
@@ -229,6 +320,8 @@ int main(void)
 		cmocka_unit_test(test_refused_renegotiations_end_it),
 		cmocka_unit_test(test_one_read_takes_64_kib_of_the_socket),
 		cmocka_unit_test(test_answers_that_nobody_takes_are_bounded),
+		cmocka_unit_test(test_an_answer_waits_for_the_record_before_it),
+		cmocka_unit_test(test_an_end_waits_for_the_record_before_it),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
