@@ -8,7 +8,7 @@
  * usage: torture PATH SESSIONS [SEED]      PATH: copy, record, ktls, sockmap, bypass,
  *        bypass-anyway (also where the kernel's FIONREAD is wrong: nothing here asks it)
  * On record, some nodes have a suite that OpenSSL alone can do: one leg is copied then.
- * Prints what it did, and exits 0 if nothing was lost.
+ * Prints what it did, and exits 0 if nothing was lost, 3 where this kernel does not have the path.
  */
 #include "base/clock.h"
 #include "relay/frame.h"
@@ -578,6 +578,8 @@ int main(int argc, char **argv)
 	if (bpfctl_load(&params, &kernel.bpfctl, error) < 0)
 		kernel.bpfctl = NULL;
 	relay_probe(&probe, &kernel, error);
+	if (wanted == RELAY_PATH_KTLS && !kernel.ktls.usable[RECORD_TLS_1_2][RECORD_AES_128_GCM])
+		return 3; /* which every kernel TLS has */
 	if (wanted == RELAY_PATH_BYPASS && !load_bypass(&probe, anyway))
 		return 3;
 	if (suites_init(&suites) < 0)
