@@ -212,7 +212,7 @@ class Idle(Workload):
         super().__init__(bench)
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         self.sessions = 200 if bench.quick else min(8000, hard // 2 - 1000)
-        self.first = 200 if bench.quick else 1200 # more than there are accounts
+        self.first = 200 if bench.quick else 1000 # of each account one; peers.MOST expects no more
         for legs in (TLS, PLAIN):
             self.add_all(("direct", "Homing", "HAProxy", "Dovecot"), legs)
         self.add("nginx", TLS_PLAIN)

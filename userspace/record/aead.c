@@ -76,8 +76,9 @@ static void find_functions(
 		return;
 	for (const OSSL_DISPATCH *row = rows->implementation; row->function_id; row++)
 		note_function(&found, row);
-	if (found.new && found.free && found.init[0] && found.init[1] &&
-		found.update &&found.final &&found.get_params)
+	if (!found.new || !found.free || !found.init[0] || !found.init[1])
+		return;
+	if (found.get_params && found.final && found.update)
 		*functions = found;
 }
 

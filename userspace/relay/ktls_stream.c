@@ -175,6 +175,14 @@ static int change_write_keys(struct stream *stream, struct ktls *ktls)
 	return 0;
 }
 
+/* The kernel has made records of n bytes. */
+static void count_sent(struct ktls *ktls, size_t n, size_t most)
+{
+	ktls->payload += n;
+	for (size_t at = 0; at < n; at += MIN(most, (size_t)RECORD_MAX))
+		record_peer_pay(&ktls->peer);
+}
+
 static ssize_t ktls_write(struct stream *stream, const void *data, size_t len)
 {
 	struct ktls *ktls = stream->layer;
@@ -191,9 +199,10 @@ static ssize_t ktls_write(struct stream *stream, const void *data, size_t len)
 			/* what one call is given, the kernel makes one record of */
 			n = send(stream->fd, data, MIN(len, most), MSG_DONTWAIT | MSG_NOSIGNAL);
 			n = n < 0 ? -errno : n;
-			ktls->payload += n > 0 ? (uint64_t)n : 0;
-			if (n > 0)
+			if (n > 0) {
+				count_sent(ktls, (size_t)n, most);
 				return n;
+			}
 		}
 		if (n == -EAGAIN)
 			stream->want = EPOLLOUT;

@@ -6,14 +6,14 @@
 
 #include <errno.h>
 
-/* Nothing is half read or half written: no record, and no message of several records. */
+/* Nothing is half read or half written: no record, and no message of several records; and nobody
+ * has said the end, which whoever goes on would say once more. */
 static bool between_records(const struct tls_layer *layer)
 {
 	const SSL *ssl = layer->ssl;
 
 	return layer->phase == TLS_FLOWS && layer->out == TLS_OUT_OPEN && !layer->passing &&
-		!layer->unheard && !SSL_in_init(ssl) &&
-		!(SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN);
+		!layer->unheard && !SSL_in_init(ssl) && !SSL_get_shutdown(ssl);
 }
 
 bool tls_answer_is_due(const struct tls_layer *layer)

@@ -17,7 +17,8 @@ enum { TLS_KEYS_NOT_YET = 1 };
 void tls_keys_prepare(struct stream *stream);
 /*
  * Copies out what the OpenSSL stream has reached. Returns 0; TLS_KEYS_NOT_YET while bytes are
- * pending, a record is half read or half written, or a message is due (read on and try again);
+ * pending, a record or a message is half read, a write is to be repeated, an answer is due, or one
+ * side has said its end (read on and try again);
  * -ENOTSUP for a plain stream, another version or another cipher; -EINVAL if a secret is missing.
  * The caller wipes ret_keys.
  */

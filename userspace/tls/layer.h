@@ -41,7 +41,7 @@ enum tls_in {
 /* What we write, from TLS_FLOWS on. */
 enum tls_out {
 	TLS_OUT_OPEN,
-	TLS_OUT_BLOCKED, /* OpenSSL has a record that it could not write */
+	TLS_OUT_BLOCKED, /* OpenSSL's last write has failed; or waits, if it is in a message */
 	TLS_OUT_OWED,    /* a write's records are in `held`; it is repeated until they are sent */
 	TLS_OUT_SHUT,    /* our end of stream is sent; also after a handshake that has failed */
 };
@@ -60,12 +60,14 @@ struct tls_layer {
 	 * of handshake records that no message has accounted for. */
 	uint16_t record_bytes;
 	uint32_t unheard;
-	uint32_t budget;    /* bytes that this call may still take from the socket */
-	bool ahead;         /* the socket is read for all there is, not for one record */
-	int fd;             /* the stream's */
-	uint32_t passing;   /* bytes at the front of raw that OpenSSL may have: a whole record */
-	struct buf raw;     /* read from the socket, and OpenSSL does not have it yet */
-	struct buf held;    /* records that are not sent yet: a flight; later TLS_HELD_BYTES */
+	uint32_t budget;  /* bytes that this call may still take from the socket */
+	bool ahead;       /* the socket is read for all there is, not for one record */
+	int fd;           /* the stream's */
+	uint32_t passing; /* bytes at the front of raw that OpenSSL may have: a whole record */
+	struct buf raw;   /* read from the socket, and OpenSSL does not have it yet */
+	/* Records that are not sent yet: a flight; later TLS_HELD_BYTES, and what one write
+	 * makes. */
+	struct buf held;
 	size_t owed;        /* TLS_OUT_OWED: bytes that the write has taken; else 0 */
 	uint8_t secret_len; /* 0: there is none, or it is not followed any more */
 	unsigned char secret[2]

@@ -3,7 +3,7 @@
  * OpenSSL gives an SSL back to the heap as it is, with both traffic secrets of TLS 1.3 and the
  * exporter's in it. So that piece is wiped (REC-36). What else has keys (sessions, contexts of
  * ciphers and digests) OpenSSL wipes itself, and credentials as soon as they have been read
- * (tls_stream_wipe_read()).
+ * (tls_stream_wipe_read()). Newer releases leave the IVs, which without a key tell nothing.
  */
 #include "base/secret.h"
 #include "tls/openssl.h"

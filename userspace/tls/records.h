@@ -14,9 +14,10 @@
  * Takes OpenSSL off a stream whose handshake is over, frees it (the session stays resumable) and
  * goes on with its keys; what it has read too early is taken over, what it still holds back goes
  * out with the next bytes, or with the answer to a KeyUpdate, which the next read or write sends.
- * Returns 0; TLS_KEYS_NOT_YET while a record is half written (try again behind the next read or
- * write); -ENOTSUP for a plain stream, or for a version or cipher that record/ does not have or has
- * failed with; -EINVAL if a secret is missing; -ENOMEM or -EIO. Unless it is 0, OpenSSL goes on.
+ * Returns 0; TLS_KEYS_NOT_YET while a message is half read, or a write is to be repeated (try again
+ * behind the next read or write); -ENOTSUP for a plain stream, or for a version or cipher that
+ * record/ does not have or has failed with; -EINVAL if a secret is missing; -ENOMEM or -EIO. Unless
+ * it is 0, OpenSSL goes on.
  */
 MUST_USE int tls_records_take(struct stream *stream);
 

@@ -56,8 +56,8 @@ MUST_USE int tls_groups_check(
 
 /* Which of enum record_cipher (record/record.h), as bits, record/ has passed a trial with: they go
  * first in what both legs offer and choose, and legs with others stay with OpenSSL
- * (tls_records_take()); the rest keeps its order behind them. With none the secrets of TLS 1.3 are
- * not followed, because OpenSSL has a slow way to tell them, and tls_keys_export() is refused.
+ * (tls_records_take()); the rest keeps its order behind them. With none nobody needs the secrets of
+ * TLS 1.3: they are not followed, and tls_keys_export() is refused.
  * Before the first context is made; without a call: all. */
 void tls_prefer_ciphers(unsigned mask);
 
