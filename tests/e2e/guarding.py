@@ -6,7 +6,6 @@ import base64
 import contextlib
 import os
 import socket
-import subprocess
 import tempfile
 
 import pytest
@@ -16,6 +15,7 @@ from harness import wait_until
 from http_nodes import ROUTE, HttpClient, Wire, answer, basic
 from mailnodes import PROTOCOLS, MailClient, Refused
 from mailpeers import Peer
+from plain_legs import bpf_file_system
 
 BALANCER = "127.0.4.1"
 BPF_FS = os.path.join(tempfile.gettempdir(), "homing-guarding-%d" % os.getpid())
@@ -52,11 +52,8 @@ def guard(ban_after=1000, penalty="0s", **more):
 def no_bans_left():
     """Bans outlive a router, but not the test: they are in a BPF file system of its own. A router may still
     be there when it goes."""
-    os.mkdir(BPF_FS)
-    subprocess.run(["mount", "-t", "bpf", "-o", "mode=0700", "bpf", BPF_FS], check=True)
-    yield
-    subprocess.run(["umount", "--lazy", BPF_FS], check=True)
-    os.rmdir(BPF_FS)
+    with bpf_file_system(BPF_FS, ["--lazy"]):
+        yield
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sessions without TLS on either side, which the kernel may carry."""
 
+import contextlib
 import json
+import os
 import subprocess
 
 import pytest
@@ -9,13 +11,24 @@ import pytest
 PLAIN_AUTH = "[capabilities.imap]\nallow_plain_auth_without_tls = true\n"
 
 
+@contextlib.contextmanager
+def bpf_file_system(path, how_to_leave=()):
+    """A new one, at a directory that is made and removed. Nobody has it open any more when it goes, unless
+    umount is told otherwise."""
+    os.mkdir(path)
+    subprocess.run(["mount", "-t", "bpf", "-o", "mode=0700", "bpf", path], check=True)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", *how_to_leave, path], check=True)
+        os.rmdir(path)
+
+
 @pytest.fixture
 def pins(workspace):
     """A BPF file system of the test's own."""
-    path = workspace.mkdir("bpf")
-    subprocess.run(["mount", "-t", "bpf", "bpf", path], check=True)
-    yield path + "/homing"
-    subprocess.run(["umount", path], check=True)
+    with bpf_file_system(os.path.join(workspace.path, "bpf")) as path:
+        yield path + "/homing"
 
 
 def plain_router(make, nodes, pins=None, splice="", server="", **kwargs):

@@ -67,4 +67,15 @@ static inline void maybe_change_keys(struct fixture *f, uint32_t *seed)
 					   : SSL_KEY_UPDATE_NOT_REQUESTED);
 }
 
+/* One step of one direction and a read of one, flows[1] being far's. */
+static inline void flow_step(struct fixture *f, struct flow flows[2], uint32_t *seed)
+{
+	struct flow *flow = &flows[draw(seed, 2) - 1];
+
+	if (flow == &flows[1] && !flow->asked)
+		maybe_change_keys(f, seed);
+	write_some(flow, seed);
+	read_some(&flows[draw(seed, 2) - 1], seed);
+}
+
 #endif

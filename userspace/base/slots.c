@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #define NO_SLOT UINT32_MAX
-#define FIRST_SLOTS 64u
 
 void slots_init(struct slots *slots)
 {
@@ -18,10 +17,9 @@ void slots_fini(struct slots *slots)
 	slots_init(slots);
 }
 
-/* By a quarter: of twice as many, half would lie idle. */
 static int grow(struct slots *slots)
 {
-	uint32_t count = slots->count + MAX(slots->count / 4, FIRST_SLOTS);
+	uint32_t count = slots_more(slots->count);
 	struct slot *more = reallocarray(slots->slots, count, sizeof(*more));
 
 	if (!more)

@@ -20,6 +20,13 @@ struct slots {
 	uint32_t count, first_free;
 };
 
+/* How many a table of `count` has when it has grown. By a quarter: of twice as many, half would lie
+ * idle. */
+static inline uint32_t slots_more(uint32_t count)
+{
+	return count + MAX(count / 4, 64u);
+}
+
 void slots_init(struct slots *slots);
 /* The objects are the caller's; their handles find nothing any more. */
 void slots_fini(struct slots *slots);

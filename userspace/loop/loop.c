@@ -6,6 +6,7 @@
 #include "loop/loop.h"
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/slots.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -14,7 +15,6 @@
 
 #define BATCH_EVENTS 256
 #define NO_SLOT UINT32_MAX
-#define FIRST_SLOTS 64u
 
 /* A timer's time is milliseconds and, below them, the batch within the millisecond: a timer for now
  * is due in the next batch, without a wait, and not in this one. */
@@ -108,10 +108,9 @@ void loop_fini(struct loop *loop)
 	loop->deferred = NULL;
 }
 
-/* By a quarter: of twice as many, half would lie idle. */
 static int slots_grow(struct loop *loop)
 {
-	uint32_t count = loop->slot_count + MAX(loop->slot_count / 4, FIRST_SLOTS);
+	uint32_t count = slots_more(loop->slot_count);
 	struct loop_slot *slots = realloc(loop->slots, count * sizeof(*slots));
 
 	if (!slots)

@@ -10,9 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define TAG_BYTES RECORD_TAG_BYTES
 #define NUMBER_BYTES 8
-#define NONCE_BYTES RECORD_NONCE_BYTES
 #define SALT_BYTES 4
 #define AAD_MAX (NUMBER_BYTES + RECORD_HEADER_BYTES)
 
@@ -31,9 +29,9 @@ static bool is_spent(const struct record_state *state)
 size_t record_overhead(enum record_version version, enum record_cipher cipher)
 {
 	if (version == RECORD_TLS_1_3)
-		return RECORD_HEADER_BYTES + 1 + TAG_BYTES; /* 1: the content type inside */
+		return RECORD_HEADER_BYTES + 1 + RECORD_TAG_BYTES; /* 1: the content type inside */
 	return RECORD_HEADER_BYTES + (cipher == RECORD_CHACHA20_POLY1305 ? 0 : NUMBER_BYTES) +
-		TAG_BYTES;
+		RECORD_TAG_BYTES;
 }
 
 void record_put_number(unsigned char ret[8], uint64_t number)
@@ -53,15 +51,15 @@ static size_t explicit_bytes(const struct record_state *state)
 /* What no two records of a key may share (RFC 8446 section 5.3, RFC 7905 section 2): the number
  * over the IV; behind it where that is a salt (RFC 5288 section 3). */
 static void make_nonce(const struct record_state *state, const unsigned char number[NUMBER_BYTES],
-	unsigned char ret[NONCE_BYTES])
+	unsigned char ret[RECORD_NONCE_BYTES])
 {
-	memcpy(ret, state->iv, NONCE_BYTES);
+	memcpy(ret, state->iv, RECORD_NONCE_BYTES);
 	if (explicit_bytes(state)) {
 		memcpy(ret + SALT_BYTES, number, NUMBER_BYTES);
 		return;
 	}
 	for (int i = 0; i < NUMBER_BYTES; i++)
-		ret[NONCE_BYTES - NUMBER_BYTES + i] ^= number[i];
+		ret[RECORD_NONCE_BYTES - NUMBER_BYTES + i] ^= number[i];
 }
 
 static void put_header(unsigned char ret[RECORD_HEADER_BYTES], unsigned char type, size_t len)
@@ -78,7 +76,8 @@ static void put_header(unsigned char ret[RECORD_HEADER_BYTES], unsigned char typ
  * RFC 8446 section 5.2; TLS 1.2: number, type, version and length, RFC 5246 section 6.2.3.3).
  */
 static size_t describe(const struct record_state *state, const unsigned char *record,
-	size_t text_len, unsigned char ret_nonce[NONCE_BYTES], unsigned char ret_aad[AAD_MAX])
+	size_t text_len, unsigned char ret_nonce[RECORD_NONCE_BYTES],
+	unsigned char ret_aad[AAD_MAX])
 {
 	unsigned char number[NUMBER_BYTES];
 
@@ -123,9 +122,9 @@ int record_seal(struct record_state *state, unsigned char record_type, const voi
 {
 	bool inside = state->version == RECORD_TLS_1_3; /* the type */
 	size_t explicit = explicit_bytes(state), inner = inside ? len + 1 + padding : len;
-	size_t body = explicit + inner + TAG_BYTES;
+	size_t body = explicit + inner + RECORD_TAG_BYTES;
 	unsigned char *text = ret + RECORD_HEADER_BYTES + explicit, *tag = text + inner;
-	unsigned char nonce[NONCE_BYTES], aad[AAD_MAX];
+	unsigned char nonce[RECORD_NONCE_BYTES], aad[AAD_MAX];
 	struct record_aead *aead;
 	size_t aad_len;
 
@@ -169,7 +168,7 @@ static int open_text(struct record_state *state, const unsigned char *record, si
 	size_t text_len, unsigned char *to)
 {
 	const unsigned char *text = record + RECORD_HEADER_BYTES + explicit;
-	unsigned char nonce[NONCE_BYTES], aad[AAD_MAX];
+	unsigned char nonce[RECORD_NONCE_BYTES], aad[AAD_MAX];
 	size_t aad_len = describe(state, record, text_len, nonce, aad);
 	struct record_aead *aead = record_context(state);
 
@@ -203,11 +202,11 @@ int record_open(struct record_state *state, const unsigned char *record, size_t 
 		return r;
 	if ((size_t)r != len)
 		return -EPROTO;
-	if (len < RECORD_HEADER_BYTES + explicit + TAG_BYTES)
+	if (len < RECORD_HEADER_BYTES + explicit + RECORD_TAG_BYTES)
 		return -EBADMSG;
 	if (is_spent(state))
 		return -EKEYEXPIRED;
-	text_len = len - RECORD_HEADER_BYTES - explicit - TAG_BYTES;
+	text_len = len - RECORD_HEADER_BYTES - explicit - RECORD_TAG_BYTES;
 	r = open_text(state, record, explicit, text_len, to);
 	if (r == 0 && text_len > RECORD_MAX + (inside ? 1u : 0u))
 		r = -EMSGSIZE;

@@ -22,8 +22,10 @@
 #define RELAY_SLACK_BYTES 64
 /* Bytes that one direction moves before others get their turn. */
 #define RELAY_TURN_BYTES (1024 * 1024)
-/* Of relay->polls: what is waited for is asked after in 1 ms, then in twice that, and so on. */
-#define RELAY_POLLS_MAX 8
+/* Of relay->polls, by who moves the bytes, user space or the program: what is waited for is asked
+ * after in 1 ms, then in twice that, and so on. */
+#define RELAY_USER_POLLS_MAX 8
+#define RELAY_PROGRAM_POLLS_MAX 6
 
 /* ---- a relay ---- */
 
@@ -90,6 +92,13 @@ struct relay {
 	bool has_program : 1;
 	struct relay_program program[]; /* one, or none: it is never the program's */
 };
+
+/* One more of them, up to `most`. */
+static inline void relay_count_poll(struct relay *relay, uint8_t most)
+{
+	if (relay->polls < most)
+		relay->polls++;
+}
 
 static inline struct loop *relay_loop(const struct relay *relay)
 {

@@ -8,9 +8,6 @@
 
 #include "relay/frame.h"
 
-/* Waiting for the kernel to write its backlog: from 1 ms, doubling, 2 to the power of this. */
-#define RELAY_POLL_MAX_EXPONENT 6
-
 /* ---- program.c ---- */
 
 /* The next step is due in ms, or earlier. */
@@ -22,7 +19,7 @@ static inline void relay_step_in(struct relay *relay, uint32_t ms)
 /* Nothing announces what is waited for. */
 static inline void relay_poll_again(struct relay *relay)
 {
-	relay_step_in(relay, 1u << MIN(relay->polls, (uint8_t)RELAY_POLL_MAX_EXPONENT));
+	relay_step_in(relay, 1u << MIN(relay->polls, (uint8_t)RELAY_PROGRAM_POLLS_MAX));
 }
 
 /* Delivered by user space since the program sees the source. */

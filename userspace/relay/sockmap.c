@@ -107,8 +107,7 @@ static void run(struct relay *relay)
 
 static void sockmap_turn(struct relay *relay)
 {
-	if (relay->polls < RELAY_POLL_MAX_EXPONENT)
-		relay->polls++;
+	relay_count_poll(relay, RELAY_PROGRAM_POLLS_MAX);
 	run(relay);
 }
 

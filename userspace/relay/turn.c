@@ -179,8 +179,7 @@ static void user_leg(struct relay *relay, int leg, uint32_t epoll_events)
 
 static void user_turn(struct relay *relay)
 {
-	if (relay->polls < RELAY_POLLS_MAX)
-		relay->polls++;
+	relay_count_poll(relay, RELAY_USER_POLLS_MAX);
 	run(relay);
 }
 

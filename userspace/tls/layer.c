@@ -19,7 +19,6 @@ void tls_layer_fail(struct tls_layer *layer, enum tls_phase how, const char *why
 
 void tls_layer_check(const struct tls_layer *layer)
 {
-	assert(!layer->holding);
 	assert((layer->out == TLS_OUT_OWED) == (layer->owed != 0));
 	switch ((enum tls_phase)layer->phase) {
 	case TLS_SHAKING:

@@ -50,10 +50,9 @@ struct tls_layer {
 	SSL *ssl;
 	struct tls_client *client; /* reference; NULL on the server side */
 	const struct tls_alpn *alpn;
-	uint8_t phase; /* enum tls_phase */
-	uint8_t in;    /* enum tls_in */
-	uint8_t out;   /* enum tls_out */
-	bool holding;  /* within a call: what OpenSSL writes goes to `held` */
+	uint8_t phase;                         /* enum tls_phase */
+	uint8_t in;                            /* enum tls_in */
+	uint8_t out;                           /* enum tls_out */
 	uint8_t quiet_records, quiet_messages; /* from TLS_FLOWS on, since the last byte of data */
 	uint8_t messages, records;             /* of the peer's, in this call */
 	/* TLS 1.3, from TLS_FLOWS on: bytes that the peer's last record has at the most, and those

@@ -287,11 +287,9 @@ static int shake(struct stream *stream, struct tls_layer *layer)
 	int r, sent;
 
 	begin(layer);
-	layer->holding = true;
 	tls_derive_forget();
 	r = SSL_do_handshake(layer->ssl);
 	tls_derive_take(layer);
-	layer->holding = false;
 	if (r == 1 && SSL_is_server(layer->ssl) && SSL_version(layer->ssl) == TLS1_3_VERSION)
 		return 0; /* only tickets: they may wait */
 	if (r == 1) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The socket below OpenSSL, as a BIO of ours, because OpenSSL's own makes a system call of
- * everything. While layer->holding is set, or something is in layer->held, what OpenSSL writes is
+ * everything. During a handshake, and while something is in layer->held, what OpenSSL writes is
  * collected there and goes out with one send(): all messages of a flight, and session tickets
  * together with the greeting that follows. While something is held during a handshake the peer
  * waits for us, so the socket is not asked. Without a bound here OpenSSL would read on for as long
@@ -24,6 +24,7 @@
 static int wire_write(BIO *bio, const char *data, int len)
 {
 	struct tls_layer *layer = BIO_get_data(bio);
+	bool flows = layer->phase >= TLS_FLOWS;
 	ssize_t n = 0;
 
 	BIO_clear_retry_flags(bio);
@@ -31,11 +32,11 @@ static int wire_write(BIO *bio, const char *data, int len)
 	 * on. */
 	if (layer->out == TLS_OUT_SHUT)
 		return len;
-	if (layer->phase >= TLS_FLOWS && layer->held.len > TLS_HELD_BYTES) {
+	if (flows && layer->held.len > TLS_HELD_BYTES) {
 		BIO_set_retry_write(bio);
 		return -1;
 	}
-	if (!layer->holding && !layer->held.len)
+	if (flows && !layer->held.len)
 		n = sock_send(layer->fd, data, (size_t)len);
 	if (n < 0 && n != -EAGAIN)
 		return -1; /* errno says why */

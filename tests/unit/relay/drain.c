@@ -2,10 +2,9 @@
 /* What a closed side is owed while user space moves the bytes: a reader that goes on reading gets
  * all of it, however long that takes, and one that stops is given up owed_ms later. Neither is
  * asked after often. */
-#include "unit/records_pair.h"
+#include "unit/relayed.h"
 
 #include "base/clock.h"
-#include "relay/frame.h"
 #include "unit/tcp_pair.h"
 
 #include <fcntl.h>
@@ -14,26 +13,6 @@
 #define OWED_MS 700
 #define TICK_MS 20
 #define MOST 400000
-
-static struct relay_kernel kernel;
-
-struct session {
-	struct loop loop;
-	struct relay_engine engine;
-	struct relay *relay;
-	struct fixture ends[2]; /* per leg; near is the relay's, but for its beginning */
-	bool done;
-	enum relay_end end;
-};
-
-static void on_done(struct relay *relay, void *arg, enum relay_end end)
-{
-	struct session *s = arg;
-
-	assert_ptr_equal(relay, s->relay);
-	s->done = true;
-	s->end = end;
-}
 
 static void set(int fd, int level, int name, int value)
 {
@@ -94,24 +73,11 @@ static void begin(struct session *s, const struct how *how)
 	struct stream legs[2];
 	struct buf early[2] = { { 0 }, { 0 } };
 
-	memset(s, 0, sizeof(*s));
-	assert_int_equal(loop_init(&s->loop), 0);
-	assert_int_equal(relay_engine_init(&s->engine, &s->loop, &kernel, 0), 0);
-	for (int leg = 0; leg < 2; leg++) {
+	prepare(s);
+	for (int leg = 0; leg < 2; leg++)
 		make_leg(&s->ends[leg], how->tls, leg == RELAY_CLIENT, how->queue);
-		legs[leg] = s->ends[leg].near;
-		s->ends[leg].near = (struct stream){ 0 };
-	}
+	take_near(s, legs);
 	assert_int_equal(relay_start(&params, legs, early, &s->relay), 0);
-}
-
-static void finish(struct session *s)
-{
-	relay_free(s->relay);
-	relay_engine_fini(&s->engine);
-	teardown(&s->ends[RELAY_CLIENT]);
-	teardown(&s->ends[RELAY_NODE]);
-	loop_fini(&s->loop);
 }
 
 static char sent[MOST], got[MOST];

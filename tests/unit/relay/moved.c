@@ -3,32 +3,12 @@
  * what is known of it is copied out as bytes, all else is freed, and another relay goes on from the
  * copy, on the same connections. */
 #include "unit/records_flow.h"
-
-#include "relay/frame.h"
+#include "unit/relayed.h"
 
 #include <unistd.h>
 
-static struct relay_kernel kernel;
-
-struct session {
-	struct loop loop;
-	struct relay_engine engine;
-	struct relay *relay;
-	struct fixture ends[2]; /* per leg; near is the relay's, but for its beginning */
-	struct flow flows[2];   /* RELAY_UP: from the client */
-	bool done;
-	enum relay_end end;
-	int moves, pending; /* since the start: and those with bytes between both legs */
-};
-
-static void on_done(struct relay *relay, void *arg, enum relay_end end)
-{
-	struct session *s = arg;
-
-	assert_ptr_equal(relay, s->relay);
-	s->done = true;
-	s->end = end;
-}
+static struct flow flows[2]; /* RELAY_UP: from the client */
+static int moves, pending;   /* of all sessions: and those with bytes between both legs */
 
 static void start(struct session *s, struct stream legs[2], struct buf early[2])
 {
@@ -52,9 +32,7 @@ static void begin(struct session *s, const struct kind *client, const struct kin
 	struct buf early[2] = { { 0 }, { 0 } };
 	int size = 4096; /* so that records are cut, and bytes wait */
 
-	memset(s, 0, sizeof(*s));
-	assert_int_equal(loop_init(&s->loop), 0);
-	assert_int_equal(relay_engine_init(&s->engine, &s->loop, &kernel, 0), 0);
+	prepare(s);
 	setup(&s->ends[RELAY_CLIENT], client, true);
 	setup(&s->ends[RELAY_NODE], node, false);
 	for (int leg = 0; leg < 2; leg++) {
@@ -62,25 +40,15 @@ static void begin(struct session *s, const struct kind *client, const struct kin
 
 		setsockopt(f->near.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 		setsockopt(f->far.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-		legs[leg] = f->near;
-		f->near = (struct stream){ 0 };
 	}
-	s->flows[RELAY_UP] = (struct flow){
+	take_near(s, legs);
+	flows[RELAY_UP] = (struct flow){
 		.from = &s->ends[RELAY_CLIENT].far, .to = &s->ends[RELAY_NODE].far, .total = 150000
 	};
-	s->flows[RELAY_DOWN] = (struct flow){
+	flows[RELAY_DOWN] = (struct flow){
 		.from = &s->ends[RELAY_NODE].far, .to = &s->ends[RELAY_CLIENT].far, .total = 150000
 	};
 	start(s, legs, early);
-}
-
-static void finish(struct session *s)
-{
-	relay_free(s->relay);
-	relay_engine_fini(&s->engine);
-	teardown(&s->ends[RELAY_CLIENT]);
-	teardown(&s->ends[RELAY_NODE]);
-	loop_fini(&s->loop);
 }
 
 /* All of a session, without a pointer. */
@@ -98,7 +66,7 @@ static void write_down(struct session *s, struct written_down *w)
 	memcpy(&w->state, &s->relay->state, sizeof(w->state));
 	for (int leg = 0; leg < 2; leg++) {
 		struct stream *stream = &s->relay->legs[leg];
-		struct view pending = buf_view(&s->relay->io[relay_from(leg)].pending);
+		struct view waits = buf_view(&s->relay->io[relay_from(leg)].pending);
 		struct buf bytes = { .limit = sizeof(w->legs[leg].leg) };
 
 		w->legs[leg].fd = dup(stream->fd);
@@ -106,10 +74,10 @@ static void write_down(struct session *s, struct written_down *w)
 		memcpy(w->legs[leg].leg, buf_view(&bytes).data, bytes.len);
 		w->legs[leg].leg_len = bytes.len;
 		buf_fini(&bytes);
-		assert_in_range(pending.len, 0, sizeof(w->legs[leg].pending));
-		memcpy(w->legs[leg].pending, pending.data, pending.len);
-		w->legs[leg].pending_len = pending.len;
-		s->pending += pending.len != 0;
+		assert_in_range(waits.len, 0, sizeof(w->legs[leg].pending));
+		memcpy(w->legs[leg].pending, waits.data, waits.len);
+		w->legs[leg].pending_len = waits.len;
+		pending += waits.len != 0;
 		loop_watch_del(&s->relay->watches[leg]);
 	}
 	relay_free(s->relay);
@@ -137,7 +105,7 @@ static void move(struct session *s)
 	memcpy(&s->relay->state, &w->state, sizeof(w->state));
 	relay_arm_timer(s->relay);
 	relay_later(s->relay, 0);
-	s->moves++;
+	moves++;
 }
 
 static void run(struct session *s)
@@ -148,8 +116,6 @@ static void run(struct session *s)
 
 static void exchange(struct session *s, uint32_t *seed)
 {
-	struct flow *flows = s->flows;
-
 	for (int i = 0; flows[0].read < flows[0].total || flows[1].read < flows[1].total; i++) {
 		int d = (int)draw(seed, 2) - 1;
 
@@ -173,17 +139,15 @@ static void end(struct session *s, int d)
 
 	for (int i = 0; n == -EAGAIN; i++) {
 		assert_in_range(i, 0, 1000);
-		r = stream_shutdown(s->flows[d].from);
+		r = stream_shutdown(flows[d].from);
 		assert_true(r == 0 || r == -EAGAIN);
 		assert_int_equal(loop_run_once(&s->loop, 0), 0);
 		if (!relay_has_ended(s->relay) && i % 2 == 0)
 			move(s);
-		n = stream_read(s->flows[d].to, &byte, 1);
+		n = stream_read(flows[d].to, &byte, 1);
 	}
 	assert_int_equal(n, STREAM_EOF);
 }
-
-static int moves, pending;
 
 /* first: the leg that ends first; then the other one still says something. */
 static void whole_session(const struct kind *client, const struct kind *node, int first)
@@ -197,12 +161,12 @@ static void whole_session(const struct kind *client, const struct kind *node, in
 	end(&s, relay_from(first));
 	move(&s);
 	last = !relay_from(first);
-	s.flows[last].total += 3000;
-	for (int i = 0; s.flows[last].read < s.flows[last].total; i++) {
+	flows[last].total += 3000;
+	for (int i = 0; flows[last].read < flows[last].total; i++) {
 		assert_in_range(i, 0, 10000);
-		write_some(&s.flows[last], &seed);
+		write_some(&flows[last], &seed);
 		run(&s);
-		read_some(&s.flows[last], &seed);
+		read_some(&flows[last], &seed);
 	}
 	end(&s, last);
 	for (int i = 0; !s.done; i++) {
@@ -211,12 +175,10 @@ static void whole_session(const struct kind *client, const struct kind *node, in
 	}
 	assert_int_equal(s.end, first == RELAY_CLIENT ? RELAY_END_CLIENT_EOF : RELAY_END_NODE_EOF);
 	for (int d = 0; d < 2; d++) {
-		assert_int_equal(relay_bytes(s.relay, (enum relay_direction)d), s.flows[d].total);
+		assert_int_equal(relay_bytes(s.relay, (enum relay_direction)d), flows[d].total);
 		assert_int_equal(
 			relay_path_of(s.relay, (enum relay_direction)d), RELAY_PATH_RECORD);
 	}
-	moves += s.moves;
-	pending += s.pending;
 	finish(&s);
 }
 

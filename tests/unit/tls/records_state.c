@@ -73,13 +73,8 @@ static void exchange_and_move(struct fixture *f)
 	setsockopt(f->near.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	setsockopt(f->far.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	for (int i = 0; flows[0].read < flows[0].total || flows[1].read < flows[1].total; i++) {
-		struct flow *flow = &flows[draw(&seed, 2) - 1];
-
 		assert_in_range(i, 0, 1000000);
-		if (flow == &flows[1] && !flow->asked)
-			maybe_change_keys(f, &seed);
-		write_some(flow, &seed);
-		read_some(&flows[draw(&seed, 2) - 1], &seed);
+		flow_step(f, flows, &seed);
 		if (draw(&seed, 3) == 1)
 			move(f);
 	}
