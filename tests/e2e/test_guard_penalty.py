@@ -44,7 +44,8 @@ def waiting(site, count):  # noqa: F811
 
 def listens(port):
     with contextlib.suppress(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port)).close()
+        with contextlib.suppress(ConnectionResetError): # it was there a moment ago
+            socket.create_connection(("127.0.0.1", port)).close()
         return True
     return False
 
