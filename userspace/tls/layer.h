@@ -55,6 +55,8 @@ struct tls_layer {
 	uint8_t out;                           /* enum tls_out */
 	uint8_t quiet_records, quiet_messages; /* from TLS_FLOWS on, since the last byte of data */
 	uint8_t messages, records;             /* of the peer's, in this call */
+	/* errno: why the socket has not taken what OpenSSL had to send, from TLS_BROKEN on; or 0 */
+	uint8_t unsendable;
 	/* TLS 1.3, from TLS_FLOWS on: bytes that the peer's last record has at the most, and those
 	 * of handshake records that no message has accounted for. */
 	uint16_t record_bytes;

@@ -144,6 +144,8 @@ static ssize_t layer_write(struct stream *stream, const void *data, size_t len)
 		return r == STREAM_EOF ? -EPIPE : r;
 	}
 	layer->out = TLS_OUT_OPEN;
+	if (layer->unsendable)
+		return -layer->unsendable;
 	if (!layer->held.len)
 		return (ssize_t)n;
 	layer->out = TLS_OUT_OWED;

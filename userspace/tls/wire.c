@@ -28,9 +28,10 @@ static int wire_write(BIO *bio, const char *data, int len)
 	ssize_t n = 0;
 
 	BIO_clear_retry_flags(bio);
-	/* Behind our end of stream: an answer to a KeyUpdate, without which OpenSSL would not read
-	 * on. */
-	if (layer->out == TLS_OUT_SHUT)
+	/* Behind our end of stream, and to a socket that takes nothing any more, nothing is sent.
+	 * If OpenSSL heard of it, it would not read on either: it answers KeyUpdates as it reads,
+	 * and what the peer has said is still there. */
+	if (layer->out == TLS_OUT_SHUT || layer->phase > TLS_FLOWS)
 		return len;
 	if (flows && layer->held.len > TLS_HELD_BYTES) {
 		BIO_set_retry_write(bio);
@@ -38,8 +39,11 @@ static int wire_write(BIO *bio, const char *data, int len)
 	}
 	if (flows && !layer->held.len)
 		n = sock_send(layer->fd, data, (size_t)len);
-	if (n < 0 && n != -EAGAIN)
-		return -1; /* errno says why */
+	if (n < 0 && n != -EAGAIN) {
+		layer->unsendable = (uint8_t)-n;
+		tls_layer_fail(layer, TLS_BROKEN, "");
+		return len;
+	}
 	n = MAX(n, (ssize_t)0);
 	return buf_append(&layer->held, data + n, (size_t)(len - n)) == 0 ? len : -1;
 }

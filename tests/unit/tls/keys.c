@@ -208,6 +208,36 @@ static void test_a_key_update_behind_our_end(void **state)
 	}
 }
 
+/* The same where the socket takes nothing any more: of an answer, and of a change of our own. */
+static void test_a_socket_that_takes_nothing_is_read(void **state)
+{
+	char data[16];
+	struct fixture f;
+
+	(void)state;
+	for (int role = 0; role < 4; role++) {
+		setup(&f, &kinds[0], role & 1);
+		shutdown(f.near.fd, SHUT_WR);
+		if (role & 2) {
+			assert_int_equal(
+				SSL_key_update(ssl_of(&f.near), SSL_KEY_UPDATE_REQUESTED), 1);
+			assert_int_equal(stream_write(&f.near, "hello", 5), -EPIPE);
+		}
+		for (int i = 0; i < 3; i++) {
+			ask_for_update(&f);
+			assert_int_equal(stream_read(&f.near, data, sizeof(data)), 5);
+		}
+		assert_int_equal(stream_write(&f.near, "hello", 5), -EPIPE);
+		if (role & 1)
+			assert_int_equal(stream_shutdown(&f.far), 0);
+		else
+			assert_int_equal(stream_cut(&f.far), 0);
+		assert_int_equal(stream_read(&f.near, data, sizeof(data)),
+			role & 1 ? STREAM_EOF : -ECONNABORTED);
+		teardown(&f);
+	}
+}
+
 /* Nodes are offered all that OpenSSL has, and what record/ does not have stays there. */
 static void test_a_node_with_another_suite(void **state)
 {
@@ -237,6 +267,7 @@ int main(void)
 		cmocka_unit_test(test_not_within_a_record),
 		cmocka_unit_test(test_an_answer_that_is_due_is_taken_over),
 		cmocka_unit_test(test_a_key_update_behind_our_end),
+		cmocka_unit_test(test_a_socket_that_takes_nothing_is_read),
 		cmocka_unit_test(test_a_node_with_another_suite),
 	};
 
