@@ -106,8 +106,6 @@ void session_log(struct session *session)
 	char account[SESSION_ACCOUNT_TEXT_SIZE];
 	struct log_line line UNINITIALIZED;
 
-	if (session->relay)
-		session_fold(session);
 	log_start(&line, LOGL_INFO, "session");
 	session_format_id(session, id);
 	log_str(&line, "id", id);

@@ -261,15 +261,17 @@ void session_close(struct session *session, enum session_reason reason)
 	if (at == S_CLOSED)
 		return;
 	session->reason = reason;
+	if (session->relay)
+		session_fold(session);
 	release(session);
 	session_set_state(session, S_CLOSED);
 	if (session->login)
 		login_end(session, session->login);
 	count_out(session);
+	if (session->guard || session_guard(session))
+		session_guard_ended(session, at); /* who reads the log line may ask for the ban */
 	if (reason != REASON_BANNED || at != S_PROXY) /* as one that is refused at accept */
 		session_log(session);
-	if (session->guard || session_guard(session))
-		session_guard_ended(session, at);
 	relay_free(session->relay);
 	session->relay = NULL;
 	session_forget(session);
