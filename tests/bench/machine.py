@@ -172,7 +172,11 @@ def user_kib(pids):
 
 
 def kernel_kib():
-    """What the kernel of the machine holds that grows with sockets and processes."""
+    """What the kernel of the machine holds that grows with sockets and processes. Names and inodes
+    that are kept for the next who asks are dropped first: whoever lists /proc/PID/fd meanwhile
+    leaves 0.9 KiB for each socket there."""
+    with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as f:
+        f.write("2")
     with open("/proc/meminfo", encoding="ascii") as f:
         total = sum(map(int, re.findall(r"^(?:Slab|KernelStack|PageTables):\s+(\d+)", f.read(),
                                         re.M)))
