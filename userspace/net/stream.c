@@ -13,6 +13,7 @@ static ssize_t plain_read(struct stream *stream, void *data, size_t len)
 {
 	ssize_t n = sock_recv(stream->fd, data, len);
 
+	stream->drained = n < (ssize_t)len;
 	if (n < 0)
 		stream->want = EPOLLIN;
 	return n;
@@ -72,6 +73,7 @@ void stream_close(struct stream *stream)
 ssize_t stream_read(struct stream *stream, void *data, size_t len)
 {
 	stream->work = 0;
+	stream->drained = false;
 	return stream->ops->read(stream, data, len);
 }
 

@@ -40,8 +40,11 @@ struct stream {
 	const struct stream_ops *ops;
 	void *layer; /* the TLS connection; NULL on a plain stream; owned through ops->close */
 	int fd;      /* owned */
-	uint32_t want : 8;  /* EPOLLIN and/or EPOLLOUT: what the last -EAGAIN waits for */
-	uint32_t work : 24; /* see stream_add_work() */
+	uint32_t want : 8; /* EPOLLIN and/or EPOLLOUT: what the last -EAGAIN waits for */
+	/* The last read has left nothing in the socket, and whatever comes is a new
+	 * (edge-triggered) event. Not every layer says so. */
+	uint32_t drained : 1;
+	uint32_t work : 23; /* see stream_add_work() */
 };
 
 /* The least that a read counts for in its caller's turn: peers choose how small their records
@@ -70,11 +73,11 @@ static inline bool stream_is_tls(const struct stream *stream)
 
 /* > 0 bytes read, STREAM_EOF, or -errno as above. len > 0. */
 MUST_USE ssize_t stream_read(struct stream *stream, void *data, size_t len);
-/* For the layers: what a read took beside its bytes, as bytes that cost as much. More than 16 MiB
+/* For the layers: what a read took beside its bytes, as bytes that cost as much. More than 8 MiB
  * in one read is as good as that. */
 static inline void stream_add_work(struct stream *stream, size_t bytes)
 {
-	stream->work = (uint32_t)MIN(stream->work + bytes, (size_t)0xffffff) & 0xffffff;
+	stream->work = (uint32_t)MIN(stream->work + bytes, (size_t)0x7fffff) & 0x7fffff;
 }
 /* What the last read, which returned n, counts for in a turn: every loop over reads adds it up and
  * ends at a bound of its own. Where the bound was met with stream_pending(), no event will come. */

@@ -9,6 +9,7 @@
 #include "tls/records.h"
 
 #include <errno.h>
+#include <sys/epoll.h>
 
 #define SHORT_BYTES 4096
 /* Short messages that are there already are put together up to this. */
@@ -147,6 +148,15 @@ static size_t gather(struct relay *relay, int d, size_t have, ssize_t *ret_end, 
 	return have;
 }
 
+/* The source is watched for edges, and not all of what has caused the last one is read: no event
+ * would tell of the rest. */
+static bool is_silent(const struct relay *relay, int d)
+{
+	int leg = relay_source(d);
+
+	return relay->watches[leg].events & EPOLLET && !relay->legs[leg].drained;
+}
+
 /* A short message is rarely followed by another at once, and epoll would say so: asking costs a
  * system call. What the TLS layer holds itself, epoll does not see. The program needs to know. */
 static bool epoll_will_tell(const struct relay *relay, int d, size_t n)
@@ -155,7 +165,8 @@ static bool epoll_will_tell(const struct relay *relay, int d, size_t n)
 
 	return n < SHORT_BYTES && !relay->state.halves[d].closing &&
 		relay->state.phase != RELAY_FAILING && !relay->may_arm &&
-		relay->watches[leg].loop && !stream_pending(&relay->legs[leg]);
+		relay->watches[leg].loop && !stream_pending(&relay->legs[leg]) &&
+		!is_silent(relay, d);
 }
 
 /* To the target, or nowhere. False when the target is broken, or the relay has ended:
@@ -204,8 +215,10 @@ bool relay_move(struct relay *relay, int d, bool *ret_again)
 		}
 		n = stream_read(source, relay_scratch, relay_chunk(io->chunk) + RELAY_SLACK_BYTES);
 		io->read_want = n == -EAGAIN ? source->want : 0;
-		if (n == -EAGAIN)
+		if (n == -EAGAIN) {
+			*ret_again |= is_silent(relay, d);
 			break;
+		}
 		if (n <= 0) {
 			relay_source_ended(relay, d, n);
 			break;
@@ -216,8 +229,10 @@ bool relay_move(struct relay *relay, int d, bool *ret_again)
 			n = (ssize_t)gather(relay, d, (size_t)n, &end, &spent);
 		if (!pass_on(relay, d, (size_t)n, &goes_on))
 			return goes_on;
-		if (end == -EAGAIN)
+		if (end == -EAGAIN) {
+			*ret_again |= is_silent(relay, d);
 			break;
+		}
 		if (end <= 0) {
 			relay_source_ended(relay, d, end);
 			break;

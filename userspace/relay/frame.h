@@ -22,6 +22,9 @@
 #define RELAY_SLACK_BYTES 64
 /* Bytes that one direction moves before others get their turn. */
 #define RELAY_TURN_BYTES (1024 * 1024)
+/* Events from which on a leg is watched for edges: then epoll does not look at it again before it
+ * waits. Most sessions that only log in and out never get there: changing it is a system call. */
+#define RELAY_EDGE_EVENTS 8
 /* Of relay->polls, by who moves the bytes, user space or the program: what is waited for is asked
  * after in 1 ms, then in twice that, and so on. */
 #define RELAY_USER_POLLS_MAX 8
@@ -56,7 +59,8 @@ struct relay_io {
 	uint16_t read_ms;   /* of the last short read; its low bits */
 	uint8_t read_want, write_want; /* epoll events a blocked call waits for; 0 = not blocked */
 	uint8_t chunk;                 /* doublings of what one read takes */
-	int8_t streak; /* short reads within read_ms; below 0: a pause in asking for more */
+	int8_t streak;  /* short reads within read_ms; below 0: a pause in asking for more */
+	uint8_t events; /* of the source, while both directions flow; up to RELAY_EDGE_EVENTS */
 };
 
 /* Of a relay that the program may move. */

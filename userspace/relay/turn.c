@@ -8,6 +8,7 @@
  */
 #include "relay/frame.h"
 #include "net/sock.h"
+#include "tls/records.h"
 
 #include <errno.h>
 #include <sys/epoll.h>
@@ -22,10 +23,43 @@ void relay_watch_legs(struct relay *relay, const uint32_t events[2])
 	}
 }
 
+/* Both directions flow and nothing else is due: readable legs are all there is to wait for. */
+static bool flows(const struct relay *relay)
+{
+	for (int i = 0; i < 2; i++) {
+		const struct relay_half *half = &relay->state.halves[i];
+		const struct relay_io *io = &relay->io[i];
+
+		if (half->state != HALF_OPEN || half->closing || io->pending.len ||
+			io->write_want || (io->read_want && io->read_want != EPOLLIN) ||
+			relay->becomes[i])
+			return false;
+	}
+	return relay->state.phase == RELAY_FLOWS && !relay->may_arm;
+}
+
+/* What a leg is watched for then. An edge is enough where a read tells whether it has left
+ * something (stream->drained). A peer's end that was there already is seen with the edge: recv()
+ * would not tell. */
+static uint32_t flow_events(const struct relay *relay, int leg)
+{
+	const struct stream *stream = &relay->legs[leg];
+	bool tells = !stream_is_tls(stream) || tls_records_connection(stream);
+
+	return tells && relay->io[relay_from(leg)].events == RELAY_EDGE_EVENTS
+		? EPOLLIN | EPOLLRDHUP | EPOLLET
+		: EPOLLIN;
+}
+
 static void update_watches(struct relay *relay)
 {
-	uint32_t events[2] = { 0, 0 };
+	uint32_t events[2] = { flow_events(relay, 0), flow_events(relay, 1) };
 
+	if (flows(relay)) {
+		relay_watch_legs(relay, events);
+		return;
+	}
+	events[0] = events[1] = 0;
 	for (int d = 0; d < 2; d++) {
 		const struct relay_half *half = &relay->state.halves[d];
 		const struct relay_io *io = &relay->io[d];
@@ -144,29 +178,31 @@ static void on_hangup(struct relay *relay, int leg)
 	}
 }
 
-/* Both directions flow and nothing else is due: readable legs are all there is to wait for. */
 static bool just_flows(const struct relay *relay)
 {
-	for (int i = 0; i < 2; i++) {
-		const struct relay_half *half = &relay->state.halves[i];
-		const struct relay_io *io = &relay->io[i];
+	return flows(relay) && relay->watches[0].events & relay->watches[1].events & EPOLLIN;
+}
 
-		if (half->state != HALF_OPEN || half->closing || io->pending.len ||
-			io->write_want || (io->read_want && io->read_want != EPOLLIN) ||
-			relay->becomes[i] || relay->watches[i].events != EPOLLIN)
-			return false;
-	}
-	return relay->state.phase == RELAY_FLOWS && !relay->may_arm;
+/* Returns false when the event is not yet dealt with. */
+static bool flow_on(struct relay *relay, int leg)
+{
+	struct relay_io *io = &relay->io[relay_from(leg)];
+	bool again = false;
+
+	if (!relay_move(relay, relay_from(leg), &again))
+		return true;
+	if (again || !just_flows(relay))
+		return false;
+	if (io->events == RELAY_EDGE_EVENTS)
+		return true;
+	io->events++;
+	return io->events != RELAY_EDGE_EVENTS; /* the watch changes */
 }
 
 static void user_leg(struct relay *relay, int leg, uint32_t epoll_events)
 {
-	if (epoll_events == EPOLLIN && just_flows(relay)) {
-		bool again = false;
-
-		if (!relay_move(relay, relay_from(leg), &again) || (!again && just_flows(relay)))
-			return;
-	}
+	if (epoll_events == EPOLLIN && just_flows(relay) && flow_on(relay, leg))
+		return;
 	if (epoll_events & EPOLLRDHUP) {
 		relay->state.halves[relay_from(leg)].closing = true;
 		relay_update_owed(relay, false);

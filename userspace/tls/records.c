@@ -196,12 +196,15 @@ static size_t wanted(const struct records *records, size_t have, size_t room)
 static ssize_t receive(struct stream *stream, struct records *records, size_t room)
 {
 	struct view part = buf_view(&records_rest(records)->part);
+	size_t want = wanted(records, part.len, room);
 	ssize_t n;
 
 	memcpy(received, part.data, part.len);
+	stream->drained = false;
 	if (whole_record(records, received, part.len) != 0)
 		return (ssize_t)part.len;
-	n = sock_recv(stream->fd, received + part.len, wanted(records, part.len, room));
+	n = sock_recv(stream->fd, received + part.len, want);
+	stream->drained = n < (ssize_t)want;
 	if (n < 0) {
 		stream->want = EPOLLIN;
 		return n;
