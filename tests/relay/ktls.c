@@ -88,6 +88,39 @@ static void test_key_updates(void **state)
 	}
 }
 
+/* Records that have been sent to a peer pay for changes of its keys without data between (REC-31),
+ * and for no more than these. */
+static void test_REC_31_key_updates_are_paid_for_by_data(void **state)
+{
+	enum { PAID = 50 };
+
+	(void)state;
+	for (int one_more = 0; kernel.ktls.rekey && one_more < 2; one_more++) {
+		struct fixture f;
+		ssize_t last;
+		char c;
+
+		setup(&f);
+		pass(&f, 0, "data that counts anew");
+		for (int i = 0; i < PAID; i++)
+			pass(&f, 1, "paid");
+		for (int i = 0; i < RECORD_QUIET_MAX + PAID + one_more; i++) {
+			assert_int_equal(
+				SSL_key_update(ssl_of(&f, 0), SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+			assert_int_equal(SSL_do_handshake(ssl_of(&f, 0)), 1);
+		}
+		if (!one_more) {
+			pass(&f, 0, "after");
+			pass(&f, 1, "other way");
+		} else {
+			take(&f, 1, &c, 1, &last);
+			run_until_done(&f);
+			assert_int_equal(f.end, RELAY_END_CLIENT_ERROR);
+		}
+		teardown(&f);
+	}
+}
+
 /* What the peer sent right before its key update still arrives. */
 static void test_data_before_a_key_update_arrives(void **state)
 {
@@ -539,6 +572,7 @@ int main(void)
 		cmocka_unit_test(test_records_of_one_byte_and_of_16_kib),
 		cmocka_unit_test(test_padded_records),
 		cmocka_unit_test(test_key_updates),
+		cmocka_unit_test(test_REC_31_key_updates_are_paid_for_by_data),
 		cmocka_unit_test(test_data_before_a_key_update_arrives),
 		cmocka_unit_test(test_a_key_update_in_one_read_with_data),
 		cmocka_unit_test(test_tickets_after_the_switch),
