@@ -139,3 +139,30 @@ def test_HTTP_31_a_slow_node_stops_the_client(http):
             sent.append(total)
         assert sent and rss_kib(router.process.pid) - before < GROWTH_KIB
         stop.set()
+
+
+@pytest.mark.parametrize("ahead", ["next", "end"])
+def test_HTTP_3_who_speaks_ahead_of_an_answer_waits_without_work(http, ahead):
+    """The client's watch is left as it is for an exchange, until it tells of what nobody asks for yet."""
+    go = threading.Event()
+
+    def serve(conn):
+        wire = Wire(conn.read)
+        while wire.head():
+            go.wait(PATIENCE)
+            answer(conn, b"ok")
+    node = http.node("node1", serve)
+    router = http.router([node])
+    with http.client(router) as c:
+        c.send("GET /1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_until(lambda: b"GET /1 " in b"".join(node.everything()))
+        if ahead == "next":
+            c.send("GET /2 HTTP/1.1\r\nHost: x\r\n\r\n")
+        else:
+            c.sock.shutdown(socket.SHUT_WR)
+        cpu = cpu_ticks(router.process.pid)
+        time.sleep(1)
+        assert cpu_ticks(router.process.pid) - cpu < 20
+        go.set()
+        assert [c.answer().body for _ in range(2 if ahead == "next" else 1)] == [b"ok"] * (
+            2 if ahead == "next" else 1)

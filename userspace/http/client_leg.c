@@ -170,7 +170,10 @@ static void client_left(struct session *session)
 
 void http_client_event(struct session *session, uint32_t epoll_events)
 {
+	struct http *http = session->login->http;
+
 	session->login->leg.dry = false;
+	http->early |= !http->reads && epoll_events & EPOLLIN;
 	if (epoll_events & EPOLLRDHUP && !room_in(session, &session->login->leg.in))
 		client_left(session);
 	else
@@ -180,10 +183,17 @@ void http_client_event(struct session *session, uint32_t epoll_events)
 void http_watch_client(struct session *session, bool read, bool end)
 {
 	struct login *login = session->login;
+	struct http *http = login->http;
 	uint32_t events = leg_events(&login->leg, read, login_has_to_send(login));
 
 	if (!read && end)
 		events |= EPOLLRDHUP;
+	http->reads = read;
+	http->early &= !read;
+	/* Most clients wait for their answer: the watch stays as it is for the next request, unless
+	 * it told of something that has to wait. */
+	if (!end && !http->early && login->leg.watch.events == (events | EPOLLIN))
+		return;
 	if (leg_watch(&login->leg, events) < 0)
 		session_close(session, REASON_INTERNAL);
 }

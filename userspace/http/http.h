@@ -76,6 +76,8 @@ struct http {
 	struct addr peer;    /* of the socket */
 	bool closing;        /* after this exchange */
 	enum http_source source;
+	bool reads; /* what the client's watch was last asked for */
+	bool early; /* the client has sent something for which nobody asks yet */
 	enum session_reason close_reason;
 	size_t scanned;   /* of the next head */
 	uint64_t head_ms; /* when it began */

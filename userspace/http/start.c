@@ -69,7 +69,9 @@ void http_exchange_enter(struct session *session)
 		!http_body_is_done(&request->up))
 		request->goes = BODY_AWAITED;
 	request->response_scanned = 0;
-	http->leg->wire.dry = false;
+	/* Of one that was kept epoll tells when the answer is there. */
+	if (http->leg->use == LEG_FIRST)
+		http->leg->wire.dry = false;
 	http_progress(session);
 }
 
