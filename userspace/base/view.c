@@ -5,12 +5,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
-bool view_eq_nocase(struct view a, struct view b)
+bool view_same_nocase(const char *a, const char *b, size_t len)
 {
-	if (a.len != b.len)
-		return false;
-	for (size_t i = 0; i < a.len; i++) {
-		if (ascii_lower(a.data[i]) != ascii_lower(b.data[i]))
+	for (size_t i = 0; i < len; i++) {
+		if (ascii_lower(a[i]) != ascii_lower(b[i]))
 			return false;
 	}
 	return true;

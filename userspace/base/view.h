@@ -52,7 +52,11 @@ static inline char ascii_upper(char c)
 	return c >= 'a' && c <= 'z' ? (char)(c - 32) : c;
 }
 
-bool view_eq_nocase(struct view a, struct view b);
+bool view_same_nocase(const char *a, const char *b, size_t len);
+static inline bool view_eq_nocase(struct view a, struct view b)
+{
+	return a.len == b.len && view_same_nocase(a.data, b.data, a.len);
+}
 bool view_starts(struct view v, struct view prefix);
 bool view_starts_nocase(struct view v, struct view prefix);
 

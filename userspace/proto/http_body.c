@@ -129,9 +129,11 @@ static int framing_byte(struct http_body *body, char c, struct buf *out)
 /* What would change how the message is read, or who it is said to come from (HTTP-30). */
 static bool is_dropped(struct view name)
 {
-	return http_is_alike(view_make(name.data, MIN(name.len, strlen("Content-"))), "Content-") ||
-		http_is_alike(name, "Transfer-Encoding") || http_is_alike(name, "Host") ||
-		http_is_alike(name, "Authorization") || http_is_hop_field(name) ||
+	return http_is_alike(view_make(name.data, MIN(name.len, strlen("Content-"))),
+		       VIEW_LIT("Content-")) ||
+		http_is_alike(name, VIEW_LIT("Transfer-Encoding")) ||
+		http_is_alike(name, VIEW_LIT("Host")) ||
+		http_is_alike(name, VIEW_LIT("Authorization")) || http_is_hop_field(name) ||
 		http_is_forwarded_field(name);
 }
 

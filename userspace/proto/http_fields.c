@@ -4,16 +4,38 @@
 
 #include <errno.h>
 
-static bool is_token_char(unsigned char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-		(c && strchr("!#$%&'*+-.^_`|~", c));
-}
+/* RFC 9110 section 5.6.2 */
+static const bool token_chars[256] = {
+	['a' ... 'z'] = true,
+	['A' ... 'Z'] = true,
+	['0' ... '9'] = true,
+	['!'] = true,
+	['#'] = true,
+	['$'] = true,
+	['%'] = true,
+	['&'] = true,
+	['\''] = true,
+	['*'] = true,
+	['+'] = true,
+	['-'] = true,
+	['.'] = true,
+	['^'] = true,
+	['_'] = true,
+	['`'] = true,
+	['|'] = true,
+	['~'] = true,
+};
+
+static const bool control_chars[256] = {
+	[0 ... '\t' - 1] = true,
+	['\t' + 1 ... 0x1f] = true,
+	[0x7f] = true,
+};
 
 bool http_is_token(struct view v)
 {
 	for (size_t i = 0; i < v.len; i++) {
-		if (!is_token_char((unsigned char)v.data[i]))
+		if (!token_chars[(unsigned char)v.data[i]])
 			return false;
 	}
 	return v.len > 0;
@@ -35,13 +57,11 @@ struct view http_trim(struct view v)
 
 bool http_is_text(struct view v)
 {
-	for (size_t i = 0; i < v.len; i++) {
-		unsigned char c = (unsigned char)v.data[i];
+	bool bad = false;
 
-		if ((c < 0x20 && c != '\t') || c == 0x7f)
-			return false;
-	}
-	return true;
+	for (size_t i = 0; i < v.len; i++)
+		bad |= control_chars[(unsigned char)v.data[i]];
+	return !bad;
 }
 
 const char *http_reason(int status)
@@ -86,18 +106,19 @@ void http_head_again(struct http_head *head)
 
 long http_find_end(struct http_head *head, struct view in)
 {
-	for (size_t i = head->scanned; i < in.len; i++) {
-		head->scanned = i;
-		if (in.data[i] == '\n' && (i == 0 || in.data[i - 1] != '\r'))
+	for (size_t i = head->scanned, at; i < in.len; i = at + 2) {
+		const char *cr = memchr(in.data + i, '\r', in.len - i);
+
+		at = cr ? (size_t)(cr - in.data) : in.len;
+		if (memchr(in.data + i, '\n', at - i))
 			return -1;
-		if (in.data[i] != '\r')
-			continue;
-		if (i + 1 == in.len)
-			return 0; /* looked at again with the next byte */
-		if (in.data[i + 1] != '\n')
+		head->scanned = at;
+		if (at + 1 >= in.len)
+			return 0; /* a CR is looked at again with the next byte */
+		if (in.data[at + 1] != '\n')
 			return -1;
-		if (i > 2 && in.data[i - 1] == '\n' && in.data[i - 2] == '\r')
-			return (long)i + 2;
+		if (at > 2 && in.data[at - 1] == '\n' && in.data[at - 2] == '\r')
+			return (long)at + 2;
 	}
 	head->scanned = in.len;
 	return 0;
@@ -142,10 +163,11 @@ const struct http_field *http_head_field(
 	const struct http_head *head, const char *name, size_t *ret_count)
 {
 	const struct http_field *found = NULL;
+	struct view wanted = view_str(name);
 	size_t count = 0;
 
 	for (size_t i = 0; i < head->field_count; i++) {
-		if (!view_eq_nocase(head->fields[i].name, view_str(name)))
+		if (!view_eq_nocase(head->fields[i].name, wanted))
 			continue;
 		if (!found)
 			found = &head->fields[i];
@@ -159,10 +181,12 @@ const struct http_field *http_head_field(
 void http_each_element(
 	const struct http_head *head, const char *name, http_element_fn *fn, void *arg)
 {
+	struct view wanted = view_str(name);
+
 	for (size_t i = 0; i < head->field_count; i++) {
 		struct view rest = head->fields[i].value;
 
-		if (!view_eq_nocase(head->fields[i].name, view_str(name)))
+		if (!view_eq_nocase(head->fields[i].name, wanted))
 			continue;
 		for (;;) {
 			const char *comma = rest.len ? memchr(rest.data, ',', rest.len) : NULL;
@@ -268,18 +292,18 @@ static char folded(char c)
 	return c == '_' ? '-' : ascii_lower(c);
 }
 
-bool http_is_alike(struct view name, const char *other)
+bool http_is_alike(struct view name, struct view other)
 {
-	size_t i;
-
-	for (i = 0; i < name.len && other[i]; i++) {
-		if (folded(name.data[i]) != folded(other[i]))
+	if (name.len != other.len)
+		return false;
+	for (size_t i = 0; i < name.len; i++) {
+		if (folded(name.data[i]) != folded(other.data[i]))
 			return false;
 	}
-	return i == name.len && !other[i];
+	return true;
 }
 
-static bool is_one_of(struct view name, const char *const *names, size_t count)
+static bool is_one_of(struct view name, const struct view *names, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		if (http_is_alike(name, names[i]))
@@ -290,16 +314,19 @@ static bool is_one_of(struct view name, const char *const *names, size_t count)
 
 bool http_is_hop_field(struct view name)
 {
-	static const char *const names[] = { "Connection", "Keep-Alive", "Proxy-Connection",
-		"Proxy-Authorization", "Proxy-Authenticate", "TE", "Trailer", "Upgrade" };
+	static const struct view names[] = { VIEW_LIT("Connection"), VIEW_LIT("Keep-Alive"),
+		VIEW_LIT("Proxy-Connection"), VIEW_LIT("Proxy-Authorization"),
+		VIEW_LIT("Proxy-Authenticate"), VIEW_LIT("TE"), VIEW_LIT("Trailer"),
+		VIEW_LIT("Upgrade") };
 
 	return is_one_of(name, names, ARRAY_SIZE(names));
 }
 
 bool http_is_forwarded_field(struct view name)
 {
-	static const char *const names[] = { "Forwarded", "X-Forwarded-For", "X-Forwarded-Proto",
-		"X-Forwarded-Host", "X-Forwarded-Port", "X-Real-IP" };
+	static const struct view names[] = { VIEW_LIT("Forwarded"), VIEW_LIT("X-Forwarded-For"),
+		VIEW_LIT("X-Forwarded-Proto"), VIEW_LIT("X-Forwarded-Host"),
+		VIEW_LIT("X-Forwarded-Port"), VIEW_LIT("X-Real-IP") };
 
 	return is_one_of(name, names, ARRAY_SIZE(names));
 }

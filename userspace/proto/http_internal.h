@@ -37,7 +37,7 @@ int http_check_message(struct http_head *head, bool *ret_upgrade);
  * so that X_Forwarded_For arrives as X-Forwarded-For would. Names that are dropped are therefore
  * compared with both taken as the same.
  */
-bool http_is_alike(struct view name, const char *other);
+bool http_is_alike(struct view name, struct view other);
 /* True for fields that belong to one connection or to the framing: never passed on as they are. */
 bool http_is_hop_field(struct view name);
 /* Forwarded, X-Forwarded-*, X-Real-IP (HTTP-70). */

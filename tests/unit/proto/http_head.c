@@ -2,6 +2,7 @@
 /* http.md section 2 as a table of raw heads, whole and cut at every byte, at a guard page. */
 #include "dialogue/dialogue.h"
 #include "proto/http_head.h"
+#include "proto/http_internal.h"
 
 #define H "Host: x\r\n"
 #define G "GET / HTTP/1.1\r\n"
@@ -144,10 +145,60 @@ static void test_what_it_finds(void **state)
 	assert_int_equal(count, 1);
 }
 
+/* HTTP-11, byte by byte; empty lines in front are no head. Returns as http_find_end(). */
+static long end_of(struct view in)
+{
+	for (size_t i = 0; i < in.len; i++) {
+		if (in.data[i] == '\n' && (!i || in.data[i - 1] != '\r'))
+			return -1;
+		if (in.data[i] == '\r' && i + 1 < in.len && in.data[i + 1] != '\n')
+			return -1;
+		if (i > 3 && memcmp(in.data + i - 3, "\r\n\r\n", 4) == 0)
+			return (long)i + 1;
+	}
+	return 0;
+}
+
+/* Lines of few bytes, which come in pieces. */
+static void test_HTTP_11_end_of_a_head_against_a_model(void **state)
+{
+	static struct http_head head;
+	static const char *const pieces[] = { "\r\n", "\r\n", "a", "b:c", "\r", "\n" };
+	unsigned seen[3] = { 0 };
+
+	(void)state;
+	srand(11);
+	for (int round = 0; round < 50000; round++) {
+		char text[64] = "";
+		size_t kinds = round % 2 ? 4 : ARRAY_SIZE(pieces), n = 0, len;
+		long end = 0, wanted;
+
+		for (int i = rand() % 12; i > 0; i--)
+			strcat(text, pieces[(size_t)rand() % kinds]);
+		len = strlen(text);
+		memset(&head, 0, sizeof(head));
+		while (n < len && !end) {
+			struct guarded g;
+
+			n = MIN(n + 1 + (size_t)rand() % 4, len);
+			g = guard(view_make(text, n));
+			end = http_find_end(&head, g.view);
+			guard_free(&g);
+			wanted = end_of(view_make(text, n));
+			if (end != wanted)
+				fail_msg("%ld, not %ld, after %zu bytes of\n%s", end, wanted, n,
+					text);
+		}
+		seen[end < 0 ? 0 : end > 0 ? 1 : 2]++;
+	}
+	assert_true(seen[0] > 1000 && seen[1] > 1000 && seen[2] > 1000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_table_whole_and_byte_by_byte),
+		cmocka_unit_test(test_HTTP_11_end_of_a_head_against_a_model),
 		cmocka_unit_test(test_HTTP_10_limits),
 		cmocka_unit_test(test_what_it_finds),
 	};
