@@ -75,6 +75,8 @@ int buf_reserve(struct buf *buf, size_t n)
 {
 	if (n > buf_room(buf))
 		return -ENOBUFS;
+	if (!n)
+		return 0;
 	if (buf->data && buf->cap - buf->start - buf->len >= n)
 		return 0;
 	buf_compact(buf);

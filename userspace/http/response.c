@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #define MAX_INTERIM 16
+#define ADDED_BYTES 128 /* mostly more than a head grows by on its way */
 
 /* ---- no answer ---- */
 
@@ -173,6 +174,8 @@ static int got_final(struct session *session, const struct http_head *head)
 	http_body_init(&request->down, request->plan.framing, head->content_length,
 		(size_t)session->snapshot->config->http.max_head_size);
 	decide_end(http);
+	/* what has come of the body goes behind the head */
+	(void)!buf_reserve(&session->login->leg.out, http->leg->wire.in.len + ADDED_BYTES);
 	if (http_write_response(
 		    head, http->closing, request->plan.unchunked, &session->login->leg.out) < 0)
 		return no_memory(session);
@@ -194,8 +197,7 @@ static int take_response(struct session *session)
 	int r;
 
 	dial_report(session->login->reach.dial, HEALTH_SUCCESS); /* it says something */
-	memset(&head, 0, sizeof(head));
-	head.scanned = http->request.response_scanned;
+	http_head_start(&head, http->request.response_scanned);
 	r = http_response_parse(&head, buf_view(&http->leg->wire.in), &limits);
 	http->request.response_scanned = head.scanned;
 	if (r == HTTP_HEAD_MORE)

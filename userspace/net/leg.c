@@ -5,6 +5,8 @@
 #include <errno.h>
 
 #define DROP_BYTES 4096
+/* The longest read by way of the stack. */
+#define FIRST_BYTES 8192
 /* A longer read may have been cut where one record of TLS ends, and more may be waiting. */
 #define SHORT_BYTES 4096
 
@@ -63,6 +65,20 @@ ssize_t leg_read_bytes(struct leg *leg, void *data, size_t len, size_t *spent)
 	return n;
 }
 
+/* To a buffer that has no memory yet: it gets as much as there is, not as there might be. */
+static ssize_t read_first(struct leg *leg, struct buf *buf, size_t want, size_t *spent)
+{
+	char scratch[FIRST_BYTES] UNINITIALIZED;
+	ssize_t n = leg_read_bytes(leg, scratch, want, spent);
+	int r;
+
+	if (n <= 0)
+		return n;
+	r = buf_append(buf, scratch, (size_t)n);
+	secret_wipe(scratch, (size_t)n);
+	return r < 0 ? r : n;
+}
+
 ssize_t leg_read(struct leg *leg, struct buf *buf, size_t max, size_t *spent)
 {
 	size_t want = MIN(buf_room(buf), max);
@@ -71,6 +87,8 @@ ssize_t leg_read(struct leg *leg, struct buf *buf, size_t max, size_t *spent)
 
 	if (!want)
 		return -ENOBUFS;
+	if (!buf->data && want <= FIRST_BYTES)
+		return read_first(leg, buf, want, spent);
 	r = buf_reserve(buf, want);
 	if (r < 0)
 		return r;

@@ -3,6 +3,7 @@
 #include "proto/http_internal.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 /* RFC 9110 section 5.6.2 */
 static const bool token_chars[256] = {
@@ -97,9 +98,26 @@ const char *http_reason(int status)
 	return "Error";
 }
 
+void http_head_start(struct http_head *head, size_t scanned)
+{
+	memset(head, 0, offsetof(struct http_head, fields));
+	head->scanned = scanned;
+}
+
 void http_head_again(struct http_head *head)
 {
-	memset(&head->length, 0, sizeof(*head) - offsetof(struct http_head, length));
+	http_head_start(head, head->scanned);
+}
+
+struct http_head *http_head_copy(const struct http_head *head)
+{
+	size_t len =
+		offsetof(struct http_head, fields) + head->field_count * sizeof(head->fields[0]);
+	struct http_head *copy = malloc(len);
+
+	if (copy)
+		memcpy(copy, head, len);
+	return copy;
 }
 
 /* ---- lines ---- */

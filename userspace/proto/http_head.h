@@ -18,7 +18,7 @@ struct http_field {
 enum http_framing { HTTP_NO_BODY, HTTP_COUNTED, HTTP_CHUNKED, HTTP_UNTIL_CLOSE };
 
 struct http_head {
-	/* Progress; zero the whole structure for a new head. */
+	/* Progress; http_head_start(), or all of it zeroed, for a new head. */
 	size_t scanned;
 
 	/* Filled when complete: views into the input. */
@@ -27,7 +27,6 @@ struct http_head {
 	int status;                 /* response */
 	struct view reason;
 	bool is_http10;
-	struct http_field fields[HTTP_MAX_FIELDS];
 	size_t field_count;
 	/* By the fields alone; http_response_framing() knows what else counts for a response. */
 	enum http_framing framing;
@@ -37,6 +36,7 @@ struct http_head {
 	bool wants_websocket; /* GET without a body, Upgrade: websocket, Connection: upgrade */
 	bool is_upgrade;      /* response: the same two fields */
 	bool is_event_stream; /* response: Content-Type: text/event-stream */
+	struct http_field fields[HTTP_MAX_FIELDS]; /* field_count of them are set */
 };
 
 enum { HTTP_HEAD_MORE = 0, HTTP_HEAD_DONE = 1 };
@@ -57,8 +57,13 @@ MUST_USE int http_response_parse(
 /* How the response's body ends (section 3). */
 enum http_framing http_response_framing(const struct http_head *head, bool to_head);
 
+/* For a head of which so many bytes have been scanned by an earlier call; 0: for a new one. */
+void http_head_start(struct http_head *head, size_t scanned);
 /* Drops what was parsed and keeps the progress: before a call with more bytes. */
 void http_head_again(struct http_head *head);
+/* A copy on the heap without room for fields that are not set, to be freed with free(); NULL when
+ * out of memory. Its views are those of the original. */
+struct http_head *http_head_copy(const struct http_head *head);
 /* The only field of this name (any case); NULL if there is none. *ret_count: how many. */
 const struct http_field *http_head_field(
 	const struct http_head *head, const char *name, size_t *ret_count);

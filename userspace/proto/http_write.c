@@ -3,15 +3,44 @@
 #include "proto/http_write.h"
 #include "proto/http_internal.h"
 
+/* Mostly more than a head grows by on its way. */
+#define ADDED_BYTES 128
+
+/* Memory for all of the head at once, if it can be had. */
+static void grow_once(struct buf *out, const struct http_head *head)
+{
+	(void)!buf_reserve(out, head->length + ADDED_BYTES);
+}
+
+static char *put(char *at, struct view v)
+{
+	memcpy(at, v.data, v.len);
+	return at + v.len;
+}
+
 static int put_field(struct buf *out, struct view name, struct view value)
 {
-	int r = buf_append_view(out, name);
+	size_t len = name.len + value.len + strlen(": \r\n");
+	int r = buf_reserve(out, len);
 
-	if (r == 0)
-		r = buf_append(out, ": ", 2);
-	if (r == 0)
-		r = buf_append_view(out, value);
-	return r == 0 ? buf_append(out, "\r\n", 2) : r;
+	if (r < 0)
+		return r;
+	put(put(put(put(buf_tail(out), name), VIEW_LIT(": ")), value), VIEW_LIT("\r\n"));
+	buf_commit(out, len);
+	return 0;
+}
+
+#define NUMBER_DIGITS 20
+
+static struct view decimal(uint64_t number, char text[NUMBER_DIGITS])
+{
+	size_t at = NUMBER_DIGITS;
+
+	do {
+		text[--at] = (char)('0' + number % 10);
+		number /= 10;
+	} while (number);
+	return view_make(text + at, NUMBER_DIGITS - at);
 }
 
 /* ---- what Connection names ---- */
@@ -89,13 +118,14 @@ static bool is_framing(struct view name)
 /* At most one of the two names is there (HTTP-16). *done: it has been written. */
 static int put_framing(const struct http_head *head, struct view name, bool *done, struct buf *out)
 {
+	char digits[NUMBER_DIGITS];
+
 	if (*done)
 		return 0;
 	*done = true;
 	if (head->framing == HTTP_CHUNKED)
 		return put_codings(head, name, out);
-	return buf_printf(out, "%.*s: %llu\r\n", (int)name.len, name.data,
-		(unsigned long long)head->content_length);
+	return put_field(out, name, decimal(head->content_length, digits));
 }
 
 static int put_upgrade(struct buf *out)
@@ -168,8 +198,10 @@ static int put_request_fields(
 int http_write_request(
 	const struct http_head *head, const struct http_request_changes *changes, struct buf *out)
 {
-	int r = buf_append_view(out, head->method);
+	int r;
 
+	grow_once(out, head);
+	r = buf_append_view(out, head->method);
 	if (r == 0)
 		r = buf_append(out, " ", 1);
 	if (r == 0)
@@ -209,8 +241,15 @@ static int put_response_fields(const struct http_head *head, bool unchunked, str
 
 int http_write_response(const struct http_head *head, bool close, bool unchunked, struct buf *out)
 {
-	int r = buf_printf(out, "HTTP/1.1 %d ", head->status);
+	char digits[NUMBER_DIGITS];
+	int r;
 
+	grow_once(out, head);
+	r = buf_append_str(out, "HTTP/1.1 ");
+	if (r == 0)
+		r = buf_append_view(out, decimal((uint64_t)head->status, digits));
+	if (r == 0)
+		r = buf_append(out, " ", 1);
 	if (r == 0)
 		r = buf_append_view(out, head->reason);
 	if (r == 0)

@@ -132,6 +132,7 @@ static void test_what_it_finds(void **state)
 	static const char text[] =
 		"GET http://X/a?b=c HTTP/1.1\r\nhost: x\r\nConnection: Upgrade, "
 		"close\r\nUpgrade: WebSocket\r\nContent-Length: 0\r\nA:  v  \r\n\r\nrest";
+	struct http_head *copy;
 	size_t count;
 
 	(void)state;
@@ -143,6 +144,17 @@ static void test_what_it_finds(void **state)
 	assert_int_equal(head.content_length, 0);
 	assert_true(view_eq(http_head_field(&head, "a", &count)->value, VIEW_LIT("v")));
 	assert_int_equal(count, 1);
+	copy = http_head_copy(&head);
+	assert_non_null(copy);
+	assert_true(view_eq(http_head_field(copy, "a", &count)->value, VIEW_LIT("v")));
+	assert_int_equal(copy->field_count, head.field_count);
+	assert_true(copy->wants_close && copy->length == head.length);
+	free(copy);
+	/* of what was there nothing is left */
+	http_head_start(&head, 3);
+	assert_int_equal(http_head_parse(&head, VIEW_LIT(G H "\r\n"), &limits), 1);
+	assert_true(!head.wants_close && !head.wants_websocket && head.framing == HTTP_NO_BODY);
+	assert_int_equal(head.field_count, 1);
 }
 
 /* HTTP-11, byte by byte; empty lines in front are no head. Returns as http_find_end(). */
