@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """http.md sections 4 to 7: routes, identifiers, node connections, header changes."""
 
+import os
+import signal
 import socket
 import struct
+import threading
 import time
 
 import pytest
@@ -251,6 +254,45 @@ def test_HTTP_64_bytes_on_an_idle_leg(http):
         assert c.ask("/1").body == b"first"
         wait_until(lambda: node.connections[0].closed.is_set())
         assert c.ask("/2").body == b"first"
+
+
+def has_stopped(pid):
+    states = []
+    for task in os.listdir("/proc/%d/task" % pid):
+        with open("/proc/%d/task/%s/stat" % (pid, task), encoding="ascii") as f:
+            states.append(f.read().rsplit(")", 1)[1].split()[0])
+    return set(states) == {"T"}
+
+
+@pytest.mark.parametrize("says", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong"])
+def test_HTTP_64_a_leg_ends_when_the_next_request_comes(http, says):
+    """The loop is told of both at once, of the request first, and does not ask the leg's socket."""
+    go = threading.Event()
+
+    def serve(conn):
+        wire = Wire(conn.read)
+        wire.body(wire.head())
+        answer(conn, b"first")
+        go.wait(PATIENCE)
+        if says and conn is node.connections[0]:
+            conn.send(says)
+            wire.head()
+    node = http.node("node1", serve)
+    router = http.router([node], server="threads = 1")
+    with http.client(router) as c:
+        assert c.ask("/1", method="POST", body=b"x").body == b"first"
+        time.sleep(0.1)
+        os.kill(router.process.pid, signal.SIGSTOP)
+        try:
+            wait_until(lambda: has_stopped(router.process.pid))
+            c.send("POST /2 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+            time.sleep(0.1)
+            go.set()
+            time.sleep(0.1)
+        finally:
+            os.kill(router.process.pid, signal.SIGCONT)
+        assert c.answer().body == b"first"
+    assert len(node.connections) == 2
 
 
 def test_HTTP_64_idle_legs_end_after_keepalive_timeout(two, http):
