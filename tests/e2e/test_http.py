@@ -86,6 +86,21 @@ def test_HTTP_4_later_heads(http):
     assert {line["reason"] for line in router.wait_sessions(2)} == {"keepalive", "idle"}
 
 
+def test_HTTP_4_HTTP_64_each_answer_begins_the_time_anew(http):
+    """For the client and for its node leg: timers that are set already stay until they go off."""
+    node = http.node("node1")
+    router = http.router([node], http='keepalive_timeout = "1500ms"')
+    with http.client(router) as c:
+        for _ in range(4):
+            assert c.ask().status == 200
+            begin = time.monotonic()
+            time.sleep(0.7)
+        assert len(node.connections) == 1
+        assert c.rest() == b""
+        assert 1.4 < time.monotonic() - begin < PATIENCE
+    assert router.wait_sessions(1)[0]["reason"] == "keepalive"
+
+
 def test_HTTP_5_max_keepalive_requests(http):
     router = http.router([http.node("node1")], http="max_keepalive_requests = 2")
     with http.client(router) as c:

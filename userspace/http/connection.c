@@ -161,8 +161,7 @@ bool http_head_step(struct session *session)
 
 	if (!login->leg.in.len)
 		return http_read_client(session, NULL, 0) > 0;
-	memset(&head, 0, sizeof(head));
-	head.scanned = login->http->scanned;
+	http_head_start(&head, login->http->scanned);
 	r = http_head_parse(&head, buf_view(&login->leg.in), &limits);
 	login->http->scanned = head.scanned;
 	if (r == HTTP_HEAD_MORE)
@@ -181,7 +180,7 @@ bool http_head_step(struct session *session)
 void http_head_begin(struct session *session)
 {
 	http_progress(session);
-	session->login->http->head_ms = clock_mono_ms();
+	session->login->http->head_ms = session->pool->loop->now_ms;
 }
 
 bool http_idle_step(struct session *session)

@@ -4,11 +4,9 @@
  * hold and the lookup of mail logins; or a node that the route names itself. Then a leg.
  */
 #include "http/http.h"
-#include "base/clock.h"
 #include "base/log.h"
 #include "session/guarded.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 static const struct config_route *route_of(const struct session *session)
@@ -164,11 +162,8 @@ static int take_head(struct session *session, const struct http_head *head)
 	buf_init(&login->leg.in, request->raw.limit, true);
 	if (buf_append_view(&login->leg.in, rest) < 0)
 		return -1;
-	request->head = malloc(sizeof(*request->head));
-	if (!request->head)
-		return -1;
-	*request->head = *head;
-	return 0;
+	request->head = http_head_copy(head);
+	return request->head ? 0 : -1;
 }
 
 static bool is_repeatable(struct view method)
@@ -195,11 +190,11 @@ static void fill_request(struct session *session, const struct http_head *head)
 	const struct config_http *settings = &session->snapshot->config->http;
 	struct http_request *request = &http->request;
 
-	request->started_ms = clock_mono_ms();
+	request->started_ms = session->pool->loop->now_ms;
 	request->http10 = head->is_http10;
 	request->asks = asks_for(head);
-	snprintf(request->method, sizeof(request->method), "%.*s", (int)head->method.len,
-		head->method.data);
+	memcpy(request->method, head->method.data,
+		MIN(head->method.len, sizeof(request->method) - 1)); /* zeroed before */
 	http_body_init(
 		&request->up, head->framing, head->content_length, (size_t)settings->max_head_size);
 	if (is_repeatable(head->method) && http_body_is_done(&request->up))

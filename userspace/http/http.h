@@ -33,7 +33,8 @@ struct http_leg {
 	const struct config_destination *destination;
 	struct addr addr;
 	struct leg wire;
-	struct timer timer; /* LEG_IDLE: keepalive_timeout */
+	struct timer timer; /* LEG_IDLE: keepalive_timeout; armed, no later than idle_until_ms */
+	uint64_t idle_until_ms;
 	enum http_leg_use use;
 	bool write_failed; /* it does not take the request any more, but may have answered */
 	bool secured;

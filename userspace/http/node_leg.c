@@ -91,9 +91,18 @@ static void on_leg(struct loop_watch *watch, uint32_t epoll_events)
 		leg_free(leg);
 }
 
+/* Armed lazily: a leg that is in use takes it along. */
 static void on_idle_over(struct timer *timer)
 {
-	leg_free(container_of(timer, struct http_leg, timer));
+	struct http_leg *leg = container_of(timer, struct http_leg, timer);
+	struct loop *loop = leg->session->pool->loop;
+
+	if (leg->use != LEG_IDLE)
+		return;
+	if (leg->idle_until_ms > loop->now_ms)
+		loop_timer_set(loop, timer, leg->idle_until_ms - loop->now_ms, on_idle_over);
+	else
+		leg_free(leg);
 }
 
 struct http_leg *http_leg_take(struct session *session, struct node *node)
@@ -111,7 +120,6 @@ struct http_leg *http_leg_take(struct session *session, struct node *node)
 		}
 		list_del(&leg->link);
 		http->idle_count--;
-		loop_timer_del(session->pool->loop, &leg->timer);
 		leg->use = LEG_AGAIN;
 		http->leg = leg;
 		return leg;
@@ -149,6 +157,7 @@ void http_leg_keep(struct session *session)
 {
 	struct http *http = session->login->http;
 	struct http_leg *leg = http->leg;
+	uint64_t limit_ms = session->snapshot->config->http.keepalive_timeout_ms;
 
 	http->leg = NULL;
 	leg->use = LEG_IDLE;
@@ -156,8 +165,9 @@ void http_leg_keep(struct session *session)
 	if (++http->idle_count > HTTP_MAX_IDLE)
 		leg_free(list_entry(http->idle.next, struct http_leg, link));
 	buf_fini(&leg->wire.in);
-	loop_timer_set(session->pool->loop, &leg->timer,
-		session->snapshot->config->http.keepalive_timeout_ms, on_idle_over);
+	leg->idle_until_ms = session->pool->loop->now_ms + limit_ms;
+	if (!timer_armed(&leg->timer))
+		loop_timer_set(session->pool->loop, &leg->timer, limit_ms, on_idle_over);
 	http_leg_update_watch(leg, true, false);
 }
 

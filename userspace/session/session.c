@@ -10,7 +10,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #define LINGER_MS 3000
@@ -24,19 +23,35 @@ const struct session_state_row session_states[SESSION_STATE_COUNT] = {
 
 /* ---- states ---- */
 
+static void set_timer(struct session *session, uint64_t now_ms);
+
 static void on_deadline(struct timer *timer)
 {
 	struct session *session = container_of(timer, struct login, deadline)->session;
+	uint64_t now = clock_mono_ms();
 
-	session_cell(session)->deadline(session);
+	if (session->login->limit_at_ms > now)
+		set_timer(session, now);
+	else
+		session_cell(session)->deadline(session);
+}
+
+static void set_timer(struct session *session, uint64_t now_ms)
+{
+	struct login *login = session->login;
+
+	login->deadline_at_ms = login->limit_at_ms;
+	loop_timer_set(session->pool->loop, &login->deadline,
+		login->limit_at_ms - MIN(now_ms, login->limit_at_ms), on_deadline);
 }
 
 static uint64_t state_limit_ms(const struct session *session, enum session_limit limit)
 {
-	uint64_t now = clock_mono_ms();
+	uint64_t now;
 
 	switch (limit) {
 	case LIMIT_PREAUTH:
+		now = clock_mono_ms();
 		return session->login->preauth_at_ms > now ? session->login->preauth_at_ms - now
 							   : 0;
 	case LIMIT_LOOKUP:
@@ -66,9 +81,16 @@ static uint64_t state_limit_ms(const struct session *session, enum session_limit
 	}
 }
 
+/* Limits follow each other, mostly to a later time: then the timer stays, and sees when it goes
+ * off. */
 void session_set_limit(struct session *session, uint64_t in_ms)
 {
-	loop_timer_set(session->pool->loop, &session->login->deadline, in_ms, on_deadline);
+	struct login *login = session->login;
+	uint64_t now = clock_mono_ms();
+
+	login->limit_at_ms = now + MIN(in_ms, UINT64_MAX / 2);
+	if (!timer_armed(&login->deadline) || login->limit_at_ms < login->deadline_at_ms)
+		set_timer(session, now);
 }
 
 void session_restart_limit(struct session *session)
@@ -106,7 +128,10 @@ void session_begin(struct session *session)
 
 void session_set_node_name(struct session *session, const char *name)
 {
-	snprintf(session->login->node_name, sizeof(session->login->node_name), "%s", name);
+	size_t len = strnlen(name, sizeof(session->login->node_name) - 1);
+
+	memmove(session->login->node_name, name, len); /* it may be that name already */
+	session->login->node_name[len] = '\0';
 }
 
 void session_restart_preauth(struct session *session)

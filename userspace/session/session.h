@@ -55,7 +55,9 @@ struct login {
 	struct addr local; /* see session_local() */
 	struct leg leg;    /* the client's */
 	struct timer deadline;
-	struct timer turn; /* the dialogue goes on in the next batch, though no event tells */
+	uint64_t limit_at_ms;    /* the state's time is over */
+	uint64_t deadline_at_ms; /* what deadline is set to: no later than that */
+	struct timer turn;       /* the dialogue goes on in the next batch, though no event tells */
 	uint64_t preauth_at_ms, phase_started_ms, input_ms; /* input_ms: the client's last bytes */
 	struct front *front; /* of the kind's; NULL: none yet, or never */
 	bool client_eof; /* the client's direction has ended; its last input is still answered */
