@@ -39,15 +39,15 @@ static bool flows(const struct relay *relay)
 }
 
 /* What a leg is watched for then. An edge is enough where a read tells whether it has left
- * something (stream->drained). A peer's end that was there already is seen with the edge: recv()
- * would not tell. */
+ * something (stream->drained). What recv() would not tell is seen with the edge: a peer's end that
+ * was there already, and an urgent byte, at which it stops though there is more. */
 static uint32_t flow_events(const struct relay *relay, int leg)
 {
 	const struct stream *stream = &relay->legs[leg];
 	bool tells = !stream_is_tls(stream) || tls_records_connection(stream);
 
 	return tells && relay->io[relay_from(leg)].events == RELAY_EDGE_EVENTS
-		? EPOLLIN | EPOLLRDHUP | EPOLLET
+		? EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLET
 		: EPOLLIN;
 }
 
@@ -203,6 +203,8 @@ static void user_leg(struct relay *relay, int leg, uint32_t epoll_events)
 {
 	if (epoll_events == EPOLLIN && just_flows(relay) && flow_on(relay, leg))
 		return;
+	if (epoll_events & EPOLLPRI)
+		relay->io[relay_from(leg)].events = 0; /* levels, until long behind it */
 	if (epoll_events & EPOLLRDHUP) {
 		relay->state.halves[relay_from(leg)].closing = true;
 		relay_update_owed(relay, false);
