@@ -148,7 +148,7 @@ static size_t open_aside(struct stream *stream, struct records *records,
 static size_t open_all(struct stream *stream, struct records *records, size_t len,
 	unsigned char *to, size_t room, size_t *ret_used)
 {
-	size_t at = 0, given = 0;
+	size_t at = 0, given = 0, before;
 
 	while (records->connection.in == RECORD_IN_OPEN && !records_rest(records)->opened.len &&
 		!(given && stream->work >= READ_WORK)) {
@@ -158,6 +158,7 @@ static size_t open_all(struct stream *stream, struct records *records, size_t le
 			fail(records, n);
 		if (n <= 0)
 			break;
+		before = given;
 		if ((size_t)n - RECORD_HEADER_BYTES <= room - given) {
 			given += open_to(stream, records, received + at, (size_t)n, to + given);
 		} else {
@@ -172,7 +173,8 @@ static size_t open_all(struct stream *stream, struct records *records, size_t le
 				room - given);
 		}
 		at += (size_t)n;
-		stream_add_work(stream, RECORD_COST);
+		/* padding (RFC 8446 section 5.4) is opened as text is */
+		stream_add_work(stream, RECORD_COST + (size_t)n - (given - before));
 		records->connection.full = n > FULL_BYTES ? (uint16_t)n : 0;
 	}
 	*ret_used = at;

@@ -44,7 +44,7 @@ static void begin(struct session *s)
 	};
 	struct buf early[2] = { { 0 }, { 0 } };
 	struct stream legs[2];
-	int room = 4 << 20;
+	int room = 16 << 20;
 
 	prepare(s);
 	client = &s->ends[RELAY_CLIENT];
@@ -118,6 +118,36 @@ static void test_records_without_data(void **state)
 	run_for(&s, "datadatadatadatadata", 20);
 	put(client, RECORD_DATA, "hello", 5, 0);
 	run_for(&s, "hello", 5);
+	finish(&s);
+}
+
+/* Records that have a byte each, and are as long as can be: a turn takes no more of them than if
+ * they were full. (It is two of them: of the event, and of the turn behind it.) */
+static void test_padding_counts(void **state)
+{
+	static unsigned char record[RECORD_BYTES_MAX];
+	char got[100];
+	struct session s;
+	size_t sent = 0, taken = 0;
+
+	(void)state;
+	begin(&s);
+	for (; sent < 400; sent++) {
+		size_t len = make_record(client, RECORD_DATA, "x", 1, RECORD_MAX - 1, record);
+
+		send_raw(client, record, len);
+	}
+	for (int turn = 0; taken < sent; turn++) {
+		ssize_t n;
+
+		assert_in_range(turn, 0, 500);
+		assert_int_equal(loop_run_once(&s.loop, 10), 0);
+		while ((n = stream_read(&node->far, got, sizeof(got))) > 0)
+			taken += (size_t)n;
+		assert_int_equal(n, -EAGAIN);
+		if (turn == 0)
+			assert_in_range(taken, 1, 2 * RELAY_TURN_BYTES / RECORD_MAX);
+	}
 	finish(&s);
 }
 
@@ -200,6 +230,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_short_texts_of_long_records),
 		cmocka_unit_test(test_records_without_data),
+		cmocka_unit_test(test_padding_counts),
 		cmocka_unit_test(test_a_record_in_pieces),
 		cmocka_unit_test(test_the_end_is_seen),
 		cmocka_unit_test(test_a_target_that_stalls),
