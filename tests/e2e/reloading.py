@@ -93,8 +93,10 @@ def frozen(pid, thread_name):
     libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 
     def name(tid):
-        with open("/proc/%d/task/%s/comm" % (pid, tid), encoding="ascii") as f:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError), \
+                open("/proc/%d/task/%s/comm" % (pid, tid), encoding="ascii") as f:
             return f.read().strip()
+        return None # it has ended
 
     def find():
         return [int(t) for t in os.listdir("/proc/%d/task" % pid) if name(t) == thread_name]

@@ -266,7 +266,7 @@ def has_stopped(pid):
 
 @pytest.mark.parametrize("says", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong"])
 def test_HTTP_64_a_leg_ends_when_the_next_request_comes(http, says):
-    """The loop is told of both at once, of the request first, and does not ask the leg's socket."""
+    """The loop is told of both at once, of the request first."""
     go = threading.Event()
 
     def serve(conn):

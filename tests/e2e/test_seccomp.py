@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a router that serves may still ask of the kernel (SEC-8, docs/security.md)."""
 
+import contextlib
 import errno
 import os
 
@@ -17,11 +18,12 @@ PRIVILEGED = {"bpf_prog_load", "bpf_map_create", "bpf_obj_get"}
 
 
 def modes(router):
-    """What /proc says of every thread."""
+    """What /proc says of every thread, but those that end meanwhile."""
     found = []
     base = "/proc/%d/task" % router.process.pid
     for task in os.listdir(base):
-        with open(os.path.join(base, task, "status"), encoding="ascii") as f:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError), \
+                open(os.path.join(base, task, "status"), encoding="ascii") as f:
             found += [line.split()[1] for line in f if line.startswith("Seccomp:")]
     return found
 
