@@ -44,6 +44,52 @@ static inline void take_near(struct session *s, struct stream ret_legs[2])
 	}
 }
 
+static inline void start(
+	struct session *s, enum relay_mode mode, struct stream legs[2], struct buf early[2])
+{
+	struct relay_params params = {
+		.engine = &s->engine,
+		.settings = { .mode = mode },
+		.protocol = "test",
+		.session = 7,
+		.idle_ms = 60000,
+		.owed_ms = 5000,
+		.done = on_done,
+		.arg = s,
+	};
+
+	assert_int_equal(relay_start(&params, legs, early, &s->relay), 0);
+}
+
+/* Of ends that have said nothing yet. */
+static inline void start_new(struct session *s, enum relay_mode mode)
+{
+	struct buf early[2] = { { 0 }, { 0 } };
+	struct stream legs[2];
+
+	take_near(s, legs);
+	start(s, mode, legs, early);
+}
+
+/* The node's far end gets n bytes, at most 1 MiB, and these. */
+static inline void expect_at_node(struct session *s, const char *want, size_t n)
+{
+	static char got[1 << 20];
+	size_t have = 0;
+
+	for (int i = 0; have < n; i++) {
+		ssize_t r;
+
+		assert_in_range(i, 0, 1000);
+		assert_int_equal(loop_run_once(&s->loop, 5), 0);
+		r = stream_read(&s->ends[RELAY_NODE].far, got + have, sizeof(got) - have);
+		assert_true(r > 0 || r == -EAGAIN);
+		have += r > 0 ? (size_t)r : 0;
+	}
+	assert_int_equal(have, n);
+	assert_memory_equal(got, want, n);
+}
+
 static inline void finish(struct session *s)
 {
 	relay_free(s->relay);

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 
 #define MAX_INTERIM 16
-#define ADDED_BYTES 128 /* mostly more than a head grows by on its way */
 
 /* ---- no answer ---- */
 
@@ -175,7 +174,7 @@ static int got_final(struct session *session, const struct http_head *head)
 		(size_t)session->snapshot->config->http.max_head_size);
 	decide_end(http);
 	/* what has come of the body goes behind the head */
-	(void)!buf_reserve(&session->login->leg.out, http->leg->wire.in.len + ADDED_BYTES);
+	(void)!buf_reserve(&session->login->leg.out, http->leg->wire.in.len + HTTP_WRITE_ADDED);
 	if (http_write_response(
 		    head, http->closing, request->plan.unchunked, &session->login->leg.out) < 0)
 		return no_memory(session);

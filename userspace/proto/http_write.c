@@ -3,13 +3,10 @@
 #include "proto/http_write.h"
 #include "proto/http_internal.h"
 
-/* Mostly more than a head grows by on its way. */
-#define ADDED_BYTES 128
-
 /* Memory for all of the head at once, if it can be had. */
 static void grow_once(struct buf *out, const struct http_head *head)
 {
-	(void)!buf_reserve(out, head->length + ADDED_BYTES);
+	(void)!buf_reserve(out, head->length + HTTP_WRITE_ADDED);
 }
 
 static char *put(char *at, struct view v)

@@ -17,6 +17,9 @@ struct http_request_changes {
 	bool drop_expect;
 };
 
+/* Mostly more than a head grows by on its way, in bytes. */
+#define HTTP_WRITE_ADDED 128
+
 /* As HTTP/1.1, whatever the client speaks. The upgrade goes on if the head wants a websocket. */
 MUST_USE int http_write_request(
 	const struct http_head *head, const struct http_request_changes *changes, struct buf *out);

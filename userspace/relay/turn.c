@@ -53,13 +53,14 @@ static uint32_t flow_events(const struct relay *relay, int leg)
 
 static void update_watches(struct relay *relay)
 {
-	uint32_t events[2] = { flow_events(relay, 0), flow_events(relay, 1) };
+	uint32_t events[2] = { 0, 0 };
 
 	if (flows(relay)) {
+		events[0] = flow_events(relay, 0);
+		events[1] = flow_events(relay, 1);
 		relay_watch_legs(relay, events);
 		return;
 	}
-	events[0] = events[1] = 0;
 	for (int d = 0; d < 2; d++) {
 		const struct relay_half *half = &relay->state.halves[d];
 		const struct relay_io *io = &relay->io[d];

@@ -7,24 +7,6 @@
 
 static struct fixture *client, *node;
 
-static void run_for(struct session *s, const char *want, size_t len)
-{
-	char got[1000];
-	size_t have = 0;
-
-	for (int i = 0; have < len; i++) {
-		ssize_t n;
-
-		assert_in_range(i, 0, 500);
-		assert_int_equal(loop_run_once(&s->loop, 10), 0);
-		n = stream_read(&node->far, got + have, sizeof(got) - have);
-		assert_true(n > 0 || n == -EAGAIN);
-		have += n > 0 ? (size_t)n : 0;
-	}
-	assert_int_equal(have, len);
-	assert_memory_equal(got, want, len);
-}
-
 static uint32_t watched(const struct session *s, int leg)
 {
 	return s->relay->watches[leg].events;
@@ -33,17 +15,6 @@ static uint32_t watched(const struct session *s, int leg)
 /* The client's far end makes records by hand; it has said enough to be watched for edges. */
 static void begin(struct session *s)
 {
-	struct relay_params params = {
-		.engine = &s->engine,
-		.settings = { .mode = RELAY_MODE_RECORD },
-		.protocol = "test",
-		.idle_ms = 60000,
-		.owed_ms = 5000,
-		.done = on_done,
-		.arg = s,
-	};
-	struct buf early[2] = { { 0 }, { 0 } };
-	struct stream legs[2];
 	int room = 16 << 20;
 
 	prepare(s);
@@ -54,12 +25,11 @@ static void begin(struct session *s)
 	by_hand(client);
 	assert_int_equal(
 		setsockopt(client->far.fd, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room)), 0);
-	take_near(s, legs);
-	assert_int_equal(relay_start(&params, legs, early, &s->relay), 0);
+	start_new(s, RELAY_MODE_RECORD);
 	for (int i = 0; i < RELAY_EDGE_EVENTS; i++) {
 		assert_false(watched(s, RELAY_CLIENT) & EPOLLET);
 		put(client, RECORD_DATA, "hello", 5, 0);
-		run_for(s, "hello", 5);
+		expect_at_node(s, "hello", 5);
 	}
 	assert_true(watched(s, RELAY_CLIENT) & EPOLLET);
 	assert_int_equal(watched(s, RELAY_NODE), EPOLLIN); /* it has not said anything */
@@ -94,10 +64,10 @@ static void test_short_texts_of_long_records(void **state)
 		strcat(want, "ten bytes.");
 	}
 	send_raw(client, crowd.bytes, crowd.len);
-	run_for(&s, want, 100);
+	expect_at_node(&s, want, 100);
 	assert_true(watched(&s, RELAY_CLIENT) & EPOLLET);
 	put(client, RECORD_DATA, "hello", 5, 0);
-	run_for(&s, "hello", 5);
+	expect_at_node(&s, "hello", 5);
 	finish(&s);
 }
 
@@ -115,9 +85,9 @@ static void test_records_without_data(void **state)
 	for (int i = 0; i < 5; i++)
 		add(&crowd, "data");
 	send_raw(client, crowd.bytes, crowd.len);
-	run_for(&s, "datadatadatadatadata", 20);
+	expect_at_node(&s, "datadatadatadatadata", 20);
 	put(client, RECORD_DATA, "hello", 5, 0);
-	run_for(&s, "hello", 5);
+	expect_at_node(&s, "hello", 5);
 	finish(&s);
 }
 
@@ -166,7 +136,7 @@ static void test_a_record_in_pieces(void **state)
 		assert_int_equal(loop_run_once(&s.loop, 10), 0);
 	}
 	send_raw(client, record + len - 1, 1);
-	run_for(&s, "hello", 5);
+	expect_at_node(&s, "hello", 5);
 	finish(&s);
 }
 
@@ -182,10 +152,10 @@ static void test_the_end_is_seen(void **state)
 		begin(&s);
 		put(client, RECORD_DATA, "hello", 5, 0);
 		if (later)
-			run_for(&s, "hello", 5);
+			expect_at_node(&s, "hello", 5);
 		shutdown(client->far.fd, SHUT_WR);
 		if (!later)
-			run_for(&s, "hello", 5);
+			expect_at_node(&s, "hello", 5);
 		for (int i = 0; n == -EAGAIN; i++) {
 			assert_in_range(i, 0, 500);
 			assert_int_equal(loop_run_once(&s.loop, 10), 0);
@@ -221,7 +191,7 @@ static void test_a_target_that_stalls(void **state)
 		assert_int_equal(loop_run_once(&s.loop, n > 0 ? 0 : 10), 0);
 	}
 	put(client, RECORD_DATA, "hello", 5, 0);
-	run_for(&s, "hello", 5);
+	expect_at_node(&s, "hello", 5);
 	finish(&s);
 }
 

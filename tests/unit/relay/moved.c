@@ -10,22 +10,6 @@
 static struct flow flows[2]; /* RELAY_UP: from the client */
 static int moves, pending;   /* of all sessions: and those with bytes between both legs */
 
-static void start(struct session *s, struct stream legs[2], struct buf early[2])
-{
-	struct relay_params params = {
-		.engine = &s->engine,
-		.settings = { .mode = RELAY_MODE_RECORD },
-		.protocol = "test",
-		.session = 7,
-		.idle_ms = 60000,
-		.owed_ms = 5000,
-		.done = on_done,
-		.arg = s,
-	};
-
-	assert_int_equal(relay_start(&params, legs, early, &s->relay), 0);
-}
-
 static void begin(struct session *s, const struct kind *client, const struct kind *node)
 {
 	struct stream legs[2];
@@ -48,7 +32,7 @@ static void begin(struct session *s, const struct kind *client, const struct kin
 	flows[RELAY_DOWN] = (struct flow){
 		.from = &s->ends[RELAY_NODE].far, .to = &s->ends[RELAY_CLIENT].far, .total = 150000
 	};
-	start(s, legs, early);
+	start(s, RELAY_MODE_RECORD, legs, early);
 }
 
 /* All of a session, without a pointer. */
@@ -101,7 +85,7 @@ static void move(struct session *s)
 			buf_append(&early[leg], w->legs[leg].pending, w->legs[leg].pending_len), 0);
 	}
 	memset(&w->legs, 0, sizeof(w->legs));
-	start(s, legs, early);
+	start(s, RELAY_MODE_RECORD, legs, early);
 	memcpy(&s->relay->state, &w->state, sizeof(w->state));
 	relay_arm_timer(s->relay);
 	relay_later(s->relay, 0);
