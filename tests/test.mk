@@ -48,5 +48,6 @@ demo: demo-deps ## the main job, live
 	@/usr/bin/python3 tests/demo/demo.py
 
 # RELEASES=trixie: only that one. TEST_PARTS="unit e2e": only these parts of make test.
+# BENCH="vm-bench bench": these benchmarks there instead, pages in docs/RELEASE.
 releases: ## README's commands on minimal systems of Debian 12 and 13
-	@/usr/bin/python3 tests/tools/releases.py $(RELEASES) --parts "$(TEST_PARTS)"
+	@/usr/bin/python3 tests/tools/releases.py $(RELEASES) --parts "$(TEST_PARTS)" --bench "$(BENCH)"

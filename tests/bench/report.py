@@ -13,8 +13,8 @@ from workloads import AT_ONCE, PLAIN, TLS
 
 DOCS = os.path.join(harness.ROOT, "docs")
 PACKAGES = ["haproxy", "nginx", "libnginx-mod-mail", "dovecot-core", "dovecot-imapd",
-            "dovecot-submissiond", "dovecot-pgsql", "perdition", "postgresql", "libssl3", "strace",
-            "gcc"]
+            "dovecot-submissiond", "dovecot-pgsql", "perdition", "postgresql", "libssl3", "libssl3t64",
+            "strace", "gcc"]
 
 
 def row_name(peer):

@@ -5,7 +5,10 @@ types them. Each system is made by debootstrap from apt's own mirror, in a direc
 again. The last line is `N passed, N failed, N skipped`.
 
 What such a system cannot have: a service manager (servers are started by the tests themselves), another
-kernel than this machine's (but virtual machines run in it, with this release's programs and libraries)."""
+kernel than this machine's (but virtual machines run in it, with this release's programs and libraries).
+
+With --bench these targets run there instead of demo and tests, with the release's compiler, OpenSSL and
+other routers; pages that they write come to docs/RELEASE."""
 
 import argparse
 import fcntl
@@ -127,6 +130,12 @@ def tail(path, lines):
         return "".join(f.readlines()[-lines:])
 
 
+def written_since(directory, since):
+    """Paths below it of the files that were written after that time."""
+    found = [os.path.join(base, name) for base, _, names in os.walk(directory) for name in names]
+    return sorted(os.path.relpath(path, directory) for path in found if os.path.getmtime(path) >= since)
+
+
 # ---- one release ----
 
 class Run:
@@ -209,9 +218,13 @@ class Run:
             elif command == "make test":
                 if not self.options.only_demo:
                     self.build(install)
-                    self.test(command)
+                    if self.options.bench:
+                        self.bench(self.options.bench.split())
+                    else:
+                        self.test(command)
             elif command == "make demo":
-                self.demo(command)
+                if not self.options.bench:
+                    self.demo(command)
             else:
                 self.one(command)
 
@@ -246,6 +259,18 @@ class Run:
             self.one(command, network=command == "make deps")
             if command == "make deps":
                 self.left(before, command)
+
+    def bench(self, targets):
+        """What each of them prints is in the log as well."""
+        pages = os.path.join(ROOT, "docs", self.release)
+        for target in targets:
+            began = time.time()
+            print(self.one("make " + target))
+            for path in written_since(self.root + self.directory + "/docs", began):
+                place = os.path.join(pages, path)
+                os.makedirs(os.path.dirname(place), exist_ok=True)
+                shutil.copyfile(os.path.join(self.root + self.directory, "docs", path), place)
+                print("wrote " + os.path.relpath(place, ROOT), flush=True)
 
     def test(self, command):
         # With network: packages of other servers and kernels are fetched and unpacked, not installed.
@@ -358,6 +383,7 @@ def main():
     parser.add_argument("--prepare", action="store_true", help="only the minimal systems, for a later run")
     parser.add_argument("--only-demo", action="store_true", help="not `make test`")
     parser.add_argument("--parts", default="", help="of `make test`; default: " + ALL_PARTS)
+    parser.add_argument("--bench", default="", help="instead of all this: these targets of the Makefile")
     options = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)
     fault = missing()
@@ -378,7 +404,7 @@ def main():
             return 1 if total[1] else 0
         if options.other:
             names.append(own_demo())
-        tables = same_tables(names) if len(names) == 2 else []
+        tables = same_tables(names) if len(names) == 2 and not options.bench else []
         if tables:
             print("%-6s the demo's table is the same on both" % ("FAILED" if tables[1] else "ok"))
             total = [a + b for a, b in zip(total, tables)]
