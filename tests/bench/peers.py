@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 
+import dovecot
 import harness
 import machine
 from machine import NODE, ROUTER
@@ -90,79 +91,6 @@ listen submission
     bind {router}:{submission}{bind_tls}
     server node {node}:{submission_node}{server_tls}
 """
-
-DOVECOT = """base_dir = {dir}/run
-state_dir = {dir}/state
-protocols = imap submission
-listen = {router}
-log_path = /dev/null
-default_internal_user = {user}
-default_internal_group = {group}
-default_login_user = {user}
-default_vsz_limit = 0
-ssl = {ssl}
-ssl_cert = <{cert}
-ssl_key = <{key}
-ssl_min_protocol = TLSv1.3
-ssl_cipher_suites = {suite}
-ssl_curve_list = {curve}
-disable_plaintext_auth = no
-auth_mechanisms = plain
-auth_cache_size = 16 M
-{passdb}
-service imap-login {{
-  chroot =
-  service_count = 0
-  process_min_avail = 1
-  process_limit = 1
-  client_limit = {most}
-  inet_listener imap {{
-    port = {imap_plain}
-  }}
-  inet_listener imaps {{
-    port = {imap_tls}
-    ssl = yes
-  }}
-}}
-service submission-login {{
-  chroot =
-  service_count = 0
-  process_min_avail = 1
-  process_limit = 1
-  client_limit = {most}
-  inet_listener submission {{
-    port = {submission_plain}
-  }}
-  inet_listener submissions {{
-    port = {submission_tls}
-    ssl = yes
-  }}
-}}
-service auth {{
-  client_limit = 20000
-}}
-service anvil {{
-  chroot =
-  client_limit = 20000
-}}
-"""
-
-DOVECOT_STATIC = """passdb {{
-  driver = static
-  args = proxy=y host={node} port=%{{if;%s;eq;imap;{imap_node};{submission_node}}} \\
-    nopassword=y{node_ssl}
-}}"""
-
-DOVECOT_SQL_CONF = """driver = pgsql
-connect = {sql}
-password_query = SELECT NULL AS password, 'y' AS nopassword, 'y' AS proxy, '{node}' AS host, \\
-  '{imap_node}' AS port, 'any-cert' AS "ssl" FROM account_nodes WHERE identifier = '%u'
-"""
-
-DOVECOT_SQL = """passdb {{
-  driver = sql
-  args = {dir}/sql.conf
-}}"""
 
 NGINX = """load_module modules/ngx_mail_module.so;
 user {user} {group};
@@ -382,20 +310,6 @@ def haproxy(f):
         splice="no option splice-auto" if f["client_tls"] else "option splice-auto"))
 
 
-def dovecot(f):
-    for sub in ("run", "state"):
-        os.makedirs(f["dir"] + "/" + sub)
-    tls = f["client_tls"]
-    ports = {"%s_%s" % (p, leg): f[p] if (leg == "tls") == tls else 0
-             for p in ("imap", "submission") for leg in ("tls", "plain")}
-    f = dict(f, **ports, ssl="yes" if tls else "no",
-             node_ssl=" ssl=any-cert" if f["node_tls"] else "")
-    if "sql" in f:
-        with open(f["dir"] + "/sql.conf", "w", encoding="utf-8") as sql:
-            sql.write(DOVECOT_SQL_CONF.format(**f))
-    return DOVECOT.format(**f, passdb=(DOVECOT_SQL if "sql" in f else DOVECOT_STATIC).format(**f))
-
-
 def nginx(f):
     return NGINX.format(**f, auth_port=f["spare"], listen_ssl=" ssl" if f["client_tls"] else "")
 
@@ -404,7 +318,7 @@ def nginx(f):
 PROGRAMS = {
     "Homing": (homing, [harness.BUILD + "/homingd", "--config"]),
     "HAProxy": (haproxy, ["haproxy", "-db", "-q", "-f"]),
-    "Dovecot": (dovecot, ["dovecot", "-F", "-c"]),
+    "Dovecot": (dovecot.proxy, ["dovecot", "-F", "-c"]),
     "nginx": (nginx, ["nginx", "-c"]),
     "perdition": (lambda f: PERDITION.format(**f), ["perdition", "--config_file"]),
 }
