@@ -52,7 +52,7 @@ bench-guard: $(BUILD)/bench/guard ## benchmark: what the guard costs a login
 .PHONY: bench-guard
 
 # CPU per HTTP request beside nginx and HAProxy, and with OpenSSL to the end; needs them and wrk.
-bench-http: all ## benchmark: HTTP requests beside nginx and HAProxy
+bench-http: deps all ## benchmark: HTTP requests beside nginx and HAProxy
 	@HOMING_BUILD=$(abspath $(BUILD)) /usr/bin/python3 tests/bench/http_requests.py
 .PHONY: bench-http
 

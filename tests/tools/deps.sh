@@ -19,7 +19,7 @@ qemu-system-x86 busybox-static kmod xz-utils gnutls-bin libnss3-tools iproute2
 postgresql redis-server prometheus tmux nginx python3-aiohttp
 python3-websockets postfix dovecot-pop3d dovecot-managesieved dovecot-submissiond dovecot-lmtpd dovecot-sieve
 swaks libnet-ssleay-perl msmtp mpop fetchmail getmail6 offlineimap3 neomutt sieve-connect
-universal-ctags haproxy libnginx-mod-mail dovecot-pgsql perdition strace fail2ban pgbouncer
+universal-ctags haproxy wrk libnginx-mod-mail dovecot-pgsql perdition strace fail2ban pgbouncer
 libgnutls28-dev libnss3-dev"
 java="default-jdk-headless"
 
