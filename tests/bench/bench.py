@@ -35,6 +35,7 @@ class Bench:
         self.peers, self.nodes, self.loads, self.missing, self.closing = {}, {}, {}, {}, closing
         self.space = harness.Workspace("homing-bench-")
         self.closing.callback(self.space.close)
+        self.closing.callback(machine.Awake().close)
         self.network = machine.Network()
         self.closing.callback(self.network.close)
         self.cert = self.space.certificate("router", ["router.test", "localhost"])
