@@ -259,10 +259,9 @@ METHOD = """## Conditions
   control group). It holds what the kernel did in their name, and interrupts that came meanwhile.
   Router's core: busy time of the router's CPU. Machine: busy time of all CPUs, with load generator
   and nodes.
-- In a virtual machine a CPU without work waits awake for 200 us before it is given back to the
-  hypervisor (`guest_halt_poll_ns`, the kernel's default, which is set for the run). Without that,
-  waking up client or node costs the router 15 us each time, whichever router it is, and a small message
-  of the best of them a third of that.
+- In a virtual machine waking up a CPU that was given back to the hypervisor costs whoever does it
+  some 15 us, whichever router it is, and most of what a small message costs. How long an idle CPU
+  waits awake before that is below; `BENCH_AWAKE=1` makes it the kernel's default, 200 us.
 - Share: own CPU by time. From 0.95 on the router was the limit; below it the load or the node was,
   and the rate says little about the router while CPU per unit still does.
 
@@ -275,6 +274,7 @@ REPEAT = """## How to repeat
     make bench ONLY=logins          # one part, prints only; several: ONLY="ping bulk"
     BENCH_QUICK=1 make bench        # one short round of everything, prints only
     BENCH_ROUNDS=9 make bench       # more rounds
+    BENCH_AWAKE=1 make bench        # idle CPUs of a virtual machine wait awake for 200 us
 
 Parts: {parts}. The machine should have nothing else to do.
 """

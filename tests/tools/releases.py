@@ -130,6 +130,14 @@ def tail(path, lines):
         return "".join(f.readlines()[-lines:])
 
 
+def copy_deeper(path, place):
+    """A page or a picture, to one directory below: links out of docs/ have a step more."""
+    with open(path, encoding="utf-8") as f:
+        text = f.read()
+    with open(place, "w", encoding="utf-8") as f:
+        f.write(text.replace("](../", "](../../"))
+
+
 def written_since(directory, since):
     """Paths below it of the files that were written after that time."""
     found = [os.path.join(base, name) for base, _, names in os.walk(directory) for name in names]
@@ -269,7 +277,7 @@ class Run:
             for path in written_since(self.root + self.directory + "/docs", began):
                 place = os.path.join(pages, path)
                 os.makedirs(os.path.dirname(place), exist_ok=True)
-                shutil.copyfile(os.path.join(self.root + self.directory, "docs", path), place)
+                copy_deeper(os.path.join(self.root + self.directory, "docs", path), place)
                 print("wrote " + os.path.relpath(place, ROOT), flush=True)
 
     def test(self, command):
