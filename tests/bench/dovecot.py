@@ -23,38 +23,25 @@ ssl_curve_list = {curve}
 auth_mechanisms = plain
 """
 
-# Of each protocol's two listeners one has port 0, which turns it off.
-SERVICES = """service imap-login {{
+# Of the two listeners one has port 0, which turns it off.
+LOGIN_SERVICE = """service {p}-login {{{{
   chroot =
-  {forever}
+  {{forever}}
   process_min_avail = 1
   process_limit = 1
-  client_limit = {most}
-  inet_listener imap {{
-    port = {imap_plain}
+  client_limit = {{most}}
+  inet_listener {p} {{{{
+    port = {{{p}_plain}}
     ssl = no
-  }}
-  inet_listener imaps {{
-    port = {imap_tls}
+  }}}}
+  inet_listener {p}s {{{{
+    port = {{{p}_tls}}
     ssl = yes
-  }}
-}}
-service submission-login {{
-  chroot =
-  {forever}
-  process_min_avail = 1
-  process_limit = 1
-  client_limit = {most}
-  inet_listener submission {{
-    port = {submission_plain}
-    ssl = no
-  }}
-  inet_listener submissions {{
-    port = {submission_tls}
-    ssl = yes
-  }}
-}}
-service auth {{
+  }}}}
+}}}}
+"""
+
+SERVICES = "".join(LOGIN_SERVICE.format(p=p) for p in ("imap", "submission")) + """service auth {{
   client_limit = 20000
 }}
 service anvil {{
@@ -144,5 +131,5 @@ def proxy(f):
     ports = {"%s_%s" % (p, leg): f[p] if (leg == "tls") == tls else 0
              for p in ("imap", "submission") for leg in ("tls", "plain")}
     f = dict(f, **ports, ssl="yes" if tls else "no", no_limit="0" if is_old else "unlimited",
-             forever="service_count = 0" if is_old else "restart_request_count = unlimited")
+             forever=release.dovecot_forever())
     return (old if is_old else new)(f)

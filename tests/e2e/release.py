@@ -193,11 +193,15 @@ service lmtp {{
 """
 
 
+def dovecot_forever():
+    """The setting of a login service whose processes serve any number of clients."""
+    return "service_count = 0" if dovecot() < (2, 4) else "restart_request_count = unlimited"
+
+
 def dovecot_service(**values):
     """A protocol with a login: login and listener (Dovecot's names), plain_port, tls_port, ready (processes
     that wait for clients), haproxy."""
-    forever = "service_count = 0" if dovecot() < (2, 4) else "restart_request_count = unlimited"
-    return SERVICE.format(forever=forever, **values)
+    return SERVICE.format(forever=dovecot_forever(), **values)
 
 
 def dovecot_conf(services, masters, **values):
