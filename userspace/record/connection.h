@@ -43,6 +43,21 @@ MUST_USE int record_connection_init(
  * Returns 0, or -EINVAL for what no connection can be: ret_connection is as it was. */
 MUST_USE int record_connection_resume(
 	struct record_connection *ret_connection, const struct record_connection *from);
+
+/*
+ * A connection whose peer is a client, as bytes that another build and another host understand.
+ * They hold its traffic secrets (of TLS 1.2 its keys), and the caller wipes them.
+ */
+#define RECORD_PACKED_BYTES 127
+/* Returns 0; -ENOTSUP when something has failed, or our direction is closed: nothing is left to be
+ * handed on. */
+MUST_USE int record_connection_pack(
+	const struct record_connection *connection, unsigned char ret[RECORD_PACKED_BYTES]);
+/* Any bytes. Returns 0; -EINVAL for what no such connection can be, or -EIO: ret_connection is as
+ * it was. */
+MUST_USE int record_connection_unpack(
+	const unsigned char from[RECORD_PACKED_BYTES], struct record_connection *ret_connection);
+
 /* Keys and secrets are wiped. */
 void record_connection_wipe(struct record_connection *connection);
 

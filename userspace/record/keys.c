@@ -187,6 +187,20 @@ int record_state_update(struct record_state *state, unsigned char *secret)
 	return r;
 }
 
+size_t record_secret_len(enum record_cipher cipher)
+{
+	return ciphers[cipher].secret_len;
+}
+
+int record_state_derive(struct record_state *state, const unsigned char *secret)
+{
+	enum record_cipher cipher = (enum record_cipher)state->cipher;
+	int r = derive_13(cipher, secret, ciphers[cipher].secret_len, state->key, state->iv);
+
+	record_hmac_forget(cipher);
+	return r;
+}
+
 void record_state_wipe(struct record_state *state)
 {
 	record_context_forget(state);

@@ -104,6 +104,10 @@ MUST_USE int record_states_init(struct record_state ret_states[2], const struct 
 /* After a KeyUpdate (TLS 1.3): the next secret, in place (as many bytes as the cipher's digest
  * has), and what follows from it; record numbers from 0. 0 or -EIO: nothing has changed. */
 MUST_USE int record_state_update(struct record_state *state, unsigned char *secret);
+/* Bytes of a cipher's traffic secret in TLS 1.3: 32 or 48. */
+size_t record_secret_len(enum record_cipher cipher);
+/* TLS 1.3: key and IV of a state from its traffic secret (RFC 8446 section 7.3). 0 or -EIO. */
+MUST_USE int record_state_derive(struct record_state *state, const unsigned char *secret);
 /* The key is wiped here and, in the calling thread, where it was in use. */
 void record_state_wipe(struct record_state *state);
 
