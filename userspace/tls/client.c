@@ -6,7 +6,6 @@
  */
 #include "tls/openssl.h"
 #include "base/fd.h"
-#include "base/secret.h"
 #include "net/addr.h"
 
 #include <errno.h>
@@ -88,22 +87,8 @@ static int accept_any(X509_STORE_CTX *store, void *arg)
 
 int tls_client_verify(struct tls_client *client, SSL *ssl, char error[TLS_ERROR_SIZE])
 {
-	unsigned char digest[TLS_SHA256_SIZE], *der = NULL;
-	X509 *leaf;
-	int len, equal = 0;
-
-	if (!client->pin_count)
-		return 0;
-	leaf = SSL_get0_peer_certificate(ssl);
-	len = leaf ? i2d_X509(leaf, &der) : -1;
-	if (len > 0) {
-		tls_sha256(view_make((const char *)der, (size_t)len), digest);
-		for (unsigned i = 0; i < client->pin_count; i++)
-			equal |= secret_equal(
-				digest, client->pins + i * sizeof(digest), sizeof(digest));
-	}
-	OPENSSL_free(der);
-	if (equal)
+	if (!client->pin_count ||
+		tls_is_pinned(SSL_get0_peer_certificate(ssl), client->pins, client->pin_count))
 		return 0;
 	snprintf(error, TLS_ERROR_SIZE, "the certificate is not the pinned one");
 	return -EPROTO;
@@ -212,7 +197,8 @@ int tls_client_new(const struct tls_client_params *params, struct tls_client **r
 		client->server_name && addr_parse_ip(view_str(client->server_name), 0, &addr) == 0;
 	if (client->ctx && client->pins) {
 		tls_context_common(client->ctx);
-		SSL_CTX_set_min_proto_version(client->ctx, TLS1_2_VERSION);
+		SSL_CTX_set_min_proto_version(
+			client->ctx, params->tls13_only ? TLS1_3_VERSION : TLS1_2_VERSION);
 		tls_client_suites(client->ctx);
 		SSL_CTX_set_session_cache_mode(
 			client->ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);

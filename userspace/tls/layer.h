@@ -49,6 +49,7 @@ enum tls_out {
 struct tls_layer {
 	SSL *ssl;
 	struct tls_client *client; /* reference; NULL on the server side */
+	struct tls_auth *auth;     /* reference; NULL: any client may come */
 	const struct tls_alpn *alpn;
 	uint8_t phase;                         /* enum tls_phase */
 	uint8_t in;                            /* enum tls_in */

@@ -2,8 +2,9 @@
 /*
  * Private to tls/: what its files share. They need each other in one direction only:
  *
- *	records.c -> keys.c -> stream.c -> client.c, server.c -> suites.c -> follow.c -> layer.c
- *	                                                             -> derive.c
+ *	records.c -> keys.c -> stream.c -> client.c -> auth.c
+ *	                                -> server.c, client.c -> suites.c -> follow.c -> layer.c
+ *	                                                                  -> derive.c
  *
  * Contexts (client.c, server.c) make connections, stream.c puts them on sockets (wire.c). What
  * OpenSSL calls finds its struct tls_layer by tls_layer_of().
@@ -97,5 +98,12 @@ MUST_USE int tls_server_ssl(struct tls_server *server, SSL **ret_ssl);
 MUST_USE int tls_client_ssl(struct tls_client *client, SSL **ret_ssl);
 /* client.c: called once a client handshake is complete; checks the pin. 0 or -EPROTO + text. */
 MUST_USE int tls_client_verify(struct tls_client *client, SSL *ssl, char error[TLS_ERROR_SIZE]);
+/* auth.c: whether the leaf (NULL: no) is one of these, TLS_SHA256_SIZE bytes each. */
+bool tls_is_pinned(X509 *leaf, const unsigned char *pins, size_t count);
+/* A server's connection asks for a certificate, whatever it is worth, and takes TLS 1.3 alone. 0 or
+ * -EIO. */
+MUST_USE int tls_auth_apply(const struct tls_auth *auth, SSL *ssl);
+/* Likewise, of a server's connection whose client has to be known. 0 or -EPROTO + text. */
+MUST_USE int tls_auth_verify(const struct tls_auth *auth, SSL *ssl, char error[TLS_ERROR_SIZE]);
 
 #endif

@@ -375,6 +375,15 @@ static int take_rest(struct records *records, struct tls_layer *layer)
 	return 0;
 }
 
+bool tls_records_may_take(const struct stream *stream)
+{
+	const struct tls_layer *layer = tls_stream_layer(stream);
+	enum record_cipher cipher;
+
+	return layer && layer->phase == TLS_FLOWS && SSL_version(layer->ssl) >= TLS1_2_VERSION &&
+		tls_find_cipher(layer->ssl, &cipher) == 0 && tls_is_preferred(cipher);
+}
+
 int tls_records_take(struct stream *stream)
 {
 	struct tls_layer *layer = tls_stream_layer(stream);

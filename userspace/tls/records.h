@@ -21,6 +21,9 @@
  */
 MUST_USE int tls_records_take(struct stream *stream);
 
+/* Whether tls_records_take() would do it, at a boundary. */
+bool tls_records_may_take(const struct stream *stream);
+
 /*
  * All there is to know of such a stream beside its socket: this, which is plain data, and behind it
  * the bytes that wait, in this order. It may be written down, and read by another process of the

@@ -212,6 +212,7 @@ static void layer_close(struct stream *stream)
 	tls_free_wiped(layer->ssl);
 	ERR_clear_error();
 	tls_client_unref(layer->client);
+	tls_auth_unref(layer->auth);
 	buf_fini(&layer->held);
 	buf_fini(&layer->raw);
 	secret_wipe(layer->secret, sizeof(layer->secret));
@@ -271,6 +272,16 @@ int tls_stream_accept(struct stream *stream, struct tls_server *server, const st
 	return r < 0 ? r : tls_stream_attach(stream, ssl, NULL, alpn);
 }
 
+int tls_stream_demand(struct stream *stream, struct tls_auth *auth)
+{
+	struct tls_layer *layer = stream->layer;
+	int r = tls_auth_apply(auth, layer->ssl);
+
+	if (r == 0)
+		layer->auth = tls_auth_ref(auth);
+	return r;
+}
+
 int tls_stream_connect(struct stream *stream, struct tls_client *client)
 {
 	SSL *ssl;
@@ -321,7 +332,8 @@ int tls_stream_handshake(struct stream *stream)
 	tls_layer_check(layer);
 	if (r < 0)
 		return r;
-	if (layer->client && tls_client_verify(layer->client, layer->ssl, error) < 0) {
+	if ((layer->client && tls_client_verify(layer->client, layer->ssl, error) < 0) ||
+		(layer->auth && tls_auth_verify(layer->auth, layer->ssl, error) < 0)) {
 		tls_layer_fail(layer, TLS_REFUSED, error);
 		return -EPROTO;
 	}
@@ -356,6 +368,32 @@ const char *tls_stream_error(const struct stream *stream)
 	const struct tls_layer *layer = tls_stream_layer(stream);
 
 	return layer ? layer->error : "";
+}
+
+uint16_t tls_stream_wire_version(const struct stream *stream)
+{
+	const struct tls_layer *layer = tls_stream_layer(stream);
+
+	return layer ? (uint16_t)SSL_version(layer->ssl) : 0;
+}
+
+uint16_t tls_stream_suite(const struct stream *stream)
+{
+	const struct tls_layer *layer = tls_stream_layer(stream);
+	const SSL_CIPHER *cipher = layer ? SSL_get_current_cipher(layer->ssl) : NULL;
+
+	return cipher ? SSL_CIPHER_get_protocol_id(cipher) : 0;
+}
+
+bool tls_stream_agreed(const struct stream *stream, const char *alpn_id)
+{
+	const struct tls_layer *layer = tls_stream_layer(stream);
+	const unsigned char *id = NULL;
+	unsigned len = 0;
+
+	if (layer)
+		SSL_get0_alpn_selected(layer->ssl, &id, &len);
+	return len && view_eq(view_make((const char *)id, len), view_str(alpn_id));
 }
 
 const char *tls_stream_version(const struct stream *stream)

@@ -162,3 +162,33 @@ int tls_policy_apply(SSL_CTX *ctx, const struct tls_policy *policy)
 		return -EINVAL;
 	return *tls13 && SSL_CTX_set_ciphersuites(ctx, tls13) != 1 ? -EINVAL : 0;
 }
+
+const char *tls_suite_name(uint16_t suite)
+{
+	/* Those whose sessions can be handed over. */
+	static const struct {
+		uint16_t number;
+		const char *name;
+	} names[] = {
+		{ 0x1301, "TLS_AES_128_GCM_SHA256" },
+		{ 0x1302, "TLS_AES_256_GCM_SHA384" },
+		{ 0x1303, "TLS_CHACHA20_POLY1305_SHA256" },
+		{ 0xc02b, "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256" },
+		{ 0xc02c, "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384" },
+		{ 0xc02f, "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256" },
+		{ 0xc030, "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384" },
+		{ 0xcca8, "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256" },
+		{ 0xcca9, "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256" },
+		{ 0x009e, "TLS_DHE_RSA_WITH_AES_128_GCM_SHA256" },
+		{ 0x009f, "TLS_DHE_RSA_WITH_AES_256_GCM_SHA384" },
+		{ 0xccaa, "TLS_DHE_RSA_WITH_CHACHA20_POLY1305_SHA256" },
+		{ 0x009c, "TLS_RSA_WITH_AES_128_GCM_SHA256" },
+		{ 0x009d, "TLS_RSA_WITH_AES_256_GCM_SHA384" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (names[i].number == suite)
+			return names[i].name;
+	}
+	return "-";
+}

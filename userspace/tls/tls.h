@@ -89,6 +89,24 @@ struct tls_alpn {
 MUST_USE int tls_stream_accept(
 	struct stream *stream, struct tls_server *server, const struct tls_alpn *alpn);
 
+/* Whose clients have to be known: by a certificate that one of the authorities has signed for a
+ * client, or that is one of the pinned ones. Immutable, thread-safe, reference counted. */
+struct tls_auth;
+struct tls_auth_params {
+	const char *ca_path;       /* PEM; NULL: none */
+	const unsigned char *pins; /* TLS_SHA256_SIZE bytes each: SHA-256 of the leaf's DER */
+	size_t pin_count;
+};
+/* error gets a text on failure. Returns 0 or -errno. */
+MUST_USE int tls_auth_new(const struct tls_auth_params *params, struct tls_auth **ret_auth,
+	char error[TLS_ERROR_SIZE]);
+struct tls_auth *tls_auth_ref(struct tls_auth *auth);
+void tls_auth_unref(struct tls_auth *auth); /* NULL is fine */
+/* Whether both know the same clients. */
+bool tls_auth_same(const struct tls_auth *a, const struct tls_auth *b);
+/* After tls_stream_accept(): TLS 1.3 only, and only with such a certificate. 0 or -EIO. */
+MUST_USE int tls_stream_demand(struct stream *stream, struct tls_auth *auth);
+
 /* ---- client side ---- */
 
 struct tls_client_params {
@@ -102,6 +120,7 @@ struct tls_client_params {
 	const char
 		*ca_path; /* PEM bundle instead of the system trust; NULL = system (tests, ctl) */
 	const char *alpn; /* offered protocol or NULL */
+	bool tls13_only;
 	/* As in struct tls_policy; NULL or empty: X25519, P-256, P-384. Borrowed for the call. */
 	const char *const *groups;
 };
@@ -140,7 +159,14 @@ const char *tls_stream_error(const struct stream *stream);
 /* After the handshake: "TLSv1.3", "TLS_AES_256_GCM_SHA384" (IANA names). "-" on a plain stream. */
 const char *tls_stream_version(const struct stream *stream);
 const char *tls_stream_cipher(const struct stream *stream);
+/* As they stand in records and hellos: 0x0304, 0x1301. 0 on a plain stream. */
+uint16_t tls_stream_wire_version(const struct stream *stream);
+uint16_t tls_stream_suite(const struct stream *stream);
+/* IANA's name of such a number; "-" when the library has none. Static. */
+const char *tls_suite_name(uint16_t suite);
 bool tls_stream_resumed(const struct stream *stream);
+/* Whether both sides have agreed on this protocol by ALPN (RFC 7301). */
+bool tls_stream_agreed(const struct stream *stream, const char *alpn_id);
 
 /* SHA-256. */
 void tls_sha256(struct view data, unsigned char ret_digest[TLS_SHA256_SIZE]);
