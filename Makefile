@@ -33,13 +33,14 @@ ALL_LDFLAGS = $(LDFLAGS) -pie -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(SAN
 
 # Modules, each a directory of userspace/ and a static library. MODS_x: what x may use, itself
 # first; the include check (make layers) and the unit tests' link lines both come from here.
-MODULES := base loop net record tls proto identity route store mapping node guard bpfctl relay config router reach session \
-	mail http delivery worker admin control daemon
+MODULES := base loop net record tls handoff proto identity route store mapping node guard bpfctl relay config router reach session \
+	mail http delivery agent worker admin control daemon
 MODS_base := base
 MODS_loop := loop base
 MODS_net := net loop base
 MODS_record := record base
 MODS_tls := tls record net loop base
+MODS_handoff := handoff tls record net loop base
 MODS_proto := proto base
 MODS_identity := identity base
 MODS_route := route proto identity base
@@ -50,13 +51,14 @@ MODS_guard := guard net loop base
 MODS_bpfctl := bpfctl base
 MODS_relay := relay bpfctl tls record net loop base
 MODS_config := config route proto store identity tls record net loop base
-MODS_router := router config route relay bpfctl guard node mapping store identity proto tls record net loop base
+MODS_router := router config handoff route relay bpfctl guard node mapping store identity proto tls record net loop base
 MODS_reach := reach $(MODS_router)
 MODS_session := session $(MODS_reach)
 MODS_mail := mail $(MODS_session)
 MODS_http := http $(MODS_session)
 MODS_delivery := delivery $(MODS_session)
-MODS_worker := worker mail http delivery $(MODS_session)
+MODS_agent := agent $(MODS_session)
+MODS_worker := worker mail http delivery agent $(MODS_session)
 MODS_admin := admin $(MODS_session)
 MODS_control := control admin $(MODS_worker)
 MODS_daemon := daemon $(MODS_control)

@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_DIR := $(if $(filter build,$(BUILD)),build-fuzz,$(BUILD)/fuzz)
 FUZZ_NAMES := $(notdir $(patsubst %/,%,$(dir $(wildcard tests/fuzz/*/fuzz_*.c))))
 FUZZ_BIN := $(FUZZ_NAMES:%=$(FUZZ_DIR)/fuzz_%)
-FUZZ_SRC := $(foreach m,base loop net record tls proto identity route store config,$(call mod_src,$(m)))
+FUZZ_SRC := $(foreach m,base loop net record tls handoff proto identity route store config,$(call mod_src,$(m)))
 FUZZ_OBJ := $(FUZZ_SRC:userspace/%.c=$(FUZZ_DIR)/obj/%.o)
 FUZZ_FLAGS := -std=gnu11 -D_GNU_SOURCE -DHOMING_VERSION='"$(VERSION)"' -g -O1 -Iuserspace -Iinclude -Itests \
 	$(NL_CFLAGS) -fno-omit-frame-pointer -pthread

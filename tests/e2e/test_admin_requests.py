@@ -234,7 +234,8 @@ config_loaded_at config_generation cache_coalesced stale_entries stale_served in
 store_state store_down_seconds store_queries store_errors push_state unknown_destination
 rejected_limit auth_failed held nodes listeners paths""".split()
 NODE_ORDER = "active sessions bytes_up bytes_down auth_failed dial_errors unavailable down".split()
-SESSION_ORDER = """id account protocol listener client node stage path_up path_down bytes_up bytes_down
+SESSION_ORDER = """id account protocol listener client node stage path_up path_down handed_over
+bytes_up bytes_down
 age_s idle_s""".split()
 DESTINATION_ORDER = """destination consecutive_failures failure_sources host_level_failure down
 down_for_s probing active""".split()

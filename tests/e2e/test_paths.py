@@ -367,7 +367,7 @@ def test_section_5_3_sessions(make):
         assert [row["account"] for row in rows] == ["alice", "alice", "bob", None]
         assert rows[3]["stage"] == "dialogue" and rows[3]["node"] is rows[3]["path_up"] is None
         assert list(rows[0]) == ["id", "account", "protocol", "listener", "client", "node", "stage",
-                                 "path_up", "path_down", "bytes_up", "bytes_down", "age_s",
+                                 "path_up", "path_down", "handed_over", "bytes_up", "bytes_down", "age_s",
                                  "idle_s"]
         assert rows[0]["client"] == "%s:%d" % first.sock.getsockname()
         assert (rows[0]["node"], rows[2]["node"]) == ("node1", "node2")

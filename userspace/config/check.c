@@ -57,7 +57,7 @@ static void check_tls(struct loader *loader)
 
 static bool is_interactive(int protocol)
 {
-	return protocol <= PROTOCOL_SUBMISSION;
+	return protocol < PROTOCOLS_INTERACTIVE;
 }
 
 struct bound {
@@ -171,6 +171,8 @@ static void check_listener(struct loader *loader, const struct config_listener *
 	if (is_http && listener->tls == CONFIG_TLS_PLAIN && binds_public(listener)) /* 29 */
 		check_find(loader, false, path, "tls",
 			"passwords in clear on an address that is not loopback");
+	if (listener->protocol == PROTOCOL_HANDOFF) /* check_handoff.c */
+		return;
 	if (!is_http && config_is_set(config, path, "forwarded"))
 		check_find(loader, false, path, "forwarded", "has a meaning for http only");
 }
@@ -296,20 +298,10 @@ static void check_destination(struct loader *loader, const struct config_destina
 		addr_parse_ip(view_str(destination->host), 0, &addr) == 0) /* 10 */
 		check_find(loader, true, path, "host",
 			"an IP address with TLS needs tls_server_name (it is also the SNI)");
-	if (!destination->tls_client_cert != !destination->tls_client_key) /* 11 */
-		check_find(loader, true, path,
-			destination->tls_client_cert ? "tls_client_cert" : "tls_client_key",
-			"tls_client_cert and tls_client_key go together");
-	if (destination->tls_client_cert && access(destination->tls_client_cert, R_OK) < 0)
-		check_find(loader, true, path, "tls_client_cert", "cannot read \"%s\": %s",
-			destination->tls_client_cert, strerror(errno));
-	if (destination->tls_client_key && access(destination->tls_client_key, R_OK) < 0)
-		check_find(loader, true, path, "tls_client_key", "cannot read \"%s\": %s",
-			destination->tls_client_key, strerror(errno));
-	check_mode(loader, path, "tls_client_key", destination->tls_client_key);
+	check_key_pair(loader, path, destination->tls_client_cert, destination->tls_client_key);
 	if (destination->tls_allow_invalid_certs)
 		check_find(loader, false, path, "tls_allow_invalid_certs", "%s",
-			destination->has_pin
+			destination->pins.count
 				? "has no effect: the pin is enforced"
 				: "the node's certificate is not verified"); /* CFG-28 */
 	check_groups(loader, destination, path);
@@ -418,6 +410,7 @@ void config_check(struct loader *loader)
 	check_admin(loader);
 	check_guard(loader);
 	check_host(loader);
+	check_handoff(loader);
 	if (config->priv->secret_in_file || url_has_password(config->mapping.sql_url) ||
 		url_has_password(config->mapping.redis_url)) /* 26 */
 		check_mode(loader, "server", NULL, config->priv->path);

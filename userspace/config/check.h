@@ -19,6 +19,12 @@ const struct config_destination *check_default(const struct config *config);
 /* 26: a file that holds a secret and is readable by others. */
 void check_mode(struct loader *loader, const char *table, const char *key, const char *path);
 
+/* A file can be read; NULL: none is named. */
+void check_access(struct loader *loader, const char *table, const char *key, const char *path);
+/* A certificate's and its key's files: both or neither, and they can be read. */
+void check_key_pair(
+	struct loader *loader, const char *table, const char *cert_path, const char *key_path);
+
 /* ---- one subject each ---- */
 
 void check_mapping(struct loader *loader); /* check_mapping.c */
@@ -26,5 +32,6 @@ void check_http(struct loader *loader);    /* check_http.c */
 void check_admin(struct loader *loader);   /* check_admin.c */
 void check_guard(struct loader *loader);   /* check_guard.c */
 void check_host(struct loader *loader);    /* check_host.c */
+void check_handoff(struct loader *loader); /* check_handoff.c */
 
 #endif

@@ -2,8 +2,10 @@
 /* What the cross checks share: a finding at a key, names and look-ups. */
 #include "config/check.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 void check_find(struct loader *loader, bool error, const char *table, const char *key,
 	const char *format, ...)
@@ -49,4 +51,22 @@ void check_mode(struct loader *loader, const char *table, const char *key, const
 	if (path && stat(path, &st) == 0 && st.st_mode & S_IROTH)
 		check_find(loader, false, table, key,
 			"\"%s\" holds a secret and is readable by others", path);
+}
+
+void check_access(struct loader *loader, const char *table, const char *key, const char *path)
+{
+	if (path && access(path, R_OK) < 0)
+		check_find(
+			loader, true, table, key, "cannot read \"%s\": %s", path, strerror(errno));
+}
+
+void check_key_pair(
+	struct loader *loader, const char *table, const char *cert_path, const char *key_path)
+{
+	if (!cert_path != !key_path) /* 11 */
+		check_find(loader, true, table, cert_path ? "tls_client_cert" : "tls_client_key",
+			"tls_client_cert and tls_client_key go together");
+	check_access(loader, table, "tls_client_cert", cert_path);
+	check_access(loader, table, "tls_client_key", key_path);
+	check_mode(loader, table, "tls_client_key", key_path);
 }

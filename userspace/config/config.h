@@ -15,7 +15,8 @@
 #include <stdio.h>
 
 /* In this order: those with a dialogue and a login of their own up to SUBMISSION (they have
- * capabilities), then those that are passed through, then HTTP. */
+ * capabilities), then those that are passed through, then HTTP, then what only listeners speak:
+ * routers that hand sessions over. */
 enum protocol {
 	PROTOCOL_IMAP,
 	PROTOCOL_POP3,
@@ -24,8 +25,10 @@ enum protocol {
 	PROTOCOL_SMTP,
 	PROTOCOL_LMTP,
 	PROTOCOL_HTTP,
+	PROTOCOL_HANDOFF,
 	PROTOCOLS
 };
+#define PROTOCOLS_INTERACTIVE (PROTOCOL_SUBMISSION + 1)
 const char *protocol_name(enum protocol protocol);
 
 enum config_tls { CONFIG_TLS_IMPLICIT, CONFIG_TLS_STARTTLS, CONFIG_TLS_PLAIN, CONFIG_TLS_KINDS };
@@ -86,6 +89,12 @@ struct config_server {
 	bool seccomp;
 };
 
+/* SHA-256 of certificates. */
+struct config_pins {
+	unsigned char (*sha256)[TLS_SHA256_SIZE];
+	size_t count;
+};
+
 struct config_listener {
 	const char *name;
 	enum protocol protocol;
@@ -99,6 +108,10 @@ struct config_listener {
 	uint64_t preauth_timeout_ms;
 	int64_t max_auth_attempts;
 	bool forwarded_trust;
+	/* PROTOCOL_HANDOFF: which routers may come, and the node beside it. */
+	const char *client_ca;
+	struct config_pins client_pins;
+	const char *destination;
 };
 
 struct config_leg {
@@ -106,6 +119,20 @@ struct config_leg {
 	uint16_t port;
 	enum config_tls tls;
 	enum config_forwarding forwarding; /* resolved: never UNSET on a declared leg */
+};
+
+enum config_handoff_mode { CONFIG_HANDOFF_PREFER, CONFIG_HANDOFF_REQUIRE, CONFIG_HANDOFF_MODES };
+
+/* The agent beside a node, which takes clients' TLS sessions over. */
+struct config_handoff {
+	bool declared;
+	uint16_t port;
+	const char *host;            /* the destination's, when the file has none */
+	const char *tls_server_name; /* likewise; NULL = host */
+	struct config_pins pins;     /* likewise */
+	const char *tls_client_cert, *tls_client_key;
+	enum config_handoff_mode mode;
+	bool protocols[PROTOCOLS_INTERACTIVE];
 };
 
 struct config_destination {
@@ -116,8 +143,7 @@ struct config_destination {
 	enum config_forwarding forwarding; /* as written */
 	bool forwarded;
 	bool tls_allow_invalid_certs;
-	bool has_pin;
-	unsigned char pin[TLS_SHA256_SIZE];
+	struct config_pins pins;                      /* none or one */
 	const char *tls_client_cert, *tls_client_key; /* both or neither */
 	const char *const *tls_groups;                /* NULL-terminated, NULL = default */
 	struct addr *source_ips;                      /* port 0 */
@@ -125,6 +151,7 @@ struct config_destination {
 	bool hide_auth_errors;
 	bool allow_plaintext_auth;
 	struct config_leg legs[PROTOCOLS];
+	struct config_handoff handoff;
 };
 
 /* Where a login goes of which the store cannot say anything and nothing is remembered. */

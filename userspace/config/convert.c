@@ -506,14 +506,57 @@ static void convert_sasl(const struct at *at, struct config_capabilities *caps)
 	}
 }
 
-static void convert_pin(const struct at *at, struct config_destination *destination)
+static void convert_pins(const struct at *at, struct config_pins *pins)
+{
+	const struct toml_array *array = &at->value->array;
+
+	if (!expect(at, at->value, TOML_ARRAY, "array"))
+		return;
+	pins->sha256 = config_alloc(at->loader, (array->count + 1) * sizeof(*pins->sha256));
+	for (uint32_t i = 0; pins->sha256 && i < array->count; i++) {
+		if (!expect(at, array->items[i], TOML_STRING, "string"))
+			continue;
+		if (tls_parse_sha256(array->items[i]->string, pins->sha256[pins->count]) < 0)
+			FIND(at, array->items[i], "not 64 hexadecimal digits");
+		else
+			pins->count++;
+	}
+}
+
+static void convert_pin(const struct at *at, struct config_pins *pins)
 {
 	if (!expect(at, at->value, TOML_STRING, "string"))
 		return;
-	if (tls_parse_sha256(at->value->string, destination->pin) < 0)
+	pins->sha256 = config_alloc(at->loader, sizeof(*pins->sha256));
+	if (!pins->sha256)
+		return;
+	if (tls_parse_sha256(at->value->string, *pins->sha256) < 0)
 		FIND(at, at->value, "not 64 hexadecimal digits");
 	else
-		destination->has_pin = true;
+		pins->count = 1;
+}
+
+/* Names of protocols that have a login. */
+static void convert_logins(const struct at *at, bool logins[PROTOCOLS_INTERACTIVE])
+{
+	const struct toml_array *array = &at->value->array;
+
+	if (!expect(at, at->value, TOML_ARRAY, "array"))
+		return;
+	memset(logins, 0, PROTOCOLS_INTERACTIVE * sizeof(*logins));
+	for (uint32_t i = 0; i < array->count; i++) {
+		int p = 0;
+
+		if (!expect(at, array->items[i], TOML_STRING, "string"))
+			continue;
+		while (p < PROTOCOLS_INTERACTIVE &&
+			!view_eq(array->items[i]->string, view_str(schema_protocols[p])))
+			p++;
+		if (p == PROTOCOLS_INTERACTIVE)
+			FIND(at, array->items[i], "expected imap, pop3, managesieve or submission");
+		else
+			logins[p] = true;
+	}
 }
 
 /* ---- dispatch ---- */
@@ -565,6 +608,12 @@ void config_convert(struct loader *loader, const struct schema_row *row,
 		break;
 	case KIND_PIN:
 		convert_pin(&at, field);
+		break;
+	case KIND_PINS:
+		convert_pins(&at, field);
+		break;
+	case KIND_LOGINS:
+		convert_logins(&at, field);
 		break;
 	case KIND_EXTRACT: /* document.c reads it as a table */
 		break;

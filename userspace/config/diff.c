@@ -137,10 +137,10 @@ static bool same_sasl(const struct config_capabilities *a, const struct config_c
 		memcmp(a->mechs, b->mechs, a->mech_count * sizeof(a->mechs[0])) == 0;
 }
 
-static bool same_pin(const struct config_destination *a, const struct config_destination *b)
+static bool same_pins(const struct config_pins *a, const struct config_pins *b)
 {
-	return a->has_pin == b->has_pin &&
-		(!a->has_pin || memcmp(a->pin, b->pin, sizeof(a->pin)) == 0);
+	return a->count == b->count &&
+		(!a->count || memcmp(a->sha256, b->sha256, a->count * sizeof(*a->sha256)) == 0);
 }
 
 static bool same_value(const struct schema_row *row, const void *base_a, const void *base_b)
@@ -171,7 +171,10 @@ static bool same_value(const struct schema_row *row, const void *base_a, const v
 	case KIND_SASL:
 		return same_sasl(a, b);
 	case KIND_PIN:
-		return same_pin(a, b);
+	case KIND_PINS:
+		return same_pins(a, b);
+	case KIND_LOGINS:
+		return memcmp(a, b, PROTOCOLS_INTERACTIVE * sizeof(bool)) == 0;
 	case KIND_EXTRACT: /* a table of its own */
 		return true;
 	default:
@@ -223,6 +226,7 @@ static bool presence_counts(enum schema_table_id id)
 	case TABLE_LISTENER:
 	case TABLE_DESTINATION:
 	case TABLE_LEG:
+	case TABLE_HANDOFF:
 	case TABLE_MAPPING_FILE:
 	case TABLE_MAPPING_REDIS:
 	case TABLE_MAPPING_SQL:
@@ -250,8 +254,8 @@ static bool row_differs(const struct config *before, const struct config *after,
 
 	if (row->kind == KIND_SECRET) /* the value was wiped; the document has it */
 		return !x != !y || (x && !view_eq(x->value->string, y->value->string));
-	/* A leg's own word; what it takes over from its destination is reported there. */
-	if (a->id == TABLE_LEG && strcmp(row->key, "forwarding") == 0 && !x && !y)
+	/* Their own words; what they take over from their destination is reported there. */
+	if ((a->id == TABLE_LEG || a->id == TABLE_HANDOFF) && !x && !y)
 		return false;
 	return !same_value(row, a->base, b->base) ||
 		(row->kind == KIND_PATH && !same_file(before, after, a->path, row->key));

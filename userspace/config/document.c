@@ -35,19 +35,45 @@ static enum config_forwarding resolve_forwarding(
 	return destination->proxy_protocol ? CONFIG_FORWARDING_PROXY : CONFIG_FORWARDING_NONE;
 }
 
+/* What it does not say itself is the destination's. */
+static void load_handoff(struct loader *loader, const struct toml_entry *entry,
+	const char *destination_path, struct config_destination *destination)
+{
+	struct config_handoff *handoff = &destination->handoff;
+	char path[KEYPATH_SIZE];
+	const struct toml_entry *table;
+
+	snprintf(path, sizeof(path), "%.200s.handoff", destination_path);
+	table = walk_find_table(loader, &entry->value->table, "handoff", path);
+	if (!table)
+		return;
+	handoff->declared = true;
+	walk_table(loader, TABLE_HANDOFF, path, table, handoff);
+	if (!handoff->pins.count)
+		handoff->pins = destination->pins;
+	if (!handoff->tls_server_name)
+		handoff->tls_server_name = destination->tls_server_name;
+	if (!handoff->host)
+		handoff->host = destination->host;
+}
+
 static void load_destination(
 	struct loader *loader, const struct toml_entry *entry, const char *path, void *item)
 {
+	static const char *const leg_names[] = { "imap", "pop3", "managesieve", "submission",
+		"smtp", "lmtp", "http", NULL };
+	static_assert(ARRAY_SIZE(leg_names) == PROTOCOL_HTTP + 2, "a node speaks no handoff");
 	struct config_destination *destination = item;
 	char leg_path[KEYPATH_SIZE], name_path[KEYPATH_SIZE];
 	const struct toml_entry *legs;
 
 	destination->name = config_strdup(loader, entry->key);
 	walk_table(loader, TABLE_DESTINATION, path, entry, destination);
+	load_handoff(loader, entry, path, destination);
 	snprintf(name_path, sizeof(name_path), "%.200s.protocol", path);
 	legs = walk_find_table(loader, &entry->value->table, "protocol", name_path);
-	walk_only_known(loader, legs, name_path, schema_protocols);
-	for (int p = 0; legs && p < PROTOCOLS; p++) {
+	walk_only_known(loader, legs, name_path, leg_names);
+	for (int p = 0; legs && p <= PROTOCOL_HTTP; p++) {
 		const struct toml_entry *leg;
 
 		snprintf(leg_path, sizeof(leg_path), "%.200s.%s", name_path, schema_protocols[p]);
@@ -173,6 +199,27 @@ static void load_capabilities(struct loader *loader, const struct toml_table *ro
 	}
 }
 
+/* HND-1: routers say where they go, to the one node that there is. */
+static void agent_defaults(struct config *config)
+{
+	for (size_t i = 0; i < config->listener_count && !config->routing.default_destination; i++)
+		config->routing.default_destination = config->listeners[i].destination;
+}
+
+/* HND-1: whoever is sent by routers needs no mapping. */
+static bool needs_mapping(const struct config *config)
+{
+	bool agent = false;
+
+	for (size_t i = 0; i < config->listener_count; i++) {
+		if (config->listeners[i].protocol <= PROTOCOL_SUBMISSION ||
+			config->listeners[i].protocol == PROTOCOL_HTTP)
+			return true;
+		agent |= config->listeners[i].protocol == PROTOCOL_HANDOFF;
+	}
+	return !agent;
+}
+
 static void need_table(struct loader *loader, const struct toml_table *root, const char *name)
 {
 	if (!toml_find(root, view_str(name)))
@@ -185,19 +232,23 @@ void config_load_document(struct loader *loader, const struct toml_table *root)
 	const struct toml_entry *admin;
 
 	walk_only_tables(loader, root);
-	need_table(loader, root, "routing");
-	need_table(loader, root, "mapping");
 	walk_table(loader, TABLE_SERVER, "server",
 		walk_find_table(loader, root, "server", "server"), &config->server);
 	load_tls(loader, root);
 	config->listeners = walk_named(loader,
 		walk_find_table(loader, root, "listener", "listener"), "listener",
 		sizeof(*config->listeners), &config->listener_count, load_listener);
+	if (needs_mapping(config)) {
+		need_table(loader, root, "routing");
+		need_table(loader, root, "mapping");
+	}
 	config->destinations = walk_named(loader,
 		walk_find_table(loader, root, "destination", "destination"), "destination",
 		sizeof(*config->destinations), &config->destination_count, load_destination);
 	walk_table(loader, TABLE_ROUTING, "routing",
 		walk_find_table(loader, root, "routing", "routing"), config);
+	if (!needs_mapping(config))
+		agent_defaults(config);
 	load_mapping(loader, root);
 	walk_table(loader, TABLE_OAUTH, "oauth", walk_find_table(loader, root, "oauth", "oauth"),
 		config);

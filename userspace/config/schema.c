@@ -43,8 +43,10 @@ static const char *const shares[] = { "off", "store", NULL };
 NAMES_ALL(shares, 2);
 static const char *const admin_tls[] = { "implicit", NULL };
 const char *const schema_protocols[] = { "imap", "pop3", "managesieve", "submission", "smtp",
-	"lmtp", "http", NULL };
+	"lmtp", "http", "handoff", NULL };
 NAMES_ALL(schema_protocols, PROTOCOLS);
+static const char *const handoff_modes[] = { "prefer", "require", NULL };
+NAMES_ALL(handoff_modes, CONFIG_HANDOFF_MODES);
 
 #define SASL_DEFAULT "[\"PLAIN\", \"LOGIN\", \"OAUTHBEARER\", \"XOAUTH2\"]"
 #define SIEVE_DEFAULT                                                                      \
@@ -163,6 +165,13 @@ static const struct schema_row listener_rows[] = {
 		"failed attempts before the connection is closed" },
 	{ "forwarded", KIND_ENUM_BOOL, AT(forwarded_trust), "\"off\"", 0, 0, forwarded, 0,
 		"http only: keep Forwarded fields of the client" },
+	{ "client_ca", KIND_PATH, AT(client_ca), NULL, 0, 0, NULL, 0,
+		"handoff only: PEM of the authorities that sign the routers' certificates" },
+	{ "client_pins", KIND_PINS, AT(client_pins), "[]", 0, 0, NULL, 0,
+		"handoff only: SHA-256 of the DER of routers' certificates; this or client_ca is "
+		"enough" },
+	{ "destination", KIND_NAME, AT(destination), NULL, 0, 0, NULL, 0,
+		"handoff only: the node beside this agent" },
 	END,
 };
 #undef AT
@@ -180,7 +189,7 @@ static const struct schema_row destination_rows[] = {
 		"add Forwarded and X-Forwarded-For to HTTP requests" },
 	{ "tls_allow_invalid_certs", KIND_BOOL, AT(tls_allow_invalid_certs), "false", 0, 0, NULL, 0,
 		"no verification; warning at every load" },
-	{ "tls_pinned_cert_sha256", KIND_PIN, 0, NULL, 0, 0, NULL, 0,
+	{ "tls_pinned_cert_sha256", KIND_PIN, AT(pins), NULL, 0, 0, NULL, 0,
 		"64 hex digits: SHA-256 of the leaf's DER" },
 	{ "tls_client_cert", KIND_PATH, AT(tls_client_cert), NULL, 0, 0, NULL, 0,
 		"mutual TLS; both or neither" },
@@ -205,6 +214,29 @@ static const struct schema_row leg_rows[] = {
 	{ "tls", KIND_ENUM, AT(tls), NULL, 0, 0, leg_tls, ROW_REQUIRED, "how TLS starts" },
 	{ "forwarding", KIND_ENUM, AT(forwarding), NULL, 0, 0, forwardings, 0,
 		"wins over the destination's value" },
+	END,
+};
+#undef AT
+
+#define AT(field) offsetof(struct config_handoff, field)
+static const struct schema_row handoff_rows[] = {
+	{ "port", KIND_PORT, AT(port), NULL, 1, 65535, NULL, ROW_REQUIRED, "of the agent" },
+	{ "host", KIND_HOST, AT(host), NULL, 0, 0, NULL, 0,
+		"of the agent; unset = the destination's" },
+	{ "tls_server_name", KIND_HOST, AT(tls_server_name), NULL, 0, 0, NULL, 0,
+		"SNI and verified name; unset = the destination's, or host" },
+	{ "tls_pinned_cert_sha256", KIND_PIN, AT(pins), NULL, 0, 0, NULL, 0,
+		"64 hex digits: SHA-256 of the agent's leaf; unset = the destination's" },
+	{ "tls_client_cert", KIND_PATH, AT(tls_client_cert), NULL, 0, 0, NULL, ROW_REQUIRED,
+		"who the router is" },
+	{ "tls_client_key", KIND_PATH, AT(tls_client_key), NULL, 0, 0, NULL, ROW_REQUIRED,
+		"who the router is" },
+	{ "mode", KIND_ENUM, AT(mode), "\"prefer\"", 0, 0, handoff_modes, 0,
+		"`prefer`: what cannot be handed over takes the destination's ordinary legs; "
+		"`require`: it gets the unavailable reply" },
+	{ "protocols", KIND_LOGINS, AT(protocols),
+		"[\"imap\", \"pop3\", \"managesieve\", \"submission\"]", 0, 0, NULL, 0,
+		"for which of those that have a login" },
 	END,
 };
 #undef AT
@@ -460,7 +492,7 @@ static const struct schema_row extract_rows[] = {
 };
 #undef AT
 
-static const char *const destination_subtables[] = { "protocol", NULL };
+static const char *const destination_subtables[] = { "handoff", "protocol", NULL };
 static const char *const mapping_subtables[] = { "file", "redis", "sql", NULL };
 static const char *const http_subtables[] = { "route", NULL };
 
@@ -474,6 +506,7 @@ const struct schema_table schema_tables[] = {
 	[TABLE_LISTENER] = { "listener.<name>", listener_rows, NULL },
 	[TABLE_DESTINATION] = { "destination.<name>", destination_rows, destination_subtables },
 	[TABLE_LEG] = { "destination.<name>.protocol.<protocol>", leg_rows, NULL },
+	[TABLE_HANDOFF] = { "destination.<name>.handoff", handoff_rows, NULL },
 	[TABLE_ROUTING] = { "routing", routing_rows, NULL },
 	[TABLE_MAPPING] = { "mapping", mapping_rows, mapping_subtables },
 	[TABLE_MAPPING_FILE] = { "mapping.file", mapping_file_rows, NULL },

@@ -35,7 +35,9 @@ enum schema_kind {
 	KIND_ENUM,       /* int: index in values */
 	KIND_ENUM_BOOL,  /* bool: true for the second of two values */
 	KIND_SASL,       /* struct config_capabilities at offset 0 */
-	KIND_PIN,        /* struct config_destination at offset 0 */
+	KIND_PIN,        /* struct config_pins: one */
+	KIND_PINS,       /* struct config_pins: a list */
+	KIND_LOGINS,     /* bool[PROTOCOLS_INTERACTIVE]: names of protocols */
 	KIND_EXTRACT,    /* struct config_route at offset 0: a table of its own */
 	KIND_SECRET,     /* const char *: masked everywhere */
 	KIND_URL,        /* const char *: password masked */
@@ -62,6 +64,7 @@ enum schema_table_id {
 	TABLE_LISTENER,
 	TABLE_DESTINATION,
 	TABLE_LEG,
+	TABLE_HANDOFF,
 	TABLE_ROUTING,
 	TABLE_MAPPING,
 	TABLE_MAPPING_FILE,

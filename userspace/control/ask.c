@@ -49,13 +49,14 @@ static json_t *path_json(enum relay_path path)
 
 static json_t *row_json(const struct session_row *row)
 {
-	return json_pack("{ss so ss ss ss so ss so so sI sI sI sI}", "id", row->id, "account",
+	return json_pack("{ss so ss ss ss so ss so so sb sI sI sI sI}", "id", row->id, "account",
 		text_or_null(row->account), "protocol", row->protocol, "listener", row->listener,
 		"client", row->client, "node", text_or_null(row->node), "stage", row->stage,
 		"path_up", path_json(row->path[RELAY_UP]), "path_down",
-		path_json(row->path[RELAY_DOWN]), "bytes_up", (json_int_t)row->bytes[RELAY_UP],
-		"bytes_down", (json_int_t)row->bytes[RELAY_DOWN], "age_s",
-		(json_int_t)(row->age_ms / 1000), "idle_s", (json_int_t)(row->idle_ms / 1000));
+		path_json(row->path[RELAY_DOWN]), "handed_over", row->tls_at_agent, "bytes_up",
+		(json_int_t)row->bytes[RELAY_UP], "bytes_down", (json_int_t)row->bytes[RELAY_DOWN],
+		"age_s", (json_int_t)(row->age_ms / 1000), "idle_s",
+		(json_int_t)(row->idle_ms / 1000));
 }
 
 static json_t *figures_json(const struct tcpinfo_figures *net)

@@ -272,6 +272,40 @@ static void put_http(struct out *out, const struct router *router)
 	put(out, "homing_http_regex_limited_total %llu\n", load(&router->regex_limited));
 }
 
+/* What of each node stands at the offset of an atomic counter. */
+static void put_of_nodes(struct out *out, const struct router *router, const char *name,
+	const char *type, const char *help, size_t offset)
+{
+	head(out, name, type, help);
+	for (size_t i = 0; i < router->known.node_count; i++) {
+		const struct node *node = router->known.nodes[i].node;
+		const atomic_uint_fast64_t *counter =
+			(const atomic_uint_fast64_t *)((const char *)node + offset);
+
+		if (router_shows_node(router, node))
+			put(out, "%s{node=\"%s\"} %llu\n", name, node->name, load(counter));
+	}
+}
+
+/* Of a router: its agents; of an agent: who comes. */
+static void put_handoff(struct out *out, const struct router *router)
+{
+	put_of_nodes(out, router, "homing_agent_channels", "gauge",
+		"Channels that stand to the agent beside the node.",
+		offsetof(struct node, agent_channels));
+	put_of_nodes(out, router, "homing_agent_errors_total", "counter",
+		"Attempts to reach the agent that came to nothing.",
+		offsetof(struct node, agent_errors));
+	put_of_nodes(out, router, "homing_handoffs_total", "counter",
+		"Sessions whose TLS went to the agent.", offsetof(struct node, agent_handed));
+	head(out, "homing_handoff_channels", "gauge", "Channels of routers that stand here.");
+	put(out, "homing_handoff_channels %llu\n", load(&router->handoff.channels));
+	head(out, "homing_handoff_tokens_refused_total", "counter",
+		"Connections to an agent's port that were neither channels nor had a token.");
+	put(out, "homing_handoff_tokens_refused_total %llu\n",
+		load(&router->handoff.tokens_refused));
+}
+
 static void put_guard_set(struct out *out, const char *name, const char *type, const char *help,
 	const char *label, int count, const uint64_t *values, const char *(*name_of)(int i))
 {
@@ -371,6 +405,7 @@ int control_metrics(struct control_state *control, struct buf *ret_text)
 	put_kernel(&out, &router->kernel);
 	put_phases(&out, &router->metrics);
 	put_http(&out, router);
+	put_handoff(&out, router);
 	put_guard(&out, router);
 	put_guard_kernel(&out, control->guard_kernel);
 	return out.error;

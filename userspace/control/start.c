@@ -228,17 +228,19 @@ static int start_worker(struct control *control, unsigned index, const struct li
 
 static int start_workers(struct control *control, struct listen_plan *plan)
 {
-	unsigned count = control->router->worker_count;
-	int r = 0;
+	struct router *router = control->router;
+	unsigned count = router->worker_count;
+	int r = tokens_new(&router->tokens);
 
 	control->workers = calloc(count, sizeof(*control->workers));
-	if (!control->workers)
+	router->mailboxes = calloc(count, sizeof(struct mailbox *));
+	if (!control->workers || !router->mailboxes)
 		return -ENOMEM;
 	for (unsigned i = 0; r == 0 && i < count; i++)
 		r = start_worker(control, i, plan);
 	if (r < 0)
 		return r;
-	listen_free_dropped(listen_commit(control->router, plan));
+	listen_free_dropped(listen_commit(router, plan));
 	control->state.workers = control->workers;
 	control->state.worker_count = count;
 	return 0;
@@ -322,6 +324,10 @@ static void stop(struct control *control)
 	for (unsigned i = 0; i < control->workers_started; i++)
 		worker_fini(&control->workers[i]);
 	free(control->workers);
+	free(control->router->mailboxes);
+	tokens_free(control->router->tokens);
+	control->router->mailboxes = NULL;
+	control->router->tokens = NULL;
 	control_guard_free(control->state.guard);
 	netlink_addrs_free(control->router->local_addrs);
 	control->router->local_addrs = NULL;

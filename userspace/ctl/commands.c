@@ -241,6 +241,7 @@ static void print_sessions(const json_t *rows)
 {
 	json_t *row;
 	size_t i;
+	bool any = false;
 
 	printf("%-14s %-28s %-8s %-22s %-10s %-12s %-16s %11s %11s %6s %6s\n", "id", "account",
 		"protocol", "client", "node", "stage", "path up/down", "bytes up", "bytes down",
@@ -249,14 +250,19 @@ static void print_sessions(const json_t *rows)
 	{
 		char paths[40];
 
-		snprintf(paths, sizeof(paths), "%s/%s", ctl_text(row, "path_up"),
-			ctl_text(row, "path_down"));
+		bool at_agent = json_is_true(json_object_get(row, "handed_over"));
+
+		any |= at_agent;
+		snprintf(paths, sizeof(paths), "%s/%s%s", ctl_text(row, "path_up"),
+			ctl_text(row, "path_down"), at_agent ? "*" : "");
 		printf("%-14s %-28s %-8s %-22s %-10s %-12s %-16s %11lld %11lld %5llds %5llds\n",
 			ctl_text(row, "id"), ctl_text(row, "account"), ctl_text(row, "protocol"),
 			ctl_text(row, "client"), ctl_text(row, "node"), ctl_text(row, "stage"),
 			paths, ctl_number(row, "bytes_up"), ctl_number(row, "bytes_down"),
 			ctl_number(row, "age_s"), ctl_number(row, "idle_s"));
 	}
+	if (any)
+		printf("* the client's TLS is at the node's agent\n");
 }
 
 int ctl_cmd_sessions(struct ctl *ctl, char **args)

@@ -167,8 +167,9 @@ int ctl_cmd_move(struct ctl *ctl, char **args);  /* move.c */
 int ctl_cmd_drain(struct ctl *ctl, char **args); /* drain.c */
 int ctl_cmd_health(struct ctl *ctl, char **args);
 int ctl_cmd_ready(struct ctl *ctl, char **args);
-int ctl_cmd_init_db(struct ctl *ctl, char **args); /* init_db.c */
-int ctl_cmd_reload(struct ctl *ctl, char **args);  /* reload.c */
+int ctl_cmd_init_db(struct ctl *ctl, char **args);      /* init_db.c */
+int ctl_cmd_handoff_keys(struct ctl *ctl, char **args); /* handoff_keys.c */
+int ctl_cmd_reload(struct ctl *ctl, char **args);       /* reload.c */
 /* guard.c */
 int ctl_cmd_ban(struct ctl *ctl, char **args);
 int ctl_cmd_unban(struct ctl *ctl, char **args);

@@ -47,6 +47,11 @@ const struct ctl_command ctl_commands[] = {
 		"(with "
 		"--apply that of the PG* environment), or print the schema for PostgreSQL",
 		ctl_cmd_init_db, 1, CTL_LOCAL | CTL_OPEN },
+	{ "handoff-keys", "DIR [AGENT...]",
+		"make certificates for handoff in a directory: an authority, one for routers, and "
+		"one "
+		"for each agent by its host name or address; what is there is kept",
+		ctl_cmd_handoff_keys, 65, CTL_LOCAL | CTL_OPEN },
 	{ NULL, NULL, NULL, NULL, 0, 0 },
 };
 

@@ -5,6 +5,7 @@
  * positive final reply and nothing else (SES-1). The credential is wiped once it has been sent.
  */
 #include "reach/dial.h"
+#include "mail/handover.h"
 #include "mail/mail.h"
 #include "mail/penalty.h"
 #include "base/log.h"
@@ -23,6 +24,7 @@
 static void run_outcome(struct session *session, int outcome);
 static ssize_t read_node(struct dial *dial, size_t *spent);
 static void lost(struct session *session, int error);
+static void on_told(struct timer *timer);
 
 static struct replay *replay_of(const struct session *session)
 {
@@ -59,9 +61,7 @@ enum node_step step_replay_step(const struct session *session)
 		return NODE_STEP_GREETING;
 	if (dial->state == DIAL_COMMITTED)
 		return NODE_STEP_LOGIN;
-	return dial->settings->tls == CONFIG_TLS_STARTTLS && !dial_is_secured(dial)
-		? NODE_STEP_STARTTLS
-		: NODE_STEP_DIALOGUE;
+	return dial_wants_starttls(dial) ? NODE_STEP_STARTTLS : NODE_STEP_DIALOGUE;
 }
 
 /* ---- begin and end ---- */
@@ -83,11 +83,11 @@ static void fill_forward(struct session *session, struct replay *replay)
 static int back_create(struct session *session)
 {
 	struct replay *replay = replay_of(session);
-	const struct config_leg *settings = session->login->reach.dial->settings;
+	const struct dial *dial = session->login->reach.dial;
 	const struct front_ops *front_ops = session->kind->front;
 	const struct front *front = session->login->front;
 	struct back_params params = {
-		.starttls = settings->tls == CONFIG_TLS_STARTTLS,
+		.starttls = dial_wants_starttls(dial),
 		.host = session_own_name(session, replay->host),
 		.client_tag = session->login->credential->tag,
 		.helo = front_ops->helo ? front_ops->helo(front) : "",
@@ -95,7 +95,7 @@ static int back_create(struct session *session)
 	};
 
 	replay->session = session;
-	if (settings->forwarding == CONFIG_FORWARDING_XCLIENT) {
+	if (dial->settings->forwarding == CONFIG_FORWARDING_XCLIENT && !dial_stream(dial)) {
 		fill_forward(session, replay);
 		params.forward = &replay->forward;
 	}
@@ -152,13 +152,27 @@ static bool may_send_secret(const struct session *session)
 /* The node is ready for it. */
 static void send_credential(struct session *session)
 {
+	const struct dial *dial = session->login->reach.dial;
+
 	if (!may_send_secret(session)) {
 		fail(session, UNREACHED_NO_SECRET, -EPERM,
 			"no TLS to the node, and allow_plaintext_auth is off");
 		return;
 	}
 	session_phase_end(session, PHASE_DIAL);
+	/* What the agent has sent is in a socket that others read as well: it is told first. */
+	if (dial_stream(dial))
+		loop_timer_set(session->pool->loop, &replay_of(session)->turn, 0, on_told);
+	else
+		session_set_state(session, S_REPLAY);
+}
+
+static void on_told(struct timer *timer)
+{
+	struct session *session = container_of(timer, struct replay, turn)->session;
+
 	session_set_state(session, S_REPLAY);
+	session_update_watch(session);
 }
 
 void step_replay_enter(struct session *session)
@@ -217,7 +231,10 @@ static void accepted(struct session *session)
 	session_phase_end(session, PHASE_REPLAY);
 	session_wipe_credential(session);
 	session_hand_over_dial(session);
-	session_set_state(session, S_SPLICE);
+	if (dial_stream(session->login->reach.dial) && handover_begin(session) < 0)
+		session_close(session, REASON_INTERNAL);
+	else if (session->state != S_CLOSED)
+		session_set_state(session, S_SPLICE);
 }
 
 static const char *failure_text(const struct session *session, enum back_failure failure)

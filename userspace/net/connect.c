@@ -167,6 +167,19 @@ void connect_start_unix(struct connect *connect, const char *path)
 	await_open(connect, sock_connect_unix(path), 0);
 }
 
+void connect_start_other(struct connect *connect)
+{
+	connect_stop(connect);
+	connect->addr_next = connect->addr_count = 0;
+	connect->phase = CONNECT_OPEN;
+	leg_close(connect->leg);
+}
+
+void connect_made(struct connect *connect)
+{
+	done(connect);
+}
+
 void connect_stop(struct connect *connect)
 {
 	if (connect->phase == CONNECT_IDLE)

@@ -73,6 +73,10 @@ void connect_start(struct connect *connect, const char *host, uint16_t port);
 /* addrs: count (1 to RESOLVE_MAX_ADDRS) of them, copied. */
 void connect_start_addrs(struct connect *connect, const struct addr *addrs, size_t count);
 void connect_start_unix(struct connect *connect, const char *path);
+/* Somebody else makes the leg's stream, and says so: up() follows inside. Until then it is as in
+ * CONNECT_OPEN, without a descriptor and without limits; failures are the owner's to tell. */
+void connect_start_other(struct connect *connect);
+void connect_made(struct connect *connect);
 
 static inline bool connect_has_next(const struct connect *connect)
 {

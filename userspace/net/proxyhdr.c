@@ -6,6 +6,11 @@
 #include <string.h>
 
 #define TLV_UNIQUE_ID 0x05
+#define TLV_SSL 0x20
+#define TLV_SSL_VERSION 0x21
+#define TLV_SSL_CIPHER 0x23
+#define SSL_CLIENT 0x01 /* the client connected with TLS */
+#define SSL_TEXT_MAX 63
 
 static const unsigned char signature[12] = "\r\n\r\n\0\r\nQUIT\n";
 
@@ -43,8 +48,29 @@ static size_t put_addresses(unsigned char *at, const struct addr *client, const 
 	return n;
 }
 
+static size_t put_tlv(unsigned char *at, unsigned char type, const void *value, size_t len)
+{
+	at[0] = type;
+	at[1] = (unsigned char)(len >> 8);
+	at[2] = (unsigned char)len;
+	memcpy(at + 3, value, len);
+	return 3 + len;
+}
+
+/* Sub-TLVs behind what the client did and that it showed no certificate (section 2.2.5). */
+static size_t put_tls(unsigned char *at, const struct proxyhdr_tls *tls)
+{
+	unsigned char value[5 + 2 * (3 + SSL_TEXT_MAX)] = { SSL_CLIENT, 0, 0, 0, 1 };
+	size_t n = 5;
+
+	n += put_tlv(value + n, TLV_SSL_VERSION, tls->version, strnlen(tls->version, SSL_TEXT_MAX));
+	n += put_tlv(value + n, TLV_SSL_CIPHER, tls->cipher, strnlen(tls->cipher, SSL_TEXT_MAX));
+	return put_tlv(at, TLV_SSL, value, n);
+}
+
 size_t proxyhdr_write(const struct addr *client, const struct addr *local,
-	const unsigned char id[PROXYHDR_ID_BYTES], unsigned char ret_header[PROXYHDR_MAX_BYTES])
+	const unsigned char id[PROXYHDR_ID_BYTES], const struct proxyhdr_tls *tls,
+	unsigned char ret_header[PROXYHDR_MAX_BYTES])
 {
 	static const char unknown[] = "PROXY UNKNOWN\r\n";
 	size_t n = 16;
@@ -56,10 +82,9 @@ size_t proxyhdr_write(const struct addr *client, const struct addr *local,
 	ret_header[12] = 0x21; /* version 2, command PROXY */
 	ret_header[13] = client->sa.sa_family == AF_INET ? 0x11 : 0x21; /* STREAM */
 	n += put_addresses(ret_header + n, client, local);
-	ret_header[n++] = TLV_UNIQUE_ID;
-	ret_header[n++] = 0;
-	ret_header[n++] = PROXYHDR_ID_BYTES;
-	n += put(ret_header + n, id, PROXYHDR_ID_BYTES);
+	n += put_tlv(ret_header + n, TLV_UNIQUE_ID, id, PROXYHDR_ID_BYTES);
+	if (tls)
+		n += put_tls(ret_header + n, tls);
 	ret_header[14] = (unsigned char)((n - 16) >> 8);
 	ret_header[15] = (unsigned char)(n - 16);
 	return n;

@@ -6,7 +6,7 @@
 
 #include "net/addr.h"
 
-#define PROXYHDR_MAX_BYTES 128
+#define PROXYHDR_MAX_BYTES 256
 #define PROXYHDR_ID_BYTES 28
 /* The longest header that is taken (SES-9): version 2, with room for a certificate in a TLV;
  * version 1 is one line of at most 107 bytes. */
@@ -15,12 +15,17 @@
 /* "HMG1", 16 bytes of instance id, 8 bytes session number (big endian): TLV 0x05. */
 void proxyhdr_make_id(const unsigned char instance[16], uint64_t session,
 	unsigned char ret_id[PROXYHDR_ID_BYTES]);
+/* The client's TLS, as TLV 0x20 tells it. */
+struct proxyhdr_tls {
+	const char *version, *cipher; /* "TLSv1.3", "TLS_AES_128_GCM_SHA256": at most 63 bytes */
+};
 /*
- * Writes a v2 header (PROXY, STREAM, client -> local, TLV 0x05 with id) or, when the families
- * differ, the line "PROXY UNKNOWN" CR LF. Returns its length.
+ * Writes a v2 header (PROXY, STREAM, client -> local, TLV 0x05 with id, TLV 0x20 if tls is not
+ * NULL) or, when the families differ, the line "PROXY UNKNOWN" CR LF. Returns its length.
  */
 size_t proxyhdr_write(const struct addr *client, const struct addr *local,
-	const unsigned char id[PROXYHDR_ID_BYTES], unsigned char ret_header[PROXYHDR_MAX_BYTES]);
+	const unsigned char id[PROXYHDR_ID_BYTES], const struct proxyhdr_tls *tls,
+	unsigned char ret_header[PROXYHDR_MAX_BYTES]);
 
 /* ---- from a peer ---- */
 

@@ -18,6 +18,8 @@ int node_new(const struct node_params *params, struct node **ret_node)
 	if (!node->name)
 		goto fail;
 	r = health_new(&params->health, &node->health);
+	if (r == 0)
+		r = health_new(&params->health, &node->agent);
 	if (r < 0)
 		goto fail;
 	*ret_node = node;
@@ -38,6 +40,7 @@ void node_unref(struct node *node)
 	if (!node || atomic_fetch_sub(&node->references, 1) != 1)
 		return;
 	health_free(node->health);
+	health_free(node->agent);
 	pthread_mutex_destroy(&node->failure_lock);
 	free(node->name);
 	free(node);

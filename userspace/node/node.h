@@ -53,6 +53,7 @@ struct node {
 	atomic_uint references;
 	char *name;
 	struct health *health;
+	struct health *agent;       /* the breaker of the agent beside it */
 	atomic_uint next_source[2]; /* round robin: IPv4, IPv6 */
 
 	atomic_uint_fast64_t active;   /* established now */
@@ -61,6 +62,9 @@ struct node {
 	/* The same two by protocol; the index is the owner's. */
 	atomic_uint_fast64_t protocol_active[NODE_PROTOCOLS], protocol_sessions[NODE_PROTOCOLS];
 	atomic_uint_fast64_t auth_failed, dial_errors, unavailable;
+	atomic_uint_fast64_t agent_channels;          /* that stand now */
+	atomic_uint_fast64_t agent_errors;            /* attempts that came to nothing */
+	atomic_uint_fast64_t agent_handed;            /* sessions handed over */
 	atomic_uint_fast64_t http_answers[5];         /* by status class: 1xx first */
 	atomic_uint_fast64_t errors[NODE_STEP_COUNT]; /* failed attempts, retried ones too */
 

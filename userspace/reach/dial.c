@@ -108,6 +108,7 @@ void dial_report(struct dial *dial, enum health_event event)
 static void close_leg(struct dial *dial)
 {
 	loop_timer_del(dial->params.loop, &dial->timer);
+	agent_ask_stop(&dial->ask);
 	leg_close(&dial->leg);
 	if (has_talk(dial))
 		dial->params.ops->down(dial->params.arg);
@@ -233,6 +234,20 @@ static void on_node_event(struct loop_watch *watch, uint32_t epoll_events)
 	ops->after(arg);
 }
 
+int dial_watch(struct dial *dial, uint32_t epoll_events)
+{
+	struct leg *leg = &dial->leg;
+
+	if (!epoll_events) {
+		loop_watch_del(&leg->watch);
+		return 0;
+	}
+	if (leg->watch.loop)
+		return leg_watch(leg, epoll_events);
+	return loop_watch_add(
+		dial->params.loop, &leg->watch, leg->stream.fd, epoll_events, on_node_event);
+}
+
 void dial_start_tls(struct dial *dial)
 {
 	dial->state = DIAL_SECURE;
@@ -248,7 +263,8 @@ void dial_commit(struct dial *dial)
 void dial_end_talk(struct dial *dial)
 {
 	dial->state = DIAL_OVER;
-	if (dial_is_secured(dial)) /* what follows is no credential, and much */
+	if (dial_is_secured(dial) &&
+		!dial_stream(dial)) /* what follows is no credential, and much */
 		tls_stream_wipe_read(&dial->leg.stream, false);
 }
 
@@ -284,8 +300,8 @@ static int write_proxy_header(struct connect *connect)
 
 	if (dial->settings->forwarding != CONFIG_FORWARDING_PROXY)
 		return 0;
-	len = proxyhdr_write(
-		params->client, params->ops->local(params->arg), params->proxy_id, header);
+	len = proxyhdr_write(params->client, params->ops->local(params->arg), params->proxy_id,
+		params->client_tls, header);
 	return buf_append(&dial->leg.out, header, len);
 }
 
@@ -369,10 +385,114 @@ static const struct connect_ops connect_ops = {
 	.failed = on_failed,
 };
 
+/* ---- by way of the agent ---- */
+
+static bool must_go_by_agent(const struct dial *dial)
+{
+	return dial->params.destination->handoff.mode == CONFIG_HANDOFF_REQUIRE;
+}
+
+static void on_agent_opened(struct agent_ask *ask)
+{
+	struct dial *dial = container_of(ask, struct dial, ask);
+	const struct dial_ops *ops = dial->params.ops;
+	void *arg = dial->params.arg;
+
+	loop_work_on(dial->params.loop, dial->params.number);
+	channel_stream_put(ask->stream, &dial->leg.stream);
+	ask->stream = NULL;
+	connect_made(&dial->connect);
+	ops->after(arg);
+}
+
+/* What the agent said of its node is as if the router had seen it. */
+static void agent_refused(struct dial *dial, int refusal)
+{
+	static const struct dial_fault faults[] = {
+		[0] = { UNREACHED_NO_AGENT, .error = -EHOSTUNREACH,
+			.cause = "its agent cannot be reached" },
+		[HANDOFF_REFUSED_HOST] = { UNREACHED_UNREACHABLE, .error = -EHOSTUNREACH,
+			.cause = "its agent cannot reach it" },
+		[HANDOFF_REFUSED_CLIENT] = { UNREACHED_BROKEN, .error = -ECONNRESET,
+			.cause = "its agent was refused by it" },
+		[HANDOFF_REFUSED_NO_PROTOCOL] = { UNREACHED_NO_AGENT, .error = -EHOSTUNREACH,
+			.cause = "its agent has no such leg" },
+		[HANDOFF_REFUSED_LIMIT] = { UNREACHED_NO_AGENT, .error = -EHOSTUNREACH,
+			.cause = "its agent has too many sessions" },
+		[HANDOFF_REFUSED_DRAINING] = { UNREACHED_NO_AGENT, .error = -EHOSTUNREACH,
+			.cause = "its agent is about to stop" },
+	};
+	static_assert(ARRAY_SIZE(faults) == HANDOFF_REFUSALS, "each has its meaning");
+	bool of_node = refusal == HANDOFF_REFUSED_HOST || refusal == HANDOFF_REFUSED_CLIENT;
+
+	if (!of_node && !must_go_by_agent(dial)) {
+		dial->agent_given_up = true;
+		attempt_start(dial);
+	} else {
+		dial_failed(dial, faults[refusal]);
+	}
+}
+
+static void on_agent_failed(struct agent_ask *ask, int refusal)
+{
+	struct dial *dial = container_of(ask, struct dial, ask);
+	const struct dial_ops *ops = dial->params.ops;
+	void *arg = dial->params.arg;
+
+	loop_work_on(dial->params.loop, dial->params.number);
+	agent_refused(dial, refusal);
+	ops->after(arg);
+}
+
+static void on_agent_event(struct agent_ask *ask)
+{
+	struct dial *dial = container_of(ask, struct dial, ask);
+	const struct dial_ops *ops = dial->params.ops;
+	void *arg = dial->params.arg;
+
+	loop_work_on(dial->params.loop, dial->params.number);
+	check(dial);
+	if (dial_talks(dial))
+		ops->event(arg);
+	ops->after(arg);
+}
+
+static struct agent_target target_of(const struct dial *dial)
+{
+	return (struct agent_target){ dial->params.node, dial->params.destination,
+		dial->params.agent_tls };
+}
+
+static bool goes_by_agent(const struct dial *dial)
+{
+	struct agent_target target = target_of(dial);
+
+	if (!dial->params.handoff || dial->agent_given_up)
+		return false;
+	return must_go_by_agent(dial) || agents_may_ask(dial->params.agents, &target);
+}
+
+static void start_by_agent(struct dial *dial)
+{
+	static const struct agent_ask_ops ops = {
+		.opened = on_agent_opened,
+		.failed = on_agent_failed,
+		.event = on_agent_event,
+	};
+	struct agent_target target = target_of(dial);
+
+	connect_start_other(&dial->connect);
+	dial->ask = (struct agent_ask){ .ops = &ops, .open = *dial->params.handoff };
+	agent_ask(dial->params.agents, &target, &dial->ask);
+}
+
 static void attempt_start(struct dial *dial)
 {
 	dial->state = DIAL_CONNECT;
-	connect_start(&dial->connect, dial->params.destination->host, dial->settings->port);
+	if (goes_by_agent(dial))
+		start_by_agent(dial);
+	else
+		connect_start(&dial->connect, dial->params.destination->host, dial->settings->port);
 }
 
 /* ---- entry ---- */

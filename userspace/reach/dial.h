@@ -12,6 +12,7 @@
 #include "net/connect.h"
 #include "net/proxyhdr.h"
 #include "node/node.h"
+#include "reach/agent.h"
 #include "reach/failure.h"
 #include "router/router.h"
 
@@ -52,10 +53,15 @@ struct dial_params {
 	const struct config_destination *destination;
 	enum protocol protocol;
 	struct tls_client *tls; /* NULL on a plain leg */
+	/* By way of the node's agent, if its channel can be had; handoff NULL: not that way. */
+	struct agents *agents;
+	struct tls_client *agent_tls;
+	const struct handoff_open *handoff;
 	/* Who. */
 	const struct addr *client;
-	const unsigned char *proxy_id; /* PROXYHDR_ID_BYTES */
-	uint64_t number;               /* of the session, for the watchdog */
+	const unsigned char *proxy_id;         /* PROXYHDR_ID_BYTES */
+	const struct proxyhdr_tls *client_tls; /* for the header; NULL: nothing is said of it */
+	uint64_t number;                       /* of the session, for the watchdog */
 	/* How long and how often. */
 	uint64_t window_ends_ms; /* the owner says dial_expired() then */
 	unsigned retries;
@@ -103,6 +109,8 @@ struct dial {
 	struct connect connect; /* of the attempt under way */
 	struct leg leg;
 	struct timer timer; /* the pause */
+	struct agent_ask ask;
+	bool agent_given_up; /* this dial takes the ordinary legs */
 	_Alignas(max_align_t) unsigned char talk[];
 };
 
@@ -143,6 +151,9 @@ void dial_start_tls(struct dial *dial);
 void dial_commit(struct dial *dial);
 /* The talk is over, the leg waits for whoever takes it. */
 void dial_end_talk(struct dial *dial);
+/* The leg is up: what is watched for; 0: nothing, not even that it hangs up, of which epoll would
+ * tell again and again. Returns 0 or -errno. */
+MUST_USE int dial_watch(struct dial *dial, uint32_t epoll_events);
 /* When the leg is up: after what was read and sent. */
 void dial_update_watch(struct dial *dial);
 
@@ -151,7 +162,17 @@ static inline bool dial_talks(const struct dial *dial)
 {
 	return dial->state == DIAL_UP || dial->state == DIAL_COMMITTED;
 }
-/* Its TLS is up. */
+/* The leg is a stream of a channel to the agent. */
+static inline struct channel_stream *dial_stream(const struct dial *dial)
+{
+	return channel_stream_of(&dial->leg.stream);
+}
+/* STARTTLS is to be asked for. */
+static inline bool dial_wants_starttls(const struct dial *dial)
+{
+	return dial->settings->tls == CONFIG_TLS_STARTTLS && !stream_is_tls(&dial->leg.stream);
+}
+/* Its TLS is up; a channel's stream has that of the channel. */
 static inline bool dial_is_secured(const struct dial *dial)
 {
 	return dial->connect.phase == CONNECT_UP && stream_is_tls(&dial->leg.stream);

@@ -32,8 +32,10 @@ enum reach_blame {
 	X(DOWN, NODE_DOWN, NONE, false, OURS)               /* says its breaker */ \
 	X(LOOP, LOOP, NONE, false, OURS)                    /* this router, or no hop is left */ \
 	X(NO_MEMORY, INTERNAL, NONE, false, OURS) \
+	X(NO_HANDOFF, NODE_UNREACHABLE, NONE, false, OURS)  /* and nothing else is allowed */ \
 	/* on the way */ \
 	X(SHORTAGE, INTERNAL, NONE, true, OURS)             /* of ports, descriptors, memory */ \
+	X(NO_AGENT, NODE_UNREACHABLE, NONE, true, NOTED)    /* and nothing else is allowed */ \
 	X(UNREACHABLE, NODE_UNREACHABLE, FAIL_HOST, true, COUNTED) \
 	X(SLOW, NODE_TIMEOUT, FAIL_HOST, true, COUNTED)     /* one address had its time */ \
 	X(TLS_REFUSED, TLS_NODE, FAIL_CLIENT, false, COUNTED) \

@@ -18,6 +18,7 @@ void reaches_init(struct reaches *reaches, struct router *router, struct loop *l
 	*reaches = (struct reaches){
 		.router = router, .loop = loop, .resolver = resolver, .newest = newest
 	};
+	agents_init(&reaches->agents, router, loop, resolver, newest);
 	slots_init(&reaches->slots);
 	list_init(&reaches->waiting);
 	current = reaches;
@@ -25,6 +26,7 @@ void reaches_init(struct reaches *reaches, struct router *router, struct loop *l
 
 void reaches_fini(struct reaches *reaches)
 {
+	agents_fini(&reaches->agents);
 	slots_fini(&reaches->slots);
 	current = NULL;
 }
@@ -233,12 +235,21 @@ static struct reach_target choose(const struct reach_params *params, const char 
 		.node = snapshot->nodes[index],
 		.destination = &snapshot->config->destinations[index],
 		.tls = snapshot->legs[index].tls[params->protocol],
+		.agent = snapshot->legs[index].agent,
 	};
 }
 
 static void on_dial_failed(void *arg, enum reach_failure failure)
 {
 	finish(arg, failure, REACH_DIAL);
+}
+
+static bool may_hand_over(const struct reach_params *params, const struct reach_target *target)
+{
+	const struct config_handoff *handoff = &target->destination->handoff;
+
+	return handoff->declared && params->handoff && params->protocol < PROTOCOLS_INTERACTIVE &&
+		handoff->protocols[params->protocol];
 }
 
 static int make_dial(
@@ -259,8 +270,12 @@ static int make_dial(
 		.destination = target->destination,
 		.protocol = params->protocol,
 		.tls = target->tls,
+		.agents = &reaches->agents,
+		.agent_tls = target->agent,
+		.handoff = may_hand_over(params, target) ? params->handoff : NULL,
 		.client = params->client,
 		.proxy_id = params->proxy_id,
+		.client_tls = params->proxy_tls,
 		.number = params->number,
 		.window_ends_ms = clock_mono_ms() + config->server.backend_timeout_ms,
 		.retries = (unsigned)config->server.backend_connect_retries,
@@ -268,6 +283,16 @@ static int make_dial(
 	};
 
 	return dial_new(&dial, &reach->dial);
+}
+
+/* HND-10. */
+static bool must_be_handed_over(const struct dial *dial)
+{
+	const struct config_handoff *handoff = &dial->params.destination->handoff;
+
+	return handoff->declared && handoff->mode == CONFIG_HANDOFF_REQUIRE &&
+		dial->params.protocol < PROTOCOLS_INTERACTIVE &&
+		handoff->protocols[dial->params.protocol];
 }
 
 /* Whether it may be tried. */
@@ -280,6 +305,8 @@ static enum reach_failure admit(struct reach *reach, const struct reach_params *
 		log_event_limited(LOGL_WARN, "node_no_protocol", name, "node", name, NULL);
 		return UNREACHED_NO_PROTOCOL;
 	}
+	if (params->client_tls && !dial->params.handoff && must_be_handed_over(dial))
+		return UNREACHED_NO_HANDOFF;
 	if (!dial_enter(dial))
 		return UNREACHED_DOWN;
 	if (dial->settings->forwarding == CONFIG_FORWARDING_XCLIENT && params->hops_left <= 1)

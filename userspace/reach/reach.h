@@ -35,7 +35,8 @@ struct reach_target {
 	struct snapshot *snapshot;
 	struct node *node;
 	const struct config_destination *destination;
-	struct tls_client *tls; /* NULL on a plain leg */
+	struct tls_client *tls;   /* NULL on a plain leg */
+	struct tls_client *agent; /* NULL: no agent is beside it */
 };
 
 /* Called with reach_params.arg. */
@@ -60,6 +61,7 @@ struct reaches {
 	struct loop *loop;
 	struct resolver *resolver;
 	struct snapshot *const *newest;
+	struct agents agents;
 	struct slots slots;       /* those that wait for an answer of the mapping */
 	struct list_node waiting; /* REACH_HOLD */
 };
@@ -73,9 +75,14 @@ struct reach_params {
 	/* For reach_to(). */
 	struct snapshot *snapshot; /* what its owner began with: its settings, its destinations */
 	enum protocol protocol;
-	const unsigned char *proxy_id; /* PROXYHDR_ID_BYTES */
-	uint64_t number;               /* of the session, for the watchdog */
-	unsigned hops_left;            /* this one included (SES-63) */
+	const unsigned char *proxy_id;        /* PROXYHDR_ID_BYTES */
+	const struct proxyhdr_tls *proxy_tls; /* NULL: the header says nothing of TLS */
+	uint64_t number;                      /* of the session, for the watchdog */
+	unsigned hops_left;                   /* this one included (SES-63) */
+	/* The client's leg has TLS, and what an agent is told of it; NULL: its session cannot be
+	 * handed over. */
+	bool client_tls;
+	const struct handoff_open *handoff;
 	size_t talk_bytes;
 };
 

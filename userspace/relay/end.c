@@ -8,6 +8,10 @@
 #include "net/sock.h"
 
 #include <errno.h>
+#include <sys/socket.h>
+
+/* What an agent has for close_notify and FIN. */
+#define PART_MS 1000
 
 enum relay_end relay_error_of(int leg, ssize_t error)
 {
@@ -20,6 +24,8 @@ enum relay_end relay_clean_end(const struct relay *relay)
 {
 	const struct relay_state *state = &relay->state;
 
+	if (state->parting)
+		return (enum relay_end)(state->parting - 1);
 	if (state->phase >= RELAY_BROKEN)
 		return (enum relay_end)state->end;
 	if (state->phase == RELAY_KEYS_CHANGED)
@@ -52,6 +58,8 @@ void relay_finish(struct relay *relay, enum relay_end end)
 {
 	if (relay_has_ended(relay))
 		return;
+	if (relay->state.parting) /* however the goodbye went */
+		end = (enum relay_end)(relay->state.parting - 1);
 	relay_close(relay, end);
 	relay_later(relay, 0);
 }
@@ -61,6 +69,20 @@ void relay_give_up(struct relay *relay)
 	for (int i = 0; i < 2; i++)
 		sock_abort_on_close(relay->legs[i].fd);
 	relay_finish(relay, relay_clean_end(relay));
+}
+
+/* What both have to say is bytes to us, so the end of one direction is all that can be said. */
+void relay_part(struct relay *relay, enum relay_end end)
+{
+	struct relay_state *state = &relay->state;
+
+	if (relay_has_ended(relay) || state->parting)
+		return;
+	state->parting = (uint8_t)(1 + end);
+	state->idle_ms = PART_MS;
+	state->last_ms = clock_mono_ms();
+	shutdown(relay->legs[RELAY_NODE].fd, SHUT_WR);
+	relay_arm_timer(relay);
 }
 
 /* ---- turns and limits ---- */
@@ -85,8 +107,10 @@ static bool is_within_limits(struct relay *relay)
 		relay->mover->refresh(relay);
 	if (state->owed_until_ms && now >= state->owed_until_ms)
 		relay_give_up(relay);
+	else if (now >= state->last_ms + state->idle_ms && relay->parts && !state->parting)
+		relay_part(relay, RELAY_END_IDLE);
 	else if (now >= state->last_ms + state->idle_ms)
-		relay_finish(relay, RELAY_END_IDLE);
+		relay_finish(relay, state->parting ? relay_clean_end(relay) : RELAY_END_IDLE);
 	return !relay_has_ended(relay);
 }
 

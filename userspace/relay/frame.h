@@ -94,6 +94,7 @@ struct relay {
 	bool may_arm : 1;   /* both are plain and may become the program's */
 	bool retry : 1;     /* of this turn: something is due that no event announces */
 	bool has_program : 1;
+	bool parts : 1;                 /* idle: it parts */
 	struct relay_program program[]; /* one, or none: it is never the program's */
 };
 

@@ -32,6 +32,12 @@ void relay_leg_broken(struct relay *relay, int leg, ssize_t error)
 	struct relay_half *from = &state->halves[relay_from(leg)];
 	struct relay_half *to = &state->halves[!relay_from(leg)];
 
+	if (state->parting && leg == RELAY_NODE && error == -EPIPE) {
+		/* what the client still says has nowhere to go; the goodbye is on its way */
+		to->state = HALF_DONE;
+		relay_drop_pending(&relay->io[!relay_from(leg)].pending);
+		return;
+	}
 	if (state->phase < RELAY_BROKEN) {
 		state->phase = RELAY_BROKEN;
 		state->end = (uint8_t)relay_error_of(leg, error);

@@ -77,6 +77,7 @@ static struct relay *make(const struct relay_params *params, bool arms)
 	relay->done = params->done;
 	relay->arg = params->arg;
 	relay->may_arm = arms;
+	relay->parts = params->parts;
 	relay->state = (struct relay_state){
 		.halves = { [RELAY_UP].bytes = params->bytes[RELAY_UP],
 			[RELAY_DOWN].bytes = params->bytes[RELAY_DOWN] },
@@ -189,6 +190,8 @@ void relay_free(struct relay *relay)
 
 void relay_set_idle(struct relay *relay, uint64_t idle_ms)
 {
+	if (relay->state.parting)
+		return;
 	relay->state.idle_ms = (uint32_t)MIN(idle_ms, (uint64_t)UINT32_MAX);
 	if (!relay_has_ended(relay))
 		relay_arm_timer(relay);

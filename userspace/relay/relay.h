@@ -45,6 +45,7 @@ enum relay_end {
 	/* a TLS peer changed its keys and the kernel cannot follow, or keys of TLS 1.2 are worn */
 	RELAY_END_KEY_UPDATE,
 	RELAY_END_STOPPED, /* relay_stop() */
+	RELAY_END_PARTED,  /* relay_part() */
 };
 
 /* Which paths may be used: the `splice.mode` of the configuration. */
@@ -120,6 +121,8 @@ struct relay_params {
 	 * and dropped, early bytes included; its end of stream reaches the node. When the node's
 	 * stream has ended, the client has owed_ms to close. */
 	bool one_way;
+	/* The node leg's other end ends the client's TLS (HND-34): idle sessions part. */
+	bool parts;
 	/* Watches of the caller's on the two descriptors, by leg: the relay takes their place (also
 	 * when it then fails). NULL: there is none. */
 	struct loop_watch *watches[2];
@@ -141,6 +144,9 @@ void relay_stop(struct relay *relay, bool gracefully);
 /* Frees; stops first, without a callback, if it runs. NULL is fine. */
 void relay_free(struct relay *relay);
 
+/* Our end of stream goes to the node leg, whose other end has a second to say goodbye to the
+ * client; then it ends, with a callback. */
+void relay_part(struct relay *relay, enum relay_end end);
 void relay_set_idle(struct relay *relay, uint64_t idle_ms);
 /* Payload bytes delivered to the other leg's socket so far, those before the relay included. */
 /* (On sockmap as of the last second, or of the end.) */

@@ -69,10 +69,11 @@ struct relay_state {
 	uint64_t owed_until_ms; /* when a closed side that makes no progress is given up; or 0 */
 	uint64_t quit_at_ms; /* until then the node may end what the client has hung up on; or 0 */
 	uint32_t idle_ms, owed_ms;
-	uint8_t phase;    /* enum relay_phase */
-	uint8_t end;      /* enum relay_end, from RELAY_BROKEN on */
-	int8_t first_eof; /* the leg that ended first, or -1 */
-	bool one_way;     /* what the client says is dropped */
+	uint8_t phase;        /* enum relay_phase */
+	uint8_t end;          /* enum relay_end, from RELAY_BROKEN on */
+	int8_t first_eof : 2; /* the leg that ended first, or -1 */
+	bool one_way : 1;     /* what the client says is dropped */
+	uint8_t parting;      /* 1 + enum relay_end: the node leg has our end of stream; else 0 */
 	/* What the peers of closed sides had acknowledged at the last look: both added up, the low
 	 * 32 bits; 0: not looked at. Only while owed_until_ms is set, and of user space only. */
 	uint32_t owed_acked;

@@ -83,6 +83,7 @@ void known_add_node(struct known *known, struct node *node, char *host)
 		*row = (struct known_node){ .node = node_ref(node) };
 	} else if (strcmp(row->host, host) != 0) {
 		node_forget_failure(node);
+		health_reset(node->agent);
 		health_reset(node->health); /* what is known of another machine does not count */
 	}
 	free(row->host);

@@ -36,6 +36,7 @@
 	X(NODE_NO_PROTOCOL, "node_no_protocol")     \
 	X(STORE_DOWN, "store_down")                 \
 	X(TRUNCATED, "truncated")                   \
+	X(JOINED, "joined")                         \
 	X(KEY_UPDATE, "key_update")                 \
 	X(KICKED, "kicked")                         \
 	X(SHUTDOWN, "shutdown")                     \

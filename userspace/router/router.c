@@ -15,6 +15,7 @@ void router_adopt(struct router *router, struct snapshot *snapshot)
 		known_add_node(&router->known, snapshot->nodes[i], snapshot->hosts[i]);
 		snapshot->hosts[i] = NULL;
 		health_set_params(snapshot->nodes[i]->health, &health);
+		health_set_params(snapshot->nodes[i]->agent, &health);
 	}
 	for (size_t i = 0; i < snapshot->config->listener_count; i++)
 		known_add_listener(&router->known, snapshot->listeners[i]);

@@ -16,6 +16,7 @@
 #include "router/holds.h"
 #include "router/metrics.h"
 #include "router/snapshot.h"
+#include "router/tokens.h"
 
 #include <stdatomic.h>
 
@@ -51,6 +52,13 @@ struct router {
 	struct bpfctl_bypass *bypass; /* owned; NULL: not wanted, or not usable */
 	struct relay_kernel kernel;
 	struct relay_probe probe;
+	/* Of the agent that this process is for routers. */
+	struct tokens *tokens;      /* owned by the control thread */
+	struct mailbox **mailboxes; /* the workers'; owned likewise, worker_count of them */
+	struct {
+		atomic_uint_fast64_t channels; /* that stand now */
+		atomic_uint_fast64_t tokens_refused;
+	} handoff;
 };
 
 /* NULL: nothing of the guard is to be done. Any thread. */

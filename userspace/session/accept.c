@@ -11,6 +11,8 @@
 
 #include <unistd.h>
 
+#define KNOCKS_MAX 512
+
 /* The caller keeps fd on failure. */
 static int open_session(struct session_pool *pool, struct listener *listener, int fd,
 	const struct addr *peer, struct session **ret_session)
@@ -40,12 +42,26 @@ static int open_session(struct session_pool *pool, struct listener *listener, in
 	return 0;
 }
 
+void session_knock(struct session *session)
+{
+	struct session_pool *pool = session->pool;
+
+	if (pool->knock_count >= KNOCKS_MAX) {
+		struct login *oldest = list_entry(pool->knocks.next, struct login, knock);
+
+		session_close(oldest->session, REASON_PREAUTH_TIMEOUT);
+	}
+	list_add_tail(&pool->knocks, &session->login->knock);
+	pool->knock_count++;
+}
+
 void session_accept(
 	struct session_pool *pool, struct listener *listener, int fd, const struct addr *peer)
 {
 	struct router *router = pool->router;
 	const struct config_listener *settings = snapshot_listener(pool->snapshot, listener);
-	struct guard *guard = router_guard(router);
+	const struct session_kind *kind = &pool->kinds[settings->protocol];
+	struct guard *guard = kind->no_guard ? NULL : router_guard(router);
 	struct session *session;
 
 	if (guard && guarded_refuses(guard, peer, settings)) {
@@ -53,24 +69,20 @@ void session_accept(
 		close(fd);
 		return;
 	}
-	if (atomic_fetch_add(&listener->active, 1) >= (uint64_t)settings->max_connections) {
-		atomic_fetch_sub(&listener->active, 1);
-		atomic_fetch_add(&listener->rejected_limit, 1);
-		atomic_fetch_add(&router->rejected_limit, 1);
-		log_event_limited(LOGL_WARN, "connection_limit", listener->name, "listener",
-			listener->name, NULL);
+	if (!kind->knocks && !session_count_in(listener, router, settings)) {
 		close(fd);
 		return;
 	}
 	if (open_session(pool, listener, fd, peer, &session) < 0) {
-		atomic_fetch_sub(&listener->active, 1);
+		if (!kind->knocks)
+			session_count_back(listener, router);
 		log_event_limited(LOGL_ERROR, "accept_failed", listener->name, "listener",
 			listener->name, NULL);
 		close(fd);
 		return;
 	}
+	session->uncounted = kind->knocks;
 	atomic_fetch_add(&listener->accepted, 1);
-	atomic_fetch_add(&router->active, 1);
 	session->login->trusted = cidr_match_any(
 		session->settings->proxy_trusted, session->settings->proxy_trusted_count, peer);
 	session->login->ttl = (uint8_t)session->snapshot->config->server.proxy_ttl;

@@ -13,7 +13,7 @@
 /* NULL: there is none. */
 static inline struct guard *session_guard(const struct session *session)
 {
-	return router_guard(session->pool->router);
+	return session->kind->no_guard ? NULL : router_guard(session->pool->router);
 }
 
 /* Whether the guard does not let the peer of a new connection in; says so in the log. */

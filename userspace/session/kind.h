@@ -31,6 +31,8 @@ struct session_kind {
 	enum session_state first; /* with the addresses known and TLS, if it is implicit, up */
 	struct tls_alpn alpn;
 	bool client_first;     /* the client speaks first also without TLS */
+	bool knocks;           /* its first bytes say what it is, before TLS (S_KNOCK) */
+	bool no_guard;         /* its clients are routers, or have been judged by one */
 	bool by_request;       /* nodes are reached by request, and counted with their answers */
 	bool greets_after_tls; /* the greeting is repeated after STARTTLS */
 	const struct front_ops *front; /* NULL: the router does not talk to the client */
@@ -40,6 +42,10 @@ struct session_kind {
 	void (*begin)(struct session *session);
 	/* login->node_name is known: the state in which one goes there. NULL: S_DIAL. */
 	enum session_state (*found)(struct session *session);
+	/* What an agent beside the node is told of the client; NULL: its TLS stays here. */
+	const struct handoff_open *(*offer)(struct session *session);
+	/* The pool follows another snapshot. NULL: that is nothing to it. */
+	void (*followed)(struct session *session);
 	/* The node leg is up (again, after STARTTLS): session->login->reach.dial. */
 	void (*connected)(struct session *session);
 	/* Something happened on it. NULL: it is handed on at once. */

@@ -55,6 +55,7 @@ static void fill(struct session *session, struct session_row *row)
 		.accepted_ms = session->accepted_ms,
 		.protocol = protocol_name(session->settings->protocol),
 		.stage = session_states[session->state].stage,
+		.tls_at_agent = session->tls_at_agent,
 		.age_ms = now - session->accepted_ms,
 	};
 	session_format_id(session, row->id);

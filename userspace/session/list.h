@@ -24,6 +24,7 @@ struct session_row {
 	char client[ADDR_TEXT_SIZE];
 	const char *protocol, *stage; /* static */
 	enum relay_path path[2];
+	bool tls_at_agent; /* the client's TLS has been handed over */
 	uint64_t bytes[2], age_ms, idle_ms;
 	bool has_net[2]; /* by enum relay_leg */
 	struct tcpinfo_figures net[2];

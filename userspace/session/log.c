@@ -117,6 +117,8 @@ void session_log(struct session *session)
 	snprintf(tls, sizeof(tls), "%s/%s", session->tls_version ? session->tls_version : "",
 		session->tls_cipher ? session->tls_cipher : "");
 	log_str(&line, "tls", session->tls_version ? tls : NULL);
+	if (session->tls_at_agent)
+		log_str(&line, "tls_at", "agent");
 	log_str(&line, "account", session_shown_account(session, account));
 	log_str(&line, "mech",
 		session->mech >= 0 ? sasl_mech_name((enum sasl_mech)session->mech) : NULL);

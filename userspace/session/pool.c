@@ -25,6 +25,8 @@ int session_pool_init(struct session_pool *pool, const struct session_kind *kind
 	r = relay_engine_init(&pool->engine, loop, &router->kernel, worker);
 	if (r >= 0)
 		r = resolver_new(loop, &pool->resolver);
+	list_init(&pool->knocks);
+	slots_init(&pool->tunnels);
 	reaches_init(&pool->reaches, router, loop, pool->resolver, &pool->snapshot);
 	return r;
 }
@@ -47,9 +49,10 @@ void session_pool_fini(struct session_pool *pool)
 	loop_timer_del(pool->loop, &pool->fold_timer);
 	loop_timer_del(pool->loop, &pool->trim_timer);
 	relay_engine_fini(&pool->engine);
+	reaches_fini(&pool->reaches); /* may still wait for names */
 	resolver_free(pool->resolver);
 	pool->resolver = NULL;
-	reaches_fini(&pool->reaches);
+	slots_fini(&pool->tunnels);
 	current_pool = NULL;
 	snapshot_unref(pool->snapshot);
 	pool->snapshot = NULL;
@@ -71,6 +74,13 @@ void session_pool_follow(struct session_pool *pool, struct snapshot *snapshot)
 	uint64_t idle_ms = snapshot->config->server.bridge_idle_ms;
 
 	pool->snapshot = snapshot_ref(snapshot);
+	agents_follow(&pool->reaches.agents);
+	list_for_each_safe (node, next, &pool->sessions) {
+		struct session *session = list_entry(node, struct session, link);
+
+		if (session->kind->followed)
+			session->kind->followed(session);
+	}
 	if (before && before->config->server.bridge_idle_ms != idle_ms)
 		follow_idle(pool, idle_ms);
 	snapshot_unref(before);
@@ -85,6 +95,10 @@ void session_pool_holds_changed(struct session_pool *pool)
 
 static void kick(struct session *session, enum session_kick how)
 {
+	if (session->relay && session->tls_at_agent) { /* HND-34: its agent says goodbye */
+		relay_part(session->relay, RELAY_END_PARTED);
+		return;
+	}
 	if (session->relay)
 		relay_stop(session->relay, true);
 	if (how == KICK_CLOSES)

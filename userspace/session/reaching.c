@@ -133,9 +133,12 @@ static struct reach_params params_of(struct session *session)
 		.snapshot = session->snapshot,
 		.protocol = session->settings->protocol,
 		.proxy_id = session->login->proxy_id,
+		.proxy_tls = session->login->proxy_tls.version ? &session->login->proxy_tls : NULL,
 		.number = session->number,
 		.hops_left = session->login->ttl,
 		.talk_bytes = session->kind->talk_bytes,
+		.client_tls = stream_is_tls(&session->login->leg.stream),
+		.handoff = session->kind->offer ? session->kind->offer(session) : NULL,
 	};
 }
 

@@ -13,7 +13,9 @@
 #include <stdlib.h>
 
 #define LINGER_MS 3000
-#define LOOKUP_NET_MS 5000 /* added to lookup_timeout: never expected to pass */
+#define KNOCK_MS 5000
+#define TUNNEL_MS (11 * 60 * 1000) /* server.backend_timeout is 10 min at most */
+#define LOOKUP_NET_MS 5000         /* added to lookup_timeout: never expected to pass */
 
 const struct session_state_row session_states[SESSION_STATE_COUNT] = {
 #define X(name, ...) [S_##name] = { __VA_ARGS__ },
@@ -76,6 +78,10 @@ static uint64_t state_limit_ms(const struct session *session, enum session_limit
 			return session->login->penalty_ms;
 		return MIN((uint64_t)session->login->penalty_ms,
 			state_limit_ms(session, LIMIT_PREAUTH));
+	case LIMIT_KNOCK:
+		return KNOCK_MS;
+	case LIMIT_TUNNEL:
+		return TUNNEL_MS;
 	default:
 		return LINGER_MS;
 	}
@@ -116,6 +122,10 @@ void session_set_state(struct session *session, enum session_state state)
 
 void session_begin(struct session *session)
 {
+	if (session->kind->knocks && session->state == S_ACCEPT) {
+		session_set_state(session, S_KNOCK);
+		return;
+	}
 	if (session->settings->tls == CONFIG_TLS_IMPLICIT &&
 		!stream_is_tls(&session->login->leg.stream)) {
 		session_set_state(session, S_TLS);
@@ -254,8 +264,8 @@ static void count_out(struct session *session)
 {
 	struct router *router = session->pool->router;
 
-	atomic_fetch_sub(&session->listener->active, 1);
-	atomic_fetch_sub(&router->active, 1);
+	if (!session->uncounted)
+		session_count_back(session->listener, router);
 	atomic_fetch_add(&router->metrics.ended[session->reason], 1);
 	if (session->counted_active) {
 		atomic_fetch_sub(&session->node->active, 1);
@@ -289,13 +299,16 @@ void session_close(struct session *session, enum session_reason reason)
 	if (session->relay)
 		session_fold(session);
 	release(session);
+	if (at == S_KNOCK)
+		session_knock_over(session);
 	session_set_state(session, S_CLOSED);
 	if (session->login)
 		login_end(session, session->login);
 	count_out(session);
 	if (session->guard || session_guard(session))
 		session_guard_ended(session, at); /* who reads the log line may ask for the ban */
-	if (reason != REASON_BANNED || at != S_PROXY) /* as one that is refused at accept */
+	/* As one that is refused at accept; and what is part of another session by now. */
+	if ((reason != REASON_BANNED || at != S_PROXY) && reason != REASON_JOINED)
 		session_log(session);
 	relay_free(session->relay);
 	session->relay = NULL;

@@ -31,7 +31,10 @@
 
 #include <assert.h>
 
+struct agent_channel;
+struct handover;
 struct http;
+struct tunnel;
 struct session_kind;
 
 /* The node leg that the relay is to take; borrowed from the dial, or from HTTP's. */
@@ -85,6 +88,13 @@ struct login {
 	char node_name[MAPPING_NAME_BYTES + 1]; /* S_DIAL: the destination that is to be reached */
 	struct http *http;                      /* NULL on mail connections */
 	struct node_leg node_leg;               /* S_SPLICE */
+	struct handoff_open handoff_open;       /* what an agent is told; handover_offer() */
+	struct proxyhdr_tls proxy_tls;          /* an agent's: the client's; version NULL: not */
+	struct handover *handover;              /* S_SPLICE: to an agent; owned */
+	/* Of an agent's: S_CHANNEL, and a login that has come on one; owned. */
+	struct list_node knock; /* pool->knocks */
+	struct agent_channel *channel;
+	struct tunnel *tunnel;
 };
 
 /* Something is there for the client, and need not wait. */
@@ -125,13 +135,15 @@ struct session {
 	int8_t choice;  /* enum session_choice or -1 */
 	int8_t path[2]; /* enum relay_path */
 
-	enum session_state state : 6;
-	enum session_reason reason : 7;
+	enum session_state state : 5;
+	enum session_reason reason : 6;
 	bool told : 1; /* client is what a PROXY header or a trusted peer said (GRD-3) */
 	bool cache_hit : 1;
 	bool counted_active : 1; /* in node->active */
+	bool tls_at_agent : 1;   /* the client's TLS has been handed over (HND-30) */
+	bool uncounted : 1;      /* it knocks, and takes nobody's place yet */
 };
-static_assert(SESSION_STATE_COUNT <= 1 << 6 && SESSION_REASON_COUNT <= 1 << 7, "they fit");
+static_assert(SESSION_STATE_COUNT <= 1 << 5 && SESSION_REASON_COUNT <= 1 << 6, "they fit");
 
 /* How the node was chosen: by the mapping, then the ways that need no lookup. */
 enum session_choice {
@@ -158,6 +170,11 @@ struct session_pool {
 	struct list_node sessions;
 	uint32_t count;
 	struct reaches reaches;
+	/* Those that knock, the oldest first: no more than so many, and they have no place of the
+	 * listener's (HND-32). */
+	struct list_node knocks;
+	uint32_t knock_count;
+	struct slots tunnels;    /* sessions that data connections may join (agent/tunnel.c) */
 	struct timer fold_timer; /* moves relay bytes into the counters */
 	struct timer trim_timer; /* armed while logins have left memory behind */
 	uint32_t retired;        /* logins, since the last trim */
@@ -190,6 +207,14 @@ bool session_takes_records(const struct session *session);
 /* Takes over fd. Counts and closes it when the listener is full. */
 void session_accept(
 	struct session_pool *pool, struct listener *listener, int fd, const struct addr *peer);
+/* One that knocks: the oldest goes if there are too many. It ends with the state. */
+void session_knock(struct session *session);
+void session_knock_over(struct session *session);
+/* Whether the listener, with these settings, has room for one more, which is counted then; says so
+ * if it has not. What session_close() does for a session, the other does for none. */
+MUST_USE bool session_count_in(
+	struct listener *listener, struct router *router, const struct config_listener *settings);
+void session_count_back(struct listener *listener, struct router *router);
 /* SIGTERM: sessions before stage 9 get the shutdown line; established ones go on. */
 void session_pool_shut_down(struct session_pool *pool);
 /* End of shutdown_grace: everything ends now. */
@@ -283,6 +308,8 @@ int session_read_client(struct session *session);
 void session_drop_dial(struct session *session);
 /* The relay is to take it: login->node_leg. */
 void session_hand_over_dial(struct session *session);
+/* The relay takes both legs. Returns 0 or -errno: they are as before. */
+MUST_USE int session_start_relay(struct session *session);
 
 /* ---- the log (log.c) ---- */
 

@@ -40,11 +40,14 @@ static void on_relay_done(struct relay *relay, void *arg, enum relay_end end)
 		[RELAY_END_TRUNCATED] = REASON_TRUNCATED,
 		[RELAY_END_KEY_UPDATE] = REASON_KEY_UPDATE,
 		[RELAY_END_STOPPED] = REASON_SHUTDOWN,
+		[RELAY_END_PARTED] = REASON_KICKED,
 	};
 	struct session *session = arg;
 
-	static_assert(ARRAY_SIZE(reasons) == RELAY_END_STOPPED + 1, "a reason for each");
-	(void)relay;
+	static_assert(ARRAY_SIZE(reasons) == RELAY_END_PARTED + 1, "a reason for each");
+	/* HND-35: the agent did not take it. */
+	if (end == RELAY_END_NODE_EOF && session->tls_at_agent && !relay_bytes(relay, RELAY_DOWN))
+		end = RELAY_END_NODE_ERROR;
 	/* OPS-22: both ended, the node first: the answer to LOGOUT or QUIT was the last word. */
 	if (end == RELAY_END_NODE_EOF && !session->kind->by_request)
 		session_close(session, REASON_CLIENT_QUIT);
@@ -86,7 +89,7 @@ bool session_takes_records(const struct session *session)
 	return relay_takes_records(modes[session->snapshot->config->splice.mode]);
 }
 
-static int start_relay(struct session *session)
+int session_start_relay(struct session *session)
 {
 	struct node_leg node = session->login->node_leg;
 	const struct config_splice *splice = &session->snapshot->config->splice;
@@ -105,6 +108,7 @@ static int start_relay(struct session *session)
 		.idle_ms = session->pool->snapshot->config->server.bridge_idle_ms,
 		.owed_ms = SESSION_FAREWELL_MS,
 		.one_way = node.one_way,
+		.parts = session->tls_at_agent,
 		.watches = { &session->login->leg.watch, &node.leg->watch },
 		.done = on_relay_done,
 		.arg = session,
@@ -125,7 +129,7 @@ void step_splice_progress(struct session *session)
 {
 	if (session->login->leg.out.len) /* the node's answer goes first */
 		return;
-	if (start_relay(session) < 0)
+	if (session_start_relay(session) < 0)
 		session_close(session, REASON_INTERNAL);
 	else
 		session_set_state(session, S_ESTABLISHED);

@@ -29,6 +29,8 @@ enum session_limit {
 	LIMIT_FIRST_HEAD, /* LIMIT_PREAUTH, and http.head_timeout */
 	LIMIT_HEAD,       /* LIMIT_RELAY_IDLE, and http.head_timeout in all */
 	LIMIT_PENALTY,    /* what the guard says; of a dialogue also LIMIT_PREAUTH */
+	LIMIT_KNOCK,      /* 5 s */
+	LIMIT_TUNNEL,     /* longer than any router waits for a node */
 };
 
 /* What is watched of the client leg, and read from it. */
@@ -82,17 +84,20 @@ struct session_state_row {
 		BIT(S_FLUSH) | BIT(S_CLOSED))
 
 /* What a connection may start with, once its addresses are known. */
-#define FIRST_STATES (BIT(S_DIALOGUE) | BIT(S_FIRST_HEAD) | BIT(S_DIAL) | BIT(S_CLOSED))
+#define FIRST_STATES \
+	(BIT(S_DIALOGUE) | BIT(S_FIRST_HEAD) | BIT(S_DIAL) | BIT(S_CHANNEL) | BIT(S_CLOSED))
 
 /* clang-format off */
 /* name: may go to
  *	limit, watch, the client's end, kick, shutdown, stage */
 #define SESSION_STATES(X) \
-	X(ACCEPT, BIT(S_PROXY) | FIRST_STATES | BIT(S_TLS), \
+	X(ACCEPT, BIT(S_PROXY) | BIT(S_KNOCK) | FIRST_STATES | BIT(S_TLS), \
 		LIMIT_NONE, WATCH_SEND, CLIENT_END_CLOSES, KICK_NOT, SHUTDOWN_CLOSES, "dialogue") \
 	X(PROXY, FIRST_STATES | BIT(S_TLS), \
 		LIMIT_PREAUTH, WATCH_HEADER, CLIENT_END_CLOSES, KICK_NOT, SHUTDOWN_CLOSES, \
 		"dialogue") \
+	X(KNOCK, BIT(S_TLS) | BIT(S_CLOSED), \
+		LIMIT_KNOCK, WATCH_HEADER, CLIENT_END_CLOSES, KICK_NOT, SHUTDOWN_CLOSES, "knock") \
 	X(TLS, FIRST_STATES, \
 		LIMIT_PREAUTH, WATCH_TLS, CLIENT_END_CLOSES, KICK_NOT, SHUTDOWN_CLOSES, \
 		"dialogue") \
@@ -120,7 +125,8 @@ struct session_state_row {
 	X(LOOKUP, BIT(S_DIAL) | BIT(S_EXCHANGE) | BIT(S_FLUSH) | BIT(S_CLOSED), \
 		LIMIT_LOOKUP, WATCH_AHEAD, CLIENT_END_GRACE, KICK_ANSWERS, SHUTDOWN_SERVES, \
 		"lookup") /* it may have read what was there before */ \
-	X(DIAL, BIT(S_REPLAY) | BIT(S_SPLICE) | BIT(S_EXCHANGE) | BIT(S_FLUSH) | BIT(S_CLOSED), \
+	X(DIAL, BIT(S_REPLAY) | BIT(S_SPLICE) | BIT(S_EXCHANGE) | BIT(S_TUNNEL) | BIT(S_FLUSH) | \
+			BIT(S_CLOSED), \
 		LIMIT_WINDOW, WATCH_AHEAD, CLIENT_END_GRACE, KICK_ANSWERS, SHUTDOWN_SERVES, \
 		"dial") \
 	X(REPLAY, BIT(S_DIALOGUE) | BIT(S_PENALTY) | BIT(S_SPLICE) | BIT(S_FLUSH) | BIT(S_CLOSED), \
@@ -133,6 +139,10 @@ struct session_state_row {
 	X(PENALTY, BIT(S_DIALOGUE) | BIT(S_IDLE) | BIT(S_FLUSH) | BIT(S_CLOSED), \
 		LIMIT_PENALTY, WATCH_AHEAD, CLIENT_END_CLOSES, KICK_NOT, SHUTDOWN_ANSWERS, \
 		"penalty") /* what is in out waits (login->held) */ \
+	X(CHANNEL, BIT(S_CLOSED), \
+		LIMIT_NONE, WATCH_NONE, CLIENT_END_CLOSES, KICK_NOT, SHUTDOWN_SERVES, "channel") \
+	X(TUNNEL, BIT(S_SPLICE) | BIT(S_CLOSED), \
+		LIMIT_TUNNEL, WATCH_NONE, CLIENT_END_CLOSES, KICK_CLOSES, SHUTDOWN_NOT, "replay") \
 	X(SPLICE, BIT(S_ESTABLISHED) | BIT(S_CLOSED), \
 		LIMIT_PROGRESS, WATCH_SEND, CLIENT_END_CLOSES, KICK_CLOSES, SHUTDOWN_NOT, \
 		"replay") \

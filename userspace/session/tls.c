@@ -9,14 +9,18 @@
 
 void step_tls_enter(struct session *session)
 {
+	const struct agent_listener *agent = snapshot_agent(session->snapshot, session->listener);
+	struct stream *stream = &session->login->leg.stream;
+
 	session_phase_start(session);
-	if (tls_stream_accept(&session->login->leg.stream, session->snapshot->tls,
-		    &session->kind->alpn) < 0) {
+	if ((session->kind->knocks && !agent) ||
+		tls_stream_accept(stream, session->snapshot->tls, &session->kind->alpn) < 0 ||
+		(agent && tls_stream_demand(stream, agent->auth) < 0)) {
 		session_close(session, REASON_INTERNAL);
 		return;
 	}
-	tls_stream_read_ahead(&session->login->leg.stream, true);
-	session->login->leg.stream.want = EPOLLIN; /* the client speaks first */
+	tls_stream_read_ahead(stream, true);
+	stream->want = EPOLLIN; /* the client speaks first */
 	session_update_watch(session);
 }
 

@@ -266,8 +266,13 @@ static int read_table(struct reader *reader, struct table *ret_table)
 	struct view rest;
 	char *text;
 	size_t len;
-	int r = fd_read_file(reader->params->path, FILE_LIMIT_BYTES, &text, &len);
+	int r;
 
+	if (!reader->params->path) {
+		*ret_table = table;
+		return 0;
+	}
+	r = fd_read_file(reader->params->path, FILE_LIMIT_BYTES, &text, &len);
 	if (r < 0) {
 		snprintf(reader->first_error, sizeof(reader->first_error), "%.150s: %s",
 			reader->params->path, strerror(-r));
@@ -482,6 +487,11 @@ static void file_submit(struct store *base, struct store_request *request)
 
 static bool file_writable(const struct store *base)
 {
+	return ((const struct store_file *)base)->path != NULL;
+}
+
+static bool file_can_list(const struct store *base)
+{
 	(void)base;
 	return true;
 }
@@ -519,7 +529,7 @@ static const struct store_ops file_ops = {
 	.name = "file",
 	.submit = file_submit,
 	.writable = file_writable,
-	.can_list = file_writable, /* both always */
+	.can_list = file_can_list,
 	.reload = file_reload,
 	.free = file_free,
 };
@@ -534,10 +544,10 @@ int store_file_new(const struct store_file_params *params, struct store **ret_st
 		return -ENOMEM;
 	store->store.ops = &file_ops;
 	store->params = *params;
-	store->path = strdup(params->path);
+	store->path = params->path ? strdup(params->path) : NULL;
 	store->params.path = store->path;
 	pthread_mutex_init(&store->lock, NULL);
-	r = store->path ? file_reload(&store->store, error) : -ENOMEM;
+	r = store->path || !params->path ? file_reload(&store->store, error) : -ENOMEM;
 	if (r < 0) {
 		file_free(&store->store);
 		return r;

@@ -149,7 +149,7 @@ struct store_file_finding {
 typedef void store_file_finding_fn(void *arg, const struct store_file_finding *finding);
 
 struct store_file_params {
-	const char *path;
+	const char *path; /* NULL: none, and nothing is in it */
 	/* Normalises and checks a key in place of identity/ (which store/ may not include):
 	 * returns the length written to ret (at most 320) or -EINVAL. */
 	int (*account)(void *arg, struct view text, char ret[321]);

@@ -5,24 +5,24 @@
  * its row when it is accepted.
  */
 #include "worker/kinds.h"
+#include "agent/agent.h"
 #include "delivery/delivery.h"
 #include "http/cells.h"
+#include "mail/handover.h"
 #include "mail/mail.h"
 #include "session/steps.h"
 
 #include <assert.h>
 
 /* Before the kind's own way begins, and when it is over. */
-#define COMMON_CELLS                                           \
-	[S_PROXY] = { .enter = step_proxy_enter,               \
-		.progress = step_proxy_progress,               \
-		.deadline = step_proxy_deadline },             \
-	[S_TLS] = { .enter = step_tls_enter,                   \
-		.progress = step_tls_progress,                 \
-		.deadline = step_preauth_deadline },           \
-	[S_SPLICE] = { .enter = session_run,                   \
-		.progress = step_splice_progress,              \
-		.deadline = step_peer_deadline },              \
+#define COMMON_BEFORE                              \
+	[S_PROXY] = { .enter = step_proxy_enter,   \
+		.progress = step_proxy_progress,   \
+		.deadline = step_proxy_deadline }, \
+	[S_TLS] = { .enter = step_tls_enter,       \
+		.progress = step_tls_progress,     \
+		.deadline = step_preauth_deadline }
+#define COMMON_BEHIND                                          \
 	[S_ESTABLISHED] = { .enter = step_established_enter }, \
 	[S_FLUSH] = { .enter = step_flush_enter,               \
 		.progress = step_flush_progress,               \
@@ -31,9 +31,28 @@
 		.progress = step_linger_progress,              \
 		.client = step_linger_client,                  \
 		.deadline = step_linger_deadline }
+#define COMMON_CELLS                                      \
+	COMMON_BEFORE,                                    \
+		[S_SPLICE] = { .enter = session_run,      \
+			.progress = step_splice_progress, \
+			.deadline = step_peer_deadline }, \
+		COMMON_BEHIND
+
+/* To the node, or to its agent. */
+static void mail_splice_progress(struct session *session)
+{
+	if (session->login->handover)
+		handover_progress(session);
+	else
+		step_splice_progress(session);
+}
 
 static const struct session_cell mail_cells[SESSION_STATE_COUNT] = {
-	COMMON_CELLS,
+	COMMON_BEFORE,
+	[S_SPLICE] = { .enter = session_run,
+		.progress = mail_splice_progress,
+		.deadline = step_peer_deadline },
+	COMMON_BEHIND,
 	[S_STARTTLS] = { .enter = session_run,
 		.progress = step_starttls_progress,
 		.deadline = step_preauth_deadline },
@@ -81,6 +100,15 @@ static const struct session_cell http_cells[SESSION_STATE_COUNT] = {
 		.deadline = http_exchange_deadline },
 };
 
+/* The logins on a channel are sessions of their own (agent/tunnel.c). */
+static const struct session_cell agent_cells[SESSION_STATE_COUNT] = {
+	COMMON_CELLS,
+	[S_KNOCK] = { .enter = agent_knock_enter,
+		.progress = agent_knock_progress,
+		.deadline = agent_knock_deadline },
+	[S_CHANNEL] = { .enter = agent_channel_enter },
+};
+
 /* Dovecot 2.3 overlooks a command on an implicit TLS port of ManageSieve that arrives within
  * microseconds of the answer before it (the greeting, XCLIENT's, a challenge): it has been
  * decrypted by then, and no event tells. So what a command may follow is not looked at before it
@@ -94,7 +122,7 @@ static bool sieve_rests(struct view said, bool in_login)
 	.cells = mail_cells, .first = S_DIALOGUE, .connected = step_replay_connected, \
 	.node_event = step_replay_event, .node_down = step_replay_down,               \
 	.node_step = step_replay_step, .talk_bytes = sizeof(struct replay),           \
-	.refuse = step_mail_refuse
+	.refuse = step_mail_refuse, .offer = handover_offer, .release = handover_release
 
 #define PASSTHROUGH_KIND                                                              \
 	.cells = passthrough_cells, .first = S_DIAL, .begin = step_passthrough_begin, \
@@ -125,5 +153,15 @@ const struct session_kind session_kinds[] = {
 		.end_after = http_end_after,
 		.node_stream = http_node_stream,
 		.release = http_release },
+	[PROTOCOL_HANDOFF] = { .cells = agent_cells,
+		.first = S_CHANNEL,
+		.alpn = { .id = HANDOFF_ALPN, .required = true },
+		.client_first = true,
+		.knocks = true,
+		.no_guard = true,
+		.refuse = agent_channel_refuse,
+		.end_after = agent_channel_end_after,
+		.followed = agent_channel_followed,
+		.release = agent_channel_release },
 };
 static_assert(ARRAY_SIZE(session_kinds) == PROTOCOLS, "a row for each");

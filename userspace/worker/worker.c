@@ -103,10 +103,23 @@ static void leave_socket(struct worker_socket *socket)
 	close_socket(socket);
 }
 
+/* The data connections of logins that are under way still come to an agent. */
+static bool is_awaited(const struct worker *worker, const struct worker_socket *socket)
+{
+	const struct config_listener *settings =
+		snapshot_listener(worker->pool.snapshot, socket->listener);
+
+	return settings && worker->pool.kinds[settings->protocol].knocks;
+}
+
 static void leave_sockets(struct worker *worker)
 {
-	while (!list_empty(&worker->sockets))
-		leave_socket(list_entry(worker->sockets.next, struct worker_socket, link));
+	list_for_each_safe (node, next, &worker->sockets) {
+		struct worker_socket *socket = list_entry(node, struct worker_socket, link);
+
+		if (!is_awaited(worker, socket))
+			leave_socket(socket);
+	}
 }
 
 static void close_sockets(struct worker *worker)
@@ -275,6 +288,7 @@ int worker_start(struct worker *worker, struct router *router, unsigned index,
 	r = loop_init(&worker->loop);
 	if (r < 0)
 		return r;
+	router->mailboxes[index] = &worker->loop.mailbox;
 	r = -pthread_create(&worker->thread, NULL, worker_main, worker);
 	if (r < 0)
 		loop_fini(&worker->loop);

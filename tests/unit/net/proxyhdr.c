@@ -267,7 +267,9 @@ static void test_SES_9_v2_length(void **state)
 	assert_int_equal(header.len, PROXYHDR_LONGEST_BYTES);
 }
 
-static void check_round_trip(const char *source, const char *destination)
+/* With what a client's TLS is, and without: the same is read of both. */
+static void check_round_trip_with(
+	const char *source, const char *destination, const struct proxyhdr_tls *tls)
 {
 	static const unsigned char instance[16] = "0123456789abcdef";
 	unsigned char id[PROXYHDR_ID_BYTES], bytes[PROXYHDR_MAX_BYTES];
@@ -278,7 +280,7 @@ static void check_round_trip(const char *source, const char *destination)
 	proxyhdr_make_id(instance, 0x1122334455667788, id);
 	assert_int_equal(addr_parse(view_str(source), &client), 0);
 	assert_int_equal(addr_parse(view_str(destination), &local), 0);
-	length = proxyhdr_write(&client, &local, id, bytes);
+	length = proxyhdr_write(&client, &local, id, tls, bytes);
 	for (size_t n = 1; n < length; n++)
 		assert_int_equal(parse(view_make((char *)bytes, n), &header), PROXYHDR_MORE);
 	assert_int_equal(parse(view_make((char *)bytes, length), &header), PROXYHDR_DONE);
@@ -293,6 +295,30 @@ static void check_round_trip(const char *source, const char *destination)
 	assert_true(addr_eq(&header.destination, &local));
 	assert_int_equal(header.id.len, PROXYHDR_ID_BYTES);
 	assert_memory_equal(header.id.data, id, PROXYHDR_ID_BYTES);
+}
+
+static void check_round_trip(const char *source, const char *destination)
+{
+	static const struct proxyhdr_tls tls = { "TLSv1.3", "TLS_AES_128_GCM_SHA256" };
+
+	check_round_trip_with(source, destination, NULL);
+	check_round_trip_with(source, destination, &tls);
+}
+
+/* HND-20, haproxy's proxy-protocol.txt section 2.2.5: TLV 0x20 with the version and the cipher. */
+static void test_HND_20_tls(void **state)
+{
+	static const struct proxyhdr_tls tls = { "TLSv1.2", "A" };
+	static const char expected[] = "\x20\0\x13\1\0\0\0\1\x21\0\7TLSv1.2\x23\0\1A";
+	unsigned char id[PROXYHDR_ID_BYTES] = { 0 }, bytes[PROXYHDR_MAX_BYTES];
+	struct addr addr;
+	size_t length;
+
+	(void)state;
+	assert_int_equal(addr_parse(VIEW_LIT("192.0.2.1:1"), &addr), 0);
+	length = proxyhdr_write(&addr, &addr, id, &tls, bytes);
+	assert_int_equal(length, 16 + 12 + 31 + sizeof(expected) - 1);
+	assert_memory_equal(bytes + 16 + 12 + 31, expected, sizeof(expected) - 1);
 }
 
 static void test_SES_64_round_trip(void **state)
@@ -361,13 +387,13 @@ static void test_section_10_proxy_header(void **state)
 	proxyhdr_make_id(instance, 0x102, id);
 	assert_int_equal(addr_parse(VIEW_LIT("192.0.2.1:4660"), &client), 0);
 	assert_int_equal(addr_parse(VIEW_LIT("192.0.2.2:993"), &local), 0);
-	assert_int_equal(proxyhdr_write(&client, &local, id, header), sizeof(expected) - 1);
+	assert_int_equal(proxyhdr_write(&client, &local, id, NULL, header), sizeof(expected) - 1);
 	assert_memory_equal(header, expected, sizeof(expected) - 1);
 	assert_int_equal(addr_parse(VIEW_LIT("[::1]:993"), &local), 0);
-	assert_int_equal(proxyhdr_write(&client, &local, id, header), 15);
+	assert_int_equal(proxyhdr_write(&client, &local, id, NULL, header), 15);
 	assert_memory_equal(header, "PROXY UNKNOWN\r\n", 15);
 	assert_int_equal(addr_parse(VIEW_LIT("[2001:db8::1]:1"), &client), 0);
-	assert_int_equal(proxyhdr_write(&client, &local, id, header), 16 + 36 + 31);
+	assert_int_equal(proxyhdr_write(&client, &local, id, NULL, header), 16 + 36 + 31);
 }
 
 int main(void)
@@ -379,6 +405,7 @@ int main(void)
 		cmocka_unit_test(test_SES_9_v1_length),
 		cmocka_unit_test(test_SES_9_v2_length),
 		cmocka_unit_test(test_SES_64_round_trip),
+		cmocka_unit_test(test_HND_20_tls),
 		cmocka_unit_test(test_SES_64_unique_id),
 		cmocka_unit_test(test_SES_11_unmap),
 		cmocka_unit_test(test_section_10_proxy_header),

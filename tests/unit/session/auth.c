@@ -3,7 +3,7 @@
  * places at once; subscribing and leaving while workers announce. */
 #include "unit.h"
 
-#include "session/session.h"
+#include "session/kind.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -51,7 +51,10 @@ static void test_one_event_for_each_failure(void **state)
 	struct config_listener settings = { .protocol = PROTOCOL_IMAP };
 	struct session_pool pool = { .router = &router };
 	struct node node = { 0 };
-	struct session session = { .pool = &pool, .settings = &settings, .node = &node };
+	struct session_kind kind = { 0 };
+	struct session session = {
+		.pool = &pool, .settings = &settings, .kind = &kind, .node = &node
+	};
 	struct heard one = make(on_failed), two = make(on_failed);
 
 	(void)state;

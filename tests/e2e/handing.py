@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A router, an agent and the node beside it: certificates, the agent as a process, its node."""
+
+import os
+import threading
+
+import harness
+from harness.router import TOKEN
+
+
+class Cluster:
+    """An authority, and who has certificates of it."""
+
+    def __init__(self, workspace):
+        self.workspace = workspace
+        self.authority = workspace.certificate("ca", ["authority.test"], authority=True)
+        self.router = workspace.certificate("router-client", ["router.test"], issuer=self.authority)
+        self.stranger = workspace.certificate("stranger", ["router.test"])
+
+    def handoff_toml(self, node, agent, certificate=None, extra=""):
+        """What the router's file says of the agent beside a node."""
+        cert, key, _ = certificate or self.router
+        return ('[destination.%s.handoff]\nport = %d\nhost = "127.0.0.1"\n'
+                'tls_pinned_cert_sha256 = "%s"\ntls_client_cert = "%s"\ntls_client_key = "%s"\n%s\n' % (
+                    node, agent.ports["routers"] if agent.ports else agent.port, agent.pin, cert, key,
+                    extra))
+
+
+class Agent(harness.Router):
+    """homingd beside a node."""
+
+    def __init__(self, cluster, node, listener="", more="", server="", place="agent", extra=""):
+        workspace = harness.Workspace("homing-agent-")
+        self.own, self.port = workspace, harness.free_port()
+        self.workspace, self.db = workspace, ""
+        self.cert, self.key, self.pin = workspace.certificate("agent", ["agent.test", "localhost"])
+        workspace.write("ca.pem", open(cluster.authority[0], encoding="ascii").read(), 0o644)
+        workspace.write("token", TOKEN + "\n")
+        self.config = workspace.write("homing.toml", "\n".join([
+            '[server]\nuser = "%s"\ngroup = "%s"\n%s' % (workspace.user, workspace.group, server),
+            '[tls.certificate.default]\ncert = "agent.pem"\nkey = "agent.key"\ndefault = true',
+            '[listener.routers]\nprotocol = "handoff"\nbind = ["127.0.0.1:%d"]\ntls = "implicit"\n'
+            'client_ca = "ca.pem"\ndestination = "%s"\n%s' % (self.port, node.name, listener),
+            node.toml(),
+            '[admin]\nbind = "127.0.0.1:0"\nbearer_token_file = "token"', extra]))
+        self.environment = dict(os.environ)
+        if "-san" in harness.BUILD:
+            self.environment.setdefault("HOMING_COREDUMP", "1")
+        self.rlimit_nofile, self.wrapper = None, []
+        self.ports, self._lines, self.process = {}, [], None
+        self.lock = threading.Condition()
+        self.pipe, self.rest = None, b""
+
+    def close(self):
+        super().close()
+        self.own.close()

@@ -1,0 +1,650 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * See channel.h. A turn reads TURN_BYTES at most and goes on in the next one; what is written
+ * within a batch of the loop leaves together at its end.
+ */
+#include "handoff/channel.h"
+#include "base/secret.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+
+#define READ_BYTES 16384
+#define TURN_BYTES 262144 /* as stream_read_cost() counts */
+#define IN_BYTES (4 + HANDOFF_FRAME_MAX + READ_BYTES)
+/* Streams wait when so much of all of them is not sent yet; what is no DATA has room beside it. */
+#define OUT_FULL_BYTES 1048576
+#define OUT_AGAIN_BYTES (OUT_FULL_BYTES / 2)
+#define OUT_BYTES (4 * OUT_FULL_BYTES)
+#define SILENCE_MS 15000
+#define ANSWER_MS 5000
+
+static void lose(struct channel *channel, const char *why);
+
+/* ---- which streams there are ---- */
+
+static struct list_node *bucket_of(struct channel *channel, uint32_t id)
+{
+	return &channel->buckets[id % CHANNEL_BUCKETS];
+}
+
+static struct channel_stream *find(struct channel *channel, uint32_t id)
+{
+	list_for_each (node, bucket_of(channel, id)) {
+		struct channel_stream *stream = list_entry(node, struct channel_stream, link);
+
+		if (stream->id == id)
+			return stream;
+	}
+	return NULL;
+}
+
+static int add(struct channel *channel, uint32_t id, const struct channel_stream_ops *ops,
+	void *arg, struct channel_stream **ret_stream)
+{
+	struct channel_stream *stream = calloc(1, sizeof(*stream));
+
+	if (!stream)
+		return -ENOMEM;
+	stream->ops = ops;
+	stream->arg = arg;
+	stream->channel = channel;
+	stream->id = id;
+	buf_init(&stream->in, HANDOFF_DATA_MAX, true);
+	list_add_tail(bucket_of(channel, id), &stream->link);
+	channel->streams++;
+	*ret_stream = stream;
+	return 0;
+}
+
+static void flush_later(struct channel *channel);
+
+/* The channel does not know it any more; its owner may still read what is there. */
+static void forget(struct channel_stream *stream, int error)
+{
+	struct channel *channel = stream->channel;
+
+	list_del(&stream->link);
+	channel->streams--;
+	stream->channel = NULL;
+	stream->state = CHANNEL_STREAM_OVER;
+	if (!stream->ended)
+		stream->error = error;
+	stream->ended = true;
+	flush_later(channel); /* it may be the last one */
+}
+
+/* ---- writing ---- */
+
+/* The first one that waits in a bucket; NULL. */
+static struct channel_stream *waiting_in(struct list_node *bucket)
+{
+	list_for_each (node, bucket) {
+		struct channel_stream *stream = list_entry(node, struct channel_stream, link);
+
+		if (stream->waits)
+			return stream;
+	}
+	return NULL;
+}
+
+/* Whoever is told may write, and let others go. */
+static void tell_room(struct channel *channel)
+{
+	channel->some_wait = false;
+	for (unsigned b = 0; b < CHANNEL_BUCKETS; b++) {
+		struct channel_stream *stream;
+
+		while (channel_is_up(channel) && (stream = waiting_in(&channel->buckets[b]))) {
+			if (channel->leg.out.len >= OUT_FULL_BYTES) {
+				channel->some_wait = true;
+				return;
+			}
+			stream->waits = false;
+			stream->ops->event(stream);
+		}
+	}
+}
+
+static void flush(struct channel *channel)
+{
+	int r = leg_flush(&channel->leg);
+
+	if (r == 0)
+		r = leg_watch(&channel->leg,
+			leg_events(
+				&channel->leg, !timer_armed(&channel->turn), channel->leg.out.len));
+	if (r < 0)
+		lose(channel, "the connection broke");
+	else if (channel->some_wait && channel->leg.out.len <= OUT_AGAIN_BYTES)
+		tell_room(channel);
+}
+
+static void on_flush(struct loop_deferred *deferred)
+{
+	struct channel *channel = container_of(deferred, struct channel, flush);
+
+	channel->flush_due = false;
+	if (channel_is_up(channel) && channel->doomed)
+		lose(channel, channel->doomed);
+	if (channel_is_up(channel))
+		flush(channel);
+	if (channel_is_up(channel) && !channel->streams && channel->ops->empty)
+		channel->ops->empty(channel);
+	if (channel->free && !channel->flush_due)
+		channel->free(channel);
+}
+
+/* What is in out leaves at the end of the batch. */
+static void flush_later(struct channel *channel)
+{
+	if (channel->flush_due)
+		return;
+	channel->flush_due = true;
+	loop_defer(channel->loop, &channel->flush, on_flush);
+}
+
+void channel_let_go(struct channel *channel, void (*free_it)(struct channel *channel))
+{
+	channel->free = free_it;
+	flush_later(channel);
+}
+
+/* What cannot wait has no room: then it is of no use. */
+static void doom(struct channel *channel)
+{
+	channel->doomed = "too much waits to be sent";
+	flush_later(channel);
+}
+
+/* A frame that nobody can wait with: without room for it the channel is of no use. */
+static void say(struct channel *channel, enum handoff_type type, uint32_t stream, int byte)
+{
+	int r = byte < 0
+		? handoff_frame_write(&channel->leg.out, type, stream, VIEW_LIT(""))
+		: handoff_frame_write_byte(&channel->leg.out, type, stream, (unsigned)byte);
+
+	if (r < 0)
+		doom(channel);
+	else
+		flush_later(channel);
+}
+
+void channel_refuse(struct channel *channel, uint32_t id, int refusal)
+{
+	say(channel, HANDOFF_FAILED, id, refusal);
+}
+
+void channel_stream_refuse(struct channel_stream *stream, int refusal)
+{
+	channel_refuse(stream->channel, stream->id, refusal);
+	forget(stream, -ECONNREFUSED);
+}
+
+void channel_drain(struct channel *channel)
+{
+	say(channel, HANDOFF_DRAIN, 0, -1);
+}
+
+void channel_opened(struct channel_stream *stream, const unsigned char token[HANDOFF_TOKEN_BYTES])
+{
+	struct channel *channel = stream->channel;
+
+	if (!channel)
+		return;
+	stream->state = CHANNEL_STREAM_OPEN;
+	if (handoff_frame_write(&channel->leg.out, HANDOFF_OPENED, stream->id,
+		    view_make((const char *)token, HANDOFF_TOKEN_BYTES)) < 0)
+		doom(channel);
+	else
+		flush_later(channel);
+}
+
+void channel_stream_end(struct channel_stream *stream, int error)
+{
+	if (stream->state == CHANNEL_STREAM_OPEN)
+		say(stream->channel, HANDOFF_CLOSE, stream->id,
+			error == STREAM_EOF ? HANDOFF_CLOSE_EOF : HANDOFF_CLOSE_ERROR);
+}
+
+/* ---- the end ---- */
+
+/* Every stream ends as if the node had closed. */
+static void end_streams(struct channel *channel)
+{
+	for (unsigned b = 0; b < CHANNEL_BUCKETS; b++) {
+		while (!list_empty(&channel->buckets[b])) {
+			struct channel_stream *stream =
+				list_entry(channel->buckets[b].next, struct channel_stream, link);
+			bool opening = stream->state == CHANNEL_STREAM_OPENING;
+
+			forget(stream, -ECONNRESET);
+			if (opening && !channel->is_agent)
+				stream->ops->refused(stream, 0);
+			else
+				stream->ops->event(stream);
+		}
+	}
+}
+
+void channel_close(struct channel *channel)
+{
+	if (!channel_is_up(channel))
+		return;
+	loop_timer_del(channel->loop, &channel->silence);
+	loop_timer_del(channel->loop, &channel->turn);
+	leg_close(&channel->leg);
+	end_streams(channel);
+}
+
+static void lose(struct channel *channel, const char *why)
+{
+	if (!channel_is_up(channel))
+		return;
+	channel_close(channel);
+	channel->ops->lost(channel, why);
+}
+
+/* ---- reading ---- */
+
+static int on_data(struct channel *channel, struct channel_stream *stream, struct view data)
+{
+	if (stream->state == CHANNEL_STREAM_HANDED)
+		/* Sent before HANDOFF had come: the agent seals it anew (HND-31). */
+		return channel->is_agent ? -EPROTO : 0;
+	if (stream->state != CHANNEL_STREAM_OPEN || stream->ended)
+		return -EPROTO;
+	if (data.len > HANDOFF_DATA_MAX - stream->received ||
+		buf_append_view(&stream->in, data) < 0) {
+		say(channel, HANDOFF_CLOSE, stream->id, HANDOFF_CLOSE_LIMIT);
+		forget(stream, -EPROTO);
+	} else {
+		stream->received += (uint32_t)data.len;
+	}
+	stream->ops->event(stream);
+	return 0;
+}
+
+/* The agent's node has closed: what it said is still read, and what is left may still be handed
+ * over. Everything else is the end. */
+static int on_close(struct channel *channel, struct channel_stream *stream, int why)
+{
+	bool of_node = why == HANDOFF_CLOSE_EOF || why == HANDOFF_CLOSE_ERROR;
+	bool opening = stream->state == CHANNEL_STREAM_OPENING;
+
+	if (why < HANDOFF_CLOSE_DONE || why >= HANDOFF_CLOSES || (of_node && channel->is_agent) ||
+		(of_node && stream->ended))
+		return -EPROTO;
+	if (opening && !channel->is_agent) { /* the agent ends before the node has answered */
+		forget(stream, -ECONNRESET);
+		stream->ops->refused(stream, 0);
+		return 0;
+	}
+	if (of_node) {
+		stream->ended = true;
+		stream->error = why == HANDOFF_CLOSE_EOF ? STREAM_EOF : -ECONNRESET;
+	} else {
+		forget(stream, why == HANDOFF_CLOSE_DONE ? STREAM_EOF : -ECONNRESET);
+	}
+	stream->ops->event(stream);
+	return 0;
+}
+
+static int on_keys(struct channel_stream *stream, struct view payload)
+{
+	struct handoff_keys keys;
+	int r = stream->state == CHANNEL_STREAM_OPEN ? handoff_keys_read(payload, &keys) : -EPROTO;
+
+	if (r == 0 && keys.delivered > stream->sent)
+		r = -EPROTO;
+	if (r == 0) {
+		stream->state = CHANNEL_STREAM_HANDED;
+		r = stream->ops->keys(stream, &keys);
+	}
+	secret_wipe(&keys, sizeof(keys));
+	return r;
+}
+
+static int on_opened(struct channel_stream *stream, struct view token)
+{
+	if (stream->state != CHANNEL_STREAM_OPENING)
+		return -EPROTO;
+	stream->state = CHANNEL_STREAM_OPEN;
+	stream->ops->opened(stream, (const unsigned char *)token.data);
+	return 0;
+}
+
+static int on_failed(struct channel_stream *stream, int refusal)
+{
+	if (stream->state != CHANNEL_STREAM_OPENING || refusal < HANDOFF_REFUSED_HOST ||
+		refusal >= HANDOFF_REFUSALS)
+		return -EPROTO;
+	forget(stream, -ECONNREFUSED);
+	stream->ops->refused(stream, refusal);
+	return 0;
+}
+
+/* Ids go up, and none comes twice. */
+static int on_open(struct channel *channel, const struct handoff_frame *frame)
+{
+	struct handoff_open open;
+	int r = frame->stream > channel->last_id ? handoff_open_read(frame->payload, &open)
+						 : -EPROTO;
+
+	if (r < 0)
+		return r;
+	channel->last_id = frame->stream;
+	channel->ops->open(channel, frame->stream, &open);
+	return 0;
+}
+
+/* Which end may send what. */
+static bool may_come(const struct channel *channel, enum handoff_type type)
+{
+	switch (type) {
+	case HANDOFF_OPEN:
+	case HANDOFF_KEYS:
+		return channel->is_agent;
+	case HANDOFF_OPENED:
+	case HANDOFF_FAILED:
+	case HANDOFF_DRAIN:
+		return !channel->is_agent;
+	default:
+		return true;
+	}
+}
+
+static int on_stream_frame(struct channel *channel, const struct handoff_frame *frame)
+{
+	struct channel_stream *stream = find(channel, frame->stream);
+	int byte = frame->payload.len ? (unsigned char)frame->payload.data[0] : 0;
+
+	if (!stream) /* let go here, while it was on its way */
+		return frame->stream <= channel->last_id ? 0 : -EPROTO;
+	switch (frame->type) {
+	case HANDOFF_DATA:
+		return on_data(channel, stream, frame->payload);
+	case HANDOFF_CLOSE:
+		return on_close(channel, stream, byte);
+	case HANDOFF_KEYS:
+		return on_keys(stream, frame->payload);
+	case HANDOFF_OPENED:
+		return on_opened(stream, frame->payload);
+	default:
+		return on_failed(stream, byte);
+	}
+}
+
+static int on_frame(struct channel *channel, const struct handoff_frame *frame)
+{
+	if (!may_come(channel, frame->type))
+		return -EPROTO;
+	switch (frame->type) {
+	case HANDOFF_PING:
+		say(channel, HANDOFF_PONG, 0, -1);
+		return 0;
+	case HANDOFF_PONG:
+		return 0;
+	case HANDOFF_DRAIN:
+		channel->ops->drain(channel);
+		return 0;
+	case HANDOFF_OPEN:
+		return on_open(channel, frame);
+	default:
+		return on_stream_frame(channel, frame);
+	}
+}
+
+static void on_silence(struct timer *timer)
+{
+	struct channel *channel = container_of(timer, struct channel, silence);
+
+	if (channel->pinged) {
+		lose(channel, "no answer to PING in 5 s");
+		return;
+	}
+	channel->pinged = true;
+	loop_timer_set(channel->loop, &channel->silence, ANSWER_MS, on_silence);
+	say(channel, HANDOFF_PING, 0, -1);
+}
+
+static void heard(struct channel *channel)
+{
+	channel->pinged = false;
+	loop_timer_set(channel->loop, &channel->silence, SILENCE_MS, on_silence);
+}
+
+/* All whole frames; false when the channel is over. */
+static bool run_frames(struct channel *channel)
+{
+	struct handoff_frame frame;
+	ssize_t n;
+
+	while ((n = handoff_frame_read(buf_view(&channel->leg.in), &frame)) > 0) {
+		int r = on_frame(channel, &frame);
+
+		if (!channel_is_up(channel))
+			return false;
+		if (r < 0) {
+			n = r;
+			break;
+		}
+		buf_consume(&channel->leg.in, (size_t)n);
+	}
+	if (n < 0)
+		lose(channel, "what came is no frame, or none that may come here");
+	return n == 0;
+}
+
+static void run(struct channel *channel);
+
+static void on_turn(struct timer *timer)
+{
+	run(container_of(timer, struct channel, turn));
+}
+
+/* Reads until there is nothing, or a turn's worth. False: it is over. */
+static bool read_some(struct channel *channel)
+{
+	size_t spent = 0;
+	ssize_t n;
+
+	do {
+		n = leg_read(&channel->leg, &channel->leg.in, READ_BYTES, &spent);
+		if (n <= 0 && n != -EAGAIN) {
+			lose(channel,
+				n == 0 || n == -ECONNABORTED ? "the peer has closed it"
+							     : "the connection broke");
+			return false;
+		}
+		if (n > 0) {
+			heard(channel);
+			if (!run_frames(channel))
+				return false;
+		}
+	} while (n > 0 && !channel->leg.dry && spent < TURN_BYTES);
+	if (n > 0 && !channel->leg.dry)
+		loop_timer_set(
+			channel->loop, &channel->turn, leg_pause_ms(spent, TURN_BYTES), on_turn);
+	return true;
+}
+
+static void run(struct channel *channel)
+{
+	if (!timer_armed(&channel->turn) && read_some(channel))
+		flush(channel);
+}
+
+static void on_event(struct loop_watch *watch, uint32_t epoll_events)
+{
+	(void)epoll_events;
+	run(container_of(watch, struct channel, leg.watch));
+}
+
+void channel_start(struct channel *channel, struct leg *from)
+{
+	for (unsigned b = 0; b < CHANNEL_BUCKETS; b++)
+		list_init(&channel->buckets[b]);
+	channel->leg.in = from->in;
+	channel->leg.out = from->out;
+	buf_init(&from->in, 0, true);
+	buf_init(&from->out, 0, true);
+	leg_move(from, &channel->leg, on_event);
+	channel->leg.in.limit = IN_BYTES;
+	channel->leg.out.limit = OUT_BYTES;
+	channel->leg.out_stays = true;
+	heard(channel);
+	loop_timer_set(channel->loop, &channel->turn, 0, on_turn); /* what TLS has read already */
+}
+
+/* ---- streams ---- */
+
+int channel_open(struct channel *channel, const struct handoff_open *open,
+	const struct channel_stream_ops *ops, void *arg, struct channel_stream **ret_stream)
+{
+	uint32_t id = channel->last_id + 1;
+	int r;
+
+	if (!channel_is_up(channel))
+		return -EPIPE;
+	if (channel->leg.out.len >= OUT_FULL_BYTES || !id)
+		return -ENOBUFS;
+	r = add(channel, id, ops, arg, ret_stream);
+	if (r < 0)
+		return r;
+	r = handoff_open_write(&channel->leg.out, id, open);
+	if (r < 0) {
+		forget(*ret_stream, r);
+		channel_stream_free(*ret_stream, 0);
+		return r;
+	}
+	channel->last_id = id;
+	flush_later(channel);
+	return 0;
+}
+
+int channel_accept(struct channel *channel, uint32_t id, const struct channel_stream_ops *ops,
+	void *arg, struct channel_stream **ret_stream)
+{
+	return add(channel, id, ops, arg, ret_stream);
+}
+
+int channel_stream_hand(struct channel_stream *stream, const struct handoff_keys *keys)
+{
+	struct channel *channel = stream->channel;
+	int r;
+
+	if (stream->state != CHANNEL_STREAM_OPEN)
+		return -EPIPE;
+	r = handoff_keys_write(&channel->leg.out, stream->id, keys);
+	if (r < 0)
+		return r;
+	stream->state = CHANNEL_STREAM_HANDED;
+	flush_later(channel);
+	return 0;
+}
+
+bool channel_stream_may_hand(const struct channel_stream *stream)
+{
+	return stream->state == CHANNEL_STREAM_OPEN &&
+		stream->channel->leg.out.len < OUT_FULL_BYTES;
+}
+
+void channel_stream_free(struct channel_stream *stream, int close)
+{
+	struct channel *channel = stream ? stream->channel : NULL;
+
+	if (!stream)
+		return;
+	if (channel) {
+		bool says = stream->state != CHANNEL_STREAM_HANDED;
+		uint32_t id = stream->id;
+
+		forget(stream, -ECONNABORTED);
+		if (says)
+			say(channel, HANDOFF_CLOSE, id, close);
+	}
+	buf_fini(&stream->in);
+	free(stream);
+}
+
+/* ---- as a struct stream ---- */
+
+static ssize_t stream_of_channel_read(struct stream *stream, void *data, size_t len)
+{
+	struct channel_stream *of = stream->layer;
+	size_t n = MIN((size_t)of->in.len, len);
+
+	if (n) {
+		memcpy(data, buf_view(&of->in).data, n);
+		buf_consume(&of->in, n);
+		return (ssize_t)n;
+	}
+	stream->want = EPOLLIN;
+	return of->ended ? of->error : -EAGAIN;
+}
+
+static ssize_t stream_of_channel_write(struct stream *stream, const void *data, size_t len)
+{
+	struct channel_stream *of = stream->layer;
+	struct channel *channel = of->channel;
+	size_t n = MIN(len, (size_t)HANDOFF_DATA_MAX - of->sent);
+	struct view piece = view_make(data, n);
+
+	stream->want = EPOLLOUT;
+	if (of->state != CHANNEL_STREAM_OPEN)
+		return -EPIPE;
+	if (!n) /* that is all that a login may say, for good */
+		return -EAGAIN;
+	if (channel->leg.out.len >= OUT_FULL_BYTES) {
+		of->waits = channel->some_wait = true;
+		return -EAGAIN;
+	}
+	if ((of->kept && buf_reserve(of->kept, n) < 0) ||
+		handoff_frame_write(&channel->leg.out, HANDOFF_DATA, of->id, piece) < 0 ||
+		(of->kept && buf_append_view(of->kept, piece) < 0))
+		return -ENOMEM;
+	of->sent += (uint32_t)n;
+	flush_later(channel);
+	return (ssize_t)n;
+}
+
+/* Ends are the channel's. */
+static int stream_of_channel_shutdown(struct stream *stream)
+{
+	(void)stream;
+	return 0;
+}
+
+static bool stream_of_channel_pending(const struct stream *stream)
+{
+	const struct channel_stream *of = stream->layer;
+
+	return of->in.len || of->ended;
+}
+
+static void stream_of_channel_close(struct stream *stream)
+{
+	channel_stream_free(stream->layer, HANDOFF_CLOSE_DONE);
+}
+
+static const struct stream_ops stream_of_channel_ops = {
+	.read = stream_of_channel_read,
+	.write = stream_of_channel_write,
+	.shutdown = stream_of_channel_shutdown,
+	.cut = stream_of_channel_shutdown,
+	.pending = stream_of_channel_pending,
+	.close = stream_of_channel_close,
+};
+
+void channel_stream_put(struct channel_stream *of, struct stream *stream)
+{
+	*stream = (struct stream){ .ops = &stream_of_channel_ops, .layer = of, .fd = -1 };
+}
+
+struct channel_stream *channel_stream_of(const struct stream *stream)
+{
+	return stream->ops == &stream_of_channel_ops ? stream->layer : NULL;
+}

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * See handover.h. The order is what makes it safe: first the data connection stands, then the
+ * client's keys leave this process, once, and at once both legs are the relay's. What the agent has
+ * said and the client was not sent, the agent seals anew; what the client has said and the node
+ * does not have goes with the keys, or follows as it came.
+ */
+#include "mail/handover.h"
+#include "base/log.h"
+#include "base/secret.h"
+#include "session/kind.h"
+#include "tls/keys.h"
+#include "tls/records.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* So long the client may keep the switch waiting: for the rest of a message of TLS, or for the
+ * agent's port. */
+#define PATIENCE_MS 5000
+/* Between two looks at a message of which a part is missing. */
+#define LOOK_AGAIN_MS 5
+
+struct handover {
+	struct session *session;
+	struct connect connect;
+	struct leg leg; /* the data connection */
+	struct timer patience, again;
+	unsigned char token[HANDOFF_TOKEN_BYTES];
+};
+
+/* ---- whether ---- */
+
+static const enum handoff_protocol protocols[] = {
+	[PROTOCOL_IMAP] = HANDOFF_IMAP,
+	[PROTOCOL_POP3] = HANDOFF_POP3,
+	[PROTOCOL_MANAGESIEVE] = HANDOFF_MANAGESIEVE,
+	[PROTOCOL_SUBMISSION] = HANDOFF_SUBMISSION,
+};
+static_assert(ARRAY_SIZE(protocols) == PROTOCOLS_INTERACTIVE, "a number for each");
+
+const struct handoff_open *handover_offer(struct session *session)
+{
+	const struct stream *stream = &session->login->leg.stream;
+	struct handoff_open *open = &session->login->handoff_open;
+	size_t account_len = session->account ? strlen(session->account) : 0;
+
+	if (session->settings->protocol >= PROTOCOLS_INTERACTIVE || !tls_records_may_take(stream) ||
+		!account_len || account_len > HANDOFF_ACCOUNT_MAX ||
+		!addr_is_set(session_local(session)))
+		return NULL;
+	*open = (struct handoff_open){
+		.protocol = protocols[session->settings->protocol],
+		.tls_version = tls_stream_wire_version(stream),
+		.tls_suite = tls_stream_suite(stream),
+		.client = session->client,
+		.local = *session_local(session),
+		.account = view_str(session->account),
+	};
+	memcpy(open->proxy_id, session->login->proxy_id, sizeof(open->proxy_id));
+	static_assert(SESSION_ID_SIZE <= HANDOFF_SESSION_BYTES, "it fits");
+	session_format_id(session, open->session);
+	return open;
+}
+
+/* ---- the data connection ---- */
+
+static void fail(struct session *session)
+{
+	session_close(session, REASON_NODE_ERROR);
+}
+
+/* Nothing comes on it before the token; if the agent closes it, nobody takes the keys. */
+static void on_up(struct connect *connect)
+{
+	struct handover *handover = container_of(connect, struct handover, connect);
+
+	if (leg_watch(&handover->leg, EPOLLRDHUP) < 0)
+		fail(handover->session);
+	else
+		handover_progress(handover->session);
+}
+
+static void on_failed(struct connect *connect, int outcome)
+{
+	struct handover *handover = container_of(connect, struct handover, connect);
+
+	log_event_limited(LOGL_WARN, "handoff_failed", handover->session->node->name, "node",
+		handover->session->node->name, "error",
+		outcome < 0 ? strerror(-outcome) : "no source address", NULL);
+	agents_data_failed(&handover->session->pool->reaches.agents, handover->session->node);
+	fail(handover->session);
+}
+
+static int choose_source(struct connect *connect, const struct addr *addr, struct addr *ret_source,
+	uint64_t *ret_limit_ms)
+{
+	struct session *session = container_of(connect, struct handover, connect)->session;
+	const struct config_destination *destination = session->login->destination;
+
+	(void)ret_limit_ms;
+	return node_source_next(session->node, destination->source_ips,
+		       destination->source_ip_count, addr->sa.sa_family, ret_source) < 0
+		? CONNECT_REFUSED
+		: 0;
+}
+
+static const struct connect_ops connect_ops = {
+	.address = choose_source,
+	.up = on_up,
+	.failed = on_failed,
+};
+
+static void on_event(struct loop_watch *watch, uint32_t epoll_events)
+{
+	struct handover *handover = container_of(watch, struct handover, leg.watch);
+
+	loop_work_on(handover->session->pool->loop, handover->session->number);
+	if (connect_is_under_way(&handover->connect))
+		connect_event(&handover->connect, epoll_events);
+	else if (epoll_events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP))
+		fail(handover->session);
+}
+
+static void on_patience_over(struct timer *timer)
+{
+	fail(container_of(timer, struct handover, patience)->session);
+}
+
+int handover_begin(struct session *session)
+{
+	const struct agent_ask *ask = &session->login->reach.dial->ask;
+	struct handover *handover = calloc(1, sizeof(*handover));
+
+	if (!handover)
+		return -ENOMEM;
+	session->login->handover = handover;
+	handover->session = session;
+	memcpy(handover->token, ask->token, sizeof(handover->token));
+	leg_init(&handover->leg, 0, 0);
+	handover->connect = (struct connect){ .ops = &connect_ops,
+		.loop = session->pool->loop,
+		.leg = &handover->leg,
+		.fn = on_event };
+	connect_start_addrs(&handover->connect, &ask->agent, 1);
+	return 0;
+}
+
+void handover_release(struct session *session)
+{
+	struct handover *handover = session->login->handover;
+	struct loop *loop = session->pool->loop;
+
+	if (!handover)
+		return;
+	session->login->handover = NULL;
+	loop_timer_del(loop, &handover->patience);
+	loop_timer_del(loop, &handover->again);
+	connect_stop(&handover->connect);
+	leg_close(&handover->leg);
+	secret_wipe(handover->token, sizeof(handover->token));
+	free(handover);
+}
+
+/* ---- the switch ---- */
+
+/* The session goes on as dialogue. Returns 0, -errno, or 1: it is over. */
+static int pass_dialogue(struct session *session)
+{
+	struct leg *client = &session->login->leg, *node = session->login->node_leg.leg;
+	size_t spent = 0;
+	ssize_t n = 1;
+
+	if (buf_room(&client->in) && session_read_client(session))
+		return 1;
+	while (client->in.len && n > 0) {
+		n = stream_write(&node->stream, buf_view(&client->in).data, client->in.len);
+		if (n > 0)
+			buf_consume(&client->in, (size_t)n);
+		else if (n != -EAGAIN)
+			return (int)n;
+	}
+	n = leg_read(node, &node->in, HANDOFF_DATA_MAX, &spent);
+	if (n < 0 && n != -EAGAIN && n != -ENOBUFS)
+		return (int)n;
+	n = buf_move(&client->out, &node->in);
+	return n < 0 ? (int)n : session_flush(session) < 0;
+}
+
+static void on_again(struct timer *timer)
+{
+	struct session *session = container_of(timer, struct handover, again)->session;
+	int r = pass_dialogue(session);
+
+	if (r < 0)
+		fail(session);
+	else if (r == 0)
+		handover_progress(session);
+}
+
+/* What the client said and the node has not got: as text, which goes with the keys, and what is
+ * not a whole record yet. */
+struct rest {
+	struct buf text, part, unsent;
+};
+
+static void wipe(struct rest *rest)
+{
+	buf_fini(&rest->text);
+	buf_fini(&rest->part);
+	buf_fini(&rest->unsent);
+}
+
+/* The client's leg is a plain one after it, and its keys are in ret_keys alone. */
+static int take_apart(struct session *session, struct handoff_keys *ret_keys, struct rest *rest)
+{
+	struct leg *leg = &session->login->leg;
+	struct tls_records_state state;
+	struct buf all = { .secret = true };
+	struct view at;
+	int r = tls_records_give(&leg->stream, &all);
+
+	if (r < 0)
+		return r;
+	at = buf_view(&all);
+	memcpy(&state, at.data, sizeof(state));
+	at = view_skip(at, sizeof(state));
+	r = record_connection_pack(&state.connection, ret_keys->connection);
+	secret_wipe(&state.connection, sizeof(state.connection));
+	if (r == 0)
+		r = buf_append(&rest->part, at.data, state.part);
+	at = view_skip(at, state.part);
+	if (r == 0)
+		r = buf_append(&rest->unsent, at.data, state.unsent);
+	at = view_skip(at, state.unsent);
+	if (r == 0)
+		r = buf_move(&rest->text, &leg->in);
+	if (r == 0)
+		r = buf_append(&rest->text, at.data, state.opened);
+	buf_fini(&all);
+	return r;
+}
+
+/* More than a handoff may hold goes before it, as dialogue. */
+static int send_ahead(struct stream *stream, struct buf *text)
+{
+	while (text->len > HANDOFF_DATA_MAX) {
+		ssize_t n = stream_write(stream, buf_view(text).data, text->len - HANDOFF_DATA_MAX);
+
+		if (n <= 0)
+			return n < 0 ? (int)n : -EIO;
+		buf_consume(text, (size_t)n);
+	}
+	return 0;
+}
+
+/* The keys leave; whatever goes wrong now, this process has them no more. */
+static int hand(struct session *session, struct rest *rest)
+{
+	struct leg *node = session->login->node_leg.leg;
+	struct channel_stream *stream = channel_stream_of(&node->stream);
+	struct handoff_keys keys = { .delivered =
+					     stream->received - stream->in.len - node->in.len };
+	int r = take_apart(session, &keys, rest);
+
+	if (r == 0)
+		r = send_ahead(&node->stream, &rest->text);
+	keys.text = buf_view(&rest->text);
+	if (r == 0)
+		r = channel_stream_hand(stream, &keys);
+	secret_wipe(&keys, sizeof(keys));
+	return r;
+}
+
+/* Its first bytes; a socket that has just been connected takes them. */
+static int send_token(struct handover *handover)
+{
+	unsigned char first[HANDOFF_MAGIC_BYTES + HANDOFF_TOKEN_BYTES];
+	ssize_t n;
+
+	memcpy(first, HANDOFF_MAGIC, HANDOFF_MAGIC_BYTES);
+	memcpy(first + HANDOFF_MAGIC_BYTES, handover->token, HANDOFF_TOKEN_BYTES);
+	n = stream_write(&handover->leg.stream, first, sizeof(first));
+	secret_wipe(first, sizeof(first));
+	return n == (ssize_t)sizeof(first) ? 0 : n < 0 ? (int)n : -EIO;
+}
+
+/* The legs that the relay gets: the client's, plain, and the data connection. */
+static int go_over(struct session *session, struct handover *handover)
+{
+	struct login *login = session->login;
+	struct rest rest = { .text.secret = true, .unsent.secret = true };
+	int r = hand(session, &rest);
+
+	if (r == 0)
+		r = send_token(handover);
+	if (r == 0) {
+		buf_fini(&login->leg.in);
+		login->leg.in = rest.part;
+		rest.part = (struct buf){ 0 };
+		handover->leg.in = rest.unsent;
+		rest.unsent = (struct buf){ 0 };
+		login->node_leg.leg = &handover->leg;
+		session->tls_at_agent = true;
+		atomic_fetch_add(&session->node->agent_handed, 1);
+		r = session_start_relay(session);
+	}
+	wipe(&rest);
+	return r;
+}
+
+/* It can be done at once, and what it leaves is not lost half way. */
+static int begin_switch(struct session *session)
+{
+	struct login *login = session->login;
+	const struct channel_stream *stream = channel_stream_of(&login->node_leg.leg->stream);
+
+	if (stream->state == CHANNEL_STREAM_OVER)
+		return -EPIPE;
+	if (!channel_stream_may_hand(stream))
+		return TLS_KEYS_NOT_YET;
+	return tls_records_connection(&login->leg.stream) ? 0
+							  : tls_records_take(&login->leg.stream);
+}
+
+void handover_progress(struct session *session)
+{
+	struct handover *handover = session->login->handover;
+	struct loop *loop = session->pool->loop;
+	int r;
+
+	if (session->login->leg.out.len)
+		return;
+	if (!timer_armed(&handover->patience))
+		loop_timer_set(loop, &handover->patience, PATIENCE_MS, on_patience_over);
+	if (handover->connect.phase != CONNECT_UP)
+		return;
+	r = begin_switch(session);
+	if (r == TLS_KEYS_NOT_YET) {
+		loop_timer_set(loop, &handover->again, LOOK_AGAIN_MS, on_again);
+		return;
+	}
+	if (r == 0)
+		r = go_over(session, handover);
+	if (r < 0)
+		fail(session);
+	else
+		session_set_state(session, S_ESTABLISHED);
+}
