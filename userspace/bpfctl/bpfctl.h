@@ -42,9 +42,12 @@ struct bpfctl_maps bpfctl_maps(const struct bpfctl *bpfctl);
 /* SO_COOKIE of a socket; 0 on failure. */
 __u64 bpfctl_cookie(int fd);
 
-/* Makes or (for HM_USERSPACE rows) updates a row. Returns 0 or -errno (-E2BIG: full). */
-MUST_USE int bpfctl_flow_set(struct bpfctl *bpfctl, __u64 cookie, const struct hm_flow *flow);
-/* Likewise for many rows, in one system call. What does not fit is left out. */
+/* Makes rows of both kinds, in two system calls. Returns 0 or -errno (-E2BIG: full): some may be
+ * there. */
+MUST_USE int bpfctl_rows_set(struct bpfctl *bpfctl, const __u64 *cookies,
+	const struct hm_flow *flows, const struct hm_control *controls, __u32 count);
+/* Makes or (for HM_USERSPACE rows) updates many, in one system call. What does not fit is left
+ * out. */
 void bpfctl_flows_set(
 	struct bpfctl *bpfctl, const __u64 *cookies, const struct hm_flow *flows, __u32 count);
 /* Returns 0 or -ENOENT. */
@@ -54,7 +57,9 @@ MUST_USE int bpfctl_control_set(
 	struct bpfctl *bpfctl, __u64 cookie, const struct hm_control *control);
 /* Removes the row; nothing to remove is fine. */
 void bpfctl_flow_remove(struct bpfctl *bpfctl, __u64 cookie);
-void bpfctl_control_remove(struct bpfctl *bpfctl, __u64 cookie);
+/* The same, and says what it was. Returns 0 or -ENOENT. */
+MUST_USE int bpfctl_flow_take(struct bpfctl *bpfctl, __u64 cookie, struct hm_flow *ret_flow);
+void bpfctl_controls_remove(struct bpfctl *bpfctl, const __u64 *cookies, __u32 count);
 
 /* What arrives at the source with this cookie goes to fd. Only ESTABLISHED TCP sockets; Returns 0
  * or -errno (-EOPNOTSUPP: not established, kernel TLS, ...). */

@@ -165,9 +165,16 @@ __u64 bpfctl_cookie(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) < 0 ? 0 : cookie;
 }
 
-int bpfctl_flow_set(struct bpfctl *bpfctl, __u64 cookie, const struct hm_flow *flow)
+int bpfctl_rows_set(struct bpfctl *bpfctl, const __u64 *cookies, const struct hm_flow *flows,
+	const struct hm_control *controls, __u32 count)
 {
-	return bpf_map_update_elem(bpfctl->flows, &cookie, flow, BPF_ANY) < 0 ? -errno : 0;
+	__u32 done = count;
+
+	if (bpf_map_update_batch(bpfctl->flows, cookies, flows, &done, NULL) < 0)
+		return -errno;
+	done = count;
+	return bpf_map_update_batch(bpfctl->control, cookies, controls, &done, NULL) < 0 ? -errno
+											 : 0;
 }
 
 void bpfctl_flows_set(
@@ -200,9 +207,20 @@ void bpfctl_flow_remove(struct bpfctl *bpfctl, __u64 cookie)
 	bpf_map_delete_elem(bpfctl->flows, &cookie);
 }
 
-void bpfctl_control_remove(struct bpfctl *bpfctl, __u64 cookie)
+int bpfctl_flow_take(struct bpfctl *bpfctl, __u64 cookie, struct hm_flow *ret_flow)
 {
-	bpf_map_delete_elem(bpfctl->control, &cookie);
+	return bpf_map_lookup_and_delete_elem(bpfctl->flows, &cookie, ret_flow) < 0 ? -errno : 0;
+}
+
+/* All at once stops at one that is not there. */
+void bpfctl_controls_remove(struct bpfctl *bpfctl, const __u64 *cookies, __u32 count)
+{
+	__u32 done = count;
+
+	if (bpf_map_delete_batch(bpfctl->control, cookies, &done, NULL) == 0)
+		return;
+	for (__u32 i = 0; i < count; i++)
+		bpf_map_delete_elem(bpfctl->control, &cookies[i]);
 }
 
 static int put(int map, __u64 cookie, int fd)

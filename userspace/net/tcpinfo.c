@@ -53,24 +53,37 @@ int tcpinfo_written(int fd, uint64_t *ret_bytes)
 	return 0;
 }
 
-/* Acknowledgements move bytes from one of the two to the other: none may come in between. */
-int tcpinfo_written_so_far(int fd, uint64_t *ret_bytes)
+/* What a socket has taken and given, as it is between two looks at TCP that say the same. */
+static int look(int fd, bool reads, uint64_t *ret_read, uint64_t *ret_written)
 {
-	for (int i = 0; i < 1000; i++) {
-		struct tcp_info before = { 0 }, after = { 0 };
-		int queued, r = get_info(fd, &before);
+	struct tcp_info before, after;
+	int r = get_info(fd, &before), unread = 0, queued;
 
-		queued = tcpinfo_queued(fd);
-		if (r == 0)
-			r = get_info(fd, &after);
-		if (r < 0 || queued < 0)
-			return r < 0 ? r : queued;
-		if (before.tcpi_bytes_acked == after.tcpi_bytes_acked) {
-			*ret_bytes = after.tcpi_bytes_acked + (uint64_t)queued;
-			return 0;
-		}
-	}
-	return -EOPNOTSUPP;
+	if (reads)
+		unread = sock_unread(fd);
+	queued = tcpinfo_queued(fd);
+	if (r == 0)
+		r = get_info(fd, &after);
+	if (r < 0 || unread < 0 || queued < 0)
+		return r < 0 ? r : unread < 0 ? unread : queued;
+	if (reads && after.tcpi_state != STATE_ESTABLISHED)
+		return -EOPNOTSUPP;
+	*ret_read = after.tcpi_bytes_received - (uint64_t)unread;
+	*ret_written = after.tcpi_bytes_acked + (uint64_t)queued;
+	return before.tcpi_bytes_acked != after.tcpi_bytes_acked ||
+		(reads && before.tcpi_bytes_received != after.tcpi_bytes_received);
+}
+
+/* Acknowledgements move bytes from one figure to another, as arrivals do: none may come in
+ * between. */
+int tcpinfo_so_far(int fd, uint64_t *ret_read, uint64_t *ret_written)
+{
+	uint64_t unasked;
+	int r = 1;
+
+	for (int i = 0; r > 0 && i < 1000; i++)
+		r = look(fd, ret_read, ret_read ? ret_read : &unasked, ret_written);
+	return r > 0 ? -EOPNOTSUPP : r;
 }
 
 int tcpinfo_received(int fd, struct tcpinfo_source *ret_source)
@@ -86,27 +99,6 @@ int tcpinfo_received(int fd, struct tcpinfo_source *ret_source)
 		info.tcpi_state == STATE_TIME_WAIT;
 	ret_source->received = info.tcpi_bytes_received - ret_source->fin;
 	return 0;
-}
-
-int tcpinfo_read_so_far(int fd, uint64_t *ret_bytes)
-{
-	for (int i = 0; i < 1000; i++) {
-		struct tcp_info before = { 0 }, after = { 0 };
-		int unread, r = get_info(fd, &before);
-
-		unread = sock_unread(fd);
-		if (r == 0)
-			r = get_info(fd, &after);
-		if (r < 0 || unread < 0)
-			return r < 0 ? r : unread;
-		if (after.tcpi_state != STATE_ESTABLISHED)
-			return -EOPNOTSUPP;
-		if (before.tcpi_bytes_received == after.tcpi_bytes_received) {
-			*ret_bytes = after.tcpi_bytes_received - (uint64_t)unread;
-			return 0;
-		}
-	}
-	return -EOPNOTSUPP;
 }
 
 uint32_t tcpinfo_acked(int fd)

@@ -21,14 +21,12 @@ struct tcpinfo_source {
 /* Bytes that the socket has taken for its peer since it was connected (acknowledged or queued), up
  * to a constant. 0 or -errno. */
 MUST_USE int tcpinfo_written(int fd, uint64_t *ret_bytes);
-/* The same at one moment, although acknowledgements may be arriving: what differences start
- * from. */
-MUST_USE int tcpinfo_written_so_far(int fd, uint64_t *ret_bytes);
+/* The same at one moment, although acknowledgements may be arriving, and with it the bytes that
+ * arrived and have been read: what differences start from. ret_read: NULL if it is not asked for;
+ * else -EOPNOTSUPP if the socket is not ESTABLISHED. 0 or -errno. */
+MUST_USE int tcpinfo_so_far(int fd, uint64_t *ret_read, uint64_t *ret_written);
 /* 0 or -errno. */
 MUST_USE int tcpinfo_received(int fd, struct tcpinfo_source *ret_source);
-/* Bytes that arrived and have been read, taken at one moment although data may be arriving.
- * -EOPNOTSUPP if the socket is not ESTABLISHED. */
-MUST_USE int tcpinfo_read_so_far(int fd, uint64_t *ret_bytes);
 /* Bytes queued for the peer and not acknowledged (SIOCOUTQ), or -errno. */
 MUST_USE int tcpinfo_queued(int fd);
 /* Bytes that the peer has acknowledged since the connection was made, their low 32 bits; 0 if TCP

@@ -10,35 +10,46 @@
 #include <errno.h>
 #include <sys/socket.h>
 
-static int add_row(struct relay *relay, int d)
+static void make_row(
+	struct relay *relay, int d, struct hm_flow *ret_flow, struct hm_control *ret_control)
 {
-	struct bpfctl *bpfctl = relay_kernel(relay)->bpfctl;
-	struct relay_half *half = &relay->state.halves[d];
 	bool bypass = d == RELAY_DOWN && relay->program->same_host;
-	struct hm_control control = {
+
+	relay_fill_row(relay, (enum relay_direction)d, ret_flow);
+	ret_flow->path = bypass ? HM_BYPASS : HM_SOCKMAP;
+	ret_flow->base_received = relay->program->flows[d].base_read;
+	*ret_control = (struct hm_control){
 		.backlog_limit = relay->program->backlog_limit,
 		.bulk_rate = relay->program->bulk_rate,
 		.hold = bypass, /* until relay_bypass_allow() */
 	};
-	struct hm_flow flow;
-	int r;
-
-	relay_fill_row(relay, (enum relay_direction)d, &flow);
-	flow.path = bypass ? HM_BYPASS : HM_SOCKMAP;
-	flow.base_received = relay->program->flows[d].base_read;
-	half->cookie = bpfctl_cookie(relay->legs[relay_source(d)].fd);
-	r = half->cookie ? bpfctl_flow_set(bpfctl, half->cookie, &flow) : -EINVAL;
-	return r < 0 ? r : bpfctl_control_set(bpfctl, half->cookie, &control);
 }
 
-static int set_bases(struct relay *relay, int d)
+/* From this direction on. */
+static int add_rows(struct relay *relay, int first)
 {
-	struct relay_flow *flow = &relay->program->flows[d];
-	int r = tcpinfo_read_so_far(relay->legs[relay_source(d)].fd, &flow->base_read);
+	struct hm_control controls[2];
+	struct hm_flow flows[2];
+	__u64 cookies[2];
 
-	flow->base_bytes = relay->state.halves[d].bytes;
-	return r < 0 ? r
-		     : tcpinfo_written_so_far(relay->legs[relay_target(d)].fd, &flow->base_written);
+	for (int d = first; d < 2; d++) {
+		make_row(relay, d, &flows[d], &controls[d]);
+		cookies[d] = relay->state.halves[d].cookie;
+		if (!cookies[d])
+			return -EINVAL;
+	}
+	return bpfctl_rows_set(relay_kernel(relay)->bpfctl, cookies + first, flows + first,
+		controls + first, (__u32)(2 - first));
+}
+
+static int set_bases(struct relay *relay, int leg)
+{
+	struct relay_flow *flows = relay->program->flows;
+	int d = relay_from(leg);
+
+	flows[d].base_bytes = relay->state.halves[d].bytes;
+	relay->state.halves[d].cookie = bpfctl_cookie(relay->legs[leg].fd);
+	return tcpinfo_so_far(relay->legs[leg].fd, &flows[d].base_read, &flows[!d].base_written);
 }
 
 /* The node's socket gets the program, which waits for relay_bypass_allow(). False: it does not. */
@@ -66,7 +77,7 @@ static int insert_sockets(struct relay *relay)
 		if (relay->program->same_host)
 			halves[RELAY_DOWN].valve = VALVE_BYPASS;
 		else
-			r = add_row(relay, RELAY_DOWN);
+			r = add_rows(relay, RELAY_DOWN);
 	}
 	for (int d = 0; r == 0 && d < 2; d++) {
 		if (halves[d].valve != VALVE_BYPASS)
@@ -92,10 +103,10 @@ int relay_arm(struct relay *relay)
 
 	for (int d = 0; d < 2; d++) /* from the first entry on, they are removed as the program's */
 		relay->state.halves[d].valve = VALVE_KERNEL;
-	for (int d = 0; r == 0 && d < 2; d++)
-		r = set_bases(relay, d);
-	for (int d = 0; r == 0 && d < 2; d++)
-		r = add_row(relay, d);
+	for (int leg = 0; r == 0 && leg < 2; leg++)
+		r = set_bases(relay, leg);
+	if (r == 0)
+		r = add_rows(relay, RELAY_UP);
 	if (r == 0)
 		r = insert_sockets(relay);
 	if (r < 0) {

@@ -347,7 +347,7 @@ int ktls_stream_prepare(int fd, const struct record_keys *keys,
 
 	if (!ktls)
 		return -ENOMEM;
-	r = tcpinfo_written_so_far(fd, &ktls->base_written);
+	r = tcpinfo_so_far(fd, NULL, &ktls->base_written);
 	if (r == 0)
 		r = switch_socket(fd, keys, features);
 	if (r == 0)

@@ -60,44 +60,65 @@ void relay_count_bypassed(struct relay *relay)
 
 	/* our end of stream counts as a byte */
 	if (relay->state.halves[RELAY_DOWN].state == HALF_DONE ||
-		tcpinfo_written_so_far(relay->legs[RELAY_CLIENT].fd, &written) < 0)
+		tcpinfo_so_far(relay->legs[RELAY_CLIENT].fd, NULL, &written) < 0)
 		return;
 	written -= flow->base_written;
 	flow->redirected = written > relayed ? written - relayed : 0;
 }
 
-bool relay_look(struct relay *relay, int d, struct hm_flow *ret_flow)
+static void note_row(struct relay *relay, int d, const struct hm_flow *row)
 {
 	struct relay_state *state = &relay->state;
 
-	if (bpfctl_flow_get(relay_kernel(relay)->bpfctl, state->halves[d].cookie, ret_flow) < 0)
-		return false;
 	if (state->halves[d].valve == VALVE_BYPASS)
 		relay_count_bypassed(relay);
 	else
-		relay->program->flows[d].redirected = ret_flow->redirected;
-	state->last_ms = MAX(state->last_ms, (uint64_t)(ret_flow->last_ns / 1000000));
+		relay->program->flows[d].redirected = row->redirected;
+	state->last_ms = MAX(state->last_ms, (uint64_t)(row->last_ns / 1000000));
+}
+
+bool relay_look(struct relay *relay, int d, struct hm_flow *ret_flow)
+{
+	if (bpfctl_flow_get(relay_kernel(relay)->bpfctl, relay->state.halves[d].cookie, ret_flow) <
+		0)
+		return false;
+	note_row(relay, d, ret_flow);
 	return true;
+}
+
+/* A direction that the program moved: what it has counted last comes with the row. */
+static void remove_row(struct relay *relay, int d)
+{
+	struct bpfctl *bpfctl = relay_kernel(relay)->bpfctl;
+	const struct relay_half *half = &relay->state.halves[d];
+	struct hm_flow flow;
+
+	if (half->valve == VALVE_BYPASS)
+		bpfctl_bypass_remove(relay_kernel(relay)->bypass, half->cookie);
+	bpfctl_sockets_remove(bpfctl, half->cookie);
+	if (bpfctl_flow_take(bpfctl, half->cookie, &flow) == 0)
+		note_row(relay, d, &flow);
 }
 
 void relay_remove_rows(struct relay *relay)
 {
 	struct bpfctl *bpfctl = relay_kernel(relay)->bpfctl;
-	struct hm_flow flow;
+	__u64 armed[2];
+	__u32 count = 0;
 
 	for (int d = 0; d < 2; d++) {
 		struct relay_half *half = &relay->state.halves[d];
 
 		if (!half->cookie)
 			continue;
-		if (half->valve != VALVE_NONE) {
-			if (half->valve == VALVE_BYPASS)
-				bpfctl_bypass_remove(relay_kernel(relay)->bypass, half->cookie);
-			relay_look(relay, d, &flow);
-			bpfctl_sockets_remove(bpfctl, half->cookie);
-			bpfctl_control_remove(bpfctl, half->cookie);
+		if (half->valve == VALVE_NONE) {
+			bpfctl_flow_remove(bpfctl, half->cookie);
+		} else {
+			remove_row(relay, d);
+			armed[count++] = half->cookie;
 		}
-		bpfctl_flow_remove(bpfctl, half->cookie);
 		half->cookie = 0;
 	}
+	if (count)
+		bpfctl_controls_remove(bpfctl, armed, count);
 }
