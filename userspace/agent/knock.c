@@ -13,7 +13,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define FIRST_BYTES (HANDOFF_MAGIC_BYTES + HANDOFF_TOKEN_BYTES)
 #define TLS_HANDSHAKE 22
 
 /* To the worker that the token names. */
@@ -95,7 +94,7 @@ static ssize_t read_first(struct leg *leg)
 {
 	size_t spent = 0;
 
-	return leg_read(leg, &leg->in, FIRST_BYTES - leg->in.len, &spent);
+	return leg_read(leg, &leg->in, HANDOFF_FIRST_BYTES - leg->in.len, &spent);
 }
 
 void agent_knock_enter(struct session *session)
@@ -141,7 +140,7 @@ void agent_knock_progress(struct session *session)
 	if (memcmp(buf_view(&leg->in).data, HANDOFF_MAGIC,
 		    MIN((size_t)leg->in.len, (size_t)HANDOFF_MAGIC_BYTES)) != 0)
 		refused(session, "neither TLS nor a token");
-	else if (leg->in.len == FIRST_BYTES)
+	else if (leg->in.len == HANDOFF_FIRST_BYTES)
 		is_data_connection(session,
 			(const unsigned char *)buf_view(&leg->in).data + HANDOFF_MAGIC_BYTES);
 }

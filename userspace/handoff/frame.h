@@ -17,6 +17,7 @@
 /* Of a stream, in each direction; and so much text of the client's goes with its keys. */
 #define HANDOFF_DATA_MAX 65536
 #define HANDOFF_TOKEN_BYTES 16
+#define HANDOFF_FIRST_BYTES (HANDOFF_MAGIC_BYTES + HANDOFF_TOKEN_BYTES) /* of a data connection */
 #define HANDOFF_ALPN "homing-handoff/1"
 /* The first bytes of a data connection, before the token. */
 #define HANDOFF_MAGIC "HMGD"

@@ -59,7 +59,7 @@ static int hand_over(struct session *session, bool one_way)
 	struct http_leg *leg = session->login->http->leg;
 
 	session->login->http->request.response = RESPONSE_HANDED_OVER;
-	session->login->node_leg = (struct node_leg){ &leg->wire, one_way };
+	session->login->node_leg = (struct node_leg){ .leg = &leg->wire, .one_way = one_way };
 	loop_watch_del(&leg->wire.watch);
 	loop_timer_del(session->pool->loop, &session->login->http->wait);
 	http_check(session);

@@ -272,17 +272,23 @@ static int hand(struct session *session, struct rest *rest)
 	return r;
 }
 
-/* Its first bytes; a socket that has just been connected takes them. */
-static int send_token(struct handover *handover)
+/* Its first bytes, which a socket that has just been connected takes, and in the same segment what
+ * has come of the client's since. The part is what is left of that. */
+static int send_token(struct handover *handover, struct buf *part, uint32_t *ret_sent)
 {
-	unsigned char first[HANDOFF_MAGIC_BYTES + HANDOFF_TOKEN_BYTES];
-	ssize_t n;
+	struct buf first = { .secret = true };
+	ssize_t n = -ENOMEM;
 
-	memcpy(first, HANDOFF_MAGIC, HANDOFF_MAGIC_BYTES);
-	memcpy(first + HANDOFF_MAGIC_BYTES, handover->token, HANDOFF_TOKEN_BYTES);
-	n = stream_write(&handover->leg.stream, first, sizeof(first));
-	secret_wipe(first, sizeof(first));
-	return n == (ssize_t)sizeof(first) ? 0 : n < 0 ? (int)n : -EIO;
+	if (buf_append(&first, HANDOFF_MAGIC, HANDOFF_MAGIC_BYTES) == 0 &&
+		buf_append(&first, handover->token, HANDOFF_TOKEN_BYTES) == 0 &&
+		buf_append_view(&first, buf_view(part)) == 0)
+		n = stream_write(&handover->leg.stream, buf_view(&first).data, first.len);
+	buf_fini(&first);
+	if (n < HANDOFF_FIRST_BYTES)
+		return n < 0 ? (int)n : -EIO;
+	*ret_sent = (uint32_t)(n - HANDOFF_FIRST_BYTES);
+	buf_consume(part, *ret_sent);
+	return 0;
 }
 
 /* The legs that the relay gets: the client's, plain, and the data connection. */
@@ -290,17 +296,18 @@ static int go_over(struct session *session, struct handover *handover)
 {
 	struct login *login = session->login;
 	struct rest rest = { .text.secret = true, .unsent.secret = true };
+	uint32_t sent = 0;
 	int r = hand(session, &rest);
 
 	if (r == 0)
-		r = send_token(handover);
+		r = send_token(handover, &rest.part, &sent);
 	if (r == 0) {
 		buf_fini(&login->leg.in);
 		login->leg.in = rest.part;
 		rest.part = (struct buf){ 0 };
 		handover->leg.in = rest.unsent;
 		rest.unsent = (struct buf){ 0 };
-		login->node_leg.leg = &handover->leg;
+		login->node_leg = (struct node_leg){ .leg = &handover->leg, .sent_up = sent };
 		session->tls_at_agent = true;
 		atomic_fetch_add(&session->node->agent_handed, 1);
 		r = session_start_relay(session);

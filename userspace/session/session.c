@@ -180,7 +180,7 @@ void session_hand_over_dial(struct session *session)
 	struct dial *dial = session->login->reach.dial;
 
 	dial_end_talk(dial);
-	session->login->node_leg = (struct node_leg){ &dial->leg, false };
+	session->login->node_leg = (struct node_leg){ .leg = &dial->leg };
 }
 
 /* ---- answers and ends ---- */

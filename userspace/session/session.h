@@ -40,7 +40,8 @@ struct session_kind;
 /* The node leg that the relay is to take; borrowed from the dial, or from HTTP's. */
 struct node_leg {
 	struct leg *leg;
-	bool one_way; /* what the client still says is dropped */
+	bool one_way;     /* what the client still says is dropped */
+	uint32_t sent_up; /* of the relay's bytes, those that it has already; 64 KiB at most */
 };
 
 struct session_pool;

@@ -103,7 +103,7 @@ int session_start_relay(struct session *session)
 			.same_host = splice->same_host == CONFIG_SAME_HOST_AUTO,
 		},
 		.session = session->number,
-		.bytes = { session->bytes[RELAY_UP], session->bytes[RELAY_DOWN] },
+		.bytes = { session->bytes[RELAY_UP] + node.sent_up, session->bytes[RELAY_DOWN] },
 		.protocol = protocol_name(session->settings->protocol),
 		.idle_ms = session->pool->snapshot->config->server.bridge_idle_ms,
 		.owed_ms = SESSION_FAREWELL_MS,
