@@ -287,6 +287,23 @@ static void put_of_nodes(struct out *out, const struct router *router, const cha
 	}
 }
 
+/* Of nodes that have an agent. */
+static void put_kept(struct out *out, const struct router *router)
+{
+	head(out, "homing_handoff_refusals_total", "counter",
+		"Times that a login was not handed over to the node's agent, by why.");
+	for (size_t i = 0; i < router->known.node_count; i++) {
+		const struct node *node = router->known.nodes[i].node;
+
+		if (!atomic_load(&node->has_agent) || !router_shows_node(router, node))
+			continue;
+		for (int k = NODE_KEEP_NOTHING + 1; k < NODE_KEEP_COUNT; k++)
+			put(out, "homing_handoff_refusals_total{node=\"%s\",reason=\"%s\"} %llu\n",
+				node->name, node_keep_name((enum node_keep)k),
+				load(&node->kept[k]));
+	}
+}
+
 /* Of a router: its agents; of an agent: who comes. */
 static void put_handoff(struct out *out, const struct router *router)
 {
@@ -298,6 +315,7 @@ static void put_handoff(struct out *out, const struct router *router)
 		offsetof(struct node, agent_errors));
 	put_of_nodes(out, router, "homing_handoffs_total", "counter",
 		"Sessions whose TLS went to the agent.", offsetof(struct node, agent_handed));
+	put_kept(out, router);
 	head(out, "homing_handoff_channels", "gauge", "Channels of routers that stand here.");
 	put(out, "homing_handoff_channels %llu\n", load(&router->handoff.channels));
 	head(out, "homing_handoff_tokens_refused_total", "counter",

@@ -49,6 +49,37 @@ static json_t *nodes_json(struct router *router)
 	return nodes;
 }
 
+/* Only those that there were. */
+static json_t *refusals_json(struct node *node)
+{
+	json_t *refusals = json_object();
+
+	for (int i = NODE_KEEP_NOTHING + 1; i < NODE_KEEP_COUNT; i++) {
+		if (load(&node->kept[i]))
+			json_object_set_new(refusals, node_keep_name((enum node_keep)i),
+				json_integer(load(&node->kept[i])));
+	}
+	return refusals;
+}
+
+/* Those beside nodes. */
+static json_t *agents_json(struct router *router)
+{
+	json_t *agents = json_object();
+
+	for (size_t i = 0; i < router->known.node_count; i++) {
+		struct node *node = router->known.nodes[i].node;
+
+		if (!atomic_load(&node->has_agent) || !router_shows_node(router, node))
+			continue;
+		json_object_set_new(agents, node->name,
+			json_pack("{sI sI sI so}", "channels", load(&node->agent_channels),
+				"errors", load(&node->agent_errors), "handoffs",
+				load(&node->agent_handed), "refusals", refusals_json(node)));
+	}
+	return agents;
+}
+
 static json_t *listeners_json(struct router *router)
 {
 	json_t *listeners = json_object();
@@ -135,6 +166,7 @@ static int add_stats(void *arg, json_t *object)
 	r |= json_object_set_new(object, "probe", probe_json(router));
 	r |= json_object_set_new(
 		object, "regex_limited", json_integer(load(&router->regex_limited)));
+	r |= json_object_set_new(object, "agents", agents_json(router));
 	return r ? -ENOMEM : 0;
 }
 

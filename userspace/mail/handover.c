@@ -39,16 +39,31 @@ static const enum handoff_protocol protocols[] = {
 };
 static_assert(ARRAY_SIZE(protocols) == PROTOCOLS_INTERACTIVE, "a number for each");
 
-const struct handoff_open *handover_offer(struct session *session)
+static enum node_keep why_kept(struct session *session)
+{
+	const struct stream *stream = &session->login->leg.stream;
+	size_t account_len = session->account ? strlen(session->account) : 0;
+
+	if (session->settings->protocol >= PROTOCOLS_INTERACTIVE)
+		return NODE_KEEP_PROTOCOL;
+	if (!stream_is_tls(stream))
+		return NODE_KEEP_PLAIN;
+	if (!tls_records_may_take(stream))
+		return NODE_KEEP_SUITE;
+	if (!account_len || account_len > HANDOFF_ACCOUNT_MAX ||
+		!addr_is_set(session_local(session)))
+		return NODE_KEEP_UNKNOWN;
+	return NODE_KEEP_NOTHING;
+}
+
+enum node_keep handover_offer(struct session *session, const struct handoff_open **ret_open)
 {
 	const struct stream *stream = &session->login->leg.stream;
 	struct handoff_open *open = &session->login->handoff_open;
-	size_t account_len = session->account ? strlen(session->account) : 0;
+	enum node_keep why = why_kept(session);
 
-	if (session->settings->protocol >= PROTOCOLS_INTERACTIVE || !tls_records_may_take(stream) ||
-		!account_len || account_len > HANDOFF_ACCOUNT_MAX ||
-		!addr_is_set(session_local(session)))
-		return NULL;
+	if (why)
+		return why;
 	*open = (struct handoff_open){
 		.protocol = protocols[session->settings->protocol],
 		.tls_version = tls_stream_wire_version(stream),
@@ -60,13 +75,16 @@ const struct handoff_open *handover_offer(struct session *session)
 	memcpy(open->proxy_id, session->login->proxy_id, sizeof(open->proxy_id));
 	static_assert(SESSION_ID_SIZE <= HANDOFF_SESSION_BYTES, "it fits");
 	session_format_id(session, open->session);
-	return open;
+	*ret_open = open;
+	return NODE_KEEP_NOTHING;
 }
 
 /* ---- the data connection ---- */
 
-static void fail(struct session *session)
+static void fail(struct session *session, enum node_keep why)
 {
+	session->kept = why;
+	atomic_fetch_add(&session->node->kept[why], 1);
 	session_close(session, REASON_NODE_ERROR);
 }
 
@@ -76,7 +94,7 @@ static void on_up(struct connect *connect)
 	struct handover *handover = container_of(connect, struct handover, connect);
 
 	if (leg_watch(&handover->leg, EPOLLRDHUP) < 0)
-		fail(handover->session);
+		fail(handover->session, NODE_KEEP_DATA);
 	else
 		handover_progress(handover->session);
 }
@@ -89,7 +107,7 @@ static void on_failed(struct connect *connect, int outcome)
 		handover->session->node->name, "error",
 		outcome < 0 ? strerror(-outcome) : "no source address", NULL);
 	agents_data_failed(&handover->session->pool->reaches.agents, handover->session->node);
-	fail(handover->session);
+	fail(handover->session, NODE_KEEP_DATA);
 }
 
 static int choose_source(struct connect *connect, const struct addr *addr, struct addr *ret_source,
@@ -119,12 +137,12 @@ static void on_event(struct loop_watch *watch, uint32_t epoll_events)
 	if (connect_is_under_way(&handover->connect))
 		connect_event(&handover->connect, epoll_events);
 	else if (epoll_events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP))
-		fail(handover->session);
+		fail(handover->session, NODE_KEEP_DATA);
 }
 
 static void on_patience_over(struct timer *timer)
 {
-	fail(container_of(timer, struct handover, patience)->session);
+	fail(container_of(timer, struct handover, patience)->session, NODE_KEEP_LATE);
 }
 
 int handover_begin(struct session *session)
@@ -193,7 +211,7 @@ static void on_again(struct timer *timer)
 	int r = pass_dialogue(session);
 
 	if (r < 0)
-		fail(session);
+		fail(session, NODE_KEEP_CHANNEL);
 	else if (r == 0)
 		handover_progress(session);
 }
@@ -350,7 +368,7 @@ void handover_progress(struct session *session)
 	if (r == 0)
 		r = go_over(session, handover);
 	if (r < 0)
-		fail(session);
+		fail(session, NODE_KEEP_CHANNEL);
 	else
 		session_set_state(session, S_ESTABLISHED);
 }

@@ -8,9 +8,10 @@
 
 #include "session/session.h"
 
-/* What an agent is told of the client, in login->handoff_open; NULL when its session cannot be
- * handed over (HND-10). Borrowed. */
-const struct handoff_open *handover_offer(struct session *session);
+/* What an agent is told of the client, in login->handoff_open, borrowed; or why its session cannot
+ * be handed over (HND-10). */
+MUST_USE enum node_keep handover_offer(
+	struct session *session, const struct handoff_open **ret_open);
 /* The node has said yes on a stream of its agent's: the data connection is begun. Returns 0 or
  * -ENOMEM. */
 MUST_USE int handover_begin(struct session *session);

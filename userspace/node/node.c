@@ -57,6 +57,17 @@ const char *node_step_name(enum node_step step)
 	return names[step];
 }
 
+const char *node_keep_name(enum node_keep why)
+{
+	static const char *const names[] = {
+#define X(name, text) [NODE_KEEP_##name] = text,
+		NODE_KEEPS(X)
+#undef X
+	};
+
+	return names[why];
+}
+
 void node_note_failure(struct node *node, const struct node_failure *failure)
 {
 	atomic_fetch_add(&node->errors[failure->step], 1);

@@ -34,6 +34,32 @@ enum node_step {
 };
 const char *node_step_name(enum node_step step);
 
+/* Why the TLS of a client stays at the router, though an agent is beside the node (HND-10). */
+#define NODE_KEEPS(X)                                                                              \
+	X(NOTHING, "-")               /* it goes, or there is no agent */                          \
+	X(PLAIN, "plain")             /* the client's leg has none */                              \
+	X(PROTOCOL, "protocol")       /* not of handoff.protocols */                               \
+	X(SUITE, "suite")             /* a version or a cipher that records do not have */         \
+	X(UNKNOWN, "unknown")         /* no account, or not where the client connected to */       \
+	X(DOWN, "down")               /* the agent's breaker is open */                            \
+	X(RESTING, "resting")         /* it has failed less than a second ago */                   \
+	X(DRAINING, "draining")       /* it, or the channel after a reload, takes no new logins */ \
+	X(CHANNEL, "channel")         /* none could be had in time, or it was lost */              \
+	X(NODE, "node")               /* the agent cannot reach the node */                        \
+	X(REFUSED, "refused")         /* the node has refused the agent's connection */            \
+	X(NO_PROTOCOL, "no_protocol") /* the agent has no such leg */                              \
+	X(LIMIT, "limit")             /* the agent has no room */                                  \
+	X(DATA, "data")               /* the data connection could not be made, or broke */        \
+	X(LATE, "late")               /* the client's leg was not ready for it within 5 s */
+
+enum node_keep {
+#define X(name, text) NODE_KEEP_##name,
+	NODE_KEEPS(X)
+#undef X
+		NODE_KEEP_COUNT
+};
+const char *node_keep_name(enum node_keep why);
+
 /* What went wrong last. */
 #define NODE_ADDRESS_SIZE 288 /* a host name and a port */
 #define NODE_CAUSE_SIZE 256
@@ -65,6 +91,8 @@ struct node {
 	atomic_uint_fast64_t agent_channels;          /* that stand now */
 	atomic_uint_fast64_t agent_errors;            /* attempts that came to nothing */
 	atomic_uint_fast64_t agent_handed;            /* sessions handed over */
+	atomic_uint_fast64_t kept[NODE_KEEP_COUNT];   /* logins that were not, by why */
+	atomic_bool has_agent;                        /* in the newest configuration */
 	atomic_uint_fast64_t http_answers[5];         /* by status class: 1xx first */
 	atomic_uint_fast64_t errors[NODE_STEP_COUNT]; /* failed attempts, retried ones too */
 

@@ -434,18 +434,22 @@ static bool is_up(struct node *node)
 	return !status.down || (!status.down_for_ms && !status.probing);
 }
 
-static bool may_start(const struct agent_link *link)
+static enum node_keep deny_start(const struct agent_link *link)
 {
-	return link->rests_until_ms <= clock_mono_ms() && is_up(link->node);
+	if (!is_up(link->node))
+		return NODE_KEEP_DOWN;
+	return link->rests_until_ms > clock_mono_ms() ? NODE_KEEP_RESTING : NODE_KEEP_NOTHING;
 }
 
-bool agents_may_ask(struct agents *agents, const struct agent_target *target)
+enum node_keep agents_deny(struct agents *agents, const struct agent_target *target)
 {
 	const struct agent_link *link = find(agents, target);
 
-	if (link && link->state != LINK_REST)
-		return link->state != LINK_DRAINING;
-	return link ? may_start(link) : is_up(target->node);
+	if (!link)
+		return is_up(target->node) ? NODE_KEEP_NOTHING : NODE_KEEP_DOWN;
+	if (link->state == LINK_REST)
+		return deny_start(link);
+	return link->state == LINK_DRAINING ? NODE_KEEP_DRAINING : NODE_KEEP_NOTHING;
 }
 
 void agent_ask(struct agents *agents, const struct agent_target *target, struct agent_ask *ask)
@@ -465,7 +469,7 @@ void agent_ask(struct agents *agents, const struct agent_target *target, struct 
 		open_stream(link, ask);
 		return;
 	}
-	if (link->state == LINK_REST && !may_start(link)) {
+	if (link->state == LINK_REST && deny_start(link)) {
 		ask->ops->failed(ask, 0);
 		return;
 	}

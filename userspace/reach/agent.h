@@ -64,9 +64,8 @@ struct agent_ask {
 	struct addr agent; /* where the channel goes, and the data connection will */
 };
 
-/* Whether it is worth asking now: its breaker is closed, it has not just failed, it is not
- * draining. */
-MUST_USE bool agents_may_ask(struct agents *agents, const struct agent_target *target);
+/* Why it is not worth asking now: DOWN, RESTING or DRAINING; NODE_KEEP_NOTHING: it is. */
+MUST_USE enum node_keep agents_deny(struct agents *agents, const struct agent_target *target);
 /* ops and open are set. An answer may come inside. */
 void agent_ask(struct agents *agents, const struct agent_target *target, struct agent_ask *ask);
 /* A data connection to the agent of this node could not be made, though its channel stands: nobody

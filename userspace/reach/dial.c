@@ -392,6 +392,14 @@ static bool must_go_by_agent(const struct dial *dial)
 	return dial->params.destination->handoff.mode == CONFIG_HANDOFF_REQUIRE;
 }
 
+void dial_keep_tls(struct dial *dial, enum node_keep why)
+{
+	if (why)
+		atomic_fetch_add(&dial->params.node->kept[why], 1);
+	if (dial->params.ops->kept)
+		dial->params.ops->kept(dial->params.arg, why);
+}
+
 static void on_agent_opened(struct agent_ask *ask)
 {
 	struct dial *dial = container_of(ask, struct dial, ask);
@@ -399,37 +407,50 @@ static void on_agent_opened(struct agent_ask *ask)
 	void *arg = dial->params.arg;
 
 	loop_work_on(dial->params.loop, dial->params.number);
+	dial_keep_tls(dial, NODE_KEEP_NOTHING);
 	channel_stream_put(ask->stream, &dial->leg.stream);
 	ask->stream = NULL;
 	connect_made(&dial->connect);
 	ops->after(arg);
 }
 
-/* What the agent said of its node is as if the router had seen it. */
+/* By enum handoff_refusal; 0: there is no channel. What the agent said of its node is as if the
+ * router had seen it. */
+static const struct agent_fault {
+	enum node_keep keep;
+	struct dial_fault fault;
+} agent_faults[] = {
+	[0] = { NODE_KEEP_CHANNEL,
+		{ UNREACHED_NO_AGENT, .error = -EHOSTUNREACH,
+			.cause = "its agent cannot be reached" } },
+	[HANDOFF_REFUSED_HOST] = { NODE_KEEP_NODE,
+		{ UNREACHED_UNREACHABLE, .error = -EHOSTUNREACH,
+			.cause = "its agent cannot reach it" } },
+	[HANDOFF_REFUSED_CLIENT] = { NODE_KEEP_REFUSED,
+		{ UNREACHED_BROKEN, .error = -ECONNRESET,
+			.cause = "its agent was refused by it" } },
+	[HANDOFF_REFUSED_NO_PROTOCOL] = { NODE_KEEP_NO_PROTOCOL,
+		{ UNREACHED_NO_AGENT, .error = -EHOSTUNREACH,
+			.cause = "its agent has no such leg" } },
+	[HANDOFF_REFUSED_LIMIT] = { NODE_KEEP_LIMIT,
+		{ UNREACHED_NO_AGENT, .error = -EHOSTUNREACH,
+			.cause = "its agent has too many sessions" } },
+	[HANDOFF_REFUSED_DRAINING] = { NODE_KEEP_DRAINING,
+		{ UNREACHED_NO_AGENT, .error = -EHOSTUNREACH,
+			.cause = "its agent is about to stop" } },
+};
+static_assert(ARRAY_SIZE(agent_faults) == HANDOFF_REFUSALS, "each has its meaning");
+
 static void agent_refused(struct dial *dial, int refusal)
 {
-	static const struct dial_fault faults[] = {
-		[0] = { UNREACHED_NO_AGENT, .error = -EHOSTUNREACH,
-			.cause = "its agent cannot be reached" },
-		[HANDOFF_REFUSED_HOST] = { UNREACHED_UNREACHABLE, .error = -EHOSTUNREACH,
-			.cause = "its agent cannot reach it" },
-		[HANDOFF_REFUSED_CLIENT] = { UNREACHED_BROKEN, .error = -ECONNRESET,
-			.cause = "its agent was refused by it" },
-		[HANDOFF_REFUSED_NO_PROTOCOL] = { UNREACHED_NO_AGENT, .error = -EHOSTUNREACH,
-			.cause = "its agent has no such leg" },
-		[HANDOFF_REFUSED_LIMIT] = { UNREACHED_NO_AGENT, .error = -EHOSTUNREACH,
-			.cause = "its agent has too many sessions" },
-		[HANDOFF_REFUSED_DRAINING] = { UNREACHED_NO_AGENT, .error = -EHOSTUNREACH,
-			.cause = "its agent is about to stop" },
-	};
-	static_assert(ARRAY_SIZE(faults) == HANDOFF_REFUSALS, "each has its meaning");
 	bool of_node = refusal == HANDOFF_REFUSED_HOST || refusal == HANDOFF_REFUSED_CLIENT;
 
+	dial_keep_tls(dial, agent_faults[refusal].keep);
 	if (!of_node && !must_go_by_agent(dial)) {
 		dial->agent_given_up = true;
 		attempt_start(dial);
 	} else {
-		dial_failed(dial, faults[refusal]);
+		dial_failed(dial, agent_faults[refusal].fault);
 	}
 }
 
@@ -463,35 +484,45 @@ static struct agent_target target_of(const struct dial *dial)
 		dial->params.agent_tls };
 }
 
-static bool goes_by_agent(const struct dial *dial)
-{
-	struct agent_target target = target_of(dial);
-
-	if (!dial->params.handoff || dial->agent_given_up)
-		return false;
-	return must_go_by_agent(dial) || agents_may_ask(dial->params.agents, &target);
-}
-
-static void start_by_agent(struct dial *dial)
+static void ask_agent(struct dial *dial, const struct agent_target *target)
 {
 	static const struct agent_ask_ops ops = {
 		.opened = on_agent_opened,
 		.failed = on_agent_failed,
 		.event = on_agent_event,
 	};
-	struct agent_target target = target_of(dial);
 
-	connect_start_other(&dial->connect);
 	dial->ask = (struct agent_ask){ .ops = &ops, .open = *dial->params.handoff };
-	agent_ask(dial->params.agents, &target, &dial->ask);
+	agent_ask(dial->params.agents, target, &dial->ask);
+}
+
+/* Whether this attempt is the agent's. One that is not worth asking now, and would have to be, is
+ * as if it had been asked. */
+static bool start_by_agent(struct dial *dial)
+{
+	struct agent_target target = target_of(dial);
+	enum node_keep why = agents_deny(dial->params.agents, &target);
+
+	if (why)
+		dial_keep_tls(dial, why);
+	if (why && !must_go_by_agent(dial))
+		return false;
+	connect_start_other(&dial->connect);
+	if (why)
+		dial_failed(dial,
+			agent_faults[why == NODE_KEEP_DRAINING ? HANDOFF_REFUSED_DRAINING : 0]
+				.fault);
+	else
+		ask_agent(dial, &target);
+	return true;
 }
 
 static void attempt_start(struct dial *dial)
 {
+	bool may_ask = dial->params.handoff && !dial->agent_given_up;
+
 	dial->state = DIAL_CONNECT;
-	if (goes_by_agent(dial))
-		start_by_agent(dial);
-	else
+	if (!may_ask || !start_by_agent(dial))
 		connect_start(&dial->connect, dial->params.destination->host, dial->settings->port);
 }
 

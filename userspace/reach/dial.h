@@ -34,6 +34,9 @@ struct dial_ops {
 	void (*after)(void *arg);
 	/* Where the client connected to; asked for when the node is told. */
 	const struct addr *(*local)(void *arg);
+	/* The agent beside the node is not asked, or has not taken the login; NODE_KEEP_NOTHING: it
+	 * has after all. NULL: nobody wants to know. */
+	void (*kept)(void *arg, enum node_keep why);
 };
 
 /* All borrowed, as long as the dial is there. */
@@ -137,6 +140,8 @@ MUST_USE int dial_new(const struct dial_params *params, struct dial **ret_dial);
 void dial_free(struct dial *dial);
 /* Asks the breaker. False: the node is down, and nothing may be sent there. */
 MUST_USE bool dial_enter(struct dial *dial);
+/* Counts it with the node, and tells the owner. */
+void dial_keep_tls(struct dial *dial, enum node_keep why);
 /* The first attempt. */
 void dial_start(struct dial *dial);
 /* The time for it, or for the verdict once it is committed, is over: failed() follows inside. */

@@ -244,12 +244,24 @@ static void on_dial_failed(void *arg, enum reach_failure failure)
 	finish(arg, failure, REACH_DIAL);
 }
 
-static bool may_hand_over(const struct reach_params *params, const struct reach_target *target)
+static bool has_agent(const struct config_destination *destination, enum protocol protocol)
 {
-	const struct config_handoff *handoff = &target->destination->handoff;
+	return destination->handoff.declared && protocol < PROTOCOLS_INTERACTIVE;
+}
 
-	return handoff->declared && params->handoff && params->protocol < PROTOCOLS_INTERACTIVE &&
-		handoff->protocols[params->protocol];
+/* HND-10. Where there is no agent nothing is kept from it. */
+static enum node_keep why_kept(
+	const struct reach_params *params, const struct config_destination *destination)
+{
+	if (!has_agent(destination, params->protocol))
+		return NODE_KEEP_NOTHING;
+	return destination->handoff.protocols[params->protocol] ? params->keep : NODE_KEEP_PROTOCOL;
+}
+
+static bool may_hand_over(
+	const struct reach_params *params, const struct config_destination *destination)
+{
+	return has_agent(destination, params->protocol) && !why_kept(params, destination);
 }
 
 static int make_dial(
@@ -272,7 +284,7 @@ static int make_dial(
 		.tls = target->tls,
 		.agents = &reaches->agents,
 		.agent_tls = target->agent,
-		.handoff = may_hand_over(params, target) ? params->handoff : NULL,
+		.handoff = may_hand_over(params, target->destination) ? params->handoff : NULL,
 		.client = params->client,
 		.proxy_id = params->proxy_id,
 		.client_tls = params->proxy_tls,
@@ -285,14 +297,14 @@ static int make_dial(
 	return dial_new(&dial, &reach->dial);
 }
 
-/* HND-10. */
 static bool must_be_handed_over(const struct dial *dial)
 {
-	const struct config_handoff *handoff = &dial->params.destination->handoff;
+	const struct config_destination *destination = dial->params.destination;
+	enum protocol protocol = dial->params.protocol;
 
-	return handoff->declared && handoff->mode == CONFIG_HANDOFF_REQUIRE &&
-		dial->params.protocol < PROTOCOLS_INTERACTIVE &&
-		handoff->protocols[dial->params.protocol];
+	return has_agent(destination, protocol) &&
+		destination->handoff.mode == CONFIG_HANDOFF_REQUIRE &&
+		destination->handoff.protocols[protocol];
 }
 
 /* Whether it may be tried. */
@@ -317,6 +329,7 @@ static enum reach_failure admit(struct reach *reach, const struct reach_params *
 void reach_to(struct reach *reach, const struct reach_params *params, const char *destination)
 {
 	struct reach_target target = choose(params, destination);
+	enum node_keep keep = why_kept(params, target.destination);
 	enum reach_failure failure;
 
 	begin(reach, params);
@@ -328,6 +341,8 @@ void reach_to(struct reach *reach, const struct reach_params *params, const char
 	if (target.snapshot != params->snapshot)
 		reach->snapshot = snapshot_ref(target.snapshot);
 	reach->phase = REACH_DIAL;
+	if (keep)
+		dial_keep_tls(reach->dial, keep);
 	failure = admit(reach, params);
 	if (failure)
 		finish(reach, failure, REACH_IDLE);

@@ -80,9 +80,10 @@ struct reach_params {
 	uint64_t number;                      /* of the session, for the watchdog */
 	unsigned hops_left;                   /* this one included (SES-63) */
 	/* The client's leg has TLS, and what an agent is told of it; NULL: its session cannot be
-	 * handed over. */
+	 * handed over, and why. */
 	bool client_tls;
 	const struct handoff_open *handoff;
+	enum node_keep keep;
 	size_t talk_bytes;
 };
 

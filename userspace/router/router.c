@@ -16,6 +16,8 @@ void router_adopt(struct router *router, struct snapshot *snapshot)
 		snapshot->hosts[i] = NULL;
 		health_set_params(snapshot->nodes[i]->health, &health);
 		health_set_params(snapshot->nodes[i]->agent, &health);
+		atomic_store(&snapshot->nodes[i]->has_agent,
+			snapshot->config->destinations[i].handoff.declared);
 	}
 	for (size_t i = 0; i < snapshot->config->listener_count; i++)
 		known_add_listener(&router->known, snapshot->listeners[i]);

@@ -42,8 +42,9 @@ struct session_kind {
 	void (*begin)(struct session *session);
 	/* login->node_name is known: the state in which one goes there. NULL: S_DIAL. */
 	enum session_state (*found)(struct session *session);
-	/* What an agent beside the node is told of the client; NULL: its TLS stays here. */
-	const struct handoff_open *(*offer)(struct session *session);
+	/* What an agent beside the node is told of the client, or why its TLS stays here. NULL: no
+	 * agent is asked. */
+	enum node_keep (*offer)(struct session *session, const struct handoff_open **ret_open);
 	/* The pool follows another snapshot. NULL: that is nothing to it. */
 	void (*followed)(struct session *session);
 	/* The node leg is up (again, after STARTTLS): session->login->reach.dial. */

@@ -119,6 +119,8 @@ void session_log(struct session *session)
 	log_str(&line, "tls", session->tls_version ? tls : NULL);
 	if (session->tls_at_agent)
 		log_str(&line, "tls_at", "agent");
+	else if (session->kept)
+		log_str(&line, "tls_kept", node_keep_name((enum node_keep)session->kept));
 	log_str(&line, "account", session_shown_account(session, account));
 	log_str(&line, "mech",
 		session->mech >= 0 ? sasl_mech_name((enum sasl_mech)session->mech) : NULL);

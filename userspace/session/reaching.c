@@ -47,6 +47,7 @@ static void on_chosen(void *arg, const struct reach_target *target)
 	struct session *session = arg;
 
 	session->node = target->node;
+	session->kept = NODE_KEEP_NOTHING;
 	session->login->destination = target->destination;
 	if (target->snapshot == session->snapshot)
 		return;
@@ -110,6 +111,14 @@ static void on_done(void *arg, enum reach_failure failure, enum reach_phase at)
 		session_run(session);
 }
 
+/* HND-10. */
+static void on_kept(void *arg, enum node_keep why)
+{
+	struct session *session = arg;
+
+	session->kept = why;
+}
+
 static struct reach_params params_of(struct session *session)
 {
 	static const struct reach_ops ops = {
@@ -122,10 +131,10 @@ static struct reach_params params_of(struct session *session)
 			.down = on_down,
 			.step = on_step,
 			.after = on_after,
-			.local = on_local },
+			.local = on_local,
+			.kept = on_kept },
 	};
-
-	return (struct reach_params){
+	struct reach_params params = {
 		.ops = &ops,
 		.arg = session,
 		.reaches = &session->pool->reaches,
@@ -138,8 +147,11 @@ static struct reach_params params_of(struct session *session)
 		.hops_left = session->login->ttl,
 		.talk_bytes = session->kind->talk_bytes,
 		.client_tls = stream_is_tls(&session->login->leg.stream),
-		.handoff = session->kind->offer ? session->kind->offer(session) : NULL,
 	};
+
+	if (session->kind->offer)
+		params.keep = session->kind->offer(session, &params.handoff);
+	return params;
 }
 
 void step_hold_enter(struct session *session)

@@ -132,9 +132,10 @@ struct session {
 	uint32_t requests;                    /* HTTP */
 	struct addr client;
 	uint16_t attempts;
-	int8_t mech;    /* enum sasl_mech or -1 */
-	int8_t choice;  /* enum session_choice or -1 */
-	int8_t path[2]; /* enum relay_path */
+	int8_t mech : 4;   /* enum sasl_mech or -1 */
+	int8_t choice : 4; /* enum session_choice or -1 */
+	uint8_t kept;      /* enum node_keep, if it has not been handed over since */
+	int8_t path[2];    /* enum relay_path */
 
 	enum session_state state : 5;
 	enum session_reason reason : 6;
@@ -156,6 +157,7 @@ enum session_choice {
 	CHOICE_PASSTHROUGH,
 };
 const char *session_choice_name(enum session_choice choice);
+static_assert(CHOICE_PASSTHROUGH < 1 << 3 && SASL_MECHS <= 1 << 3, "they fit, and -1");
 
 /* "H" + 4 hex digits of the instance + "-" + hex number. */
 void session_format_id(const struct session *session, char ret_id[SESSION_ID_SIZE]);
