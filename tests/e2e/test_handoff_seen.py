@@ -3,6 +3,8 @@
 who came to an agent without being asked, what state agents are in."""
 
 import contextlib
+import re
+import signal
 import socket
 import threading
 
@@ -170,3 +172,92 @@ def test_section_6_nothing_is_said_without_an_agent(make):
     assert "tls_kept" not in router.wait_sessions(1)[0]
     assert "homing_handoff_refusals_total{" not in fetch(router)[1]
     assert router.stats()["agents"] == {}
+
+
+# ---- how many, and how long ----
+
+def figures(process):
+    return {key: value for key, value in values(fetch(process)[1]).items() if "agent" in key or "handoff" in key}
+
+
+def test_section_6_counted_on_both_sides(make, cluster, agents):
+    """A login that waits for its node is a stream on both sides; then it is a handoff, and took some time."""
+    goes_on = threading.Event()
+
+    def serve(conn):
+        goes_on.wait(harness.PATIENCE)
+        harness.node_imap(conn)
+
+    node = make.node("node1", serve, tls="plain", proxy=True)
+    agent = agents(node)
+    router = route(make, cluster, node, agent)
+    with router.client() as client:
+        client.line()
+        client.send("a LOGIN alice pw\r\n")
+        wait_until(lambda: node.connections)
+        seen, other = figures(router), figures(agent)
+        assert seen['homing_agent_streams{node="node1"}'] == other["homing_handoff_streams"] == 1
+        assert seen["homing_handoff_seconds_count{}"] == other["homing_handoff_joined_total"] == 0
+        goes_on.set()
+        assert client.line().startswith("a OK")
+        agent.wait_path("record", "alice")
+        seen, other = figures(router), figures(agent)
+        assert seen['homing_agent_streams{node="node1"}'] == other["homing_handoff_streams"] == 0
+        assert seen['homing_handoffs_total{node="node1"}'] == other["homing_handoff_joined_total"] == 1
+        assert seen["homing_handoff_seconds_count{}"] == seen['homing_handoff_seconds_bucket{le="+Inf"}'] == 1
+        stats = router.stats()
+        assert stats["agents"]["node1"] == {"channels": 1, "streams": 0, "errors": 0, "handoffs": 1, "refusals": {}}
+        assert sum(stats["handoff_time"]["until_ms"].values()) == 1
+        assert stats["handoff_time"]["sum_ms"] == round(1000 * seen["homing_handoff_seconds_sum{}"])
+        assert agent.stats()["handoff"]["joined"] == agent.stats()["handoff"]["channels"] == 1
+        assert "as an agent" in agent.ctl("stats").stdout and "as an agent" not in router.ctl("stats").stdout
+        assert re.search(r"^node1 +1 +0 +0 +1$", router.ctl("stats").stdout, re.M)
+
+
+def test_section_6_an_agent_counts_what_it_refuses(make, cluster, agents):
+    node = make.node("node1", tls="plain", proxy=True)
+    agent = agents(node, listener="max_connections = 1")
+    router = route(make, cluster, node, agent)
+    one_login(router)
+    assert router.wait_sessions(1)[0]["tls_kept"] == "limit"
+    assert figures(agent)['homing_handoff_logins_refused_total{reason="limit"}'] == 1
+    assert agent.stats()["handoff"]["refusals"] == {"limit": 1}
+    assert "refused (routers): limit 1" in agent.ctl("stats").stdout
+    assert "refused (node1): limit 1" in router.ctl("stats").stdout
+
+
+# ---- agents ----
+
+def state_of(router, node="node1"):
+    """As /destinations has it; homingctl has the same."""
+    row = next(row for row in router.admin("GET", "/destinations")[1]["destinations"]
+               if row["destination"] == node)
+    return row["agent"] and row["agent"]["state"]
+
+
+def test_section_6_states_of_agents(make, cluster, agents):
+    node, other = make.node("node1", tls="plain", proxy=True), make.node("node2")
+    agent = agents(node)
+    router = make.router([node, other], listeners={"imap": "implicit"}, server="threads = 1\n",
+                         extra=cluster.handoff_toml("node1", agent))
+    assert (state_of(router), state_of(router, "node2")) == ("idle", None)
+    with login(router):
+        wait_until(lambda: router.stats()["agents"]["node1"]["handoffs"])
+        row = router.admin("GET", "/destinations")[1]["destinations"][0]["agent"]
+        assert row == {"state": "up", "channels": 1, "streams": 0, "handoffs": 1, "errors": 0}
+        shown = router.ctl("nodes").stdout
+        assert re.search(r"^node +state .* active agent +channels +streams$", shown, re.M), shown
+        assert re.search(r"^node1 +up .* 1 up +1 +0$", shown, re.M), shown
+        assert re.search(r"^node2 +up .* 0 none +- +-$", shown, re.M), shown
+    agent.stop(how=signal.SIGKILL, expect=-signal.SIGKILL)
+    wait_until(lambda: state_of(router) == "idle")
+
+    def down():
+        one_login(router, "u1")
+        return state_of(router) == "down"
+    wait_until(down)
+    assert re.search(r"^node1 +up .* 0 down +0 +0$", router.ctl("nodes").stdout, re.M)
+    assert router.ctl("nodes", "reset", "node1").returncode == 0
+    assert state_of(router) in ("resting", "idle")
+    agent.start()
+    wait_until(lambda: [one_login(router, "u2"), state_of(router)][1] == "up")

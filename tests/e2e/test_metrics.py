@@ -27,7 +27,9 @@ homing_splice_resumed_total homing_splice_stalls_total
 homing_store_seconds homing_bans homing_bans_total homing_bans_withheld_total
 homing_guard_checks_total homing_guard_packets_total homing_guard_interface homing_guard_inert
 homing_agent_channels homing_agent_errors_total homing_handoffs_total homing_handoff_channels
-homing_handoff_tokens_refused_total homing_handoff_refusals_total""".split()
+homing_handoff_tokens_refused_total homing_handoff_refusals_total
+homing_agent_streams homing_handoff_seconds homing_handoff_streams homing_handoff_joined_total
+homing_handoff_logins_refused_total""".split()
 
 
 @pytest.mark.parametrize("mode, path", [("auto", "record"), ("copy", "copy")])

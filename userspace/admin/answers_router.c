@@ -148,16 +148,31 @@ static json_t *errors_json(struct node *node)
 	return errors;
 }
 
+/* null where none is beside it. */
+static json_t *agent_json(struct node *node)
+{
+	enum node_agent state = node_agent_state(node, clock_mono_ms());
+
+	if (state == NODE_AGENT_NONE)
+		return json_null();
+	return json_pack("{ss sI sI sI sI}", "state", node_agent_name(state), "channels",
+		(json_int_t)atomic_load(&node->agent_channels), "streams",
+		(json_int_t)atomic_load(&node->agent_streams), "handoffs",
+		(json_int_t)atomic_load(&node->agent_handed), "errors",
+		(json_int_t)atomic_load(&node->agent_errors));
+}
+
 static void add_node(void *arg, struct node *node, const struct health_status *status)
 {
 	json_array_append_new(arg,
-		json_pack("{ss sI sI sb sb sI sb sI so so}", "destination", node->name,
+		json_pack("{ss sI sI sb sb sI sb sI so so so}", "destination", node->name,
 			"consecutive_failures", (json_int_t)status->consecutive_failures,
 			"failure_sources", (json_int_t)status->failure_sources,
 			"host_level_failure", status->host_level_failure, "down", status->down,
 			"down_for_s", (json_int_t)((status->down_for_ms + 999) / 1000), "probing",
 			status->probing, "active", (json_int_t)atomic_load(&node->active), "errors",
-			errors_json(node), "last_error", last_error_json(node)));
+			errors_json(node), "last_error", last_error_json(node), "agent",
+			agent_json(node)));
 }
 
 void admin_answer_destinations(struct admin_request *request)

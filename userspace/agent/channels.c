@@ -79,6 +79,8 @@ void agent_channel_enter(struct session *session)
 	this->channel.ops = &ops;
 	this->channel.loop = session->pool->loop;
 	this->channel.is_agent = true;
+	this->channel.open_streams = &session->pool->router->handoff.streams;
+	this->channel.refusals = session->pool->router->handoff.refusals;
 	login->channel = this;
 	tls_stream_wipe_read(&login->leg.stream, true);
 	atomic_fetch_add(&session->pool->router->handoff.channels, 1);

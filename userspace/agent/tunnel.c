@@ -198,10 +198,12 @@ static int join(struct session *session);
 /* Both have come. */
 static void join_or_close(struct session *session)
 {
-	if (join(session) < 0)
+	if (join(session) < 0) {
 		session_close(session, REASON_INTERNAL);
-	else
+	} else {
+		atomic_fetch_add(&session->pool->router->handoff.joined, 1);
 		session_set_state(session, S_SPLICE);
+	}
 }
 
 static int on_keys(struct channel_stream *stream, const struct handoff_keys *keys)

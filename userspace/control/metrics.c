@@ -304,24 +304,56 @@ static void put_kept(struct out *out, const struct router *router)
 	}
 }
 
-/* Of a router: its agents; of an agent: who comes. */
-static void put_handoff(struct out *out, const struct router *router)
+/* Of a router: the agents beside its nodes. */
+static void put_agents(struct out *out, const struct router *router)
 {
 	put_of_nodes(out, router, "homing_agent_channels", "gauge",
 		"Channels that stand to the agent beside the node.",
 		offsetof(struct node, agent_channels));
+	put_of_nodes(out, router, "homing_agent_streams", "gauge", "Logins on these channels now.",
+		offsetof(struct node, agent_streams));
 	put_of_nodes(out, router, "homing_agent_errors_total", "counter",
 		"Attempts to reach the agent that came to nothing.",
 		offsetof(struct node, agent_errors));
 	put_of_nodes(out, router, "homing_handoffs_total", "counter",
 		"Sessions whose TLS went to the agent.", offsetof(struct node, agent_handed));
 	put_kept(out, router);
-	head(out, "homing_handoff_channels", "gauge", "Channels of routers that stand here.");
-	put(out, "homing_handoff_channels %llu\n", load(&router->handoff.channels));
-	head(out, "homing_handoff_tokens_refused_total", "counter",
-		"Connections to an agent's port that were neither channels nor had a token.");
-	put(out, "homing_handoff_tokens_refused_total %llu\n",
-		load(&router->handoff.tokens_refused));
+	head(out, "homing_handoff_seconds", "histogram",
+		"Time from the node's yes to a login until its session is handed over.");
+	if (out->error == 0)
+		out->error = histogram_print(
+			&router->handoff_time, "homing_handoff_seconds", "", out->buf);
+}
+
+/* Of an agent: who comes. */
+static void put_handoff(struct out *out, const struct router *router)
+{
+	const struct {
+		const char *name, *type, *help;
+		const atomic_uint_fast64_t *value;
+	} rows[] = {
+		{ "homing_handoff_channels", "gauge", "Channels of routers that stand here.",
+			&router->handoff.channels },
+		{ "homing_handoff_streams", "gauge", "Logins on these channels now.",
+			&router->handoff.streams },
+		{ "homing_handoff_joined_total", "counter", "Sessions that routers have given.",
+			&router->handoff.joined },
+		{ "homing_handoff_tokens_refused_total", "counter",
+			"Connections to an agent's port that were neither channels nor had a "
+			"token.",
+			&router->handoff.tokens_refused },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		head(out, rows[i].name, rows[i].type, rows[i].help);
+		put(out, "%s %llu\n", rows[i].name, load(rows[i].value));
+	}
+	head(out, "homing_handoff_logins_refused_total", "counter",
+		"Logins of routers that were refused here, by why.");
+	for (int i = 1; i < HANDOFF_REFUSALS; i++)
+		put(out, "homing_handoff_logins_refused_total{reason=\"%s\"} %llu\n",
+			handoff_refusal_name((enum handoff_refusal)i),
+			load(&router->handoff.refusals[i]));
 }
 
 static void put_guard_set(struct out *out, const char *name, const char *type, const char *help,
@@ -423,6 +455,7 @@ int control_metrics(struct control_state *control, struct buf *ret_text)
 	put_kernel(&out, &router->kernel);
 	put_phases(&out, &router->metrics);
 	put_http(&out, router);
+	put_agents(&out, router);
 	put_handoff(&out, router);
 	put_guard(&out, router);
 	put_guard_kernel(&out, control->guard_kernel);

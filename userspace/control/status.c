@@ -73,11 +73,42 @@ static json_t *agents_json(struct router *router)
 		if (!atomic_load(&node->has_agent) || !router_shows_node(router, node))
 			continue;
 		json_object_set_new(agents, node->name,
-			json_pack("{sI sI sI so}", "channels", load(&node->agent_channels),
-				"errors", load(&node->agent_errors), "handoffs",
-				load(&node->agent_handed), "refusals", refusals_json(node)));
+			json_pack("{sI sI sI sI so}", "channels", load(&node->agent_channels),
+				"streams", load(&node->agent_streams), "errors",
+				load(&node->agent_errors), "handoffs", load(&node->agent_handed),
+				"refusals", refusals_json(node)));
 	}
 	return agents;
+}
+
+/* How many took until the bound, and longer than the one before. */
+static json_t *time_json(struct histogram *histogram)
+{
+	json_t *counts = json_object();
+	char bound[16];
+
+	for (int i = 0; i < HISTOGRAM_BOUNDS; i++) {
+		snprintf(bound, sizeof(bound), "%u", histogram_bounds_ms[i]);
+		json_object_set_new(counts, bound, json_integer(load(&histogram->counts[i])));
+	}
+	json_object_set_new(
+		counts, "more", json_integer(load(&histogram->counts[HISTOGRAM_BOUNDS])));
+	return json_pack("{sI so}", "sum_ms", load(&histogram->sum_ms), "until_ms", counts);
+}
+
+/* Of the agent that this process is. */
+static json_t *handoff_json(struct router *router)
+{
+	json_t *refusals = json_object();
+
+	for (int i = 1; i < HANDOFF_REFUSALS; i++) {
+		if (load(&router->handoff.refusals[i]))
+			json_object_set_new(refusals, handoff_refusal_name((enum handoff_refusal)i),
+				json_integer(load(&router->handoff.refusals[i])));
+	}
+	return json_pack("{sI sI sI so sI}", "channels", load(&router->handoff.channels), "streams",
+		load(&router->handoff.streams), "joined", load(&router->handoff.joined), "refusals",
+		refusals, "tokens_refused", load(&router->handoff.tokens_refused));
 }
 
 static json_t *listeners_json(struct router *router)
@@ -167,6 +198,8 @@ static int add_stats(void *arg, json_t *object)
 	r |= json_object_set_new(
 		object, "regex_limited", json_integer(load(&router->regex_limited)));
 	r |= json_object_set_new(object, "agents", agents_json(router));
+	r |= json_object_set_new(object, "handoff_time", time_json(&router->handoff_time));
+	r |= json_object_set_new(object, "handoff", handoff_json(router));
 	return r ? -ENOMEM : 0;
 }
 
@@ -233,6 +266,7 @@ static int node_reset(void *arg, struct view name)
 	for (size_t i = 0; i < snapshot->node_count; i++) {
 		if (view_eq(name, view_str(snapshot->nodes[i]->name))) {
 			health_reset(snapshot->nodes[i]->health);
+			health_reset(snapshot->nodes[i]->agent);
 			node_forget_failure(snapshot->nodes[i]);
 			return 0;
 		}

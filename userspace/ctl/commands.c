@@ -17,34 +17,98 @@ static void print_scalar(const json_t *value)
 	free(text);
 }
 
-/* An object of objects as a table: one row per member. */
+static void print_keys(json_t *row)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach(row, key, value)
+	{
+		if (!json_is_object(value) && !json_is_array(value))
+			printf(" %14s", key);
+	}
+	putchar('\n');
+}
+
+static void print_values(json_t *row)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach(row, key, value)
+	{
+		char *text;
+
+		if (json_is_object(value) || json_is_array(value))
+			continue;
+		text = json_dumps(value, JSON_ENCODE_ANY);
+		printf(" %14s", text ? text : "");
+		free(text);
+	}
+	putchar('\n');
+}
+
+/* An object of objects as a table: one row per member, of its plain values. */
 static void print_members(const char *title, json_t *object)
 {
-	const char *name, *key;
-	json_t *row, *value;
+	const char *name;
+	json_t *row;
 	bool header = false;
 
 	json_object_foreach(object, name, row)
 	{
 		if (!header) {
 			printf("\n%-16s", title);
-			json_object_foreach(row, key, value)
-			{
-				printf(" %14s", key);
-			}
-			header = true;
-			putchar('\n');
+			print_keys(row);
 		}
+		header = true;
 		printf("%-16s", name);
-		json_object_foreach(row, key, value)
-		{
-			char *text = json_dumps(value, JSON_ENCODE_ANY);
-
-			printf(" %14s", text ? text : "");
-			free(text);
-		}
-		putchar('\n');
+		print_values(row);
 	}
+}
+
+/* An object that has no name of its own. */
+static void print_member(const char *title, const char *name, json_t *object)
+{
+	json_t *members = object ? json_pack("{sO}", name, object) : NULL;
+
+	print_members(title, members);
+	json_decref(members);
+}
+
+/* How often each reason was, of those that there were. */
+static void print_refusals(const char *who, const json_t *row)
+{
+	json_t *refusals = json_object_get(row, "refusals"), *value;
+	const char *reason;
+
+	if (!json_object_size(refusals))
+		return;
+	printf("refused (%s):", who);
+	json_object_foreach(refusals, reason, value)
+	{
+		printf(" %s %lld", reason, (long long)json_integer_value(value));
+	}
+	putchar('\n');
+}
+
+/* The agents beside nodes, and what this process is as an agent, if it is one. */
+static void print_handoffs(const json_t *body)
+{
+	json_t *agents = json_object_get(body, "agents"), *own = json_object_get(body, "handoff"),
+	       *row;
+	const char *name;
+
+	print_members("agent", agents);
+	json_object_foreach(agents, name, row)
+	{
+		print_refusals(name, row);
+	}
+	if (!ctl_number(own, "channels") && !ctl_number(own, "joined") &&
+		!ctl_number(own, "tokens_refused"))
+		return;
+	print_member("as an agent", "all routers", own);
+	print_refusals("routers", own);
 }
 
 int ctl_cmd_stats(struct ctl *ctl, char **args)
@@ -68,12 +132,8 @@ int ctl_cmd_stats(struct ctl *ctl, char **args)
 	print_members("node", json_object_get(body, "nodes"));
 	print_members("listener", json_object_get(body, "listeners"));
 	print_members("path", json_object_get(body, "paths"));
-	value = json_object_get(body, "splice");
-	if (value) {
-		value = json_pack("{sO}", "all paths", value);
-		print_members("since start", value);
-		json_decref(value);
-	}
+	print_member("since start", "all paths", json_object_get(body, "splice"));
+	print_handoffs(body);
 	json_decref(body);
 	return code;
 }
@@ -113,35 +173,50 @@ static void print_last_error(const json_t *error)
 		printf("    hint: %s\n", hint);
 }
 
+static int reset_node(struct ctl *ctl, const char *node)
+{
+	json_t *body;
+	int code = ctl_call_for(ctl, "POST", "/destinations/reset", NULL, node, &body);
+
+	if (body)
+		printf("%s: reset\n", node);
+	json_decref(body);
+	return code;
+}
+
+static void print_node(const json_t *row)
+{
+	const json_t *agent = json_object_get(row, "agent");
+
+	printf("%-16s %-5s %8lld %8lld %7llds %6lld", ctl_text(row, "destination"),
+		json_is_true(json_object_get(row, "down")) ? "down" : "up",
+		ctl_number(row, "consecutive_failures"), ctl_number(row, "failure_sources"),
+		ctl_number(row, "down_for_s"), ctl_number(row, "active"));
+	if (json_is_object(agent))
+		printf(" %-8s %8lld %8lld\n", ctl_text(agent, "state"),
+			ctl_number(agent, "channels"), ctl_number(agent, "streams"));
+	else
+		printf(" %-8s %8s %8s\n", "none", "-", "-");
+	print_last_error(json_object_get(row, "last_error"));
+}
+
 int ctl_cmd_nodes(struct ctl *ctl, char **args)
 {
 	json_t *body, *row;
 	size_t i;
 	int code;
 
-	if (args[0] && strcmp(args[0], "reset") == 0) {
-		if (!args[1] || args[2])
-			return EXIT_USAGE;
-		code = ctl_call_for(ctl, "POST", "/destinations/reset", NULL, args[1], &body);
-		if (body)
-			printf("%s: reset\n", args[1]);
-		json_decref(body);
-		return code;
-	}
+	if (args[0] && strcmp(args[0], "reset") == 0)
+		return args[1] && !args[2] ? reset_node(ctl, args[1]) : EXIT_USAGE;
 	if (args[0])
 		return EXIT_USAGE;
 	code = ctl_call(ctl, "GET", "/destinations", &body);
 	if (body)
-		printf("%-16s %-5s %8s %8s %8s %6s\n", "node", "state", "failures", "sources",
-			"cooldown", "active");
+		printf("%-16s %-5s %8s %8s %8s %6s %-8s %8s %8s\n", "node", "state", "failures",
+			"sources", "cooldown", "active", "agent", "channels", "streams");
 	json_array_foreach(json_object_get(body, "destinations"), i, row)
 	{
-		printf("%-16s %-5s %8lld %8lld %7llds %6lld\n",
-			json_string_value(json_object_get(row, "destination")),
-			json_is_true(json_object_get(row, "down")) ? "down" : "up",
-			ctl_number(row, "consecutive_failures"), ctl_number(row, "failure_sources"),
-			ctl_number(row, "down_for_s"), ctl_number(row, "active"));
-		print_last_error(json_object_get(row, "last_error"));
+		print_node(row);
 	}
 	json_decref(body);
 	return code;

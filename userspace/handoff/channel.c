@@ -55,6 +55,8 @@ static int add(struct channel *channel, uint32_t id, const struct channel_stream
 	buf_init(&stream->in, HANDOFF_DATA_MAX, true);
 	list_add_tail(bucket_of(channel, id), &stream->link);
 	channel->streams++;
+	if (channel->open_streams)
+		atomic_fetch_add(channel->open_streams, 1);
 	*ret_stream = stream;
 	return 0;
 }
@@ -68,6 +70,8 @@ static void forget(struct channel_stream *stream, int error)
 
 	list_del(&stream->link);
 	channel->streams--;
+	if (channel->open_streams)
+		atomic_fetch_sub(channel->open_streams, 1);
 	stream->channel = NULL;
 	stream->state = CHANNEL_STREAM_OVER;
 	if (!stream->ended)
@@ -174,6 +178,8 @@ static void say(struct channel *channel, enum handoff_type type, uint32_t stream
 
 void channel_refuse(struct channel *channel, uint32_t id, int refusal)
 {
+	if (channel->refusals)
+		atomic_fetch_add(&channel->refusals[refusal], 1);
 	say(channel, HANDOFF_FAILED, id, refusal);
 }
 

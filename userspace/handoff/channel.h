@@ -13,6 +13,8 @@
 #include "handoff/frame.h"
 #include "net/leg.h"
 
+#include <stdatomic.h>
+
 #define CHANNEL_BUCKETS 64
 
 struct channel;
@@ -75,6 +77,9 @@ struct channel {
 	const struct channel_ops *ops;
 	struct loop *loop;
 	bool is_agent;
+	/* Of all its owner's channels: streams that are open, and what an agent has refused, by
+	 * enum handoff_refusal. NULL: nobody counts. */
+	atomic_uint_fast64_t *open_streams, *refusals;
 
 	struct leg leg; /* its buffers and its stream: TLS that is up */
 	struct list_node buckets[CHANNEL_BUCKETS];

@@ -6,6 +6,7 @@
  * does not have goes with the keys, or follows as it came.
  */
 #include "mail/handover.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/secret.h"
 #include "session/kind.h"
@@ -26,6 +27,7 @@ struct handover {
 	struct connect connect;
 	struct leg leg; /* the data connection */
 	struct timer patience, again;
+	uint64_t begun_ms;
 	unsigned char token[HANDOFF_TOKEN_BYTES];
 };
 
@@ -154,6 +156,7 @@ int handover_begin(struct session *session)
 		return -ENOMEM;
 	session->login->handover = handover;
 	handover->session = session;
+	handover->begun_ms = clock_mono_ms();
 	memcpy(handover->token, ask->token, sizeof(handover->token));
 	leg_init(&handover->leg, 0, 0);
 	handover->connect = (struct connect){ .ops = &connect_ops,
@@ -367,8 +370,11 @@ void handover_progress(struct session *session)
 	}
 	if (r == 0)
 		r = go_over(session, handover);
-	if (r < 0)
+	if (r < 0) {
 		fail(session, NODE_KEEP_CHANNEL);
-	else
-		session_set_state(session, S_ESTABLISHED);
+		return;
+	}
+	histogram_observe(
+		&session->pool->router->handoff_time, clock_mono_ms() - handover->begun_ms);
+	session_set_state(session, S_ESTABLISHED);
 }

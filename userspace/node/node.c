@@ -68,6 +68,34 @@ const char *node_keep_name(enum node_keep why)
 	return names[why];
 }
 
+const char *node_agent_name(enum node_agent state)
+{
+	static const char *const names[] = {
+#define X(name, text) [NODE_AGENT_##name] = text,
+		NODE_AGENTS(X)
+#undef X
+	};
+
+	return names[state];
+}
+
+enum node_agent node_agent_state(struct node *node, uint64_t now_ms)
+{
+	uint64_t channels = atomic_load(&node->agent_channels);
+	struct health_status status;
+
+	if (!atomic_load(&node->has_agent))
+		return NODE_AGENT_NONE;
+	if (channels)
+		return channels > atomic_load(&node->agent_draining) ? NODE_AGENT_UP
+								     : NODE_AGENT_DRAINING;
+	health_status(node->agent, now_ms, &status);
+	if (status.down)
+		return NODE_AGENT_DOWN;
+	return atomic_load(&node->agent_rests_until_ms) > now_ms ? NODE_AGENT_RESTING
+								 : NODE_AGENT_IDLE;
+}
+
 void node_note_failure(struct node *node, const struct node_failure *failure)
 {
 	atomic_fetch_add(&node->errors[failure->step], 1);

@@ -89,6 +89,9 @@ struct node {
 	atomic_uint_fast64_t protocol_active[NODE_PROTOCOLS], protocol_sessions[NODE_PROTOCOLS];
 	atomic_uint_fast64_t auth_failed, dial_errors, unavailable;
 	atomic_uint_fast64_t agent_channels;          /* that stand now */
+	atomic_uint_fast64_t agent_draining;          /* of them, those that take no new logins */
+	atomic_uint_fast64_t agent_streams;           /* logins on them now */
+	atomic_uint_fast64_t agent_rests_until_ms;    /* nobody tries before; monotonic */
 	atomic_uint_fast64_t agent_errors;            /* attempts that came to nothing */
 	atomic_uint_fast64_t agent_handed;            /* sessions handed over */
 	atomic_uint_fast64_t kept[NODE_KEEP_COUNT];   /* logins that were not, by why */
@@ -100,9 +103,27 @@ struct node {
 	struct node_failure failure; /* under the lock */
 };
 
+/* What the agent beside a node is to all workers together. */
+#define NODE_AGENTS(X)                                                 \
+	X(NONE, "none")         /* there is none */                    \
+	X(IDLE, "idle")         /* no channel: nobody needed it */     \
+	X(UP, "up")             /* a channel that takes logins */      \
+	X(DRAINING, "draining") /* channels, and none takes them */    \
+	X(RESTING, "resting")   /* it has just failed; nobody tries */ \
+	X(DOWN, "down")         /* its breaker is open */
+
+enum node_agent {
+#define X(name, text) NODE_AGENT_##name,
+	NODE_AGENTS(X)
+#undef X
+};
+
 MUST_USE int node_new(const struct node_params *params, struct node **ret_node);
 struct node *node_ref(struct node *node);
 void node_unref(struct node *node); /* NULL is fine */
+
+enum node_agent node_agent_state(struct node *node, uint64_t now_ms);
+const char *node_agent_name(enum node_agent state);
 
 /* Counts it and keeps it as the last one. Any thread. */
 void node_note_failure(struct node *node, const struct node_failure *failure);

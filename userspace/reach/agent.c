@@ -79,6 +79,24 @@ static void report(struct agent_link *link, enum health_event event)
 			link->node->name, NULL);
 }
 
+/* Its channel takes no new streams. */
+static void drain(struct agent_link *link)
+{
+	if (link->state != LINK_UP)
+		return;
+	link->state = LINK_DRAINING;
+	atomic_fetch_add(&link->node->agent_draining, 1);
+}
+
+/* Nobody tries for a while. */
+static void rest(struct agent_link *link)
+{
+	link->rests_until_ms = clock_mono_ms() + AGENT_REST_MS;
+	atomic_store(&link->node->agent_rests_until_ms, link->rests_until_ms);
+	atomic_fetch_add(&link->node->agent_errors, 1);
+	report(link, HEALTH_FAIL_HOST);
+}
+
 /* It is over, or closed here. */
 static void drop_channel(struct agent_link *link)
 {
@@ -87,6 +105,8 @@ static void drop_channel(struct agent_link *link)
 	if (!channel)
 		return;
 	atomic_fetch_sub(&link->node->agent_channels, 1);
+	if (link->state == LINK_DRAINING)
+		atomic_fetch_sub(&link->node->agent_draining, 1);
 	if (link->probe && link->state != LINK_UP)
 		report(link, HEALTH_NONE);
 	link->channel = NULL;
@@ -150,9 +170,7 @@ static void answer_waiting(struct agent_link *link, int refusal)
 static void failed(struct agent_link *link, const char *why)
 {
 	link->state = LINK_REST;
-	link->rests_until_ms = clock_mono_ms() + AGENT_REST_MS;
-	atomic_fetch_add(&link->node->agent_errors, 1);
-	report(link, HEALTH_FAIL_HOST);
+	rest(link);
 	log_event_limited(LOGL_WARN, "agent_failed", link->node->name, "node", link->node->name,
 		"error", why, NULL);
 }
@@ -199,7 +217,7 @@ static void on_drain(struct channel *channel)
 	struct agent_link *link = link_of(channel);
 
 	prove(link);
-	link->state = LINK_DRAINING;
+	drain(link);
 }
 
 /* One that nobody will ask any more goes with its last stream. */
@@ -299,6 +317,7 @@ static void on_up(struct connect *connect)
 	channel->link = link;
 	channel->channel.ops = &channel_ops;
 	channel->channel.loop = link->agents->loop;
+	channel->channel.open_streams = &link->node->agent_streams;
 	link->channel = channel;
 	link->state = LINK_UP;
 	link->proven = false;
@@ -486,10 +505,8 @@ void agents_data_failed(struct agents *agents, const struct node *node)
 
 		if (link->node != node || link->state != LINK_UP)
 			continue;
-		link->state = LINK_DRAINING;
-		link->rests_until_ms = clock_mono_ms() + AGENT_REST_MS;
-		atomic_fetch_add(&link->node->agent_errors, 1);
-		report(link, HEALTH_FAIL_HOST);
+		drain(link);
+		rest(link);
 	}
 }
 
@@ -500,8 +517,7 @@ void agents_follow(struct agents *agents)
 
 		if (is_wanted(link))
 			continue;
-		if (link->state == LINK_UP)
-			link->state = LINK_DRAINING;
+		drain(link);
 		if (link->channel && !link->channel->channel.streams)
 			drop_channel(link);
 	}

@@ -44,6 +44,7 @@ struct router {
 	atomic_uint_fast64_t regex_limited;         /* HTTP-51 */
 	struct path_counters paths[RELAY_PATHS][2]; /* by enum relay_direction */
 	struct session_metrics metrics;
+	struct histogram handoff_time; /* from the node's yes to the relay's start */
 	struct auth_events auth_events;
 	/* NULL: disabled. A reload changes it; what it pointed to stays until the workers have
 	 * stopped. Sessions ask router_guard(). */
@@ -56,7 +57,10 @@ struct router {
 	struct tokens *tokens;      /* owned by the control thread */
 	struct mailbox **mailboxes; /* the workers'; owned likewise, worker_count of them */
 	struct {
-		atomic_uint_fast64_t channels; /* that stand now */
+		atomic_uint_fast64_t channels;                   /* that stand now */
+		atomic_uint_fast64_t streams;                    /* logins on them now */
+		atomic_uint_fast64_t joined;                     /* sessions that it was given */
+		atomic_uint_fast64_t refusals[HANDOFF_REFUSALS]; /* logins, by why */
 		atomic_uint_fast64_t tokens_refused;
 	} handoff;
 };

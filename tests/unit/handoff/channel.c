@@ -120,9 +120,16 @@ static void no_event(struct loop_watch *watch, uint32_t epoll_events)
 	(void)epoll_events;
 }
 
+/* Of both ends. */
+static atomic_uint_fast64_t open_streams, refusals[HANDOFF_REFUSALS];
+
 static void start(struct end *end, int fd, bool is_agent)
 {
-	*end = (struct end){ .channel = { .ops = &ops, .loop = &loop, .is_agent = is_agent } };
+	*end = (struct end){ .channel = { .ops = &ops,
+				     .loop = &loop,
+				     .is_agent = is_agent,
+				     .open_streams = &open_streams,
+				     .refusals = is_agent ? refusals : NULL } };
 	leg_init(&end->leg, 0, 0);
 	assert_int_equal(leg_open(&end->leg, &loop, fd, EPOLLIN, no_event), 0);
 	channel_start(&end->channel, &end->leg);
@@ -210,6 +217,7 @@ static void end(struct both *both)
 		stream_close(&both->told.as_stream);
 	stop(&both->router);
 	stop(&both->agent);
+	assert_int_equal(open_streams, 0); /* however it went */
 	loop_fini(&loop);
 	test_free(both);
 }
@@ -242,6 +250,7 @@ static void test_dialogue(void **state)
 	assert_string_equal(both->agent.open.session, "H1-1");
 	assert_int_equal(both->told.as_stream.fd, -1);
 	assert_true(stream_is_tls(&both->told.as_stream));
+	assert_int_equal(open_streams, 2);
 	assert_int_equal(stream_read(&both->told.as_stream, &c, 1), -EAGAIN);
 	say(&other->as_stream, "* OK hello\r\n");
 	assert_int_equal(both->told.events, 1);
@@ -260,6 +269,7 @@ static void test_refused(void **state)
 
 	(void)state;
 	assert_int_equal(both->told.refused, HANDOFF_REFUSED_NO_PROTOCOL);
+	assert_int_equal(refusals[HANDOFF_REFUSED_NO_PROTOCOL], 1);
 	assert_false(both->told.opened);
 	assert_int_equal(stream_read(&both->told.as_stream, &c, 1), -ECONNREFUSED);
 	assert_int_equal(both->router.empty, 1);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The breaker, scenario by scenario (sessions.md SES-50, SES-51), and source addresses. */
+/* The breaker, scenario by scenario (sessions.md SES-50, SES-51), source addresses, and
+ * what the agent beside a node is. */
 #include "unit.h"
 
 #include "node/node.h"
@@ -158,6 +159,35 @@ static void test_SES_45_sources(void **state)
 	assert_int_equal(node_connect_budget_ms(0, true), 1);
 }
 
+/* ---- the agent beside a node ---- */
+
+static void test_section_6_what_an_agent_is(void **state)
+{
+	struct node_params params = { "node1", { 1, 0, 1000 } };
+	struct addr addr = client(1);
+	struct node *node;
+
+	(void)state;
+	assert_int_equal(node_new(&params, &node), 0);
+	assert_int_equal(node_agent_state(node, 5000), NODE_AGENT_NONE);
+	atomic_store(&node->has_agent, true);
+	assert_int_equal(node_agent_state(node, 5000), NODE_AGENT_IDLE);
+	atomic_store(&node->agent_rests_until_ms, 5001);
+	assert_int_equal(node_agent_state(node, 5000), NODE_AGENT_RESTING);
+	assert_int_equal(node_agent_state(node, 5001), NODE_AGENT_IDLE);
+	assert_int_equal(
+		health_report(node->agent, HEALTH_FAIL_HOST, false, &addr, 5000), HEALTH_WENT_DOWN);
+	assert_int_equal(node_agent_state(node, 5001), NODE_AGENT_DOWN);
+	atomic_store(&node->agent_channels, 2); /* another worker has them */
+	atomic_store(&node->agent_draining, 1);
+	assert_int_equal(node_agent_state(node, 5001), NODE_AGENT_UP);
+	atomic_store(&node->agent_draining, 2);
+	assert_int_equal(node_agent_state(node, 5001), NODE_AGENT_DRAINING);
+	assert_string_equal(node_agent_name(NODE_AGENT_DRAINING), "draining");
+	assert_string_equal(node_keep_name(NODE_KEEP_LATE), "late");
+	node_unref(node);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -167,6 +197,7 @@ int main(void)
 		cmocka_unit_test(test_SES_51_one_probe),
 		cmocka_unit_test(test_SES_51_banned_client_as_probe),
 		cmocka_unit_test(test_SES_45_sources),
+		cmocka_unit_test(test_section_6_what_an_agent_is),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
