@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a configuration says of handoff, on both sides (HND-1, HND-2), and certificates for it."""
+"""What a configuration says of handoff, on both sides (HND-1, HND-2), certificates for it, and whom a
+router takes for an agent (HND-4)."""
 
 import os
+import re
+import shutil
 import ssl
 import subprocess
 
+import handing
 import harness
 import pytest
 from config_check import MINIMAL, check  # noqa: F401
+from reloading import edit, reload_ok
 
 AGENT = """[listener.routers]
 protocol = "handoff"
@@ -54,6 +59,8 @@ def test_HND_1_router_and_agent(files):
 
 @pytest.mark.parametrize("old,new,wanted", [
     ('client_ca = "ca.pem"\n', "", "listener.routers.client_ca: client_ca or client_pins must say"),
+    ('client_ca = "ca.pem"\n', 'client_ca = "accounts"\n',
+     "listener.routers.client_ca: "),
     ('client_ca = "ca.pem"\n', "client_pins = []\n", "client_ca or client_pins must say"),
     ('client_ca = "ca.pem"\n', 'client_pins = ["12"]\n',
      "listener.routers.client_pins: not 64 hexadecimal digits"),
@@ -90,7 +97,13 @@ def test_HND_2_pins(files):
     ('tls_client_key = "agent.key"', 'tls_client_key = "nowhere.key"',
      "destination.node1.handoff.tls_client_key: cannot read"),
     ('tls_server_name = "node1.test"\n', "",
-     "destination.node1.handoff.tls_server_name: an IP address needs tls_server_name"),
+     "destination.node1.handoff.tls_server_name: an IP address needs tls_ca, tls_server_name"),
+    ("port = 4191\n", 'port = 4191\ntls_ca = "nowhere.pem"\n',
+     "destination.node1.handoff.tls_ca: cannot read"),
+    ("port = 4191\n", 'port = 4191\ntls_ca = "accounts"\n',
+     "no certificate of an authority can be read"),
+    ("port = 4191\n", 'port = 4191\ntls_ca = "ca.pem"\ntls_pinned_cert_sha256 = "%s"\n' % ("00" * 32),
+     "destination.node1.handoff.tls_ca: tls_ca and tls_pinned_cert_sha256 exclude each other"),
     ("port = 4191\n", 'port = 4191\nmode = "always"\n', "destination.node1.handoff.mode:"),
     ("port = 4191\n", 'port = 4191\nprotocols = ["http"]\n',
      "destination.node1.handoff.protocols: expected imap, pop3, managesieve or submission"),
@@ -105,6 +118,130 @@ def test_section_1_defaults(files):
     files.ok(HANDOFF)
     printed = files.ok(HANDOFF, option="--print-config").stdout
     assert "[destination.node1.handoff]" in printed and 'mode = "prefer"' in printed
+
+
+def test_HND_4_check(files):
+    """An authority is enough for an address too; a pin of the destination is not the agent's then."""
+    with_ca = HANDOFF.replace('tls_server_name = "node1.test"', 'tls_ca = "ca.pem"')
+    files.ok(with_ca)
+    files.ok(with_ca.replace("[destination.node1]\n", '[destination.node1]\ntls_pinned_cert_sha256 = "%s"\n'
+                             % ("00" * 32)))
+    printed = files.ok(with_ca, option="--print-config").stdout
+    assert 'tls_ca = "' in printed and "ca.pem" in printed
+
+
+class Issued(handing.Cluster):
+    """Certificates as homingctl makes them: an authority, one for routers, one for each agent."""
+
+    def __init__(self, workspace, *names):
+        self.workspace = workspace
+        self.directory = os.path.join(workspace.path, "keys")
+        subprocess.run([os.path.join(harness.BUILD, "homingctl"), "handoff-keys", self.directory, *names],
+                       check=True, stdout=subprocess.DEVNULL)
+        workspace.own(self.directory)
+        for name in os.listdir(self.directory):
+            workspace.own(os.path.join(self.directory, name))
+        self.authority, self.router = self.pair("ca"), self.pair("router") + ("",)
+
+    def pair(self, name):
+        return tuple("%s/%s.%s" % (self.directory, name, s) for s in ("pem", "key"))
+
+    def agent(self, node, name):
+        """An agent with the certificate of that name, not started."""
+        agent = handing.Agent(self, node)
+        for source, target in zip(self.pair(name), (agent.cert, agent.key)):
+            shutil.copyfile(source, target)
+        return agent
+
+    def toml(self, agent, extra, authority=None):
+        return ('[destination.node1.handoff]\nport = %d\ntls_ca = "%s"\ntls_client_cert = "%s"\n'
+                'tls_client_key = "%s"\n%s\n' % (agent.port, authority or self.authority[0],
+                                               *self.router[:2], extra))
+
+
+NAME = "node1.example.com"
+NAMED = 'tls_server_name = "%s"' % NAME
+
+
+def log_in(router):
+    with router.client() as client:
+        client.line()
+        assert client.command("a LOGIN alice pw")[-1].startswith("a OK")
+        assert client.command("b LOGOUT")[-1].startswith("b OK")
+
+
+def first_login(router):
+    """The router's line of one session."""
+    count = len(router.session_lines())
+    log_in(router)
+    return router.wait_sessions(count + 1)[count]
+
+
+@pytest.mark.parametrize("certificate,extra,error", [
+    (NAME, NAMED, None),
+    ("127.0.0.1", "", None),
+    (NAME, "", "IP address mismatch"),
+    ("other.example.com", NAMED, "hostname mismatch"),
+    ("router", 'tls_server_name = "router"', "unsuitable certificate purpose"),
+], ids=["name", "address", "not_the_address", "another_name", "a_router"])
+def test_HND_4_authority(make, workspace, certificate, extra, error):
+    """One that the authority vouches for, under the name that is asked for, and as a server; others get
+    no login, which takes the ordinary legs."""
+    issued = Issued(workspace, NAME, "other.example.com", "127.0.0.1")
+    node = make.node("node1", tls="plain", proxy=True)
+    agent = issued.agent(node, certificate).start()
+    try:
+        beside = re.sub(r"tls_server_name = .*", "", node.toml()) # nor does the agent get that name
+        router = make.router([beside], default="node1", listeners={"imap": "implicit"},
+                             extra=issued.toml(agent, extra))
+        line = first_login(router)
+        assert line.get("tls_at") == (None if error else "agent"), line
+        if error:
+            failed = router.wait_line(lambda text: "msg=agent_failed" in text)
+            assert error in failed, failed
+            assert not agent.session_lines() or all(
+                line["proto"] == "handoff" for line in agent.session_lines())
+        else:
+            assert "msg=agent_failed" not in router.log()
+    finally:
+        agent.close()
+
+
+def test_HND_4_another_authority(make, workspace):
+    """An agent of another authority is refused, until a reload brings its authority; the old one's
+    channel gets no login after that, though the file's name is the same."""
+    issued = Issued(workspace, NAME)
+    other = harness.Workspace("homing-other-")
+    node = make.node("node1", tls="plain", proxy=True)
+    agent = issued.agent(node, NAME).start()
+    try:
+        theirs = Issued(other, NAME)
+        authority = workspace.write("agents.pem", open(theirs.authority[0], encoding="ascii").read(), 0o644)
+        router = make.router([node], listeners={"imap": "implicit"}, server="threads = 1",
+                             extra=issued.toml(agent, NAMED, authority))
+        assert "tls_at" not in first_login(router)
+        failed = router.wait_line(lambda text: "msg=agent_failed" in text)
+        assert "certificate" in failed, failed
+        shutil.copyfile(issued.authority[0], authority)
+        assert reload_ok(router)["changed"] == ["destination.node1.handoff.tls_ca"]
+        assert harness.wait_until(lambda: first_login(router).get("tls_at")) == "agent"
+        assert first_login(router).get("tls_at") == "agent"
+        shutil.copyfile(theirs.authority[0], authority)
+        reload_ok(router)
+        assert "tls_at" not in first_login(router)
+        edit(router, ("tls_ca", "#tls_ca"), (NAMED, 'tls_pinned_cert_sha256 = "%s"' % fingerprint(agent)))
+        reload_ok(router)
+        assert harness.wait_until(lambda: first_login(router).get("tls_at")) == "agent"
+    finally:
+        agent.close()
+        other.close()
+
+
+def fingerprint(agent):
+    """As docs/handoff.md says it is found."""
+    der = subprocess.run(["openssl", "x509", "-in", agent.cert, "-outform", "DER"], check=True,
+                         capture_output=True).stdout
+    return subprocess.run(["sha256sum"], input=der, check=True, capture_output=True).stdout.decode().split()[0]
 
 
 def test_keys_of_homingctl(workspace, files):

@@ -3,6 +3,18 @@
  * has, and the listener that an agent is. */
 #include "config/check.h"
 
+#include <unistd.h>
+
+static void check_authorities(
+	struct loader *loader, const char *table, const char *key, const char *path)
+{
+	char error[TLS_ERROR_SIZE];
+
+	check_access(loader, table, key, path);
+	if (path && access(path, R_OK) == 0 && tls_authorities_check(path, error) < 0)
+		check_find(loader, true, table, key, "\"%s\": %s", path, error);
+}
+
 /* ---- the agent of a destination ---- */
 
 static void check_agent_of(struct loader *loader, const struct config_destination *destination)
@@ -15,11 +27,16 @@ static void check_agent_of(struct loader *loader, const struct config_destinatio
 	snprintf(path, sizeof(path), "%.200s.handoff",
 		check_path(table, "destination", destination->name));
 	check_key_pair(loader, path, handoff->tls_client_cert, handoff->tls_client_key);
+	check_authorities(loader, path, "tls_ca", handoff->tls_ca);
+	if (handoff->tls_ca && handoff->pins.count)
+		check_find(loader, true, path, "tls_ca",
+			"tls_ca and tls_pinned_cert_sha256 exclude each other: the pin alone would "
+			"decide");
 	if (handoff->host && !handoff->tls_server_name && !handoff->pins.count &&
-		addr_parse_ip(view_str(handoff->host), 0, &addr) == 0)
+		!handoff->tls_ca && addr_parse_ip(view_str(handoff->host), 0, &addr) == 0)
 		check_find(loader, true, path, "tls_server_name",
-			"an IP address needs tls_server_name or tls_pinned_cert_sha256: the agent "
-			"must be known");
+			"an IP address needs tls_ca, tls_server_name or tls_pinned_cert_sha256: "
+			"the agent must be known");
 	for (int p = 0; p < PROTOCOLS_INTERACTIVE; p++) {
 		any |= handoff->protocols[p];
 		if (handoff->protocols[p] && !destination->legs[p].declared &&
@@ -84,7 +101,7 @@ static void check_agent(struct loader *loader, const struct config_listener *lis
 	if (!listener->client_ca && !listener->client_pins.count)
 		check_find(loader, true, path, "client_ca",
 			"client_ca or client_pins must say which routers may come");
-	check_access(loader, path, "client_ca", listener->client_ca);
+	check_authorities(loader, path, "client_ca", listener->client_ca);
 	if (!listener->destination)
 		check_find(loader, true, path, "destination", "required key is missing");
 	else if (!destination)

@@ -129,7 +129,9 @@ struct config_handoff {
 	uint16_t port;
 	const char *host;            /* the destination's, when the file has none */
 	const char *tls_server_name; /* likewise; NULL = host */
-	struct config_pins pins;     /* likewise */
+	/* Who vouches for it; NULL = the system's trust, if there is no pin. Never both. */
+	const char *tls_ca;
+	struct config_pins pins; /* the destination's, when the file has neither here */
 	const char *tls_client_cert, *tls_client_key;
 	enum config_handoff_mode mode;
 	bool protocols[PROTOCOLS_INTERACTIVE];

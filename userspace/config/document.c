@@ -49,7 +49,7 @@ static void load_handoff(struct loader *loader, const struct toml_entry *entry,
 		return;
 	handoff->declared = true;
 	walk_table(loader, TABLE_HANDOFF, path, table, handoff);
-	if (!handoff->pins.count)
+	if (!handoff->pins.count && !handoff->tls_ca)
 		handoff->pins = destination->pins;
 	if (!handoff->tls_server_name)
 		handoff->tls_server_name = destination->tls_server_name;

@@ -225,8 +225,12 @@ static const struct schema_row handoff_rows[] = {
 		"of the agent; unset = the destination's" },
 	{ "tls_server_name", KIND_HOST, AT(tls_server_name), NULL, 0, 0, NULL, 0,
 		"SNI and verified name; unset = the destination's, or host" },
+	{ "tls_ca", KIND_PATH, AT(tls_ca), NULL, 0, 0, NULL, 0,
+		"PEM of the authorities that sign agents' certificates; unset = a pin decides, or "
+		"the system's trust" },
 	{ "tls_pinned_cert_sha256", KIND_PIN, AT(pins), NULL, 0, 0, NULL, 0,
-		"64 hex digits: SHA-256 of the agent's leaf; unset = the destination's" },
+		"64 hex digits: SHA-256 of the agent's leaf, instead of tls_ca; unset = the "
+		"destination's" },
 	{ "tls_client_cert", KIND_PATH, AT(tls_client_cert), NULL, 0, 0, NULL, ROW_REQUIRED,
 		"who the router is" },
 	{ "tls_client_key", KIND_PATH, AT(tls_client_key), NULL, 0, 0, NULL, ROW_REQUIRED,

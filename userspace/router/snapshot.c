@@ -51,6 +51,7 @@ static int trust_of(const struct config *config, const char *table, const char *
 		add_text(&buf, *group, &r);
 	add_file(&buf, config, table, "tls_client_cert", &r);
 	add_file(&buf, config, table, "tls_client_key", &r);
+	add_file(&buf, config, table, "tls_ca", &r);
 	if (r == 0)
 		tls_sha256(buf_view(&buf), ret_trust);
 	buf_fini(&buf);
@@ -117,6 +118,7 @@ static int build_agent_leg(const struct snapshot *before, struct snapshot *snaps
 	struct tls_client_params params = {
 		.server_name = handoff->tls_server_name ? handoff->tls_server_name : handoff->host,
 		.pin = handoff->pins.count ? *handoff->pins.sha256 : NULL,
+		.ca_path = handoff->tls_ca,
 		.client_cert_path = handoff->tls_client_cert,
 		.client_key_path = handoff->tls_client_key,
 		.alpn = HANDOFF_ALPN,

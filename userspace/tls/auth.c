@@ -46,21 +46,31 @@ static int make_context(struct tls_auth *auth, const char *path)
 	return r;
 }
 
-static int load_authorities(struct tls_auth *auth, const char *path, char error[TLS_ERROR_SIZE])
+static int load_authorities(X509_STORE *store, const char *path, char error[TLS_ERROR_SIZE])
 {
 	unsigned long code;
 
-	auth->authorities = X509_STORE_new();
-	if (!auth->authorities)
+	if (!store)
 		return -ENOMEM;
 	ERR_clear_error();
-	if (X509_STORE_load_file(auth->authorities, path) == 1)
+	if (X509_STORE_load_file(store, path) == 1)
 		return 0;
 	code = ERR_peek_last_error();
 	snprintf(error, TLS_ERROR_SIZE, "no certificate of an authority can be read: %s",
 		code && ERR_reason_error_string(code) ? ERR_reason_error_string(code) : "empty");
 	ERR_clear_error();
 	return -EINVAL;
+}
+
+int tls_authorities_check(const char *path, char error[TLS_ERROR_SIZE])
+{
+	X509_STORE *store = X509_STORE_new();
+	int r;
+
+	snprintf(error, TLS_ERROR_SIZE, "out of memory");
+	r = load_authorities(store, path, error);
+	X509_STORE_free(store);
+	return r;
 }
 
 int tls_auth_new(const struct tls_auth_params *params, struct tls_auth **ret_auth,
@@ -79,8 +89,10 @@ int tls_auth_new(const struct tls_auth_params *params, struct tls_auth **ret_aut
 	else if (params->pin_count)
 		memcpy(auth->pins, params->pins, params->pin_count * TLS_SHA256_SIZE);
 	auth->pin_count = params->pin_count;
-	if (r == 0 && params->ca_path)
-		r = load_authorities(auth, params->ca_path, error);
+	if (r == 0 && params->ca_path) {
+		auth->authorities = X509_STORE_new();
+		r = load_authorities(auth->authorities, params->ca_path, error);
+	}
 	if (r == 0)
 		r = make_context(auth, params->ca_path);
 	if (r < 0)

@@ -89,6 +89,10 @@ struct tls_alpn {
 MUST_USE int tls_stream_accept(
 	struct stream *stream, struct tls_server *server, const struct tls_alpn *alpn);
 
+/* Whether a PEM file has a certificate of an authority, for --check-config; error gets a text if
+ * not. Returns 0, -EINVAL or -ENOMEM. */
+MUST_USE int tls_authorities_check(const char *path, char error[TLS_ERROR_SIZE]);
+
 /* Whose clients have to be known: by a certificate that one of the authorities has signed for a
  * client, or that is one of the pinned ones. Immutable, thread-safe, reference counted. */
 struct tls_auth;
@@ -117,9 +121,8 @@ struct tls_client_params {
 	const unsigned char *pin;
 	unsigned pin_count; /* that many, one behind the other, each good; 0 = one */
 	const char *client_cert_path, *client_key_path; /* both or neither */
-	const char
-		*ca_path; /* PEM bundle instead of the system trust; NULL = system (tests, ctl) */
-	const char *alpn; /* offered protocol or NULL */
+	const char *ca_path; /* PEM bundle instead of the system's trust; NULL = the system's */
+	const char *alpn;    /* offered protocol or NULL */
 	bool tls13_only;
 	/* As in struct tls_policy; NULL or empty: X25519, P-256, P-384. Borrowed for the call. */
 	const char *const *groups;

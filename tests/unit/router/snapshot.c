@@ -3,7 +3,9 @@
 #include "unit.h"
 
 #include "router/router.h"
+#include "tls/issue.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 static char dir[] = "/tmp/homing-snapshot-XXXXXX";
@@ -28,17 +30,26 @@ static void show_error(void *arg, const struct config_finding *finding)
 		fprintf(stderr, "%u: %s: %s\n", finding->line, finding->keypath, finding->text);
 }
 
-static struct config *load(const char *text)
+static void write_file(const char *name, const char *text)
 {
-	struct config *config;
 	char path[128];
 	FILE *file;
 
-	snprintf(path, sizeof(path), "%s/homing.toml", dir);
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
 	file = fopen(path, "w");
 	assert_non_null(file);
 	assert_true(fputs(text, file) >= 0);
 	assert_int_equal(fclose(file), 0);
+	assert_int_equal(chmod(path, 0600), 0);
+}
+
+static struct config *load(const char *text)
+{
+	struct config *config;
+	char path[128];
+
+	write_file("homing.toml", text);
+	snprintf(path, sizeof(path), "%s/homing.toml", dir);
 	assert_int_equal(config_load(path, show_error, NULL, &config), 0);
 	unlink(path);
 	return config;
@@ -128,21 +139,77 @@ static void test_33_system_trust(void **state)
 {
 	struct router router = { 0 };
 	char path[128];
-	FILE *file;
 
 	(void)state;
 	snprintf(path, sizeof(path), "%s/ca.pem", dir);
 	assert_int_equal(setenv("SSL_CERT_FILE", path, 1), 0);
 	adopt(&router, build(&router, base));
 	check_legs(&router, base, true, true);
-	file = fopen(path, "w");
-	assert_non_null(file);
-	assert_true(fputs("# another set\n", file) >= 0);
-	assert_int_equal(fclose(file), 0);
+	write_file("ca.pem", "# another set\n");
 	check_legs(&router, base, false, false);
 	unlink(path);
 	assert_int_equal(unsetenv("SSL_CERT_FILE"), 0);
 	router_forget(&router);
+}
+
+static const char *const agent_files[] = { "ca.pem", "me.pem", "me.key" };
+
+/* An authority and a certificate of it; ret_authority is the caller's. */
+static void make_agent_files(struct tls_pair *ret_authority)
+{
+	char error[TLS_ERROR_SIZE];
+	struct tls_pair me;
+
+	assert_int_equal(tls_make_authority("test", 2, ret_authority, error), 0);
+	assert_int_equal(tls_make_signed(ret_authority, "router", false, 2, &me, error), 0);
+	write_file("ca.pem", ret_authority->cert);
+	write_file("me.pem", me.cert);
+	write_file("me.key", me.key);
+	tls_pair_free(&me);
+}
+
+static bool agent_is_kept(struct router *router, const char *text)
+{
+	struct snapshot *next = build(router, text);
+	bool kept = next->legs[0].agent == router->snapshot->legs[0].agent;
+
+	assert_non_null(next->legs[0].agent);
+	snapshot_unref(next);
+	return kept;
+}
+
+static void test_HND_4_authority_of_agents(void **state)
+{
+	static const char table[] = "[destination.node1.handoff]\nport = 4191\n"
+				    "tls_client_cert = \"me.pem\"\ntls_client_key = \"me.key\"\n";
+	struct router router = { 0 };
+	struct tls_pair authority, other;
+	char *with_ca, *without;
+	char error[TLS_ERROR_SIZE], path[128];
+
+	(void)state;
+	make_agent_files(&authority);
+	assert_true(asprintf(&without, "%s%s", base, table) > 0);
+	assert_true(asprintf(&with_ca, "%stls_ca = \"ca.pem\"\n", without) > 0);
+	adopt(&router, build(&router, with_ca));
+	assert_false(router.snapshot->config->destinations[0].handoff.pins.count); /* node1's own */
+	assert_true(agent_is_kept(&router, with_ca));
+	assert_false(agent_is_kept(&router, without));
+	assert_int_equal(tls_make_authority("test", 2, &other, error), 0);
+	write_file("ca.pem", other.cert);
+	assert_false(agent_is_kept(&router, with_ca));
+	write_file("ca.pem", authority.cert);
+	assert_true(agent_is_kept(&router, with_ca));
+	check_legs(&router, with_ca, true, true);
+	router_forget(&router);
+	tls_pair_free(&authority);
+	tls_pair_free(&other);
+	free(with_ca);
+	free(without);
+	for (size_t i = 0; i < ARRAY_SIZE(agent_files); i++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, agent_files[i]);
+		unlink(path);
+	}
 }
 
 static void fail_once(struct node *node)
@@ -231,6 +298,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_33_tls_sessions_are_kept_with_their_trust),
 		cmocka_unit_test(test_33_system_trust),
+		cmocka_unit_test(test_HND_4_authority_of_agents),
 		cmocka_unit_test(test_CFG_51_nodes_and_listeners_by_name),
 	};
 
