@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""The main job, live: three real Dovecot nodes, a router in front, accounts pinned to nodes.
+"""The main job, live: three real Dovecot nodes, a router in front, accounts pinned to nodes (OPS-5). Then one
+node gets an agent, which takes a client's TLS session over.
 
 DEMO_ONCE=1 exits after the table; otherwise everything stays up until Ctrl-C.
 DEMO_PROXY=off sends the nodes no PROXY header: they then see the router's address, and the demo
@@ -15,6 +16,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
+import handed_over  # noqa: E402
 import harness  # noqa: E402
 
 NODES = ["node1", "node2", "node3"]
@@ -38,6 +40,7 @@ class Demo:
         os.environ["HOMING_TEST_USER"] = service_user()
         self.workspace = harness.Workspace("homing-demo-")
         self.nodes, self.router, self.failed, self.clients = [], None, False, 0
+        self.handed = None
 
     def start(self):
         proxy = os.environ.get("DEMO_PROXY", "on") != "off"
@@ -49,7 +52,7 @@ class Demo:
                 name, self.nodes[-1].address, self.nodes[-1].tls_port))
         self.router = harness.Router(self.workspace,
                                      [n.toml(forwarding="proxy" if proxy else "none")
-                                      for n in self.nodes], "node1")
+                                      for n in self.nodes], "node1", extra=handed_over.SPLICE)
         self.router.map({account + "@example.com": NODES[i % 3]
                          for i, account in enumerate(ACCOUNTS)})
         self.router.start()
@@ -126,6 +129,13 @@ class Demo:
         elif self.failed:
             print("\nFAILED: a node did not see its client's own address")
 
+    def hand_over(self):
+        self.handed = handed_over.HandedOver(self.workspace, self.router, self.nodes[1])
+        fault = self.handed.run("erin@example.com", PASSWORD)
+        if fault:
+            self.failed = True
+            print("\nFAILED: " + fault)
+
     def stay(self):
         ports, ctl = self.router.ports, os.path.relpath(os.path.join(harness.BUILD, "homingctl"))
         print("""
@@ -144,6 +154,8 @@ Ctrl-C stops everything and removes {dir}.""".format(
     def close(self):
         if self.router:
             self.router.close()
+        if self.handed:
+            self.handed.close()
         for node in self.nodes:
             node.close()
         self.workspace.close()
@@ -155,6 +167,8 @@ def main():
     try:
         demo.start()
         demo.run()
+        if not demo.failed:
+            demo.hand_over()
         if not demo.failed and os.environ.get("DEMO_ONCE") != "1":
             demo.stay()
     except KeyboardInterrupt:

@@ -2,6 +2,8 @@
 """A router, an agent and the node beside it: certificates, the agent as a process, its node."""
 
 import os
+import shutil
+import subprocess
 import threading
 
 import harness
@@ -54,3 +56,33 @@ class Agent(harness.Router):
     def close(self):
         super().close()
         self.own.close()
+
+
+class Issued(Cluster):
+    """The same with certificates of `homingctl handoff-keys`: an authority that routers and agents trust, one
+    for routers, one for each agent by its name."""
+
+    def __init__(self, workspace, *names):
+        self.workspace = workspace
+        self.directory = os.path.join(workspace.path, "keys")
+        subprocess.run([os.path.join(harness.BUILD, "homingctl"), "handoff-keys", self.directory, *names],
+                       check=True, stdout=subprocess.DEVNULL)
+        workspace.own(self.directory)
+        for name in os.listdir(self.directory):
+            workspace.own(os.path.join(self.directory, name))
+        self.authority, self.router = self.pair("ca"), self.pair("router")
+
+    def pair(self, name):
+        return tuple("%s/%s.%s" % (self.directory, name, s) for s in ("pem", "key"))
+
+    def agent(self, node, name, **kwargs):
+        """An agent with the certificate of that name, not started."""
+        agent = Agent(self, node, **kwargs)
+        for source, target in zip(self.pair(name), (agent.cert, agent.key)):
+            shutil.copyfile(source, target)
+        return agent
+
+    def handoff_toml(self, node, agent, extra="", authority=None):
+        return ('[destination.%s.handoff]\nport = %d\nhost = "127.0.0.1"\ntls_ca = "%s"\n'
+                'tls_client_cert = "%s"\ntls_client_key = "%s"\n%s\n' % (
+                    node, agent.port, authority or self.authority[0], *self.router, extra))

@@ -8,10 +8,10 @@ import shutil
 import ssl
 import subprocess
 
-import handing
 import harness
 import pytest
 from config_check import MINIMAL, check  # noqa: F401
+from handing import Issued
 from reloading import edit, reload_ok
 
 AGENT = """[listener.routers]
@@ -130,35 +130,6 @@ def test_HND_4_check(files):
     assert 'tls_ca = "' in printed and "ca.pem" in printed
 
 
-class Issued(handing.Cluster):
-    """Certificates as homingctl makes them: an authority, one for routers, one for each agent."""
-
-    def __init__(self, workspace, *names):
-        self.workspace = workspace
-        self.directory = os.path.join(workspace.path, "keys")
-        subprocess.run([os.path.join(harness.BUILD, "homingctl"), "handoff-keys", self.directory, *names],
-                       check=True, stdout=subprocess.DEVNULL)
-        workspace.own(self.directory)
-        for name in os.listdir(self.directory):
-            workspace.own(os.path.join(self.directory, name))
-        self.authority, self.router = self.pair("ca"), self.pair("router") + ("",)
-
-    def pair(self, name):
-        return tuple("%s/%s.%s" % (self.directory, name, s) for s in ("pem", "key"))
-
-    def agent(self, node, name):
-        """An agent with the certificate of that name, not started."""
-        agent = handing.Agent(self, node)
-        for source, target in zip(self.pair(name), (agent.cert, agent.key)):
-            shutil.copyfile(source, target)
-        return agent
-
-    def toml(self, agent, extra, authority=None):
-        return ('[destination.node1.handoff]\nport = %d\ntls_ca = "%s"\ntls_client_cert = "%s"\n'
-                'tls_client_key = "%s"\n%s\n' % (agent.port, authority or self.authority[0],
-                                               *self.router[:2], extra))
-
-
 NAME = "node1.example.com"
 NAMED = 'tls_server_name = "%s"' % NAME
 
@@ -193,7 +164,7 @@ def test_HND_4_authority(make, workspace, certificate, extra, error):
     try:
         beside = re.sub(r"tls_server_name = .*", "", node.toml()) # nor does the agent get that name
         router = make.router([beside], default="node1", listeners={"imap": "implicit"},
-                             extra=issued.toml(agent, extra))
+                             extra=issued.handoff_toml("node1", agent, extra=extra))
         line = first_login(router)
         assert line.get("tls_at") == (None if error else "agent"), line
         if error:
@@ -218,7 +189,7 @@ def test_HND_4_another_authority(make, workspace):
         theirs = Issued(other, NAME)
         authority = workspace.write("agents.pem", open(theirs.authority[0], encoding="ascii").read(), 0o644)
         router = make.router([node], listeners={"imap": "implicit"}, server="threads = 1",
-                             extra=issued.toml(agent, NAMED, authority))
+                             extra=issued.handoff_toml("node1", agent, extra=NAMED, authority=authority))
         assert "tls_at" not in first_login(router)
         failed = router.wait_line(lambda text: "msg=agent_failed" in text)
         assert "certificate" in failed, failed

@@ -254,6 +254,9 @@ class Run:
         output = self.one(command)
         rows = write_table(self.release, output)
         self.check("the demo's table has rows", "" if len(rows) > 8 else output[-2000:])
+        self.check("the demo hands a session over", "" if re.search(
+            r"^handed over +(sockmap/sockmap|copy/copy) +record/record +[\d.]+ ms$", output, re.M) else
+            output[-2000:])
         self.left(before, command)
         packages = chroot.run(self.root, "dpkg-query -W -f '${Package}\\n'", self.log)[1].split()
         self.check("the demo installs no server but its own", ", ".join(
