@@ -31,7 +31,8 @@ class Cluster:
 class Agent(harness.Router):
     """homingd beside a node."""
 
-    def __init__(self, cluster, node, listener="", more="", server="", place="agent", extra=""):
+    def __init__(self, cluster, node, listener="", more="", server="", place="agent", extra="",
+                 environment=None):
         workspace = harness.Workspace("homing-agent-")
         self.own, self.port = workspace, harness.free_port()
         self.workspace, self.db = workspace, ""
@@ -45,7 +46,7 @@ class Agent(harness.Router):
             'client_ca = "ca.pem"\ndestination = "%s"\n%s' % (self.port, node.name, listener),
             node.toml(),
             '[admin]\nbind = "127.0.0.1:0"\nbearer_token_file = "token"', extra]))
-        self.environment = dict(os.environ)
+        self.environment = dict(os.environ, **(environment or {}))
         if "-san" in harness.BUILD:
             self.environment.setdefault("HOMING_COREDUMP", "1")
         self.rlimit_nofile, self.wrapper = None, []
