@@ -88,6 +88,30 @@ static inline void far_print(const char *name, const struct far *far)
 		tls_stream_error(&far->stream));
 }
 
+/* A connection: the far end, and what it is to the relay. */
+static inline void far_make_pair(int fds[2])
+{
+	static int listener = -1;
+	static struct addr addr;
+	struct addr peer;
+
+	if (listener < 0) {
+		if (addr_parse(VIEW_LIT("127.0.0.1:0"), &addr) < 0)
+			abort();
+		listener = sock_listen(&addr, 0, 128);
+		if (listener < 0 || sock_local(listener, &addr) < 0)
+			abort();
+	}
+	fds[0] = sock_connect_start(&addr, NULL);
+	do {
+		fds[1] = sock_accept(listener, &peer);
+	} while (fds[1] == -EAGAIN);
+	if (fds[0] < 0 || fds[1] < 0) {
+		perror("pair");
+		exit(2);
+	}
+}
+
 /* ---- draws ---- */
 
 static inline void far_draw(struct far *far)

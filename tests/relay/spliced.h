@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A relay between two far ends of OpenSSL, both legs with TLS; kernel TLS is to carry it. */
+/* A relay between two far ends of OpenSSL, both legs with TLS, OpenSSL's too or on records; kernel
+ * TLS is to carry it. */
 #ifndef TESTS_RELAY_SPLICED_H
 #define TESTS_RELAY_SPLICED_H
 
@@ -9,6 +10,7 @@
 #include "net/sock.h"
 #include "relay/probe.h"
 #include "tls/openssl.h"
+#include "handed.h"
 #include "suites.h"
 #include "unit/tcp_pair.h"
 
@@ -19,6 +21,7 @@
 #include <unistd.h>
 
 static struct relay_kernel kernel;
+static bool on_records; /* what the relay is given, in place of OpenSSL's streams */
 static struct tls_server *server;
 static struct tls_client *client;
 
@@ -130,6 +133,8 @@ static void start_relay(struct fixture *f)
 	};
 	struct buf early[2] = { { 0 }, { 0 } };
 
+	for (int leg = 0; on_records && leg < 2; leg++)
+		assert_int_equal(handed_take(&f->near[leg]), 0);
 	assert_int_equal(relay_start(&params, f->near, early, &f->relay), 0);
 }
 

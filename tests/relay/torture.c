@@ -14,8 +14,8 @@
 #include "relay/frame.h"
 #include "relay/ktls_stream.h"
 #include "relay/probe.h"
-#include "tls/records.h"
 #include "far.h"
+#include "handed.h"
 #include "suites.h"
 
 #include <assert.h>
@@ -65,29 +65,6 @@ static void fault(struct trial *trial, const char *text)
 }
 
 /* ---- set up ---- */
-
-static void make_pair(int fds[2])
-{
-	static int listener = -1;
-	static struct addr addr;
-	struct addr peer;
-
-	if (listener < 0) {
-		if (addr_parse(VIEW_LIT("127.0.0.1:0"), &addr) < 0)
-			abort();
-		listener = sock_listen(&addr, 0, 128);
-		if (listener < 0 || sock_local(listener, &addr) < 0)
-			abort();
-	}
-	fds[0] = sock_connect_start(&addr, NULL);
-	do {
-		fds[1] = sock_accept(listener, &peer);
-	} while (fds[1] == -EAGAIN);
-	if (fds[0] < 0 || fds[1] < 0) {
-		perror("pair");
-		exit(2);
-	}
-}
 
 /* Sockets that are no longer ESTABLISHED it does not take. */
 static bool by_program(void)
@@ -155,7 +132,7 @@ static void put_leg(struct trial *trial, int leg)
 {
 	int fds[2], small = 8192 << random_below(4), never = 0;
 
-	make_pair(fds);
+	far_make_pair(fds);
 	for (int i = 0; i < 4 && random_below(3) == 0; i++)
 		setsockopt(fds[i / 2], SOL_SOCKET, i & 1 ? SO_RCVBUF : SO_SNDBUF, &small,
 			sizeof(small));
@@ -443,6 +420,10 @@ static bool start(struct trial *trial)
 	/* sometimes bytes are there before the relay is */
 	for (int leg = 0; leg < 2 && random_below(2); leg++)
 		far_send(&trial->far[leg], &trial->far[!leg]);
+	for (int leg = 0; needs_tls() && leg < 2; leg++) {
+		if (trial->tls[leg] && random_below(3) == 0) /* as an agent has it */
+			(void)!handed_take(&trial->near[leg]);
+	}
 	read_early(trial);
 	splice(trial);
 	return true;
@@ -525,6 +506,10 @@ static void judge_all(unsigned count)
 		printf("too many resets went unnoticed\n");
 		faults++;
 	}
+	if (needs_tls() && count >= 100 && !handed_packed) {
+		printf("no leg was one of an agent\n");
+		faults++;
+	}
 	if (wanted != RELAY_PATH_RECORD)
 		return;
 	if (late * 100 > count + 200) {
@@ -541,12 +526,11 @@ static void judge_all(unsigned count)
 static void report(const char *name, unsigned seed, uint64_t start_ms)
 {
 	printf("%s: %u sessions, %llu bytes, %u resets (%u lost), %u truncations, %u faults, seed "
-	       "%u, "
-	       "%.1f s; %u late, %u mixed, %u short, %u garbage; valve: backlog %llu bulk %llu "
-	       "back %llu, stalls %llu, refused %llu\n",
+	       "%u, %.1f s; %u packed, %u late, %u mixed, %u short, %u garbage; valve: backlog "
+	       "%llu bulk %llu back %llu, stalls %llu, refused %llu\n",
 		name, finished, (unsigned long long)bytes_moved, resets, lost_resets, truncations,
-		faults, seed, (double)(clock_mono_ms() - start_ms) / 1000, late, mixed, limited,
-		garbage, (unsigned long long)kernel.demotions_backlog,
+		faults, seed, (double)(clock_mono_ms() - start_ms) / 1000, handed_packed, late,
+		mixed, limited, garbage, (unsigned long long)kernel.demotions_backlog,
 		(unsigned long long)kernel.demotions_bulk, (unsigned long long)kernel.resumes,
 		(unsigned long long)kernel.stalls, (unsigned long long)kernel.refused);
 }

@@ -46,6 +46,14 @@ static int expand(enum record_cipher cipher, const unsigned char *secret, size_t
 	return r;
 }
 
+struct traffic_key {
+	unsigned char key[32];
+	size_t key_len;
+	/* 12 bytes as the nonce is made of them; TLS 1.2 with GCM: 4 (the salt). */
+	unsigned char iv[12];
+	size_t iv_len;
+};
+
 /* Key and IV of a traffic secret (RFC 8446 section 7.3). */
 static int derive_13(enum record_cipher cipher, const unsigned char *secret, size_t secret_len,
 	unsigned char *ret_key, unsigned char *ret_iv)
@@ -56,7 +64,7 @@ static int derive_13(enum record_cipher cipher, const unsigned char *secret, siz
 }
 
 /* The key block (RFC 5246 section 6.3) of both sides; AEAD has no MAC keys. */
-static int derive_12(const struct record_keys *keys, struct record_traffic_key ret_keys[2])
+static int derive_12(const struct record_keys *keys, struct traffic_key ret_keys[2])
 {
 	EVP_KDF_CTX *ctx = record_prf_new();
 	unsigned char seed[64], block[2 * 32 + 2 * 12];
@@ -87,15 +95,15 @@ static int derive_12(const struct record_keys *keys, struct record_traffic_key r
 }
 
 /* Both directions'. */
-static int derive(const struct record_keys *keys, struct record_traffic_key ret_keys[2])
+static int derive(const struct record_keys *keys, struct traffic_key ret_keys[2])
 {
 	const struct cipher *cipher = &ciphers[keys->cipher];
 	bool salt = keys->version == RECORD_TLS_1_2 && keys->cipher != RECORD_CHACHA20_POLY1305;
 	int r = 0;
 
 	for (int d = 0; d < 2; d++)
-		ret_keys[d] = (struct record_traffic_key){ .key_len = cipher->key_len,
-			.iv_len = salt ? 4 : 12 };
+		ret_keys[d] =
+			(struct traffic_key){ .key_len = cipher->key_len, .iv_len = salt ? 4 : 12 };
 	if (keys->version == RECORD_TLS_1_2)
 		return derive_12(keys, ret_keys);
 	for (int d = 0; r == 0 && d < 2; d++) {
@@ -105,17 +113,6 @@ static int derive(const struct record_keys *keys, struct record_traffic_key ret_
 			ret_keys[d].iv);
 	}
 	record_hmac_forget(keys->cipher);
-	return r;
-}
-
-int record_keys_derive(const struct record_keys *keys, enum record_direction direction,
-	struct record_traffic_key *ret_key)
-{
-	struct record_traffic_key both[2];
-	int r = derive(keys, both);
-
-	*ret_key = both[direction];
-	secret_wipe(both, sizeof(both));
 	return r;
 }
 
@@ -145,7 +142,7 @@ int record_keys_update(struct record_keys *keys, enum record_direction direction
 
 int record_states_init(struct record_state ret_states[2], const struct record_keys *keys)
 {
-	struct record_traffic_key both[2];
+	struct traffic_key both[2];
 	int r = derive(keys, both);
 
 	for (int d = RECORD_READ; d <= RECORD_WRITE; d++) {

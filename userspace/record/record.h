@@ -32,7 +32,7 @@ enum record_type { RECORD_ALERT = 21, RECORD_HANDSHAKE = 22, RECORD_DATA = 23 };
 const char *record_version_name(enum record_version version); /* "TLSv1.2" */
 const char *record_cipher_name(enum record_cipher cipher);    /* "AES-128-GCM" */
 
-/* A secret of the caller's, who wipes it; traffic keys likewise. */
+/* A secret of the caller's, who wipes it. */
 struct record_keys {
 	enum record_version version;
 	enum record_cipher cipher;
@@ -48,14 +48,6 @@ struct record_keys {
 	uint16_t payload_max;
 };
 
-struct record_traffic_key {
-	unsigned char key[32];
-	size_t key_len;
-	/* 12 bytes as the nonce is made of them; TLS 1.2 with GCM: 4 (the salt). */
-	unsigned char iv[12];
-	size_t iv_len;
-};
-
 /* Whose secret protects a direction: 0 client's, 1 server's. */
 static inline int record_owner(bool is_server, enum record_direction direction)
 {
@@ -65,9 +57,6 @@ static inline int record_owner(bool is_server, enum record_direction direction)
 /* The number of a record as it stands in nonces and additional data: 64 bits, big endian. */
 void record_put_number(unsigned char ret[8], uint64_t number);
 
-/* Key and IV of one direction (RFC 8446 section 7.3; RFC 5246 section 6.3). 0 or -EIO. */
-MUST_USE int record_keys_derive(const struct record_keys *keys, enum record_direction direction,
-	struct record_traffic_key *ret_key);
 /* After a KeyUpdate: the next secret of a direction, record numbers from 0 (RFC 8446 section 7.2).
  * TLS 1.3 only. 0 or -EIO: nothing has changed. */
 MUST_USE int record_keys_update(struct record_keys *keys, enum record_direction direction);
@@ -92,14 +81,15 @@ struct record_state {
 	uint64_t seq;   /* number of the next record */
 	uint64_t keyed; /* by which contexts.c knows the key again; 0: it does not have it */
 	unsigned char key[32];
-	unsigned char iv[12]; /* as in struct record_traffic_key */
+	unsigned char iv[12]; /* what the nonce is made of; TLS 1.2 with GCM: 4 bytes (the salt) */
 	uint8_t slot;         /* where contexts.c looks for it */
 	uint8_t version;      /* enum record_version */
 	uint8_t cipher;       /* enum record_cipher */
 	uint8_t direction;    /* enum record_direction */
 };
 
-/* Both directions of a connection, numbers included. 0 or -EIO: both are zeroed. */
+/* Both directions of a connection, numbers included (RFC 8446 section 7.3; RFC 5246 section 6.3). 0
+ * or -EIO: both are zeroed. */
 MUST_USE int record_states_init(struct record_state ret_states[2], const struct record_keys *keys);
 /* After a KeyUpdate (TLS 1.3): the next secret, in place (as many bytes as the cipher's digest
  * has), and what follows from it; record numbers from 0. 0 or -EIO: nothing has changed. */

@@ -32,7 +32,7 @@
 
 /* ---- a relay ---- */
 
-/* What a leg of OpenSSL's is to become at the first boundary of records. */
+/* What a leg with TLS is to become at the first boundary of records. */
 enum relay_become { BECOMES_NOTHING, BECOMES_RECORD, BECOMES_KTLS };
 
 /* What moves the bytes of a relay now. Each may end the relay, none frees it. */
@@ -89,7 +89,7 @@ struct relay {
 	void *arg;
 	uint64_t handle;    /* the engine's; 0: it does not know it */
 	uint32_t row_bytes; /* both directions, as the rows have them; its low bits */
-	uint8_t becomes[2]; /* enum relay_become: the leg is OpenSSL's for now */
+	uint8_t becomes[2]; /* enum relay_become: what it is not yet */
 	uint8_t polls;      /* turns in a row for what no event announces */
 	bool may_arm : 1;   /* both are plain and may become the program's */
 	bool retry : 1;     /* of this turn: something is due that no event announces */

@@ -34,52 +34,47 @@ union crypto_info {
 };
 
 /* With TLS 1.2 and GCM the explicit nonce is ours to choose: the record number, as OpenSSL does. */
-static socklen_t fill_info(union crypto_info *info, const struct record_keys *keys,
-	const struct record_traffic_key *key, uint64_t seq)
+static socklen_t fill_info(union crypto_info *info, const struct record_state *state)
 {
 	unsigned char number[8];
-	const unsigned char *nonce = key->iv_len == 12 ? key->iv + 4 : number;
+	const unsigned char *nonce = state->version == RECORD_TLS_1_3 ? state->iv + 4 : number;
 
-	record_put_number(number, seq);
-	info->info.version = keys->version == RECORD_TLS_1_3 ? TLS_1_3_VERSION : TLS_1_2_VERSION;
-	switch (keys->cipher) {
+	record_put_number(number, state->seq);
+	info->info.version = state->version == RECORD_TLS_1_3 ? TLS_1_3_VERSION : TLS_1_2_VERSION;
+	switch (state->cipher) {
 	case RECORD_AES_128_GCM:
 		info->info.cipher_type = TLS_CIPHER_AES_GCM_128;
-		memcpy(info->gcm_128.key, key->key, sizeof(info->gcm_128.key));
-		memcpy(info->gcm_128.salt, key->iv, sizeof(info->gcm_128.salt));
+		memcpy(info->gcm_128.key, state->key, sizeof(info->gcm_128.key));
+		memcpy(info->gcm_128.salt, state->iv, sizeof(info->gcm_128.salt));
 		memcpy(info->gcm_128.iv, nonce, sizeof(info->gcm_128.iv));
 		memcpy(info->gcm_128.rec_seq, number, sizeof(number));
 		return sizeof(info->gcm_128);
 	case RECORD_AES_256_GCM:
 		info->info.cipher_type = TLS_CIPHER_AES_GCM_256;
-		memcpy(info->gcm_256.key, key->key, sizeof(info->gcm_256.key));
-		memcpy(info->gcm_256.salt, key->iv, sizeof(info->gcm_256.salt));
+		memcpy(info->gcm_256.key, state->key, sizeof(info->gcm_256.key));
+		memcpy(info->gcm_256.salt, state->iv, sizeof(info->gcm_256.salt));
 		memcpy(info->gcm_256.iv, nonce, sizeof(info->gcm_256.iv));
 		memcpy(info->gcm_256.rec_seq, number, sizeof(number));
 		return sizeof(info->gcm_256);
 	default:
 		info->info.cipher_type = TLS_CIPHER_CHACHA20_POLY1305;
-		memcpy(info->chacha.key, key->key, sizeof(info->chacha.key));
-		memcpy(info->chacha.iv, key->iv, sizeof(info->chacha.iv));
+		memcpy(info->chacha.key, state->key, sizeof(info->chacha.key));
+		memcpy(info->chacha.iv, state->iv, sizeof(info->chacha.iv));
 		memcpy(info->chacha.rec_seq, number, sizeof(number));
 		return sizeof(info->chacha);
 	}
 }
 
-int ktls_set_keys(int fd, const struct record_keys *keys, enum record_direction direction)
+int ktls_set_keys(int fd, const struct record_state *state)
 {
 	union crypto_info info = { 0 };
-	struct record_traffic_key key;
-	socklen_t len;
-	int r = record_keys_derive(keys, direction, &key);
+	socklen_t len = fill_info(&info, state);
+	int r = 0;
 
-	if (r < 0)
-		return r;
-	len = fill_info(&info, keys, &key, keys->seq[direction]);
-	if (setsockopt(fd, SOL_TLS, direction == RECORD_WRITE ? TLS_TX : TLS_RX, &info, len) < 0)
+	if (setsockopt(fd, SOL_TLS, state->direction == RECORD_WRITE ? TLS_TX : TLS_RX, &info,
+		    len) < 0)
 		r = -errno;
 	secret_wipe(&info, sizeof(info));
-	secret_wipe(&key, sizeof(key));
 	return r;
 }
 

@@ -16,9 +16,9 @@ struct ktls_features {
 };
 
 /* Each returns 0 or -errno. An attached socket passes bytes through until it has a direction's
- * keys. */
+ * keys, which are those of a state, from its next record on. */
 MUST_USE int ktls_attach(int fd);
-MUST_USE int ktls_set_keys(int fd, const struct record_keys *keys, enum record_direction direction);
+MUST_USE int ktls_set_keys(int fd, const struct record_state *state);
 MUST_USE int ktls_expect_no_pad(int fd);
 /* Number of the next record to be sent, without which an end of stream could overtake data. */
 MUST_USE int ktls_next_number(int fd, enum record_cipher cipher, uint64_t *ret_number);

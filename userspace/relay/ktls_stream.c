@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -33,14 +34,18 @@ enum ktls_out {
 	KTLS_OUT_SHUT,   /* FIN */
 };
 
+/* What the next keys follow from, per enum record_direction. */
+struct secrets {
+	unsigned char secret[2][RECORD_SECRET_MAX];
+};
+
 struct ktls {
 	uint64_t base_written; /* bytes given to TCP before the switch */
 	uint64_t payload;      /* of all records since, control records included */
 	uint64_t first_seq;    /* of the first record since the last change of keys */
 	uint64_t records_before;
-	struct record_keys *keys; /* owned; kept only where the kernel can change keys */
+	struct secrets *secrets; /* owned; TLS 1.3, and only where the kernel can change keys */
 	struct record_peer peer;
-	uint16_t payload_max;
 	uint8_t cipher, overhead;
 	uint8_t in;  /* enum ktls_in */
 	uint8_t out; /* enum ktls_out */
@@ -49,20 +54,25 @@ struct ktls {
 	bool may_hide_update;
 };
 
+/* After a KeyUpdate in a direction: its next secret, and the kernel gets what follows from it. */
+static int set_next_keys(int fd, struct ktls *ktls, enum record_direction direction)
+{
+	struct record_state state = {
+		.version = RECORD_TLS_1_3, .cipher = ktls->cipher, .direction = (uint8_t)direction
+	};
+	int r = record_state_update(&state, ktls->secrets->secret[direction]);
+
+	if (r == 0)
+		r = ktls_set_keys(fd, &state);
+	record_state_wipe(&state);
+	return r;
+}
+
 /* ---- reading ---- */
 
 static int change_read_keys(struct stream *stream, struct ktls *ktls, bool requested)
 {
-	int r;
-
-	if (!ktls->keys) {
-		ktls->in = KTLS_IN_EXPIRED;
-		return -EKEYEXPIRED;
-	}
-	r = record_keys_update(ktls->keys, RECORD_READ);
-	if (r == 0)
-		r = ktls_set_keys(stream->fd, ktls->keys, RECORD_READ);
-	if (r < 0) {
+	if (!ktls->secrets || set_next_keys(stream->fd, ktls, RECORD_READ) < 0) {
 		ktls->in = KTLS_IN_EXPIRED;
 		return -EKEYEXPIRED;
 	}
@@ -131,7 +141,7 @@ static ssize_t ktls_read(struct stream *stream, void *data, size_t len)
 			return read_error(stream, ktls, n);
 		if (type == RECORD_DATA && n > 0) {
 			/* a full buffer ends its call before it opens another record */
-			ktls->may_hide_update = ktls->keys && (size_t)n < len;
+			ktls->may_hide_update = ktls->secrets && (size_t)n < len;
 			r = record_peer_data(&ktls->peer);
 			return r < 0 ? r : n;
 		}
@@ -164,9 +174,7 @@ static int change_write_keys(struct stream *stream, struct ktls *ktls)
 	ktls->payload += sizeof(record_key_update);
 	r = ktls_next_number(stream->fd, ktls->cipher, &seq);
 	if (r == 0)
-		r = record_keys_update(ktls->keys, RECORD_WRITE);
-	if (r == 0)
-		r = ktls_set_keys(stream->fd, ktls->keys, RECORD_WRITE);
+		r = set_next_keys(stream->fd, ktls, RECORD_WRITE);
 	if (r < 0)
 		return r;
 	ktls->records_before += seq - ktls->first_seq;
@@ -176,17 +184,17 @@ static int change_write_keys(struct stream *stream, struct ktls *ktls)
 }
 
 /* The kernel has made records of n bytes. */
-static void count_sent(struct ktls *ktls, size_t n, size_t most)
+static void count_sent(struct ktls *ktls, size_t n, size_t full)
 {
 	ktls->payload += n;
-	for (size_t at = 0; at < n; at += MIN(most, (size_t)RECORD_MAX))
+	for (size_t at = 0; at < n; at += full)
 		record_peer_pay(&ktls->peer);
 }
 
 static ssize_t ktls_write(struct stream *stream, const void *data, size_t len)
 {
 	struct ktls *ktls = stream->layer;
-	size_t most = ktls->payload_max ? ktls->payload_max : SIZE_MAX;
+	size_t full = ktls->peer.payload_max, most = full < RECORD_MAX ? full : SIZE_MAX;
 
 	if (ktls->out >= KTLS_OUT_CLOSED)
 		return -EPIPE;
@@ -200,7 +208,7 @@ static ssize_t ktls_write(struct stream *stream, const void *data, size_t len)
 			n = send(stream->fd, data, MIN(len, most), MSG_DONTWAIT | MSG_NOSIGNAL);
 			n = n < 0 ? -errno : n;
 			if (n > 0) {
-				count_sent(ktls, (size_t)n, most);
+				count_sent(ktls, (size_t)n, full);
 				return n;
 			}
 		}
@@ -270,9 +278,9 @@ static bool ktls_pending(const struct stream *stream)
 
 static void free_state(struct ktls *ktls)
 {
-	if (ktls->keys)
-		secret_wipe(ktls->keys, sizeof(*ktls->keys));
-	free(ktls->keys);
+	if (ktls->secrets)
+		secret_wipe(ktls->secrets, sizeof(*ktls->secrets));
+	free(ktls->secrets);
 	free(ktls);
 }
 
@@ -298,58 +306,63 @@ bool ktls_stream_is(const struct stream *stream)
 
 /* ---- start ---- */
 
-static struct ktls *new_state(const struct record_keys *keys, bool keep_keys)
+static struct ktls *new_state(const struct record_connection *connection, bool keep_secrets)
 {
+	const struct record_state *write = &connection->states[RECORD_WRITE];
 	struct ktls *ktls = calloc(1, sizeof(*ktls));
 
 	if (!ktls)
 		return NULL;
-	ktls->peer.version = keys->version == RECORD_TLS_1_3;
-	ktls->peer.is_client = keys->is_server;
-	ktls->payload_max = keys->payload_max;
-	ktls->cipher = (uint8_t)keys->cipher;
-	ktls->overhead = (uint8_t)record_overhead(keys->version, keys->cipher);
-	ktls->first_seq = keys->seq[RECORD_WRITE];
-	if (keep_keys && keys->version == RECORD_TLS_1_3) {
-		ktls->keys = malloc(sizeof(*ktls->keys));
-		if (!ktls->keys) {
+	ktls->peer = connection->peer;
+	ktls->cipher = write->cipher;
+	ktls->overhead = (uint8_t)record_overhead(
+		(enum record_version)write->version, (enum record_cipher)write->cipher);
+	ktls->first_seq = write->seq;
+	if (keep_secrets && write->version == RECORD_TLS_1_3) {
+		ktls->secrets = malloc(sizeof(*ktls->secrets));
+		if (!ktls->secrets) {
 			free(ktls);
 			return NULL;
 		}
-		*ktls->keys = *keys;
+		memcpy(ktls->secrets->secret, connection->secret, sizeof(connection->secret));
 	}
 	return ktls;
 }
 
 /* Without keys the attached layer passes bytes through unchanged, so until the first key is set
- * OpenSSL can go on. */
+ * whoever had the connection can go on. */
 static int switch_socket(
-	int fd, const struct record_keys *keys, const struct ktls_features *features)
+	int fd, const struct record_connection *connection, const struct ktls_features *features)
 {
 	int r = ktls_attach(fd);
 
 	if (r == 0)
-		r = ktls_set_keys(fd, keys, RECORD_READ);
+		r = ktls_set_keys(fd, &connection->states[RECORD_READ]);
 	if (r < 0)
 		return r;
-	if (ktls_set_keys(fd, keys, RECORD_WRITE) < 0)
+	if (ktls_set_keys(fd, &connection->states[RECORD_WRITE]) < 0)
 		return -EIO;
-	if (features->no_pad && keys->version == RECORD_TLS_1_3 && ktls_expect_no_pad(fd) < 0)
+	if (features->no_pad && connection->peer.version == RECORD_TLS_1_3 &&
+		ktls_expect_no_pad(fd) < 0)
 		return -EIO;
 	return 0;
 }
 
-int ktls_stream_prepare(int fd, const struct record_keys *keys,
+int ktls_stream_prepare(int fd, const struct record_connection *connection,
 	const struct ktls_features *features, struct ktls **ret_ktls)
 {
-	struct ktls *ktls = new_state(keys, features->rekey);
+	const struct record_state *state = &connection->states[RECORD_READ];
+	struct ktls *ktls;
 	int r;
 
+	if (!features->usable[state->version][state->cipher])
+		return -ENOTSUP;
+	ktls = new_state(connection, features->rekey);
 	if (!ktls)
 		return -ENOMEM;
 	r = tcpinfo_so_far(fd, NULL, &ktls->base_written);
 	if (r == 0)
-		r = switch_socket(fd, keys, features);
+		r = switch_socket(fd, connection, features);
 	if (r == 0)
 		*ret_ktls = ktls;
 	else

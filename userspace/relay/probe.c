@@ -147,6 +147,18 @@ static int send_data(int fd, size_t at, size_t len)
 	return (size_t)n == len ? 0 : -EPROTO;
 }
 
+static int set_keys(int fd, const struct record_keys *keys, enum record_direction direction)
+{
+	struct record_state states[2];
+	int r = record_states_init(states, keys);
+
+	if (r == 0)
+		r = ktls_set_keys(fd, &states[direction]);
+	for (int d = 0; d < 2; d++)
+		record_state_wipe(&states[d]);
+	return r;
+}
+
 static int try_exchange(int fds[2], struct record_keys keys[2])
 {
 	unsigned char data[16];
@@ -156,9 +168,9 @@ static int try_exchange(int fds[2], struct record_keys keys[2])
 	for (int i = 0; r == 0 && i < 2; i++) {
 		r = ktls_attach(fds[i]);
 		if (r == 0)
-			r = ktls_set_keys(fds[i], &keys[i], RECORD_READ);
+			r = set_keys(fds[i], &keys[i], RECORD_READ);
 		if (r == 0)
-			r = ktls_set_keys(fds[i], &keys[i], RECORD_WRITE);
+			r = set_keys(fds[i], &keys[i], RECORD_WRITE);
 	}
 	for (int i = 0; r == 0 && i < 2; i++) {
 		r = send_data(fds[i], 0, DATA_BYTES);
@@ -213,7 +225,7 @@ static int try_padded(int fds[2])
 	if (r == 0)
 		r = ktls_attach(fds[1]);
 	if (r == 0)
-		r = ktls_set_keys(fds[1], &keys[1], RECORD_READ);
+		r = set_keys(fds[1], &keys[1], RECORD_READ);
 	if (r == 0)
 		r = ktls_expect_no_pad(fds[1]);
 	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(paddings); i++, at += sizeof(data)) {
@@ -240,7 +252,7 @@ static int try_rekey(int fds[2])
 	for (int i = 0; r == 0 && i < 2; i++) {
 		r = ktls_attach(fds[i]);
 		if (r == 0)
-			r = ktls_set_keys(fds[i], &keys[i], i ? RECORD_READ : RECORD_WRITE);
+			r = set_keys(fds[i], &keys[i], i ? RECORD_READ : RECORD_WRITE);
 	}
 	if (r == 0)
 		r = send_data(fds[0], 0, 1000);
@@ -252,7 +264,7 @@ static int try_rekey(int fds[2])
 		return (int)n;
 	r = record_keys_update(&keys[0], RECORD_WRITE);
 	if (r == 0)
-		r = ktls_set_keys(fds[0], &keys[0], RECORD_WRITE);
+		r = set_keys(fds[0], &keys[0], RECORD_WRITE);
 	if (r == 0)
 		r = send_data(fds[0], 1000, 1000);
 	if (r == 0)
@@ -265,7 +277,7 @@ static int try_rekey(int fds[2])
 		return n < 0 ? (int)n : -EPROTO;
 	r = record_keys_update(&keys[1], RECORD_READ);
 	if (r == 0)
-		r = ktls_set_keys(fds[1], &keys[1], RECORD_READ);
+		r = set_keys(fds[1], &keys[1], RECORD_READ);
 	return r < 0 ? r : expect_data(fds[1], 1000, 1000);
 }
 

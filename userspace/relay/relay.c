@@ -110,6 +110,15 @@ static const enum relay_become goals[] = {
 	[RELAY_MODE_COPY] = BECOMES_NOTHING,
 };
 
+/* OpenSSL has gone from a stream of records, and does not come back. */
+static enum relay_become goal_of(const struct stream *leg, enum relay_mode mode)
+{
+	if (!stream_is_tls(leg))
+		return BECOMES_NOTHING;
+	return tls_records_connection(leg) && goals[mode] != BECOMES_KTLS ? BECOMES_NOTHING
+									  : goals[mode];
+}
+
 bool relay_takes_records(enum relay_mode mode)
 {
 	return goals[mode] == BECOMES_RECORD;
@@ -123,8 +132,7 @@ static void take_legs(struct relay *relay, const struct relay_params *params, st
 
 		relay->legs[leg] = legs[leg];
 		legs[leg] = (struct stream){ 0 };
-		if (stream_is_tls(&relay->legs[leg]) && !tls_records_connection(&relay->legs[leg]))
-			relay->becomes[leg] = (uint8_t)goals[params->settings.mode];
+		relay->becomes[leg] = (uint8_t)goal_of(&relay->legs[leg], params->settings.mode);
 		*pending = early[leg];
 		pending->limit = 0;
 		early[leg] = (struct buf){ 0 };

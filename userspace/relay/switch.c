@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * When a leg or a relay changes what moves it: an OpenSSL leg becomes a stream of records, or the
- * kernel's, at the first record boundary, two plain legs the program's when both have been read
- * empty. What cannot change stays with OpenSSL, for good.
+ * kernel's, at the first record boundary, and a stream of records the kernel's; two plain legs
+ * become the program's when both have been read empty. What cannot change stays as it is, for good.
  */
 #include "base/secret.h"
 #include "relay/ktls_stream.h"
@@ -40,26 +40,44 @@ void relay_note_path(struct relay *relay)
 		relay->state.halves[d].path = (uint8_t)path;
 }
 
-/* From OpenSSL to kernel TLS. Returns 0; TLS_KEYS_NOT_YET when the stream is not at a record
- * boundary; -EIO when its socket is half switched; else -errno: OpenSSL goes on. */
-static int to_kernel(struct stream *stream, const struct ktls_features *features)
+/* OpenSSL's connection as records would go on with it. Returns 0; TLS_KEYS_NOT_YET when it is not
+ * at a record boundary; else -errno. */
+static int stop_openssl(struct stream *stream, struct record_connection *ret_connection)
 {
 	struct record_keys keys;
-	struct ktls *ktls;
 	int r;
 
 	tls_keys_prepare(stream);
 	r = tls_keys_export(stream, &keys);
+	if (r == 0)
+		r = record_connection_init(ret_connection, &keys);
+	secret_wipe(&keys, sizeof(keys));
+	return r;
+}
+
+/* To kernel TLS. Returns 0; TLS_KEYS_NOT_YET when the stream is not at a record boundary; -EIO when
+ * its socket is half switched; else -errno: it goes on as it is. */
+static int to_kernel(struct stream *stream, const struct ktls_features *features)
+{
+	bool on_records = tls_records_connection(stream);
+	struct record_connection connection = { 0 };
+	struct ktls *ktls;
+	int r = on_records ? tls_records_stop(stream, &connection)
+			   : stop_openssl(stream, &connection);
+
 	if (r == TLS_KEYS_NOT_YET)
 		return r;
-	if (r == 0 && !features->usable[keys.version][keys.cipher])
-		r = -ENOTSUP;
 	if (r == 0)
-		r = ktls_stream_prepare(stream->fd, &keys, features, &ktls);
-	secret_wipe(&keys, sizeof(keys));
+		r = ktls_stream_prepare(stream->fd, &connection, features, &ktls);
+	record_connection_wipe(&connection);
 	if (r == 0) {
-		tls_stream_detach(stream);
+		if (on_records)
+			tls_records_detach(stream);
+		else
+			tls_stream_detach(stream);
 		ktls_stream_put(stream, ktls);
+	} else if (r != -EIO && on_records) {
+		tls_records_go_on(stream);
 	} else if (r != -EIO) {
 		tls_stream_read_ahead(stream, true);
 	}

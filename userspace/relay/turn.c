@@ -2,9 +2,9 @@
 /*
  * The mover that works in user space: it reads from one leg and writes to the other, through
  * OpenSSL where a leg is encrypted (copy), through its ciphers alone (record), or with the kernel
- * doing the cryptography (ktls). A leg starts with OpenSSL and is switched at the first record
- * boundary, which mostly is at once; two plain legs are the program's as soon as both have been
- * read empty. Here: turns, and what they wait for.
+ * doing the cryptography (ktls). A leg starts with OpenSSL, or on records, and is switched at the
+ * first record boundary, which mostly is at once; two plain legs are the program's as soon as both
+ * have been read empty. Here: turns, and what they wait for.
  */
 #include "relay/frame.h"
 #include "net/sock.h"

@@ -194,17 +194,30 @@ static size_t wanted(const struct records *records, size_t have, size_t room)
 	return have < most ? most - have : RECORD_BYTES_MAX;
 }
 
+/* The same for who stops at the next boundary: of the record that is due its header, then the
+ * rest. */
+static size_t missing(const struct records *records, size_t have)
+{
+	int n = have < RECORD_HEADER_BYTES
+		? RECORD_HEADER_BYTES
+		: record_length(&records->connection.states[RECORD_READ], received);
+
+	return (size_t)n - have; /* no whole one is there, nor what is no record */
+}
+
 /* Puts what there is into `received`. Returns bytes, STREAM_EOF or -errno. */
 static ssize_t receive(struct stream *stream, struct records *records, size_t room)
 {
 	struct view part = buf_view(&records_rest(records)->part);
-	size_t want = wanted(records, part.len, room);
+	size_t want;
 	ssize_t n;
 
 	memcpy(received, part.data, part.len);
 	stream->drained = false;
 	if (whole_record(records, received, part.len) != 0)
 		return (ssize_t)part.len;
+	want = records_rest(records)->stops ? missing(records, part.len)
+					    : wanted(records, part.len, room);
 	n = sock_recv(stream->fd, received + part.len, want);
 	stream->drained = n < (ssize_t)want;
 	if (n < 0) {
@@ -414,6 +427,44 @@ int tls_records_take(struct stream *stream)
 	return 0;
 }
 
+/* ---- to the kernel ---- */
+
+int tls_records_stop(struct stream *stream, struct record_connection *ret_connection)
+{
+	struct records *records = stream->layer;
+	struct record_connection *connection = &records->connection;
+	const struct rest *rest;
+
+	records_flush(stream, records);
+	if (connection->in != RECORD_IN_OPEN || connection->out != RECORD_OUT_OPEN ||
+		record_connection_is_worn(connection))
+		return -ENOTSUP;
+	rest = records_rest(records);
+	if (connection->answer_owed || rest->part.len || rest->unsent.len || rest->opened.len ||
+		rest->owed) {
+		if (records_make_rest(records))
+			records->rest->stops = true;
+		return TLS_KEYS_NOT_YET;
+	}
+	*ret_connection = *connection;
+	return 0;
+}
+
+void tls_records_go_on(struct stream *stream)
+{
+	struct records *records = stream->layer;
+
+	if (records->rest)
+		records->rest->stops = false;
+	records_drop_rest(records);
+}
+
+void tls_records_detach(struct stream *stream)
+{
+	records_close(stream);
+	stream_init_plain(stream, stream->fd);
+}
+
 /* ---- as bytes ---- */
 
 int tls_records_give(struct stream *stream, struct buf *to)
@@ -441,8 +492,7 @@ int tls_records_give(struct stream *stream, struct buf *to)
 	secret_wipe(&state, sizeof(state));
 	if (r < 0)
 		return r;
-	records_close(stream);
-	stream_init_plain(stream, stream->fd);
+	tls_records_detach(stream);
 	return 0;
 }
 

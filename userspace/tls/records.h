@@ -25,6 +25,19 @@ MUST_USE int tls_records_take(struct stream *stream);
 bool tls_records_may_take(const struct stream *stream);
 
 /*
+ * For another record layer that is to go on with such a stream's socket: what waits is sent, and
+ * from now on no more is read than the record that is due, so that a boundary comes. Returns 0 at
+ * one, where neither read nor sealed bytes wait: ret_connection is then all there is to know, a
+ * copy that the caller wipes. Else TLS_KEYS_NOT_YET (try again behind the next read or write), or
+ * -ENOTSUP when one side has said its end, or keys are worn: such a connection goes nowhere.
+ */
+MUST_USE int tls_records_stop(struct stream *stream, struct record_connection *ret_connection);
+/* It has not been taken over. */
+void tls_records_go_on(struct stream *stream);
+/* It has: a plain stream is left, with the same descriptor; all that this one had is wiped. */
+void tls_records_detach(struct stream *stream);
+
+/*
  * All there is to know of such a stream beside its socket: this, which is plain data, and behind it
  * the bytes that wait, in this order. It may be written down, and read by another process of the
  * same build. Keys are in it, and text: whoever has it wipes it.

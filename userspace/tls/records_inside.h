@@ -15,6 +15,7 @@ struct rest {
 	struct buf unsent; /* sealed, and not taken by the socket */
 	struct buf opened; /* text that the reader has not taken */
 	uint32_t owed;     /* payload of the data records in unsent; their writer repeats it */
+	bool stops;        /* no more is read than the record that is due */
 };
 
 struct records {
@@ -28,7 +29,7 @@ struct records {
 const struct rest *records_rest(const struct records *records);
 /* To put something into it. NULL: no memory. */
 struct rest *records_make_rest(struct records *records);
-/* Frees it if nothing waits: an idle connection has none. */
+/* Frees it if nothing waits, nor stops: an idle connection has none. */
 void records_drop_rest(struct records *records);
 
 /* An alert, if it can be said at all, and now as far as it goes. */
@@ -36,6 +37,8 @@ void records_send_alert(
 	struct stream *stream, struct records *records, unsigned char level, int description);
 /* The answer to a request for other keys, if nothing is before it. */
 void records_send_answer(struct stream *stream, struct records *records);
+/* All that waits to be sent, an answer that is owed included, as far as the socket takes it. */
+void records_flush(struct stream *stream, struct records *records);
 
 /* Of the stream's operations. */
 ssize_t records_write(struct stream *stream, const void *data, size_t len);

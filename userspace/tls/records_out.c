@@ -41,7 +41,8 @@ void records_drop_rest(struct records *records)
 {
 	struct rest *rest = records->rest;
 
-	if (!rest || rest->part.len || rest->unsent.len || rest->opened.len || rest->owed)
+	if (!rest || rest->part.len || rest->unsent.len || rest->opened.len || rest->owed ||
+		rest->stops)
 		return;
 	buf_fini(&rest->part);
 	buf_fini(&rest->unsent);
@@ -128,6 +129,14 @@ void records_send_answer(struct stream *stream, struct records *records)
 	n = seal_update(records, 0);
 	if (n < 0 || send_sealed(stream, records, (size_t)n) < 0)
 		records->connection.out = RECORD_OUT_SHUT; /* keys are out of step */
+}
+
+void records_flush(struct stream *stream, struct records *records)
+{
+	if (records->connection.answer_owed)
+		records_send_answer(stream, records);
+	else
+		(void)!flush_unsent(stream, records); /* an error is the next write's */
 }
 
 /* ---- writing ---- */
