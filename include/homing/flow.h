@@ -13,8 +13,8 @@
 
 #include <linux/types.h>
 
-#define HM_ABI 1
-#define HM_PROTOCOL_BYTES 16
+#define HM_ABI 2
+#define HM_PROTOCOL_BYTES 12
 #define HM_WORKERS_MAX 256
 #define HM_EVENTS_BYTES 65536
 /* bulk_rate is judged over windows of this length */
@@ -22,6 +22,12 @@
 
 enum hm_direction { HM_UP = 1, HM_DOWN };
 enum hm_path { HM_COPY = 1, HM_KTLS, HM_SOCKMAP, HM_BYPASS, HM_RECORD };
+
+enum hm_tls {
+	HM_TLS_NONE,  /* on neither leg */
+	HM_TLS_ENDS,  /* that of a leg is the router's */
+	HM_TLS_PASSED /* the client's keys are at the node's agent: the router reads nothing */
+};
 
 /* As of the last packet. */
 enum hm_flow_state {
@@ -58,6 +64,7 @@ struct hm_flow {
 	enum hm_path path;
 	enum hm_flow_state state;
 	enum hm_reason reason;
+	enum hm_tls tls;
 	char protocol[HM_PROTOCOL_BYTES];
 };
 

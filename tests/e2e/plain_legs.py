@@ -49,6 +49,6 @@ def login(router, user="alice", tls=False, path="sockmap"):
 
 
 def rows(pins, name="flows"):
-    done = subprocess.run(["bpftool", "-j", "map", "dump", "pinned", "%s/v1/%s" % (pins, name)],
+    done = subprocess.run(["bpftool", "-j", "map", "dump", "pinned", "%s/v2/%s" % (pins, name)],
                           capture_output=True, text=True, check=True)
     return [entry["formatted"]["value"] for entry in json.loads(done.stdout)]

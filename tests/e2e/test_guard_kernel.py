@@ -94,11 +94,11 @@ def test_GRD_4_new_addresses_of_the_host_are_services(make, network):
 def test_GRD_1_without_the_guard_nothing_is_loaded(make, network, pins):  # noqa: F811
     pinned = pinning(pins, "")
     router = guarded(make, pinned, guard="[guard]\nenabled = false\ninterfaces = [\"lo\"]\n")
-    assert not [name for name in os.listdir(pins + "/v1") if "guard" in name]
+    assert not [name for name in os.listdir(pins + "/v2") if "guard" in name]
     assert outcome(router, DENIED) == "* OK"
     assert "guard" not in router.log()
     guarded(make, pinned)
-    assert "guard_bans" in os.listdir(pins + "/v1")
+    assert "guard_bans" in os.listdir(pins + "/v2")
 
 
 def test_GRD_1_a_virtual_device_that_is_named_is_warned_of(make, network):
@@ -206,12 +206,12 @@ def write_ban(pins, address, for_s):  # noqa: F811
     """As a router that has died would have left it."""
     now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
     row = struct.pack("<QQQQII48s", now + for_s * 10 ** 9, now, 5, now, 1, 2, address.encode())
-    subprocess.run(["bpftool", "map", "update", "pinned", pins + "/v1/guard_bans", "key", "hex", *ban_key(address),
+    subprocess.run(["bpftool", "map", "update", "pinned", pins + "/v2/guard_bans", "key", "hex", *ban_key(address),
                     "value", "hex", *hexes(row)], check=True)
 
 
 def kernel_ban(pins, address):  # noqa: F811
-    done = subprocess.run(["bpftool", "-j", "map", "lookup", "pinned", pins + "/v1/guard_bans", "key", "hex",
+    done = subprocess.run(["bpftool", "-j", "map", "lookup", "pinned", pins + "/v2/guard_bans", "key", "hex",
                            *ban_key(address)], capture_output=True, text=True, check=False)
     return json.loads(done.stdout).get("formatted", {}).get("value") if done.returncode == 0 else None
 

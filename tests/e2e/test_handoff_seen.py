@@ -14,6 +14,7 @@ import pytest
 from handing import Agent
 from harness import wait_until
 from metrics import fetch, values
+from plain_legs import pins, rows  # noqa: F401
 
 
 @pytest.fixture
@@ -261,3 +262,28 @@ def test_section_6_states_of_agents(make, cluster, agents):
     assert state_of(router) in ("resting", "idle")
     agent.start()
     wait_until(lambda: [one_login(router, "u2"), state_of(router)][1] == "up")
+
+
+# ---- what the kernel has ----
+
+@pytest.mark.parametrize("mode, path", [("auto", "sockmap"), ("copy", "copy")])
+def test_section_6_rows_say_that_tls_is_passed(make, cluster, agents, pins, mode, path):  # noqa: F811
+    """bpftool shows it of the session that was handed over, and not of one whose TLS is the router's."""
+    node = make.node("node1", tls="plain", proxy=True)
+    router = route(make, cluster, node, agents(node), 'protocols = ["imap"]',
+                   {"imap": "implicit", "plain": "plain"},
+                   more="[capabilities.imap]\nallow_plain_auth_without_tls = true\n"
+                        '[splice]\npin_path = "%s"\nmode = "%s"\n' % (pins, mode))
+    with login(router) as client:
+        router.wait_path(path, "alice")
+        assert client.command("n NOOP") == ["n OK NOOP"]
+        wait_until(lambda: len(rows(pins)) == 2)
+        assert {(flow["path"], flow["tls"], flow["protocol"]) for flow in rows(pins)} == \
+            {("HM_" + path.upper(), "HM_TLS_PASSED", "imap")}
+    wait_until(lambda: not rows(pins))
+    with router.client("plain", tls=False) as client:
+        client.line()
+        assert client.command("a LOGIN bob pw")[-1].startswith("a OK")
+        router.wait_path(path, "bob")
+        wait_until(lambda: len(rows(pins)) == 2)
+        assert {flow["tls"] for flow in rows(pins)} == {"HM_TLS_NONE"}

@@ -53,9 +53,9 @@ def test_plain_legs_go_to_the_kernel(make, pins):
 
 def test_48_pins_are_private(make, pins):
     plain_router(make, [make.node("node1", tls="plain")], pins)
-    for path in (pins, pins + "/v1"):
+    for path in (pins, pins + "/v2"):
         assert os.stat(path).st_mode & 0o777 == 0o700
-    assert sorted(os.listdir(pins + "/v1")) == ["control", "events", "flows", "sources", "targets",
+    assert sorted(os.listdir(pins + "/v2")) == ["control", "events", "flows", "sources", "targets",
                                                 "verdict"]
 
 
@@ -322,7 +322,7 @@ def test_SEC_10_what_somebody_else_put_there_is_not_used(make, workspace, pins):
     router = plain_router(make, [node], pins)
     assert not any("msg=not_pinned" in line for line in router.lines)
     assert os.stat(pins).st_mode & 0o777 == 0o700
-    assert not [name for name in os.listdir(pins + "/v1") if name.endswith("_new")]
+    assert not [name for name in os.listdir(pins + "/v2") if name.endswith("_new")]
     with login(router):
         assert rows(pins)
 
@@ -334,7 +334,7 @@ def test_SEC_10_the_next_start_replaces_the_pins(make, pins):
         client.command("b NOOP")
         first.stop(expect=-9, how=9)
         client.eof() # a crash ends its sessions
-    assert os.listdir(pins + "/v1") and rows(pins, "sources") == []
+    assert os.listdir(pins + "/v2") and rows(pins, "sources") == []
     second = plain_router(make, [node], pins)
     with login(second) as client:
         client.command("b NOOP")

@@ -37,8 +37,8 @@ def test_REC_1_the_path_is_named_wherever_it_is_shown(make, pins, mode, path):  
         assert re.search(r"^%s +2 +2 +%d$" % (path, said + heard), router.ctl("stats").stdout, re.M)
         assert re.search(r"^%s +2 " % path, router.ctl("top").stdout, re.M)
         wait_until(lambda: sorted(flow["passed"] for flow in rows(pins)) == [said, heard])
-        assert {(flow["path"], flow["state"]) for flow in rows(pins)} == \
-            {("HM_" + path.upper(), "HM_USERSPACE")}
+        assert {(flow["path"], flow["state"], flow["tls"]) for flow in rows(pins)} == \
+            {("HM_" + path.upper(), "HM_USERSPACE", "HM_TLS_ENDS")}
     session = last_session(router)
     assert (session["path_up"], session["path_down"]) == (path, path)
     assert rows(pins) == [] and counted(router, path) == [0, 2, said + heard]

@@ -94,7 +94,7 @@ struct relay {
 	bool may_arm : 1;   /* both are plain and may become the program's */
 	bool retry : 1;     /* of this turn: something is due that no event announces */
 	bool has_program : 1;
-	bool parts : 1;                 /* idle: it parts */
+	bool parts : 1; /* the client's TLS is the node's other end's; idle: it parts */
 	struct relay_program program[]; /* one, or none: it is never the program's */
 };
 

@@ -121,7 +121,8 @@ struct relay_params {
 	 * and dropped, early bytes included; its end of stream reaches the node. When the node's
 	 * stream has ended, the client has owed_ms to close. */
 	bool one_way;
-	/* The node leg's other end ends the client's TLS (HND-34): idle sessions part. */
+	/* The node leg's other end ends the client's TLS (HND-34): idle sessions part, and rows
+	 * say that it is passed. */
 	bool parts;
 	/* Watches of the caller's on the two descriptors, by leg: the relay takes their place (also
 	 * when it then fails). NULL: there is none. */

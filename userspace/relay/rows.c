@@ -6,6 +6,15 @@
 
 #include <stdio.h>
 
+static enum hm_tls tls_of(const struct relay *relay)
+{
+	if (relay->parts)
+		return HM_TLS_PASSED;
+	return stream_is_tls(&relay->legs[RELAY_CLIENT]) || stream_is_tls(&relay->legs[RELAY_NODE])
+		? HM_TLS_ENDS
+		: HM_TLS_NONE;
+}
+
 void relay_fill_row(
 	const struct relay *relay, enum relay_direction direction, struct hm_flow *ret_flow)
 {
@@ -14,6 +23,7 @@ void relay_fill_row(
 		.handle = relay->handle, /* by which a row or an event finds it again */
 		.worker = relay->engine->worker,
 		.direction = direction == RELAY_UP ? HM_UP : HM_DOWN,
+		.tls = tls_of(relay),
 	};
 	snprintf(ret_flow->protocol, sizeof(ret_flow->protocol), "%s",
 		relay->protocol ? relay->protocol : "");

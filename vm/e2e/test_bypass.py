@@ -121,4 +121,4 @@ def test_GRD_24_a_killed_router_leaves_nothing(make):
     assert node.connections[-1].closed.wait(harness.PATIENCE)
     # the kernel lets go of maps a moment later
     wait_until(lambda: not before & (listed("prog") | listed("map")))
-    assert not [name for name in os.listdir(PINS + "/v1") if "node" in name or "redirect" in name]
+    assert not [name for name in os.listdir(PINS + "/v2") if "node" in name or "redirect" in name]
