@@ -6,6 +6,7 @@ import contextlib
 import re
 import signal
 import socket
+import subprocess
 import threading
 
 import handing
@@ -265,6 +266,20 @@ def test_section_6_states_of_agents(make, cluster, agents):
 
 
 # ---- what the kernel has ----
+
+def probe_row(text):
+    return re.search(r"^handoff ends in sockmap +(yes|no) *(.*)$", text, re.M).groups()
+
+
+def test_section_6_the_probe_says_where_a_handoff_ends():
+    """In sockmap where the program works; without the right to load one, in copy."""
+    for wrapper, found in (([], ("yes", "")),
+                           (["setpriv", "--inh-caps=-all", "--bounding-set=-bpf,-sys_admin"],
+                            ("no", "no sockmap: it ends in copy"))):
+        done = subprocess.run([*wrapper, harness.BUILD + "/homingd", "--probe"], capture_output=True, text=True,
+                              check=True, timeout=60)
+        assert probe_row(done.stdout) == found
+
 
 @pytest.mark.parametrize("mode, path", [("auto", "sockmap"), ("copy", "copy")])
 def test_section_6_rows_say_that_tls_is_passed(make, cluster, agents, pins, mode, path):  # noqa: F811

@@ -416,11 +416,25 @@ static void probe_sockmap(
 	kernel->sockmap = redirect == 0 && valve == 0;
 }
 
+/* ---- handoff ---- */
+
+/* A session that is handed over leaves records, and becomes two plain legs with bytes queued: both
+ * have been tried. */
+static void probe_handoff(struct relay_probe *probe, const struct relay_kernel *kernel)
+{
+	int r = kernel->sockmap && relay_probe_ciphers(kernel) ? 0 : -EPROTO;
+
+	probe_add_row(probe, "handoff ends in sockmap", r,
+		kernel->sockmap ? "no cipher of record: no session can be handed over"
+				: "no sockmap: it ends in copy");
+}
+
 void relay_probe(struct relay_probe *ret_probe, struct relay_kernel *kernel, const char *bpf_error)
 {
 	*ret_probe = (struct relay_probe){ 0 };
 	probe_sockmap(ret_probe, kernel, bpf_error);
 	probe_record(ret_probe, kernel);
+	probe_handoff(ret_probe, kernel);
 	probe_ktls(ret_probe, kernel);
 	atomic_store(&kernel->demotions_backlog, 0); /* the trials' own */
 }

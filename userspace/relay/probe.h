@@ -8,7 +8,7 @@
 
 #include "relay/relay.h"
 
-#define PROBE_ROWS_MAX 24
+#define PROBE_ROWS_MAX 28
 
 struct probe_row {
 	char name[48];
