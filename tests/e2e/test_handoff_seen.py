@@ -228,6 +228,22 @@ def test_section_6_an_agent_counts_what_it_refuses(make, cluster, agents):
     assert "refused (node1): limit 1" in router.ctl("stats").stdout
 
 
+def test_HND_32_counted_per_address(make, cluster, agents):
+    """Guesses, and one who says nothing that an agent knows, from two addresses."""
+    agent = agents(make.node("node1", tls="plain", proxy=True))
+    for source, said in (("127.0.0.2", b"HMGD" + b"x" * 16), ("127.0.0.3", b"GET / HTTP/1.1\r\n\r\n"),
+                         ("127.0.0.3", b"HMGD" + b"y" * 16)):
+        with socket.create_connection(("127.0.0.1", agent.port), 10, (source, 0)) as s, \
+                contextlib.suppress(ConnectionResetError):
+            s.sendall(said)
+            assert s.recv(10) == b""
+    seen = agent.stats()["handoff"]
+    assert seen["tokens_refused"] == 3
+    assert [(row["address"], row["count"]) for row in seen["strangers"]] == [("127.0.0.3", 2), ("127.0.0.2", 1)]
+    assert re.search(r"^127.0.0.3 +2 20\d\d-", agent.ctl("stats").stdout, re.M)
+    assert "127.0.0" not in fetch(agent)[1]
+
+
 # ---- agents ----
 
 def state_of(router, node="node1"):

@@ -52,9 +52,11 @@ static void send_to(struct session_pool *pool, const struct token_owner *owner, 
 /* HND-32. */
 static void refused(struct session *session, const char *why)
 {
+	struct router *router = session->pool->router;
 	char client[ADDR_TEXT_SIZE];
 
-	atomic_fetch_add(&session->pool->router->handoff.tokens_refused, 1);
+	atomic_fetch_add(&router->handoff.tokens_refused, 1);
+	strangers_count(router->strangers, &session->client, clock_real_ms());
 	log_event_limited(LOGL_WARN, "handoff_token", addr_format_ip(&session->client, client),
 		"listener", session->settings->name, "client", client, "error", why, NULL);
 	session_close(session, REASON_PROTOCOL_ERROR);

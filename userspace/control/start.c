@@ -232,6 +232,8 @@ static int start_workers(struct control *control, struct listen_plan *plan)
 	unsigned count = router->worker_count;
 	int r = tokens_new(&router->tokens);
 
+	if (r == 0)
+		r = strangers_new(&router->strangers);
 	control->workers = calloc(count, sizeof(*control->workers));
 	router->mailboxes = calloc(count, sizeof(struct mailbox *));
 	if (!control->workers || !router->mailboxes)
@@ -328,6 +330,8 @@ static void stop(struct control *control)
 	tokens_free(control->router->tokens);
 	control->router->mailboxes = NULL;
 	control->router->tokens = NULL;
+	strangers_free(control->router->strangers);
+	control->router->strangers = NULL;
 	control_guard_free(control->state.guard);
 	netlink_addrs_free(control->router->local_addrs);
 	control->router->local_addrs = NULL;

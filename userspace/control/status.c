@@ -11,6 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Of those that an agent remembers. */
+#define STRANGERS_SHOWN 20
+
 static bool is_starting(void *arg)
 {
 	return ((struct control_state *)arg)->starting;
@@ -96,6 +99,24 @@ static json_t *time_json(struct histogram *histogram)
 	return json_pack("{sI so}", "sum_ms", load(&histogram->sum_ms), "until_ms", counts);
 }
 
+/* Those that came most often. */
+static json_t *strangers_json(struct router *router)
+{
+	struct stranger worst[STRANGERS_SHOWN];
+	size_t count = strangers_worst(router->strangers, worst, ARRAY_SIZE(worst));
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < count; i++) {
+		char address[STRANGER_TEXT_SIZE], last[CLOCK_TEXT_SIZE];
+
+		json_array_append_new(list,
+			json_pack("{ss sI ss}", "address", stranger_format(&worst[i], address),
+				"count", (json_int_t)worst[i].count, "last",
+				clock_format_rfc3339(worst[i].last_real_ms, false, last)));
+	}
+	return list;
+}
+
 /* Of the agent that this process is. */
 static json_t *handoff_json(struct router *router)
 {
@@ -106,9 +127,10 @@ static json_t *handoff_json(struct router *router)
 			json_object_set_new(refusals, handoff_refusal_name((enum handoff_refusal)i),
 				json_integer(load(&router->handoff.refusals[i])));
 	}
-	return json_pack("{sI sI sI so sI}", "channels", load(&router->handoff.channels), "streams",
-		load(&router->handoff.streams), "joined", load(&router->handoff.joined), "refusals",
-		refusals, "tokens_refused", load(&router->handoff.tokens_refused));
+	return json_pack("{sI sI sI so sI so}", "channels", load(&router->handoff.channels),
+		"streams", load(&router->handoff.streams), "joined", load(&router->handoff.joined),
+		"refusals", refusals, "tokens_refused", load(&router->handoff.tokens_refused),
+		"strangers", strangers_json(router));
 }
 
 static json_t *listeners_json(struct router *router)

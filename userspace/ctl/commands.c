@@ -92,6 +92,20 @@ static void print_refusals(const char *who, const json_t *row)
 	putchar('\n');
 }
 
+static void print_strangers(const json_t *list)
+{
+	json_t *row;
+	size_t i;
+
+	if (json_array_size(list))
+		printf("\n%-44s %8s %s\n", "without a token", "came", "last");
+	json_array_foreach(list, i, row)
+	{
+		printf("%-44s %8lld %s\n", ctl_text(row, "address"), ctl_number(row, "count"),
+			ctl_text(row, "last"));
+	}
+}
+
 /* The agents beside nodes, and what this process is as an agent, if it is one. */
 static void print_handoffs(const json_t *body)
 {
@@ -109,6 +123,7 @@ static void print_handoffs(const json_t *body)
 		return;
 	print_member("as an agent", "all routers", own);
 	print_refusals("routers", own);
+	print_strangers(json_object_get(own, "strangers"));
 }
 
 int ctl_cmd_stats(struct ctl *ctl, char **args)

@@ -16,6 +16,7 @@
 #include "router/holds.h"
 #include "router/metrics.h"
 #include "router/snapshot.h"
+#include "router/strangers.h"
 #include "router/tokens.h"
 
 #include <stdatomic.h>
@@ -54,8 +55,9 @@ struct router {
 	struct relay_kernel kernel;
 	struct relay_probe probe;
 	/* Of the agent that this process is for routers. */
-	struct tokens *tokens;      /* owned by the control thread */
-	struct mailbox **mailboxes; /* the workers'; owned likewise, worker_count of them */
+	struct tokens *tokens;       /* owned by the control thread, as the next */
+	struct strangers *strangers; /* who came to its port without one */
+	struct mailbox **mailboxes;  /* the workers'; owned likewise, worker_count of them */
 	struct {
 		atomic_uint_fast64_t channels;                   /* that stand now */
 		atomic_uint_fast64_t streams;                    /* logins on them now */
