@@ -226,6 +226,7 @@ def test_ADM_10_health_for_probes(http):
 
 def test_ADM_23_every_answer_is_json(http):
     router = http.router([http.node("node1")])
+    wait_until(lambda: router.admin("GET", "/readyz")[0] == 200) # the store may not have answered yet
     for method, path in (
             ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/stats"), ("GET", "/sessions"),
             ("GET", "/destinations"), ("POST", "/destinations/reset?destination=node1"),
