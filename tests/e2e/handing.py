@@ -28,6 +28,13 @@ class Cluster:
                     extra))
 
 
+class Nobody:
+    """An agent that is not there."""
+
+    def __init__(self):
+        self.ports, self.port, self.pin = {}, harness.free_port(), "00" * 32
+
+
 class Agent(harness.Router):
     """homingd beside a node."""
 

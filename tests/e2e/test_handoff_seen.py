@@ -12,7 +12,7 @@ import threading
 import handing
 import harness
 import pytest
-from handing import Agent
+from handing import Agent, Nobody
 from harness import wait_until
 from metrics import fetch, values
 from plain_legs import pins, rows  # noqa: F401
@@ -35,13 +35,6 @@ def agents(cluster):
     yield start
     for agent in reversed(started):
         agent.close()
-
-
-class Nobody:
-    """An agent that is not there."""
-
-    def __init__(self):
-        self.ports, self.port, self.pin = {}, harness.free_port(), "00" * 32
 
 
 def route(make, cluster, node, agent, extra="", listeners=None, more=""):

@@ -9,6 +9,7 @@ import subprocess
 
 import harness
 import pytest
+from handing import Cluster, Nobody
 from harness import wait_until
 from metrics import fetch, values
 
@@ -114,7 +115,7 @@ def labels_of(text):
     return found
 
 
-def test_dashboard_and_alerts_ask_for_what_there_is(make):
+def test_dashboard_and_alerts_ask_for_what_there_is(make, workspace):
     """Their queries are PromQL, and name metrics and labels that a router that has had a login has."""
     packaging = os.path.join(harness.ROOT, "packaging")
     check_rules(packaging + "/alerts.yml")
@@ -123,7 +124,8 @@ def test_dashboard_and_alerts_ask_for_what_there_is(make):
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"]) >= 12
     queries = [target["expr"].replace("$__rate_interval", "5m")
                for panel in board["panels"] for target in panel["targets"]]
-    router = make.router([make.node("node1")], extra="[guard]\nenabled = true\n")
+    router = make.router([make.node("node1")], extra="[guard]\nenabled = true\n" +
+                         Cluster(workspace).handoff_toml("node1", Nobody()))
     rules = {"groups": [{"name": "board", "rules": [
         {"record": "query%d" % i, "expr": query} for i, query in enumerate(queries)]}]}
     check_rules(router.workspace.write("board.yml", json.dumps(rules))) # JSON is YAML
