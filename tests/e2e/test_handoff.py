@@ -473,7 +473,8 @@ def test_HND_35_no_data_connection(make, cluster, agents):
             client.line()
             client.eof()
             client.close()
-            assert router.wait_sessions(1)[0]["reason"] == "node_error"
+            line = router.wait_sessions(1)[0]
+            assert (line["reason"], line["tls_kept"]) == ("node_error", "data")
             with login(router) as other:
                 assert other.command("b NOOP")[-1] == "b OK NOOP"
             assert "tls_at" not in router.wait_sessions(2)[1]

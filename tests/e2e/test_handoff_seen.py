@@ -161,6 +161,41 @@ def test_section_6_kept_because_the_node_is_gone(make, cluster, agents):
     assert set(refusals(router)) == {"node"}
 
 
+def test_section_6_kept_because_the_node_refused_the_agent(make, cluster, agents):
+    """The agent does not trust the certificate that the node has, nor would the router."""
+    node = make.node("node1", proxy=True)
+    node.pin = "00" * 32
+    router = route(make, cluster, node, agents(node))
+    with router.client() as client:
+        client.line()
+        assert "UNAVAILABLE" in client.command("a LOGIN alice pw")[-1]
+    assert router.wait_sessions(1)[0]["tls_kept"] == "refused"
+    assert set(refusals(router)) == {"refused"}
+
+
+def test_section_6_kept_because_the_agent_has_no_such_leg(make, cluster, agents):
+    """It is the router's alone, and the login takes it."""
+    said = []
+
+    def serve(conn):
+        conn.send("+OK\r\n")
+        said.append(conn.line())
+
+    node = make.node("node1", serve, tls="plain", proxy=True)
+    legs = dict.fromkeys(("imap", "pop3"), "plain")
+    router = make.router([harness.destination_toml(node.name, node.address, None, legs,
+                                                   ports=dict.fromkeys(legs, node.port))],
+                         default="node1", listeners={"pop": ("implicit", "", "pop3")},
+                         extra=cluster.handoff_toml("node1", agents(node)))
+    with router.client("pop") as client:
+        client.line()
+        client.send("USER alice\r\nPASS pw\r\n")
+        wait_until(lambda: said)
+        client.eof()
+    assert router.wait_sessions(1)[0]["tls_kept"] == "no_protocol"
+    assert refusals(router) == {"no_protocol": 1}
+
+
 def test_section_6_nothing_is_said_without_an_agent(make):
     router = make.router([make.node("node1")], listeners={"imap": "implicit"})
     one_login(router)
