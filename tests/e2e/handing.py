@@ -2,7 +2,6 @@
 """A router, an agent and the node beside it: certificates, the agent as a process, its node."""
 
 import os
-import shutil
 import subprocess
 import threading
 
@@ -84,10 +83,16 @@ class Issued(Cluster):
         return tuple("%s/%s.%s" % (self.directory, name, s) for s in ("pem", "key"))
 
     def agent(self, node, name, **kwargs):
-        """An agent with the certificate of that name, not started."""
+        """An agent with the certificate of that name, not started. Its admin API keeps that for "localhost"."""
         agent = Agent(self, node, **kwargs)
-        for source, target in zip(self.pair(name), (agent.cert, agent.key)):
-            shutil.copyfile(source, target)
+        for source, target in zip(self.pair(name), ("issued.pem", "issued.key")):
+            with open(source, encoding="ascii") as f:
+                agent.own.write(target, f.read())
+        with open(agent.config, encoding="utf-8") as f:
+            text = f.read()
+        agent.own.write("homing.toml", text.replace("default = true\n", "").replace(
+            "[tls.certificate.default]", '[tls.certificate.issued]\ncert = "issued.pem"\nkey = "issued.key"\n'
+            "default = true\n[tls.certificate.default]"))
         return agent
 
     def handoff_toml(self, node, agent, extra="", authority=None):

@@ -59,7 +59,7 @@ class Setup:
         self.home = workspace.mkdir("home")
         self.node = make.dovecot("node1", "127.0.0.51", {USER: PASSWORD},
                                  protocols=mailnodes.PROTOCOLS, relay_port=sink.port)
-        self.router = make.router([self.node.toml()], default="node1", listeners={
+        self.router = make.router([self.node.toml()], default="node1", extra=self.beside(), listeners={
             "imaps": ("implicit", "", "imap"), "imap": ("starttls", "", "imap"),
             "pop3s": ("implicit", "", "pop3"), "pop3": ("starttls", "", "pop3"),
             "sieve": ("starttls", "", "managesieve"),
@@ -67,6 +67,10 @@ class Setup:
         self.ports = self.router.ports
         self.environment = dict(os.environ, HOME=self.home, LC_ALL="C", TERM="xterm",
                                 SSL_CERT_FILE=self.router.cert)
+
+    def beside(self):
+        """More of the router's configuration."""
+        return ""
 
     def file(self, name, text):
         path = os.path.join(self.home, name)

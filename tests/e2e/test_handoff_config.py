@@ -200,7 +200,8 @@ def test_HND_4_another_authority(make, workspace):
         shutil.copyfile(theirs.authority[0], authority)
         reload_ok(router)
         assert "tls_at" not in first_login(router)
-        edit(router, ("tls_ca", "#tls_ca"), (NAMED, 'tls_pinned_cert_sha256 = "%s"' % fingerprint(agent)))
+        edit(router, ("tls_ca", "#tls_ca"),
+             (NAMED, 'tls_pinned_cert_sha256 = "%s"' % fingerprint(issued.pair(NAME)[0])))
         reload_ok(router)
         assert harness.wait_until(lambda: first_login(router).get("tls_at")) == "agent"
     finally:
@@ -208,9 +209,9 @@ def test_HND_4_another_authority(make, workspace):
         other.close()
 
 
-def fingerprint(agent):
+def fingerprint(certificate):
     """As docs/handoff.md says it is found."""
-    der = subprocess.run(["openssl", "x509", "-in", agent.cert, "-outform", "DER"], check=True,
+    der = subprocess.run(["openssl", "x509", "-in", certificate, "-outform", "DER"], check=True,
                          capture_output=True).stdout
     return subprocess.run(["sha256sum"], input=der, check=True, capture_output=True).stdout.decode().split()[0]
 
