@@ -197,6 +197,10 @@ def test_HND_4_another_authority(make, workspace):
         assert reload_ok(router)["changed"] == ["destination.node1.handoff.tls_ca"]
         assert harness.wait_until(lambda: first_login(router).get("tls_at")) == "agent"
         assert first_login(router).get("tls_at") == "agent"
+        with open(authority, "a", encoding="ascii") as f, open(theirs.authority[0], encoding="ascii") as more:
+            f.write(more.read()) # both are good, though their names are the same
+        reload_ok(router)
+        assert first_login(router).get("tls_at") == "agent"
         shutil.copyfile(theirs.authority[0], authority)
         reload_ok(router)
         assert "tls_at" not in first_login(router)
