@@ -67,10 +67,13 @@ class Passing:
 
     @staticmethod
     def read(source):
-        """A close is none as long as another thread waits in recv()."""
-        while not select.select([source], [], [], 0.02)[0]:
-            pass
-        return source.recv(65536)
+        """A close is none as long as another thread waits in recv(). ValueError: it is closed here."""
+        while source.fileno() >= 0:
+            poll = select.poll()
+            poll.register(source, select.POLLIN)
+            if poll.poll(20):
+                return source.recv(65536)
+        raise ValueError("closed")
 
     def run(self):
         back = threading.Thread(target=self.pump, args=(False,), daemon=True)

@@ -3,7 +3,6 @@
 of them (RFC 8446 section 7, RFC 5246 section 6.3), and every record opened with the number that it must have."""
 
 import ctypes
-import hashlib
 import hmac
 import struct
 
