@@ -12,7 +12,7 @@ import harness
 import mailnodes
 
 CLONE_NEWNET = 0x40000000
-HANG_SECONDS = 240
+HANG_SECONDS = int(os.environ.get("TEST_HANG_SECONDS", "240"))
 
 
 @pytest.fixture

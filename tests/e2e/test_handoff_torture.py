@@ -17,6 +17,7 @@ from harness import node_login, wait_until
 from test_torture import one_client, random_node
 
 SECONDS = float(os.environ.get("TORTURE_SECONDS", "15"))
+SESSIONS = int(os.environ.get("TORTURE_SESSIONS", "0")) # instead of a time
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ def test_HND_31_random_sessions(make, cluster, version):
 
         def work(number):
             rng = random.Random(seed + number)
-            while time.monotonic() < end:
+            while per[number] * len(per) < SESSIONS if SESSIONS else time.monotonic() < end:
                 per[number] += 1
                 one_session(router, context, number * 100000 + per[number], rng, faults, counting)
         run_threads(len(per), work)
