@@ -26,8 +26,8 @@ import vm_report  # noqa: E402
 BASELINE = os.path.join(kernels.ROOT, "tests", "bench", "vm-baseline.json")
 PAGE = os.path.join(kernels.ROOT, "docs", "benchmarks-vm.md")
 # Arguments of vm_guest.py: rounds, idle sessions, peers.
-FULL = "3 400 record ktls copy haproxy"
-QUICK = "1 0 record ktls copy"
+FULL = "3 400 record ktls copy haproxy handoff"
+QUICK = "1 0 record ktls copy handoff"
 SCRIPT = """export HOMING_BUILD=/homing/build
 /usr/bin/python3 tests/bench/vm_guest.py %s
 """

@@ -4,7 +4,7 @@
 the same load and the same nodes. Prints tables; a complete run also writes docs/benchmarks.md and
 its charts. Exits with 1 if work was not done; figures are judged by the reader.
 
-    bench.py [PART ...]     only these parts (tests/bench/workloads.py: PARTS), prints only
+    bench.py [PART ...]     only these parts (PARTS), prints only
 
 BENCH_QUICK=1: one short round of everything, prints only. BENCH_ROUNDS=N: rounds of each.
 BENCH_AWAKE=1: idle CPUs of a virtual machine wait awake for a moment (machine.Awake)."""
@@ -19,6 +19,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import machine  # noqa: E402
+import handoff  # noqa: E402
 import harness  # noqa: E402
 import peers  # noqa: E402
 import report  # noqa: E402
@@ -26,6 +27,8 @@ import workloads  # noqa: E402
 
 ACCOUNTS = 1000
 OPTIONAL = {"perdition"}
+# name of the part: what makes its workloads
+PARTS = dict(workloads.PARTS, handoff=handoff.parts)
 
 
 class Bench:
@@ -34,6 +37,7 @@ class Bench:
     def __init__(self, quick, closing):
         self.quick, self.ports, self.load_before = quick, 7000, os.getloadavg()[0]
         self.peers, self.nodes, self.loads, self.missing, self.closing = {}, {}, {}, {}, closing
+        self.agent = None # of what handoff.py measures
         self.space = harness.Workspace("homing-bench-")
         self.closing.callback(self.space.close)
         if os.environ.get("BENCH_AWAKE"):
@@ -131,7 +135,7 @@ def measure(workload, rounds):
 def run(bench, parts, rounds):
     """Returns how many workloads failed; then nothing is written."""
     start, results, failed = time.monotonic(), [], 0
-    for workload in [w for part in parts for w in workloads.PARTS[part](bench)]:
+    for workload in [w for part in parts for w in PARTS[part](bench)]:
         began = time.monotonic()
         try:
             rows = measure(workload, rounds or workload.rounds)
@@ -143,7 +147,7 @@ def run(bench, parts, rounds):
         results.append((workload, rows))
         report.show(workload, rows)
         print("%.0f s" % (time.monotonic() - began), flush=True)
-    if not bench.quick and not failed and parts == list(workloads.PARTS):
+    if not bench.quick and not failed and parts == list(PARTS):
         report.write(bench, results, parts, time.monotonic() - start)
     print("%d workloads in %.0f s, %d failed" % (len(results), time.monotonic() - start, failed))
     return failed
@@ -151,10 +155,10 @@ def run(bench, parts, rounds):
 
 def main():
     quick = bool(os.environ.get("BENCH_QUICK"))
-    only = sys.argv[1:] or list(workloads.PARTS)
-    unknown = set(only) - set(workloads.PARTS)
+    only = sys.argv[1:] or list(PARTS)
+    unknown = set(only) - set(PARTS)
     if unknown:
-        print("unknown: %s; parts: %s" % (" ".join(unknown), " ".join(workloads.PARTS)),
+        print("unknown: %s; parts: %s" % (" ".join(unknown), " ".join(PARTS)),
               file=sys.stderr)
         return 2
     rounds = 1 if quick else int(os.environ.get("BENCH_ROUNDS", "0"))

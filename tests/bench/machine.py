@@ -193,6 +193,34 @@ class Account:
         return dict(zip(names, (b - a for a, b in zip(self.start, self._now()))))
 
 
+def wakes(pids):
+    """{thread: how often it has been given a CPU}: each time that it was woken up, and whenever it
+    went on after another had its turn."""
+    found = {}
+    for pid in pids:
+        for task in os.listdir("/proc/%d/task" % pid):
+            with contextlib.suppress(OSError), \
+                    open("/proc/%d/task/%s/schedstat" % (pid, task), encoding="ascii") as f:
+                found[task] = int(f.read().split()[2])
+    return found
+
+
+def kernel_threads():
+    """{thread: ns on a CPU} of those that do for sockets what no process does for itself."""
+    found = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open("/proc/%s/comm" % pid, encoding="ascii") as comm, \
+                open("/proc/%s/schedstat" % pid, encoding="ascii") as f:
+            if comm.read().startswith(("kworker/", "ksoftirqd/")):
+                found[pid] = int(f.read().split()[0])
+    return found
+
+
+def grown(before, after):
+    """The sum of what threads have more than before; one that has ended meanwhile is left out."""
+    return sum(value - before.get(thread, 0) for thread, value in after.items())
+
+
 def user_kib(pids):
     """Anonymous and shared memory of the processes, a page that some share counted once."""
     total = 0

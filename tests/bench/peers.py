@@ -51,7 +51,7 @@ allow_plain_auth_without_tls = true
 allow_plain_auth_without_tls = true
 [splice]
 mode = "{mode}"
-[listener.imap]
+{splice}[listener.imap]
 protocol = "imap"
 bind = ["{router}:{imap}"]
 tls = "{client_tls}"
@@ -297,10 +297,11 @@ def listening(address):
 def homing(f):
     mapping = f.get("mapping", MAPPING_FILE).format(**f)
     return HOMING.format(**dict(
-        f, mapping=mapping, mode=f.get("mode", "auto"), client_tls="implicit" if f["client_tls"] else "plain",
+        f, mapping=mapping, mode=f.get("mode", "auto"), splice=f.get("splice", ""),
+        client_tls="implicit" if f["client_tls"] else "plain",
         node_trust=toml_node(f["node_tls"], f["node_pin"]),
         node_tls="implicit" if f["node_tls"] else "plain",
-        other_suites=", ".join('"%s"' % name for name in OTHER_SUITES)))
+        other_suites=", ".join('"%s"' % name for name in OTHER_SUITES))) + f.get("handoff", "")
 
 
 def haproxy(f):

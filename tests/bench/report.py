@@ -6,6 +6,7 @@ import statistics
 import subprocess
 
 import charts
+import handoff
 import harness
 import machine
 import peers
@@ -144,13 +145,13 @@ def aims(r):
         ("the same with plain legs", 1.0, over(added("Homing", PLAIN), added("HAProxy", PLAIN)),
          ratio),
         ("system calls per login, TLS on both legs, dial and splice included", 60,
-         r.median("calls", "Homing", TLS, "calls"), "calls")]
+         r.median("calls", "Homing", TLS, "calls"), "calls"), *handoff.aims(r)]
 
 
 def aims_table(r):
     lines = [["aim", "at most", "measured", ""]]
     for aim, limit, measured, unit in aims(r):
-        decimals = 2 if unit == "ratio" else 1
+        decimals = {"calls": 1, "each": 4}.get(unit, 2)
         lines.append([aim, str(limit), "not measured" if measured is None else
                       number(measured, decimals), "" if measured is None else
                       "met" if measured <= limit else "**missed**"])
@@ -162,6 +163,8 @@ def aims_table(r):
 def better_than_homing(workload, rows):
     """Lines: other routers with the same legs whose median is better by a twentieth or more."""
     lines = []
+    if workload.name.startswith("handoff"):
+        return lines # those without it do what they do above
     for homing in [peer for peer in rows if peer.program == "Homing"]:
         for peer in [peer for peer in rows if peer.group and peer.program != "Homing" and
                      (peer.legs, peer.label) == (homing.legs, homing.label)]:
@@ -254,6 +257,8 @@ METHOD = """## Conditions
   P-256 alone, so its clients offer that.
 - The nodes are light (tests/bench/lightnode.c): they accept every login and hold no mail. One
   workload has a real Dovecot node. Load: tests/bench/load.c, {at_once} logins at a time.
+- With handoff the agent has one thread, is beside the nodes and shares their CPU, and the nodes are
+  plain. Where the work of agent and nodes is counted as well, only one of the routers has any.
 - Homing and Dovecot write their line for each login to /dev/null; the others log nothing.
 - Own CPU: time of all processes of the router, also those that ended meanwhile (cpu.stat of its
   control group). It holds what the kernel did in their name, and interrupts that came meanwhile.
@@ -289,7 +294,14 @@ def configurations(bench):
     for program, (legs, config) in chosen.items():
         config = config.replace(bench.space.path, "/tmp/bench")
         text += "### %s, %s\n\n```\n%s```\n\n" % (program, legs, config.rstrip("\n") + "\n")
-    return text + "With other legs the lines of TLS are left out.\n\n"
+    text += "With other legs the lines of TLS are left out.\n\n"
+    if bench.agent:
+        for name, config in (
+                ("Homing with handoff, besides", bench.agent.router()["handoff"]),
+                ("Its agent", bench.agent.config)):
+            config = config.replace(bench.space.path, "/tmp/bench")
+            text += "### %s\n\n```\n%s```\n\n" % (name, config)
+    return text
 
 
 def versions(bench):

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `make vm-bench` runs in its virtual machine, whose clock counts instructions: a nanosecond
 is an instruction, and one CPU does all. Homing on path record, with kernel TLS (ktls) and with OpenSSL
-to the end (copy), and HAProxy take turns at the same work; then each holds idle sessions. Prints one
-line `VMBENCH {...}`.
+to the end (copy), and HAProxy take turns at the same work; then each holds idle sessions. Homing
+with handoff does it after them (vm_handoff.py), so that the others find the machine as it is without.
+Prints one line `VMBENCH {...}`.
 
     vm_guest.py ROUNDS IDLE_SESSIONS PEER..."""
 
@@ -17,6 +18,8 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 import harness  # noqa: E402
+import machine as host  # noqa: E402
+import vm_handoff  # noqa: E402
 import vm_peers  # noqa: E402
 
 BULK, RECORD, SMALL, SMALL_RECORD = 16 << 20, 16384, 1500000, 300
@@ -82,9 +85,32 @@ def machine_ns():
     return time.monotonic_ns() - idle
 
 
-def work(peer, name, nodes):
-    """(own, machine): instructions per unit."""
-    port, warm_up, command, units = WORK[name]
+class Beside:
+    """What others spend on the router's work until stop(): the agent, the node and the kernel's
+    threads; and how often the router is woken up."""
+
+    def __init__(self, peer, port, nodes):
+        self.pids = {"node": nodes.pid(port)}
+        if hasattr(peer, "agent_pid"):
+            self.pids["agent"] = peer.agent_pid()
+        self.router = [peer.pid(port)]
+        self.wakes, self.kernel = host.wakes(self.router), host.kernel_threads()
+        self.before = self.read()
+
+    def read(self):
+        return {side: own_ns(pid) for side, pid in self.pids.items()}
+
+    def stop(self):
+        return dict({side: value - self.before[side] for side, value in self.read().items()},
+                    wakes=host.grown(self.wakes, host.wakes(self.router)),
+                    kernel=host.grown(self.kernel, host.kernel_threads()))
+
+
+def work(peer, name, nodes, port=None):
+    """{side: instructions per unit}: of the router's process (own), of the machine, of each of
+    those beside the router, and of all but the client (chain). port: another than the work's."""
+    usual, warm_up, command, units = WORK[name]
+    port = port or usual
     load = Load(peer.ports[port], port, nodes, ACCOUNTS)
     if "logins" not in command:
         load("open %d 1 full" % (NOTIFIED if name == "notification" else 1))
@@ -92,13 +118,16 @@ def work(peer, name, nodes):
     load(warm_up)
     time.sleep(1)
     with peer.quiet(port):
+        beside = Beside(peer, port, nodes)
         own, machine = own_ns(peer.pid(port)), machine_ns()
         answer = load(command)
         own, machine = own_ns(peer.pid(port)) - own, machine_ns() - machine
+        found = dict(beside.stop(), own=own, machine=machine)
     if "resumed" in command:
         assert answer["resumed"] == answer["logins"], answer
     load.close()
-    return own / units, machine / units
+    found["chain"] = sum(found.get(side, 0) for side in ("own", "agent", "node", "kernel"))
+    return {side: value / units for side, value in found.items()}
 
 
 def user_kib(pid):
@@ -119,8 +148,9 @@ def kernel_kib():
         pages * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
-def hold(port, pid, nodes, sessions, settle):
-    """Idle sessions, TLS on both sides: KiB each of user (of pid) and kernel memory."""
+def hold(port, pids, nodes, sessions, settle):
+    """Idle sessions, TLS to the client: KiB each of user memory (of each of pids) and of the
+    kernel's."""
     load = Load(port, "imap", nodes, sessions // 8)
     figures = []
     # The first ones pay for what is needed once, and for what is kept of each account.
@@ -128,7 +158,7 @@ def hold(port, pid, nodes, sessions, settle):
         load("open %d 8 full" % count)
         settle("imap", count + (sessions // 8 if figures else 0))
         time.sleep(10)
-        figures.append((user_kib(pid) if pid else 0, kernel_kib()))
+        figures.append((*map(user_kib, pids), kernel_kib()))
     load.close()
     time.sleep(10)
     return [(after - before) / sessions for before, after in zip(*figures)]
@@ -139,11 +169,12 @@ def memory(names, sessions):
     space = harness.Workspace("homing-bench-")
     nodes = vm_peers.Nodes(space)
     try:
-        _, direct = hold(nodes.ports["imap"], None, nodes, sessions, lambda port, count: None)
+        direct, = hold(nodes.ports["imap"], (), nodes, sessions, lambda port, count: None)
         found = {}
         for name in names:
             peer = vm_peers.start(name, nodes)
-            user, kernel = hold(peer.ports["imap"], peer.pid("imap"), nodes, sessions, peer.settle)
+            user, kernel = hold(peer.ports["imap"], (peer.pid("imap"),), nodes, sessions,
+                                peer.settle)
             peer.close()
             found[name] = {"user": user, "kernel": kernel - direct}
             print(name, found[name], flush=True)
@@ -166,15 +197,51 @@ def instructions(names, rounds):
                 for task in WORK:
                     values = work(peers[name, PINNED.get(task, 0)], task, nodes)
                     seen.setdefault((name, task), []).append(values)
-                    print("%-8s %-16s %12.1f %12.1f" % (name, task, *values), flush=True)
+                    show(name, task, values)
     finally:
         for peer in peers.values():
             peer.close()
         nodes.close()
         space.close()
-    return {name: {task: {side: [values[place] for values in seen[name, task]]
-                          for place, side in enumerate(("own", "machine"))}
-                   for task in WORK} for name in names}
+    return {name: {task: by_side(seen[name, task]) for task in WORK} for name in names}
+
+
+def show(name, task, values):
+    print("%-8s %-16s " % (name, task) + " ".join(
+        "%s %.3f" % pair for pair in sorted(values.items())), flush=True)
+
+
+def by_side(rounds):
+    return {side: [values[side] for values in rounds] for side in rounds[0]}
+
+
+def handoff(rounds, sessions):
+    """The same of what is handed over: instructions, and then memory on routers of its own."""
+    space = harness.Workspace("homing-bench-")
+    nodes, found = vm_peers.Nodes(space), {}
+    for name, splice, tasks in (("handoff", "", vm_handoff.TASKS),
+                                ("program", "bulk_rate = \"0\"\n", vm_handoff.PROGRAM)):
+        peer, seen = vm_handoff.Handoff(nodes, splice), {}
+        for task in [task for _ in range(rounds) for task in tasks]:
+            values = work(peer, task, nodes, vm_handoff.PORT)
+            seen.setdefault(task, []).append(values)
+            show(name, task, values)
+        found[name] = {task: by_side(values) for task, values in seen.items()}
+        peer.close()
+    memory = held_after_handoff(nodes, sessions) if sessions else None
+    nodes.close()
+    space.close()
+    return {"rounds": found, "memory": memory}
+
+
+def held_after_handoff(nodes, sessions):
+    direct, = hold(nodes.ports["imap"], (), nodes, sessions, lambda port, count: None)
+    peer = vm_handoff.Handoff(nodes)
+    user, agent, kernel = hold(peer.ports[vm_handoff.PORT],
+                               (peer.pid(vm_handoff.PORT), peer.agent_pid()), nodes, sessions,
+                               peer.settle)
+    peer.close()
+    return {"user": user, "agent": agent, "kernel": kernel - direct}
 
 
 def main():
@@ -184,9 +251,14 @@ def main():
     if "haproxy" in names:
         versions["HAProxy"] = subprocess.run(["haproxy", "-v"], capture_output=True, text=True,
                                              check=True).stdout.split()[2]
-    result = {"versions": versions, "sessions": sessions, "rounds": instructions(names, rounds)}
-    if sessions:
-        result["memory"] = memory(names, sessions)
+    others = [name for name in names if name != "handoff"]
+    result = {"versions": versions, "sessions": sessions, "rounds": {}}
+    if others:
+        result["rounds"] = instructions(others, rounds)
+        if sessions:
+            result["memory"] = memory(others, sessions)
+    if "handoff" in names:
+        result["handoff"] = handoff(rounds, sessions)
     print("VMBENCH " + json.dumps(result))
 
 

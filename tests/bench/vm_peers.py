@@ -47,6 +47,9 @@ class Nodes:
             self.processes.append(process)
             self.ports[name] = int(process.stdout.readline())
 
+    def pid(self, name):
+        return self.processes[list(self.ports).index(name)].pid
+
     def close(self):
         for process in self.processes:
             process.kill()

@@ -3,7 +3,8 @@
 result."""
 
 NAMES = {"record": "Homing, record", "ktls": "Homing, kernel TLS", "copy": "Homing, OpenSSL",
-         "haproxy": "HAProxy"}
+         "haproxy": "HAProxy", "handoff": "Homing, handoff",
+         "program": "Homing, handoff, `splice.bulk_rate = \"0\"`"}
 TITLES = {
     "login_full": "IMAP login, client's handshake full",
     "login_resumed": "IMAP login, client's handshake resumed",
@@ -51,7 +52,7 @@ pages of sockets, less what the same sessions take without a router between clie
 
 %(memory)s
 
-## Conditions
+%(handoff)s## Conditions
 
 %(versions)s
 
@@ -89,6 +90,22 @@ pages of sockets, less what the same sessions take without a router between clie
 It fails when a figure of Homing is more than 5 %% worse than in
 [tests/bench/vm-baseline.json](../tests/bench/vm-baseline.json). Kernel, OpenSSL, compilers and
 emulator have to be the baseline's for that; otherwise it says which are not, and compares nothing.
+"""
+
+
+HANDOFF = """## Handoff
+
+With handoff a client's TLS session goes to an agent beside the node once it is logged in
+([handoff.md](handoff.md)); the router passes on what it cannot read, and the node has no TLS. What
+the router is spared the agent does, so these tables have everybody but the client. Without handoff
+the node has TLS. Threads of the kernel move what the router's program has accepted; their work is
+the router's. With `splice.bulk_rate = "0"` the program moves bytes however many there are; by default
+only up to 8 MiB a second of a direction, and above that, as here, the router's process does. A
+wake-up: a thread of the router is given the CPU.
+
+%(instructions)s
+
+%(memory)s
 """
 
 
@@ -137,6 +154,57 @@ def memory(result):
     return markdown(["KiB per session"] + heads(list(result["memory"])), rows)
 
 
+# Sides of the handoff's tables; and that of a session's memory.
+SIDES = {"own": "router's process", "kernel": "kernel's threads", "agent": "agent", "node": "node",
+         "chain": "all of them"}
+HELD = {"user": "router, user", "agent": "agent, user", "kernel": "kernel"}
+
+
+def everybody(result):
+    """A row for each work and for each who can do it."""
+    ours, rows = result["handoff"]["rounds"], []
+    for task in ours["handoff"]:
+        for peer, tasks in {**ours, **result["rounds"]}.items():
+            sides = tasks.get(task, {})
+            if "chain" in sides:
+                wakes = sorted(sides["wakes"])[len(sides["wakes"]) // 2]
+                rows.append([TITLES[task].replace(", TLS/TLS", ""), NAMES[peer]] + [
+                    spread(sides[side]) if side in sides else "-" for side in SIDES] +
+                    ["%.4f" % wakes])
+    return markdown(["instructions per", "", *SIDES.values(), "wake-ups of the router"], rows)
+
+
+def handoff(result):
+    """The section, or nothing."""
+    if "handoff" not in result:
+        return ""
+    held = result["handoff"]["memory"] or {}
+    return HANDOFF % {
+        "instructions": everybody(result),
+        "memory": markdown(["KiB per idle session", *HELD.values()], [
+            [NAMES["handoff"]] + [number(held[kind]) if kind in held else "-" for kind in HELD]])}
+
+
+def handoff_aims(figures):
+    """(aim, measured, limit)"""
+    def router(peer):
+        return figures[peer + " byte_tls own"] + figures[peer + " byte_tls kernel"]
+
+    found = [("instructions per login of the router, handoff to HAProxy",
+              figures["handoff login_full own"] / figures["haproxy login_full own"], 0.42)]
+    for peer, words in (("handoff", ""), ("program", ", with `splice.bulk_rate = \"0\"`")):
+        found += [
+            ("instructions per byte of the router, handoff to OpenSSL without it" + words,
+             router(peer) / router("copy"), 0.15),
+            ("instructions per byte of router, agent and node, handoff to without it" + words,
+             figures[peer + " byte_tls chain"] / figures["record byte_tls chain"], 0.65)]
+    found += [("wake-ups of the router for each %s, handoff" % words,
+               figures["handoff %s wakes" % task], 0.01)
+              for task, words in (("round_trip", "round trip"), ("notification", "notification"))]
+    return found + [("user memory of an idle session on the router, handoff, KiB",
+                     figures["handoff memory user"], 1)]
+
+
 def aims(figures):
     def both(peer):
         return figures[peer + " memory user"] + figures[peer + " memory kernel"]
@@ -156,7 +224,8 @@ def aims(figures):
              figures["ktls byte_tls own"] / figures["haproxy byte_tls own"], 0.85),
             ("memory of an idle session, user and kernel, kernel TLS to HAProxy",
              both("ktls") / both("haproxy"), 0.5),
-            ("user memory of an idle session on kernel TLS, KiB", figures["ktls memory user"], 1)):
+            ("user memory of an idle session on kernel TLS, KiB", figures["ktls memory user"], 1),
+            *(handoff_aims(figures) if "handoff memory user" in figures else ())):
         rows.append([text, "at most %.2f" % limit, "%.2f" % value,
                      "met" if value <= limit else "missed"])
     return markdown(["aim", "wanted", "measured", ""], rows)
@@ -164,6 +233,17 @@ def aims(figures):
 
 def table(result, figures):
     """For the terminal."""
+    lines = []
+    if "handoff" in result:
+        lines += [everybody(result), ""]
+    if result["rounds"]:
+        lines += table_of_routers(result, figures)
+    for kind, value in (result.get("handoff", {}).get("memory") or {}).items():
+        lines.append("handoff, KiB per idle session, %s: %s" % (HELD[kind], number(value)))
+    return "\n".join(lines)
+
+
+def table_of_routers(result, figures):
     width = max(map(len, TITLES.values()))
     lines = ["%-*s %-8s" % (width, "instructions per", "of") +
              "".join("%20s" % NAMES[peer] for peer in result["rounds"])]
@@ -175,7 +255,7 @@ def table(result, figures):
         if "memory" in result:
             lines.append("%-*s" % (width + 9, "KiB of %s memory per idle session" % kind) + "".join(
                 "%20s" % number(found[kind]) for found in result["memory"].values()))
-    return "\n".join(lines)
+    return lines
 
 
 def page(result, figures, versions):
@@ -183,5 +263,5 @@ def page(result, figures, versions):
     return PAGE % {
         "aims": aims(figures), "own": instructions(result, figures, "own"),
         "machine": instructions(result, figures, "machine"), "memory": memory(result),
-        "sessions": result["sessions"], "rounds": len(rounds),
+        "handoff": handoff(result), "sessions": result["sessions"], "rounds": len(rounds),
         "versions": markdown(["program", "version"], [list(pair) for pair in versions.items()])}

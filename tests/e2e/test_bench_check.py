@@ -7,10 +7,13 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "bench"))
+import bench  # noqa: E402
 import harness  # noqa: E402
+import machine  # noqa: E402
 import report  # noqa: E402
 import vm_check  # noqa: E402
 import vm_guest  # noqa: E402
+import vm_handoff  # noqa: E402
 import vm_report  # noqa: E402
 import workloads  # noqa: E402
 
@@ -114,6 +117,21 @@ def measured():
             "sessions": 400}
 
 
+def handed_over():
+    """Everybody spends 1 with handoff, 10 on the sides of the routers without it; two rounds of three
+    are like that."""
+    sides = ("own", "kernel", "agent", "node", "chain", "machine", "wakes")
+    result = measured()
+    for tasks in result["rounds"].values():
+        for found in tasks.values():
+            found.update({side: [10, 99, 10] for side in sides if side != "agent"})
+    result["handoff"] = {
+        "rounds": {name: {task: {side: [1, 1, 0] for side in sides} for task in tasks} for name, tasks in (
+            ("handoff", vm_handoff.TASKS), ("program", vm_handoff.PROGRAM))},
+        "memory": {"user": 2, "agent": 3, "kernel": 4}}
+    return result
+
+
 def table_after(text, heading):
     """Rows of the first table behind a heading: {first cell: other cells}."""
     lines = text[text.index("\n## %s\n" % heading):].split("\n")
@@ -148,9 +166,49 @@ def test_the_page_compares_the_record_path_with_all_others():
         "at most 1.00", "2.00", "missed"]
 
 
+def test_the_page_without_handoff_says_nothing_of_it():
+    result = measured()
+    text = vm_report.page(result, vm_check.figures(result), VERSIONS)
+    assert "handoff" not in text and "handoff" not in vm_report.table(result, vm_check.figures(result))
+
+
+def test_the_page_counts_everybody_with_handoff():
+    assert set(vm_handoff.TASKS) <= set(vm_guest.WORK) and set(vm_handoff.PROGRAM) <= set(vm_handoff.TASKS)
+    result = handed_over()
+    text = vm_report.page(result, vm_check.figures(result), VERSIONS)
+    section = text[text.index("\n## Handoff\n"):text.index("\n## Conditions\n")]
+    byte = [line.strip("| ").split(" | ")[1:] for line in section.split("\n")
+            if line.startswith("| byte to the client, records of 16 KiB |")]
+    assert byte[0] == ["Homing, handoff", *["1.00 (0.00-1.00)"] * 5, "1.0000"]
+    assert byte[2] == ["Homing, record", "10.00 (10.00-99.00)", "10.00 (10.00-99.00)", "-",
+                       "10.00 (10.00-99.00)", "10.00 (10.00-99.00)", "10.0000"]
+    assert [row[0] for row in byte[1:]] == [vm_report.NAMES[peer] for peer in ("program", *PEERS)]
+    assert "| Homing, handoff | 2.00 | 3.00 | 4.00 |" in section
+    aims = table_after(text, "Aims")
+    for words, limit, found in (
+            ("instructions per byte of the router, handoff to OpenSSL without it", "0.15", "0.10"),
+            ("instructions per byte of router, agent and node, handoff to without it", "0.65", "0.10"),
+            ("instructions per login of the router, handoff to HAProxy", "0.42", "0.10")):
+        assert aims[words] == ["at most " + limit, found, "met"]
+    assert aims["wake-ups of the router for each round trip, handoff"] == ["at most 0.01", "1.00", "missed"]
+    assert aims["user memory of an idle session on the router, handoff, KiB"] == [
+        "at most 1.00", "2.00", "missed"]
+
+
+def test_handoff_is_compared_with_the_baseline_but_for_what_is_next_to_nothing():
+    figures = vm_check.figures(handed_over())
+    assert figures["handoff byte_tls chain"] == 1 and figures["handoff memory kernel"] == 4
+    baseline = {"versions": VERSIONS, "figures": figures}
+    for name, fine in (("handoff round_trip chain", False), ("program byte_tls own", False),
+                       ("handoff memory user", False), ("handoff memory kernel", False),
+                       ("handoff round_trip wakes", True), ("record round_trip kernel", True)):
+        ok, lines = vm_check.check(VERSIONS, dict(figures, **{name: 2 * figures[name]}), baseline)
+        assert ok == fine, (name, lines)
+
+
 class Peer:
-    def __init__(self, program, label=""):
-        self.program, self.legs, self.label, self.group = program, workloads.TLS, label, None
+    def __init__(self, program, label="", legs=workloads.TLS):
+        self.program, self.legs, self.label, self.group = program, legs, label, None
         self.name = " ".join(filter(None, (program, label)))
 
 
@@ -162,7 +220,8 @@ class Rows:
         self.rows = {peer: {figure: [values[name]]} for name, peer in {
             "record": Peer("Homing"), "copy": Peer("Homing", "copy"),
             "pinned": Peer("Homing", "pinned"), "haproxy": Peer("HAProxy"),
-            "haproxy_pinned": Peer("HAProxy", "pinned")}.items() if name in values}
+            "haproxy_pinned": Peer("HAProxy", "pinned"), "dovecot": Peer("Dovecot"),
+            "handoff": Peer("Homing", "handoff", workloads.TLS_PLAIN)}.items() if name in values}
 
 
 def test_aims_compare_the_record_path_with_copy_and_haproxy():
@@ -177,6 +236,23 @@ def test_aims_compare_the_record_path_with_copy_and_haproxy():
     assert aims["own CPU per record of 300 bytes in bursts, equal wake-ups, record to HAProxy"] == (0.65, 0.5)
     assert aims["memory per idle session, user and kernel, TLS on both legs, to HAProxy"] == (0.25, 0.2)
     assert {"turns", "burst"} <= set(workloads.PARTS)
+
+
+def test_aims_of_handoff_compare_it_with_everybody():
+    found = [Rows("handoff-full", "own", handoff=4, haproxy=10, dovecot=16, record=7),
+             Rows("handoff-ping", "wakes", handoff=0.001, record=2),
+             Rows("handoff-bulk", "sum", handoff=6, record=10, copy=12),
+             Rows("handoff-idle", "user", handoff=0.5, record=1.3)]
+    aims = [aim[1:] for aim in report.aims(report.Results([(rows, rows.rows) for rows in found]))
+            if aim[2] is not None]
+    assert aims == [(0.42, 0.4, "ratio"), (0.22, 0.25, "ratio"), (0.01, 0.001, "each"),
+                    (0.65, 0.6, "ratio"), (1.0, 0.5, "KiB")]
+    assert "handoff" in bench.PARTS and "handoff" not in workloads.PARTS
+
+
+def test_of_threads_that_end_nothing_is_counted():
+    assert machine.grown({"1": 5, "2": 100}, {"1": 7, "3": 4}) == 6
+    assert set(machine.wakes([os.getpid()])) == set(os.listdir("/proc/self/task"))
 
 
 # ---- how often a router wakes up ----
