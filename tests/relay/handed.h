@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A leg on records as an agent has it: taken off OpenSSL, and, when its peer is a client, packed for
- * another host and unpacked there. */
+/* A leg on records as an agent has it: taken off OpenSSL, and, when its peer is a client, packed
+ * for another host and unpacked there. */
 #ifndef TESTS_RELAY_HANDED_H
 #define TESTS_RELAY_HANDED_H
 

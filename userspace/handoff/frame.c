@@ -110,13 +110,17 @@ ssize_t handoff_frame_read(struct view in, struct handoff_frame *ret_frame)
 	uint32_t length, type, zeros, stream;
 	const struct payload *row;
 
+	length = take_number(&reader, 4);
+	if (reader.failed)
+		return 0;
+	if (length < AROUND_BYTES || length > HANDOFF_FRAME_MAX)
+		return -EPROTO;
 	if (in.len < HANDOFF_HEAD_BYTES)
 		return 0;
-	length = take_number(&reader, 4);
 	type = take_number(&reader, 1);
 	zeros = take_number(&reader, 3);
 	stream = take_number(&reader, 4);
-	if (!type || type >= HANDOFF_TYPES || zeros || length < AROUND_BYTES)
+	if (!type || type >= HANDOFF_TYPES || zeros)
 		return -EPROTO;
 	row = &payloads[type];
 	length -= AROUND_BYTES;

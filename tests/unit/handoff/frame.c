@@ -91,6 +91,10 @@ static void test_no_frames(void **state)
 		if (n != -EPROTO)
 			fail_msg("%s: %zd", faults[i].why, n);
 	}
+	/* a length is judged alone */
+	assert_int_equal(handoff_frame_read(view_make("\0\0\0\7", 4), &frame), -EPROTO);
+	assert_int_equal(handoff_frame_read(view_make("\0\1\x10\1", 4), &frame), -EPROTO);
+	assert_int_equal(handoff_frame_read(view_make("\0\1\x10\0", 4), &frame), 0);
 }
 
 static void test_longest(void **state)
