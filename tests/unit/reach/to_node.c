@@ -16,6 +16,8 @@ struct owner {
 	int found, chosen, up, down, done;
 	bool has_leg; /* another one: it needs no dial */
 	const char *goes_to;
+	enum node_keep keep, kept; /* what is said of the client's TLS, and what came of it */
+	const struct handoff_open *handoff;
 	struct node *node;
 	enum reach_failure failure;
 	enum reach_phase at;
@@ -89,6 +91,13 @@ static const struct addr *on_local(void *arg)
 	return &f.local;
 }
 
+static void on_kept(void *arg, enum node_keep why)
+{
+	struct owner *owner = arg;
+
+	owner->kept = why;
+}
+
 static const struct reach_ops ops = { .phase = on_phase,
 	.found = on_found,
 	.chosen = on_chosen,
@@ -98,7 +107,8 @@ static const struct reach_ops ops = { .phase = on_phase,
 		.down = on_down,
 		.step = on_step,
 		.after = on_event,
-		.local = on_local } };
+		.local = on_local,
+		.kept = on_kept } };
 
 static struct reach_params params_of(struct owner *owner)
 {
@@ -111,7 +121,10 @@ static struct reach_params params_of(struct owner *owner)
 		.snapshot = f.router.snapshot,
 		.protocol = PROTOCOL_IMAP,
 		.proxy_id = id,
-		.hops_left = 8 };
+		.hops_left = 8,
+		.client_tls = owner->handoff,
+		.handoff = owner->handoff,
+		.keep = owner->keep };
 }
 
 static void go_to(struct owner *owner, const char *destination)
@@ -268,6 +281,52 @@ static void test_what_is_not_even_tried(void **state)
 	assert_int_equal(hops.down + owner.down, 0);
 }
 
+/* HND-10: the node has an agent, and the way is the ordinary one. */
+static void expect_kept(struct owner owner, enum node_keep why)
+{
+	const struct node *node = f.router.snapshot->nodes[0];
+	uint64_t before = atomic_load(&node->kept[why]);
+
+	go_to(&owner, "node1");
+	run_until(&owner.up);
+	reach_stop(&owner.reach);
+	assert_int_equal(owner.kept, why);
+	assert_int_equal(atomic_load(&node->kept[why]), before + (why != NODE_KEEP_NOTHING));
+}
+
+static void break_agent(void)
+{
+	struct health *health = f.router.snapshot->nodes[0]->agent;
+	struct addr addr = f.client;
+
+	while (health_report(health, HEALTH_FAIL_HOST, false, &addr, clock_mono_ms()) !=
+		HEALTH_WENT_DOWN)
+		addr_set_port(&addr, (uint16_t)(addr_port(&addr) + 1));
+}
+
+static void test_HND_10_why_the_agent_is_not_asked(void **state)
+{
+	struct config_handoff *handoff = &f.config->destinations[0].handoff;
+	const struct handoff_open open = { .protocol = HANDOFF_IMAP };
+	struct owner owner = { .handoff = &open };
+
+	(void)state;
+	assert_int_equal(listen(f.node_listener, 8), 0);
+	expect_kept((struct owner){ .keep = NODE_KEEP_PLAIN }, NODE_KEEP_NOTHING); /* no agent */
+	handoff->declared = true;
+	expect_kept((struct owner){ .handoff = &open }, NODE_KEEP_PROTOCOL);
+	handoff->protocols[PROTOCOL_IMAP] = true;
+	expect_kept((struct owner){ .keep = NODE_KEEP_PLAIN }, NODE_KEEP_PLAIN);
+	break_agent();
+	expect_kept((struct owner){ .handoff = &open }, NODE_KEEP_DOWN);
+	handoff->mode = CONFIG_HANDOFF_REQUIRE; /* there is no other way */
+	go_to(&owner, "node1");
+	run_until(&owner.done);
+	assert_int_equal(owner.failure, UNREACHED_NO_AGENT);
+	assert_int_equal(owner.kept, NODE_KEEP_DOWN);
+	assert_int_equal(atomic_load(&f.router.snapshot->nodes[0]->kept[NODE_KEEP_DOWN]), 2);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -278,6 +337,8 @@ int main(void)
 			test_a_name_that_nobody_knows_is_the_default, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_node_of_a_newer_snapshot, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_what_is_not_even_tried, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			test_HND_10_why_the_agent_is_not_asked, set_up, tear_down),
 	};
 	int r;
 
