@@ -4,6 +4,7 @@ who came to an agent without being asked, what state agents are in."""
 
 import contextlib
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -61,6 +62,23 @@ def refusals(router):
             if key.startswith('homing_handoff_refusals_total{node="node1"') and value}
     assert router.stats()["agents"]["node1"]["refusals"] == seen
     return seen
+
+
+def pump(source, sink):
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+
+
+def fill(stack, port):
+    """Connections until the port's listener, which accepts none, takes no more."""
+    for _ in range(16):
+        sock = stack.enter_context(socket.socket())
+        sock.setblocking(False)
+        sock.connect_ex(("127.0.0.1", port))
+        if not select.select([], [sock], [], 0.5)[1]:
+            return
+    raise AssertionError("its queue has no end")
 
 
 # ---- why not ----
@@ -194,6 +212,31 @@ def test_section_6_kept_because_the_agent_has_no_such_leg(make, cluster, agents)
         client.eof()
     assert router.wait_sessions(1)[0]["tls_kept"] == "no_protocol"
     assert refusals(router) == {"no_protocol": 1}
+
+
+def test_HND_35_a_data_connection_without_an_answer(make, cluster, agents):
+    """Its first packet is dropped: the login is lost, the next ones take the ordinary legs."""
+    node = make.node("node1", tls="plain", proxy=True)
+    agent = agents(node)
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        through = Nobody()
+        through.port, through.pin = listener.getsockname()[1], agent.pin
+        router = route(make, cluster, node, through)
+        client = stack.enter_context(router.client())
+        client.line()
+        client.send("a LOGIN alice pw\r\n")
+        conn = stack.enter_context(listener.accept()[0])
+        onward = stack.enter_context(socket.create_connection(("127.0.0.1", agent.port)))
+        fill(stack, through.port)
+        for pair in ((conn, onward), (onward, conn)):
+            threading.Thread(target=pump, args=pair, daemon=True).start()
+        assert client.line().startswith("a OK")
+        assert client.eof() == b""
+        line = router.wait_sessions(1)[0]
+        assert (line["reason"], line["tls_kept"]) == ("node_error", "data")
+        one_login(router, "u1")
+        assert router.wait_sessions(2)[1]["tls_kept"] in ("draining", "resting", "channel")
 
 
 def test_section_6_nothing_is_said_without_an_agent(make):

@@ -101,15 +101,19 @@ static void on_up(struct connect *connect)
 		handover_progress(handover->session);
 }
 
+/* It cannot be made; the next logins would fare no better. */
+static void data_failed(struct session *session, const char *why)
+{
+	log_event_limited(LOGL_WARN, "handoff_failed", session->node->name, "node",
+		session->node->name, "error", why, NULL);
+	agents_data_failed(&session->pool->reaches.agents, session->node);
+	fail(session, NODE_KEEP_DATA);
+}
+
 static void on_failed(struct connect *connect, int outcome)
 {
-	struct handover *handover = container_of(connect, struct handover, connect);
-
-	log_event_limited(LOGL_WARN, "handoff_failed", handover->session->node->name, "node",
-		handover->session->node->name, "error",
-		outcome < 0 ? strerror(-outcome) : "no source address", NULL);
-	agents_data_failed(&handover->session->pool->reaches.agents, handover->session->node);
-	fail(handover->session, NODE_KEEP_DATA);
+	data_failed(container_of(connect, struct handover, connect)->session,
+		outcome < 0 ? strerror(-outcome) : "no source address");
 }
 
 static int choose_source(struct connect *connect, const struct addr *addr, struct addr *ret_source,
@@ -144,7 +148,12 @@ static void on_event(struct loop_watch *watch, uint32_t epoll_events)
 
 static void on_patience_over(struct timer *timer)
 {
-	fail(container_of(timer, struct handover, patience)->session, NODE_KEEP_LATE);
+	struct handover *handover = container_of(timer, struct handover, patience);
+
+	if (handover->connect.phase != CONNECT_UP)
+		data_failed(handover->session, "no answer in time");
+	else
+		fail(handover->session, NODE_KEEP_LATE);
 }
 
 int handover_begin(struct session *session)
