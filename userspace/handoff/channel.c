@@ -137,6 +137,10 @@ static void on_flush(struct loop_deferred *deferred)
 		flush(channel);
 	if (channel_is_up(channel) && !channel->streams && channel->ops->empty)
 		channel->ops->empty(channel);
+	/* Whoever needs another stream makes another channel. */
+	if (channel_is_up(channel) && !channel->streams && !channel->is_agent &&
+		channel->last_id == UINT32_MAX)
+		lose(channel, "it has had all its streams");
 	if (channel->free && !channel->flush_due)
 		channel->free(channel);
 }

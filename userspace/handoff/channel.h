@@ -108,7 +108,7 @@ static inline bool channel_is_up(const struct channel *channel)
 }
 
 /* Router: asks for a stream. Returns 0, -ENOMEM, -EPIPE: it is over, or -ENOBUFS: it is full for
- * now. */
+ * now, or has had all the streams that there are numbers for and is lost with the last of them. */
 MUST_USE int channel_open(struct channel *channel, const struct handoff_open *open,
 	const struct channel_stream_ops *ops, void *arg, struct channel_stream **ret_stream);
 /* Agent: takes OPEN's stream. Returns 0 or -ENOMEM. */

@@ -408,6 +408,31 @@ static void test_lost(void **state)
 	end(both);
 }
 
+/* The last number: no more streams, and another channel once that one is done. */
+static void test_last_id(void **state)
+{
+	struct both *both = begin(0);
+	struct handoff_open open = an_open();
+	struct told last, none = { .refused = -1 };
+
+	(void)state;
+	both->router.channel.last_id = UINT32_MAX - 1;
+	open_one(both, &last);
+	assert_true(last.opened);
+	assert_int_equal(
+		channel_open(&both->router.channel, &open, &stream_ops, &none, &none.stream),
+		-ENOBUFS);
+	say(&last.as_stream, "still");
+	stream_close(&last.as_stream);
+	run(4);
+	assert_null(both->router.lost);
+	stream_close(&both->told.as_stream);
+	run(4);
+	assert_non_null(both->router.lost);
+	assert_non_null(both->agent.lost);
+	end(both);
+}
+
 static void test_drain(void **state)
 {
 	struct both *both = begin(0);
@@ -554,6 +579,7 @@ int main(void)
 		cmocka_unit_test(test_node_ends),
 		cmocka_unit_test(test_router_ends),
 		cmocka_unit_test(test_lost),
+		cmocka_unit_test(test_last_id),
 		cmocka_unit_test(test_drain),
 		cmocka_unit_test(test_what_may_not_come),
 		cmocka_unit_test(test_ids),
