@@ -166,6 +166,43 @@ def test_HND_34_ways_to_end(make, cluster, agents, way):  # noqa: F811
             assert reasons is None or (len(lines) == 1 and lines[0]["reason"] in reasons), lines
 
 
+@contextlib.contextmanager
+def nowhere():
+    """A port that takes no connections any more, and does not refuse them."""
+    with socket.socket() as listener, contextlib.ExitStack() as stack:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(8): # some stand, others fill what there is
+            sock = stack.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.parametrize("who", ["client", "router"])
+def test_HND_21_gone_while_the_node_is_dialled(make, cluster, agents, who):  # noqa: F811
+    """The agent does not go on alone."""
+    with nowhere() as port:
+        class Slow:
+            name = "node1"
+
+            @staticmethod
+            def toml():
+                return harness.destination_toml("node1", "127.0.0.1", port, "plain", forwarding="none")
+
+        agent = agents(Slow, server='backend_timeout = "60s"\n')
+        router = make.router([Slow.toml()], default="node1", listeners={"imap": "implicit"},
+                             server='backend_timeout = "60s"\n', extra=cluster.handoff_toml("node1", agent))
+        with router.client() as client:
+            client.line()
+            client.send("a LOGIN alice pw\r\n")
+            wait_until(lambda: agent.sessions(identifier="alice")["sessions"])
+            if who == "router":
+                kill(router)
+        wait_until(lambda: not agent.sessions(identifier="alice")["sessions"], PATIENT)
+        assert [line["reason"] for line in agent.session_lines() if line["account"] != "-"] == ["client_eof"]
+
+
 def test_HND_34_idle(make, cluster, agents):  # noqa: F811
     """The router's own limit. The client is told by close_notify."""
     ends = Ends(make, cluster, agents, server='bridge_idle = "1s"\n').start()

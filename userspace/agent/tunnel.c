@@ -175,6 +175,8 @@ static void run(struct session *session)
 	struct tunnel *tunnel = tunnel_of(session);
 	int r;
 
+	if (session->state == S_DIAL && tunnel->stream->state == CHANNEL_STREAM_OVER)
+		session_close(session, REASON_CLIENT_EOF);
 	if (session->state != S_TUNNEL)
 		return;
 	r = move_up(session);
@@ -304,7 +306,8 @@ static void on_stream_event(struct channel_stream *stream)
 {
 	struct session *session = stream->arg;
 
-	/* The channel is over, or the stream; others may be told just now. */
+	/* The channel is over, or the stream, while the node is dialled too; others may be told
+	 * just now. */
 	if (stream->state == CHANNEL_STREAM_OVER)
 		session_client_later(session, 0);
 	else
