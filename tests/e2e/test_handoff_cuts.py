@@ -96,9 +96,9 @@ PIPELINED = 60 << 10
 LINES = b"".join(b"%07d\n" % i for i in range(PIPELINED // 8))
 TALK = "".join("* %d EXISTS\r\n" % i for i in range(1, 7)) # of the node, around its OK
 RECORD = 16384
-SESSIONS = int(os.environ.get("TORTURE_SPLITS", "250"))
-STEP_BYTES = int(os.environ.get("TORTURE_STEP_BYTES", "17")) # between two cuts of a channel
-HANDSHAKE_CUTS = (1, 5, 100, 240)
+SESSIONS = int(os.environ.get("TORTURE_SPLITS", "150"))
+STEP_BYTES = int(os.environ.get("TORTURE_STEP_BYTES", "29")) # between two cuts of a channel
+HANDSHAKE_CUTS = (1, 240)
 
 
 def client_cuts(wire, seed):

@@ -28,7 +28,7 @@ CORES = len(os.sched_getaffinity(0))
 SETS = {
     "check": "static lint unit smoke",
     "test": "static unit e2e torture-record vm-relay",
-    "rest": "lint unit-sanitizers threads makefile torture peers fuzz vm bench demo releases",
+    "rest": "lint unit-sanitizers threads makefile torture torture-handoff peers fuzz vm bench demo releases",
 }
 
 # End-to-end tests that go before the others, the slowest first, so that none of them is alone at the
@@ -158,9 +158,9 @@ def pytest(builds):
         count(0, len(pytest_run(build, test, "")))
 
 
-def pytest_run(build, what, select):
-    """Counts what passed and was skipped; returns the names of tests that failed."""
-    environment = {"HOMING_BUILD": os.path.abspath(build), "PYTHONDONTWRITEBYTECODE": "1"}
+def pytest_run(build, what, select, more=None):
+    """Counts what passed and was skipped; returns the names of tests that failed. more: for the environment."""
+    environment = {"HOMING_BUILD": os.path.abspath(build), "PYTHONDONTWRITEBYTECODE": "1", **(more or {})}
     command = [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rsfE", "--tb=short", what]
     code, output = run("%s: %s" % (TITLES[build], os.path.basename(what)),
                        command + (["-k", select] if select else []), timeout=1500,
@@ -193,7 +193,8 @@ def build_flavours(make, wanted):
     """Each flavour once, before what needs it. Returns whether all of it could be built."""
     for title, parts, what in (
             ("optimised", {"static", "lint", "unit", "smoke", "e2e", "release", "makefile", "torture",
-                           "torture-record", "peers", "vm", "vm-relay", "bench", "demo"}, ["test-build"]),
+                           "torture-record", "torture-handoff", "peers", "vm", "vm-relay", "bench", "demo"},
+             ["test-build"]),
             ("sanitizers", {"unit-sanitizers", "sanitizers"}, ["SAN=1", "test-build"]),
             ("sanitizers, end to end", {"release"}, ["SAN=1", "end-to-end-build"]),
             ("ThreadSanitizer", {"threads"}, ["TSAN=1", "test-build"]),
@@ -226,6 +227,13 @@ TORTURE = ((PLAIN, "sockmap", 20000), (PLAIN, "copy", 3000), (PLAIN, "bypass-any
            (SANITIZED, "record", 1000))
 TORTURE_RECORD = ((PLAIN, "record", 5000),) # of make test: what TLS takes, in 15 s
 
+# Of these end-to-end tests more than a `make test` has time for.
+HANDOFF = {"torture": "HND_31", "volume": "", "crowds": "HND_13 or HND_22", "cuts": "HND_31 or each_step",
+           "keys": "SEC_21"}
+HANDOFF_MUCH = {"TORTURE_SESSIONS": "10000", "TORTURE_BULK_MIB": "4096", "TORTURE_AT_ONCE": "9000",
+                "TORTURE_KILLS": "50", "TORTURE_LOGINS": "1000", "TORTURE_SILENT": "500", "TORTURE_SPLITS": "1500",
+                "TORTURE_STEP_BYTES": "5", "TORTURE_SECRETS": "100", "TEST_HANG_SECONDS": "1400"}
+
 
 def torture(builds, rows=TORTURE):
     for build, path, sessions in rows:
@@ -235,6 +243,12 @@ def torture(builds, rows=TORTURE):
                            ["%s/tests/relay/torture" % build, path, str(sessions)])
         count(int(code == 0), int(code != 0))
         print("       " + output.strip().splitlines()[-1] if output.strip() else "")
+
+
+def handoff():
+    """What the end-to-end tests do a little of."""
+    for name, select in HANDOFF.items():
+        count(0, len(pytest_run(PLAIN, "tests/e2e/test_handoff_%s.py" % name, select, HANDOFF_MUCH)))
 
 
 def peers(make):
@@ -321,6 +335,7 @@ def parts_of(make, wanted):
         "torture": lambda: torture((PLAIN, SANITIZED) if {"unit-sanitizers", "sanitizers"} & set(wanted)
                                    else (PLAIN,)),
         "torture-record": lambda: torture((PLAIN,), TORTURE_RECORD),
+        "torture-handoff": handoff,
         "peers": lambda: peers(make),
         "fuzz": lambda: fuzz(make),
         "vm": lambda: vm(*(("--done", VM_RELAY + ":relay") if vm_relay_ran(wanted) else ())),
