@@ -330,12 +330,22 @@ class Idle(workloads.Idle):
                 figures[name] for name in ("user", "agent", "kernel")))]
 
 
+class Calls(workloads.SystemCalls):
+    name, title = "handoff-calls", "Handoff: the router's system calls per IMAP login"
+
+    def __init__(self, bench):
+        super().__init__(bench)
+        self.peers = [peer for peer in self.peers if peer.program == "Homing"]
+        self.note = "As above; the switch that follows a login included."
+        add_chain(self)
+
+
 def parts(bench):
     return [Login(bench, "handoff-full", "Handoff: IMAP logins, full handshake of the client",
                   "full"),
             Login(bench, "handoff-resumed", "Handoff: IMAP logins, resumed handshake of the client",
                   "resumed"),
-            Trips(bench), Notify(bench), Stream(bench), Idle(bench)]
+            Trips(bench), Notify(bench), Stream(bench), Idle(bench), Calls(bench)]
 
 
 # ---- aims ----

@@ -8,8 +8,9 @@ OURS = ("record", "ktls", "copy", "handoff", "program")
 # What is next to nothing on one side may double without meaning anything.
 SMALL = ("wakes", "kernel")
 # Between client and node the copy loop falls into one of two rhythms (a record at each wake-up, or
-# several), a tenth apart; which one depends on anything.
-RHYTHM = "copy byte_"
+# several), a tenth apart; which one depends on anything. So does how many small records an agent finds
+# at once, and makes one of.
+RHYTHM = ("copy byte_", "handoff record ")
 
 
 def judged(name, baseline):

@@ -106,6 +106,7 @@ wake-up: a thread of the router is given the CPU.
 %(instructions)s
 
 %(memory)s
+
 """
 
 
@@ -125,7 +126,7 @@ def markdown(head, rows):
 def spread(values):
     """The median, and the range if there is one to speak of."""
     middle = number(sorted(values)[len(values) // 2])
-    if max(values) <= 1.01 * min(values):
+    if max(values) <= 1.01 * min(values) or number(min(values)) == number(max(values)):
         return middle
     return "%s (%s-%s)" % (middle, number(min(values)), number(max(values)))
 
@@ -170,7 +171,7 @@ def everybody(result):
                 wakes = sorted(sides["wakes"])[len(sides["wakes"]) // 2]
                 rows.append([TITLES[task].replace(", TLS/TLS", ""), NAMES[peer]] + [
                     spread(sides[side]) if side in sides else "-" for side in SIDES] +
-                    ["%.4f" % wakes])
+                    ["%.2g" % wakes])
     return markdown(["instructions per", "", *SIDES.values(), "wake-ups of the router"], rows)
 
 
