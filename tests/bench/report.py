@@ -274,7 +274,7 @@ METHOD = """## Conditions
 
 REPEAT = """## How to repeat
 
-    make bench          # as root, two CPUs, under 30 minutes; installs the Debian packages that are
+    make bench          # as root, two CPUs, half an hour; installs the Debian packages that are
                         # missing, writes this file
     make bench ONLY=logins          # one part, prints only; several: ONLY="ping bulk"
     BENCH_QUICK=1 make bench        # one short round of everything, prints only

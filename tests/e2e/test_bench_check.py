@@ -195,6 +195,16 @@ def test_the_page_counts_everybody_with_handoff():
         "at most 1.00", "2.00", "missed"]
 
 
+def test_a_quick_run_has_no_memory_to_show():
+    result = handed_over()
+    del result["memory"]
+    result["handoff"]["memory"] = None
+    figures = vm_check.figures(result)
+    assert not [name for name in figures if " memory " in name]
+    text = vm_report.table(result, figures)
+    assert "| round trip (NOOP) | Homing, handoff | 1.00" in text and "idle session" not in text
+
+
 def test_handoff_is_compared_with_the_baseline_but_for_what_is_next_to_nothing():
     figures = vm_check.figures(handed_over())
     assert figures["handoff byte_tls chain"] == 1 and figures["handoff memory kernel"] == 4
