@@ -19,6 +19,7 @@
 #define OUT_AGAIN_BYTES (OUT_FULL_BYTES / 2)
 #define OUT_BYTES (4 * OUT_FULL_BYTES)
 #define SILENCE_MS 15000
+#define ASKED_MS 1000 /* of silence behind an OPEN */
 #define ANSWER_MS 5000
 
 static void lose(struct channel *channel, const char *why);
@@ -422,8 +423,16 @@ static void on_silence(struct timer *timer)
 
 static void heard(struct channel *channel)
 {
-	channel->pinged = false;
+	channel->pinged = channel->asked = false;
 	loop_timer_set(channel->loop, &channel->silence, SILENCE_MS, on_silence);
+}
+
+/* Streams that follow do not put it off. */
+static void expect_answer(struct channel *channel)
+{
+	if (!channel->asked && !channel->pinged)
+		loop_timer_set(channel->loop, &channel->silence, ASKED_MS, on_silence);
+	channel->asked = true;
 }
 
 /* All whole frames; false when the channel is over. */
@@ -531,6 +540,7 @@ int channel_open(struct channel *channel, const struct handoff_open *open,
 		return r;
 	}
 	channel->last_id = id;
+	expect_answer(channel);
 	flush_later(channel);
 	return 0;
 }

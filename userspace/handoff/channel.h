@@ -86,6 +86,7 @@ struct channel {
 	uint32_t streams;       /* known to it */
 	uint32_t last_id;       /* of the newest stream */
 	bool pinged, some_wait; /* PING is not answered; streams wait for room */
+	bool asked;             /* since an OPEN nothing has been heard */
 	const char *doomed;     /* why it is lost at the end of the batch; NULL: it is not */
 	bool flush_due;
 	struct loop_deferred flush;
@@ -105,6 +106,12 @@ void channel_let_go(struct channel *channel, void (*free_it)(struct channel *cha
 static inline bool channel_is_up(const struct channel *channel)
 {
 	return stream_is_open(&channel->leg.stream);
+}
+
+/* Router: it has been asked for a stream and said nothing since, to a PING neither. */
+static inline bool channel_is_unsure(const struct channel *channel)
+{
+	return channel->asked && channel->pinged;
 }
 
 /* Router: asks for a stream. Returns 0, -ENOMEM, -EPIPE: it is over, or -ENOBUFS: it is full for

@@ -43,6 +43,7 @@ const char *node_step_name(enum node_step step);
 	X(UNKNOWN, "unknown")         /* no account, or not where the client connected to */       \
 	X(DOWN, "down")               /* the agent's breaker is open */                            \
 	X(RESTING, "resting")         /* it has failed less than a second ago */                   \
+	X(SILENT, "silent")           /* it owes an answer, to a PING too */                       \
 	X(DRAINING, "draining")       /* it, or the channel after a reload, takes no new logins */ \
 	X(CHANNEL, "channel")         /* none could be had in time, or it was lost */              \
 	X(NODE, "node")               /* the agent cannot reach the node */                        \

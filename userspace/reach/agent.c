@@ -468,7 +468,14 @@ enum node_keep agents_deny(struct agents *agents, const struct agent_target *tar
 		return is_up(target->node) ? NODE_KEEP_NOTHING : NODE_KEEP_DOWN;
 	if (link->state == LINK_REST)
 		return deny_start(link);
+	if (link->state == LINK_UP && channel_is_unsure(&link->channel->channel))
+		return NODE_KEEP_SILENT;
 	return link->state == LINK_DRAINING ? NODE_KEEP_DRAINING : NODE_KEEP_NOTHING;
+}
+
+bool agent_ask_is_unheard(const struct agent_ask *ask)
+{
+	return ask->waits || (ask->stream && ask->stream->channel && ask->stream->channel->asked);
 }
 
 void agent_ask(struct agents *agents, const struct agent_target *target, struct agent_ask *ask)

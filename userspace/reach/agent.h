@@ -64,7 +64,7 @@ struct agent_ask {
 	struct addr agent; /* where the channel goes, and the data connection will */
 };
 
-/* Why it is not worth asking now: DOWN, RESTING or DRAINING; NODE_KEEP_NOTHING: it is. */
+/* Why it is not worth asking now: DOWN, RESTING, SILENT or DRAINING; NODE_KEEP_NOTHING: it is. */
 MUST_USE enum node_keep agents_deny(struct agents *agents, const struct agent_target *target);
 /* ops and open are set. An answer may come inside. */
 void agent_ask(struct agents *agents, const struct agent_target *target, struct agent_ask *ask);
@@ -73,6 +73,8 @@ void agent_ask(struct agents *agents, const struct agent_target *target, struct 
 void agents_data_failed(struct agents *agents, const struct node *node);
 /* The pool follows another snapshot: channels that it does not want serve out their streams. */
 void agents_follow(struct agents *agents);
+/* It has no answer, and the agent has said nothing at all since it was asked. */
+bool agent_ask_is_unheard(const struct agent_ask *ask);
 /* No answer any more; the stream is let go. Also of an idle one. */
 void agent_ask_stop(struct agent_ask *ask);
 

@@ -186,6 +186,9 @@ static struct dial_fault fault_of_window(const struct dial *dial)
 	if (dial->state == DIAL_COMMITTED)
 		return (struct dial_fault){ UNREACHED_NO_VERDICT, .error = -ETIMEDOUT,
 			.cause = "no answer to the login in time" };
+	if (agent_ask_is_unheard(&dial->ask)) /* of the node nothing is known */
+		return (struct dial_fault){ UNREACHED_NO_AGENT, .error = -ETIMEDOUT,
+			.cause = "its agent says nothing" };
 	return (struct dial_fault){ told ? UNREACHED_TIMEOUT_CLIENT : UNREACHED_TIMEOUT,
 		.error = -ETIMEDOUT, .cause = phase == CONNECT_OPEN ? NULL : "no answer in time" };
 }
