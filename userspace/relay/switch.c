@@ -49,8 +49,8 @@ static int stop_openssl(struct stream *stream, struct record_connection *ret_con
 
 	tls_keys_prepare(stream);
 	r = tls_keys_export(stream, &keys);
-	if (r == 0)
-		r = record_connection_init(ret_connection, &keys);
+	if (r == 0 && record_connection_init(ret_connection, &keys) < 0)
+		r = -EINVAL;
 	secret_wipe(&keys, sizeof(keys));
 	return r;
 }

@@ -199,6 +199,70 @@ static void test_an_answer_is_sent_first(void **state)
 	for_each_kind(answers_first);
 }
 
+static int stopped;
+
+static void stop_once_more(struct fixture *f)
+{
+	struct record_connection connection;
+
+	if (stopped == 0)
+		return;
+	stopped = tls_records_stop(&f->near, &connection);
+	if (stopped == 0)
+		take_over(&f->near, &connection);
+}
+
+/* Sealed records that no writer repeats, more than the socket takes. */
+static void resume_with_sealed(struct fixture *f, unsigned records, const char text[2000])
+{
+	struct buf bytes = { .secret = true };
+	struct tls_records_state state;
+	int size = 4096;
+
+	setsockopt(f->near.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	setsockopt(f->far.fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+	assert_int_equal(tls_records_give(&f->near, &bytes), 0);
+	memcpy(&state, buf_view(&bytes).data, sizeof(state));
+	for (unsigned i = 0; i < records; i++) {
+		unsigned char record[2000 + RECORD_OVERHEAD_MAX];
+		int n = record_seal(
+			&state.connection.states[RECORD_WRITE], RECORD_DATA, text, 2000, 0, record);
+
+		assert_true(n > 0);
+		assert_int_equal(buf_append(&bytes, record, (size_t)n), 0);
+		state.unsent += (uint32_t)n;
+	}
+	memcpy(bytes.data + bytes.start, &state, sizeof(state));
+	assert_int_equal(tls_records_resume(&f->near, buf_view(&bytes)), 0);
+	buf_fini(&bytes);
+}
+
+static void sends_first(struct fixture *f)
+{
+	enum { RECORDS = 100 };
+	char text[2000];
+
+	memset(text, 't', sizeof(text));
+	by_hand(f);
+	resume_with_sealed(f, RECORDS, text);
+	stopped = TLS_KEYS_NOT_YET;
+	stop_once_more(f);
+	assert_int_equal(stopped, TLS_KEYS_NOT_YET);
+	f->between = stop_once_more;
+	for (int i = 0; i < RECORDS; i++)
+		expect_record(f, RECORD_DATA, text, sizeof(text));
+	assert_int_equal(stopped, 0);
+	f->between = NULL;
+	assert_int_equal(stream_write(&f->near, "behind", 6), 6);
+	expect_record(f, RECORD_DATA, "behind", 6);
+}
+
+static void test_what_is_sealed_is_sent_first(void **state)
+{
+	(void)state;
+	for_each_kind(sends_first);
+}
+
 /* ---- what goes nowhere ---- */
 
 static void expect_refusal(struct fixture *f)
@@ -253,6 +317,7 @@ int main(void)
 		cmocka_unit_test(test_who_goes_on_reads_all_there_is),
 		cmocka_unit_test(test_what_is_opened_is_read_first),
 		cmocka_unit_test(test_an_answer_is_sent_first),
+		cmocka_unit_test(test_what_is_sealed_is_sent_first),
 		cmocka_unit_test(test_an_end_and_worn_keys_stay),
 	};
 
