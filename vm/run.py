@@ -29,7 +29,7 @@ SAME_ADDRESSES = " nokaslr norandmaps randomize_kstack_offset=off"
 
 
 # What guest-tests.sh can be told to run.
-PARTS = ("relay", "guard", "e2e")
+PARTS = ("relay", "guard", "e2e", "handoff")
 
 
 def parts_of(row, options):
@@ -49,8 +49,8 @@ def find_twins(rows):
             continue # run_one() tells
         version = kernels.version(row["directory"])
         if version in first:
-            row["repeats"] = ("e2e",)
-            print("%s is %s like %s: not its end-to-end tests of kernel TLS" % (row["name"], version, first[version]),
+            row["repeats"] = ("e2e", "handoff")
+            print("%s is %s like %s: not its end-to-end tests of kernel TLS and handoff" % (row["name"], version, first[version]),
                   flush=True)
         first.setdefault(version, row["name"])
 

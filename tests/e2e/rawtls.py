@@ -198,6 +198,7 @@ class Changing:
     def close(self):
         self.LIB.SSL_free(self.tls)
         self.LIB.SSL_CTX_free(self.context)
+        self.LIB.ERR_clear_error() # the thread's: Python would take it for one of its own connections
         self.sock.close()
 
     def __enter__(self):
