@@ -3,44 +3,32 @@
  * From a TOML value to the field of a row. No conversion between types (CFG-13): "5" is not an
  * integer and 5 is not a duration. Every refusal names what was expected and what was found.
  */
-#include "config/load.h"
+#include "config/convert.h"
 
-#include <assert.h>
-#include <errno.h>
 #include <stdlib.h>
 
-struct at {
-	struct loader *loader;
-	const struct schema_row *row;
-	const struct toml_value *value;
-	const char *keypath;
-};
-
-#define FIND(at, where, ...) \
-	config_find((at)->loader, true, (where)->line, (where)->column, (at)->keypath, __VA_ARGS__)
-
-static bool expect(
-	const struct at *at, const struct toml_value *value, enum toml_type type, const char *what)
+bool config_expect(const struct config_at *at, const struct toml_value *value, enum toml_type type,
+	const char *what)
 {
 	if (value->type == type)
 		return true;
-	FIND(at, value, "expected %s, found %s", what, toml_type_name(value->type));
+	CONFIG_FIND(at, value, "expected %s, found %s", what, toml_type_name(value->type));
 	return false;
 }
 
 /* ---- plain kinds ---- */
 
-static void convert_int(const struct at *at, void *field)
+static void convert_int(const struct config_at *at, void *field)
 {
 	const struct schema_row *row = at->row;
 	int64_t n;
 
-	if (!expect(at, at->value, TOML_INTEGER, "integer"))
+	if (!config_expect(at, at->value, TOML_INTEGER, "integer"))
 		return;
 	n = at->value->integer;
 	if (n < row->min || n > row->max)
-		FIND(at, at->value, "%lld is out of range: accepted are %lld to %lld", (long long)n,
-			(long long)row->min, (long long)row->max);
+		CONFIG_FIND(at, at->value, "%lld is out of range: accepted are %lld to %lld",
+			(long long)n, (long long)row->min, (long long)row->max);
 	else if (row->kind == KIND_PORT)
 		*(uint16_t *)field = (uint16_t)n;
 	else
@@ -100,7 +88,7 @@ static const char *quantity_text(
 	return text;
 }
 
-static void convert_duration(const struct at *at, uint64_t *field)
+static void convert_duration(const struct config_at *at, uint64_t *field)
 {
 	static const struct unit units[] = { { "ms", 1 }, { "s", 1000 }, { "m", 60000 },
 		{ "h", 3600000 }, { "d", 86400000 }, { NULL, 0 } };
@@ -108,20 +96,21 @@ static void convert_duration(const struct at *at, uint64_t *field)
 	uint64_t ms;
 	int r;
 
-	if (!expect(at, at->value, TOML_STRING, "duration (a string such as \"30s\")"))
+	if (!config_expect(at, at->value, TOML_STRING, "duration (a string such as \"30s\")"))
 		return;
 	r = parse_quantity(at->value->string, units, &ms);
 	if (r == -EINVAL)
-		FIND(at, at->value, "not a duration: a decimal number and one of ms, s, m, h, d");
+		CONFIG_FIND(at, at->value,
+			"not a duration: a decimal number and one of ms, s, m, h, d");
 	else if (r < 0 || ms < (uint64_t)at->row->min || ms > (uint64_t)at->row->max)
-		FIND(at, at->value, "duration is out of range: accepted are %s to %s",
+		CONFIG_FIND(at, at->value, "duration is out of range: accepted are %s to %s",
 			quantity_text((uint64_t)at->row->min, units, low),
 			quantity_text((uint64_t)at->row->max, units, high));
 	else
 		*field = ms;
 }
 
-static void convert_bytes(const struct at *at, uint64_t *field)
+static void convert_bytes(const struct config_at *at, uint64_t *field)
 {
 	static const struct unit units[] = { { "B", 1 }, { "KiB", 1 << 10 }, { "MiB", 1 << 20 },
 		{ "GiB", 1 << 30 }, { NULL, 0 } };
@@ -129,7 +118,7 @@ static void convert_bytes(const struct at *at, uint64_t *field)
 	uint64_t bytes;
 	int r;
 
-	if (!expect(at, at->value, TOML_STRING, "size (a string such as \"256KiB\")"))
+	if (!config_expect(at, at->value, TOML_STRING, "size (a string such as \"256KiB\")"))
 		return;
 	r = parse_quantity(at->value->string, units, &bytes);
 	if (r == -EINVAL && view_eq(trim(at->value->string), VIEW_LIT("0"))) {
@@ -137,24 +126,24 @@ static void convert_bytes(const struct at *at, uint64_t *field)
 		r = 0;
 	}
 	if (r == -EINVAL)
-		FIND(at, at->value, "not a size: an integer and one of B, KiB, MiB, GiB");
+		CONFIG_FIND(at, at->value, "not a size: an integer and one of B, KiB, MiB, GiB");
 	else if (r < 0 || bytes < (uint64_t)at->row->min || bytes > (uint64_t)at->row->max)
-		FIND(at, at->value, "size is out of range: accepted are %s to %s",
+		CONFIG_FIND(at, at->value, "size is out of range: accepted are %s to %s",
 			quantity_text((uint64_t)at->row->min, units, low),
 			quantity_text((uint64_t)at->row->max, units, high));
 	else
 		*field = bytes;
 }
 
-/* Index in values, or -1 with a finding. Empty names in the list cannot be chosen. */
-static int pick(const struct at *at, const struct toml_value *value, const char *const *values)
+int config_pick(
+	const struct config_at *at, const struct toml_value *value, const char *const *values)
 {
 	const char *const *offered = **values ? values : values + 1;
 	const char *meant;
 	char list[256] = "";
 	size_t n = 0;
 
-	if (!expect(at, value, TOML_STRING, "string"))
+	if (!config_expect(at, value, TOML_STRING, "string"))
 		return -1;
 	for (int i = 0; values[i]; i++) {
 		if (*values[i] && view_eq(value->string, view_str(values[i])))
@@ -165,16 +154,16 @@ static int pick(const struct at *at, const struct toml_value *value, const char 
 			list + n, sizeof(list) - n, "%s\"%s\"", i ? ", " : "", offered[i]);
 	meant = schema_meant(value->string, offered);
 	if (meant)
-		FIND(at, value, "unknown value; accepted are %s; probably meant: \"%s\"", list,
-			meant);
+		CONFIG_FIND(at, value, "unknown value; accepted are %s; probably meant: \"%s\"",
+			list, meant);
 	else
-		FIND(at, value, "unknown value; accepted are %s", list);
+		CONFIG_FIND(at, value, "unknown value; accepted are %s", list);
 	return -1;
 }
 
-static void convert_enum(const struct at *at, void *field)
+static void convert_enum(const struct config_at *at, void *field)
 {
-	int i = pick(at, at->value, at->row->values);
+	int i = config_pick(at, at->value, at->row->values);
 
 	if (i >= 0 && at->row->kind == KIND_ENUM_BOOL)
 		*(bool *)field = i == 1;
@@ -184,7 +173,7 @@ static void convert_enum(const struct at *at, void *field)
 
 /* ---- strings ---- */
 
-static bool has_control(struct view v)
+bool config_has_control(struct view v)
 {
 	for (size_t i = 0; i < v.len; i++) {
 		if ((unsigned char)v.data[i] < 0x20 || v.data[i] == 0x7f)
@@ -239,7 +228,7 @@ static const char *string_fault(const struct schema_row *row, struct view v)
 	switch (row->kind) {
 	case KIND_TEXT:
 	case KIND_SIEVE_TEXT:
-		if (!v.len || v.len > 255 || has_control(v))
+		if (!v.len || v.len > 255 || config_has_control(v))
 			return "text must have 1 to 255 bytes and no control character";
 		if (row->kind == KIND_SIEVE_TEXT &&
 			(memchr(v.data, '"', v.len) || memchr(v.data, '\\', v.len)))
@@ -289,274 +278,32 @@ static struct view without_brackets(struct view v)
 	return v;
 }
 
-static void convert_string(const struct at *at, const char **field)
+static void convert_string(const struct config_at *at, const char **field)
 {
 	struct view v = at->value->string;
 	const char *fault;
 
-	if (!expect(at, at->value, TOML_STRING, "string"))
+	if (!config_expect(at, at->value, TOML_STRING, "string"))
 		return;
 	if (at->row->kind == KIND_HOST)
 		v = without_brackets(v);
 	fault = string_fault(at->row, v);
 	if (fault) {
-		FIND(at, at->value, "%s", fault);
+		CONFIG_FIND(at, at->value, "%s", fault);
 		return;
 	}
 	if (at->row->max && at->row->kind == KIND_STRING &&
 		(v.len < (size_t)at->row->min || v.len > (size_t)at->row->max)) {
-		FIND(at, at->value, "must have %lld to %lld bytes", (long long)at->row->min,
+		CONFIG_FIND(at, at->value, "must have %lld to %lld bytes", (long long)at->row->min,
 			(long long)at->row->max);
 		return;
 	}
 	if (at->row->kind == KIND_PATH && !v.len) {
-		FIND(at, at->value, "path is empty");
+		CONFIG_FIND(at, at->value, "path is empty");
 		return;
 	}
 	*field = at->row->kind == KIND_PATH ? resolve_path(at->loader, v)
 					    : config_strdup(at->loader, v);
-}
-
-/* ---- lists ---- */
-
-static bool each_string(const struct at *at)
-{
-	const struct toml_array *array = &at->value->array;
-
-	if (!expect(at, at->value, TOML_ARRAY, "list (an array of strings)"))
-		return false;
-	for (uint32_t i = 0; i < array->count; i++) {
-		if (!expect(at, array->items[i], TOML_STRING, "string"))
-			return false;
-	}
-	return true;
-}
-
-static void convert_strings(const struct at *at, const char *const **field)
-{
-	const struct toml_array *array = &at->value->array;
-	const char **list;
-
-	if (!each_string(at))
-		return;
-	list = config_alloc(at->loader, (array->count + 1) * sizeof(*list));
-	for (uint32_t i = 0; list && i < array->count; i++) {
-		if (memchr(array->items[i]->string.data, 0, array->items[i]->string.len))
-			FIND(at, array->items[i], "must not hold NUL");
-		list[i] = config_strdup(at->loader, array->items[i]->string);
-	}
-	*field = list;
-}
-
-static bool is_atom(struct view v)
-{
-	for (size_t i = 0; i < v.len; i++) {
-		unsigned char c = (unsigned char)v.data[i];
-
-		if (c <= 0x20 || c >= 0x7f || strchr("(){%*\"\\]", c))
-			return false;
-	}
-	return v.len > 0;
-}
-
-/* CFG-34: what the router adds itself must not be in the list. */
-static bool is_reserved(struct view v)
-{
-	static const char *const reserved[] = { "STARTTLS", "LOGINDISABLED", "XCLIENT", "AUTH" };
-
-	if (view_starts_nocase(v, VIEW_LIT("AUTH=")) || view_starts_nocase(v, VIEW_LIT("AUTH ")))
-		return true;
-	for (size_t i = 0; i < ARRAY_SIZE(reserved); i++) {
-		if (view_eq_nocase(v, view_str(reserved[i])))
-			return true;
-	}
-	return false;
-}
-
-static const char *item_fault(const struct schema_row *row, struct view v)
-{
-	if (row->kind != KIND_WORDS && is_reserved(v))
-		return "the router adds this by itself";
-	if (row->kind == KIND_ATOMS && !is_atom(v))
-		return "not an atom";
-	if (!v.len || v.len > 255 || has_control(v))
-		return "must have 1 to 255 bytes and no control character";
-	if (row->kind == KIND_WORDS &&
-		(memchr(v.data, '"', v.len) || memchr(v.data, '\\', v.len) ||
-			memchr(v.data, ' ', v.len)))
-		return "must not hold a blank, a quote or a backslash";
-	return NULL;
-}
-
-static void convert_joined(const struct at *at, const char **field)
-{
-	const struct toml_array *array = &at->value->array;
-	char separator = at->row->kind == KIND_LINES ? '\n' : ' ';
-	size_t len = 1, n = 0;
-	char *joined;
-
-	if (!each_string(at))
-		return;
-	for (uint32_t i = 0; i < array->count; i++) {
-		const char *fault = item_fault(at->row, array->items[i]->string);
-
-		if (fault) {
-			FIND(at, array->items[i], "%s", fault);
-			return;
-		}
-		len += array->items[i]->string.len + 1;
-	}
-	joined = config_alloc(at->loader, len);
-	for (uint32_t i = 0; joined && i < array->count; i++) {
-		if (i)
-			joined[n++] = separator;
-		memcpy(joined + n, array->items[i]->string.data, array->items[i]->string.len);
-		n += array->items[i]->string.len;
-	}
-	*field = joined;
-}
-
-/* struct addr * or struct cidr *, followed by the count. */
-struct addr_list {
-	struct addr *items;
-	size_t count;
-};
-struct cidr_list {
-	struct cidr *items;
-	size_t count;
-};
-
-static bool convert_item(const struct at *at, const struct toml_value *item, void *field)
-{
-	struct cidr *cidr = field;
-	struct addr *addr = field;
-
-	switch (at->row->kind) {
-	case KIND_CIDRS:
-		if (cidr_parse(item->string, cidr) == 0)
-			return true;
-		FIND(at, item, "not an IP address or range");
-		return false;
-	case KIND_IPS:
-		if (addr_parse_ip(item->string, 0, addr) == 0)
-			return true;
-		FIND(at, item, "not an IP address");
-		return false;
-	default:
-		if (addr_parse(item->string, addr) == 0)
-			return true;
-		FIND(at, item, "not an address: A.B.C.D:port or [v6]:port");
-		return false;
-	}
-}
-
-static void convert_list(const struct at *at, void *field)
-{
-	const struct toml_array *array = &at->value->array;
-	size_t size = at->row->kind == KIND_CIDRS ? sizeof(struct cidr) : sizeof(struct addr);
-	char *items;
-
-	if (!each_string(at))
-		return;
-	if (at->row->kind == KIND_ADDRESSES && !array->count) {
-		FIND(at, at->value, "needs at least one address");
-		return;
-	}
-	items = config_alloc(at->loader, (array->count + 1) * size);
-	if (!items)
-		return;
-	for (uint32_t i = 0; i < array->count; i++) {
-		if (!convert_item(at, array->items[i], items + i * size))
-			return;
-	}
-	if (at->row->kind == KIND_CIDRS)
-		*(struct cidr_list *)field =
-			(struct cidr_list){ (struct cidr *)items, array->count };
-	else
-		*(struct addr_list *)field =
-			(struct addr_list){ (struct addr *)items, array->count };
-}
-
-static void convert_sasl(const struct at *at, struct config_capabilities *caps)
-{
-	static const char *const names[] = { "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2", NULL };
-	static_assert(ARRAY_SIZE(names) == CONFIG_SASL_MECHS + 1, "a name for each");
-	const struct toml_array *array = &at->value->array;
-	unsigned seen = 0;
-
-	if (!each_string(at))
-		return;
-	caps->mech_count = 0;
-	for (uint32_t i = 0; i < array->count; i++) {
-		struct view v = array->items[i]->string;
-		int mech = 0;
-
-		while (names[mech] && !view_eq_nocase(v, view_str(names[mech])))
-			mech++;
-		if (!names[mech]) {
-			FIND(at, array->items[i],
-				"unknown mechanism; accepted are PLAIN, LOGIN, OAUTHBEARER, "
-				"XOAUTH2");
-		} else if (seen & BIT(mech)) {
-			FIND(at, array->items[i], "%s is listed twice", names[mech]);
-		} else {
-			seen |= BIT(mech);
-			caps->mechs[caps->mech_count++] = (enum config_sasl)mech;
-		}
-	}
-}
-
-static void convert_pins(const struct at *at, struct config_pins *pins)
-{
-	const struct toml_array *array = &at->value->array;
-
-	if (!expect(at, at->value, TOML_ARRAY, "array"))
-		return;
-	pins->sha256 = config_alloc(at->loader, (array->count + 1) * sizeof(*pins->sha256));
-	for (uint32_t i = 0; pins->sha256 && i < array->count; i++) {
-		if (!expect(at, array->items[i], TOML_STRING, "string"))
-			continue;
-		if (tls_parse_sha256(array->items[i]->string, pins->sha256[pins->count]) < 0)
-			FIND(at, array->items[i], "not 64 hexadecimal digits");
-		else
-			pins->count++;
-	}
-}
-
-static void convert_pin(const struct at *at, struct config_pins *pins)
-{
-	if (!expect(at, at->value, TOML_STRING, "string"))
-		return;
-	pins->sha256 = config_alloc(at->loader, sizeof(*pins->sha256));
-	if (!pins->sha256)
-		return;
-	if (tls_parse_sha256(at->value->string, *pins->sha256) < 0)
-		FIND(at, at->value, "not 64 hexadecimal digits");
-	else
-		pins->count = 1;
-}
-
-/* Names of protocols that have a login. */
-static void convert_logins(const struct at *at, bool logins[PROTOCOLS_INTERACTIVE])
-{
-	const struct toml_array *array = &at->value->array;
-
-	if (!expect(at, at->value, TOML_ARRAY, "array"))
-		return;
-	memset(logins, 0, PROTOCOLS_INTERACTIVE * sizeof(*logins));
-	for (uint32_t i = 0; i < array->count; i++) {
-		int p = 0;
-
-		if (!expect(at, array->items[i], TOML_STRING, "string"))
-			continue;
-		while (p < PROTOCOLS_INTERACTIVE &&
-			!view_eq(array->items[i]->string, view_str(schema_protocols[p])))
-			p++;
-		if (p == PROTOCOLS_INTERACTIVE)
-			FIND(at, array->items[i], "expected imap, pop3, managesieve or submission");
-		else
-			logins[p] = true;
-	}
 }
 
 /* ---- dispatch ---- */
@@ -564,7 +311,7 @@ static void convert_logins(const struct at *at, bool logins[PROTOCOLS_INTERACTIV
 void config_convert(struct loader *loader, const struct schema_row *row,
 	const struct toml_value *value, void *base, const char *keypath)
 {
-	const struct at at = { loader, row, value, keypath };
+	const struct config_at at = { loader, row, value, keypath };
 	void *field = (char *)base + row->offset;
 
 	switch (row->kind) {
@@ -573,7 +320,7 @@ void config_convert(struct loader *loader, const struct schema_row *row,
 		convert_int(&at, field);
 		break;
 	case KIND_BOOL:
-		if (expect(&at, value, TOML_BOOL, "boolean"))
+		if (config_expect(&at, value, TOML_BOOL, "boolean"))
 			*(bool *)field = value->boolean;
 		break;
 	case KIND_DURATION:
@@ -587,33 +334,18 @@ void config_convert(struct loader *loader, const struct schema_row *row,
 		convert_enum(&at, field);
 		break;
 	case KIND_ADDRESS:
-		if (expect(&at, value, TOML_STRING, "string"))
-			(void)!convert_item(&at, value, field);
-		break;
 	case KIND_ADDRESSES:
 	case KIND_CIDRS:
 	case KIND_IPS:
-		convert_list(&at, field);
-		break;
 	case KIND_STRINGS:
-		convert_strings(&at, field);
-		break;
 	case KIND_ATOMS:
 	case KIND_LINES:
 	case KIND_WORDS:
-		convert_joined(&at, field);
-		break;
 	case KIND_SASL:
-		convert_sasl(&at, field);
-		break;
 	case KIND_PIN:
-		convert_pin(&at, field);
-		break;
 	case KIND_PINS:
-		convert_pins(&at, field);
-		break;
 	case KIND_LOGINS:
-		convert_logins(&at, field);
+		config_convert_list(&at, field);
 		break;
 	case KIND_EXTRACT: /* document.c reads it as a table */
 		break;

@@ -3,8 +3,8 @@
  * See channel.h. A turn reads TURN_BYTES at most and goes on in the next one; what is written
  * within a batch of the loop leaves together at its end.
  */
-#include "handoff/channel.h"
 #include "base/secret.h"
+#include "handoff/inside.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -14,10 +14,9 @@
 #define READ_BYTES 16384
 #define TURN_BYTES 262144 /* as stream_read_cost() counts */
 #define IN_BYTES (4 + HANDOFF_FRAME_MAX + READ_BYTES)
-/* Streams wait when so much of all of them is not sent yet; what is no DATA has room beside it. */
-#define OUT_FULL_BYTES 1048576
-#define OUT_AGAIN_BYTES (OUT_FULL_BYTES / 2)
-#define OUT_BYTES (4 * OUT_FULL_BYTES)
+/* Streams that have waited go on. */
+#define OUT_AGAIN_BYTES (CHANNEL_FULL_BYTES / 2)
+#define OUT_BYTES (4 * CHANNEL_FULL_BYTES)
 #define SILENCE_MS 15000
 #define ASKED_MS 1000 /* of silence behind an OPEN */
 #define ANSWER_MS 5000
@@ -26,59 +25,15 @@ static void lose(struct channel *channel, const char *why);
 
 /* ---- which streams there are ---- */
 
-static struct list_node *bucket_of(struct channel *channel, uint32_t id)
-{
-	return &channel->buckets[id % CHANNEL_BUCKETS];
-}
-
 static struct channel_stream *find(struct channel *channel, uint32_t id)
 {
-	list_for_each (node, bucket_of(channel, id)) {
+	list_for_each (node, channel_bucket(channel, id)) {
 		struct channel_stream *stream = list_entry(node, struct channel_stream, link);
 
 		if (stream->id == id)
 			return stream;
 	}
 	return NULL;
-}
-
-static int add(struct channel *channel, uint32_t id, const struct channel_stream_ops *ops,
-	void *arg, struct channel_stream **ret_stream)
-{
-	struct channel_stream *stream = calloc(1, sizeof(*stream));
-
-	if (!stream)
-		return -ENOMEM;
-	stream->ops = ops;
-	stream->arg = arg;
-	stream->channel = channel;
-	stream->id = id;
-	buf_init(&stream->in, HANDOFF_DATA_MAX, true);
-	list_add_tail(bucket_of(channel, id), &stream->link);
-	channel->streams++;
-	if (channel->open_streams)
-		atomic_fetch_add(channel->open_streams, 1);
-	*ret_stream = stream;
-	return 0;
-}
-
-static void flush_later(struct channel *channel);
-
-/* The channel does not know it any more; its owner may still read what is there. */
-static void forget(struct channel_stream *stream, int error)
-{
-	struct channel *channel = stream->channel;
-
-	list_del(&stream->link);
-	channel->streams--;
-	if (channel->open_streams)
-		atomic_fetch_sub(channel->open_streams, 1);
-	stream->channel = NULL;
-	stream->state = CHANNEL_STREAM_OVER;
-	if (!stream->ended)
-		stream->error = error;
-	stream->ended = true;
-	flush_later(channel); /* it may be the last one */
 }
 
 /* ---- writing ---- */
@@ -103,7 +58,7 @@ static void tell_room(struct channel *channel)
 		struct channel_stream *stream;
 
 		while (channel_is_up(channel) && (stream = waiting_in(&channel->buckets[b]))) {
-			if (channel->leg.out.len >= OUT_FULL_BYTES) {
+			if (channel->leg.out.len >= CHANNEL_FULL_BYTES) {
 				channel->some_wait = true;
 				return;
 			}
@@ -146,8 +101,7 @@ static void on_flush(struct loop_deferred *deferred)
 		channel->free(channel);
 }
 
-/* What is in out leaves at the end of the batch. */
-static void flush_later(struct channel *channel)
+void channel_flush_later(struct channel *channel)
 {
 	if (channel->flush_due)
 		return;
@@ -158,66 +112,37 @@ static void flush_later(struct channel *channel)
 void channel_let_go(struct channel *channel, void (*free_it)(struct channel *channel))
 {
 	channel->free = free_it;
-	flush_later(channel);
+	channel_flush_later(channel);
 }
 
-/* What cannot wait has no room: then it is of no use. */
-static void doom(struct channel *channel)
+void channel_doom(struct channel *channel)
 {
 	channel->doomed = "too much waits to be sent";
-	flush_later(channel);
+	channel_flush_later(channel);
 }
 
-/* A frame that nobody can wait with: without room for it the channel is of no use. */
-static void say(struct channel *channel, enum handoff_type type, uint32_t stream, int byte)
+void channel_say(struct channel *channel, enum handoff_type type, uint32_t stream, int byte)
 {
 	int r = byte < 0
 		? handoff_frame_write(&channel->leg.out, type, stream, VIEW_LIT(""))
 		: handoff_frame_write_byte(&channel->leg.out, type, stream, (unsigned)byte);
 
 	if (r < 0)
-		doom(channel);
+		channel_doom(channel);
 	else
-		flush_later(channel);
+		channel_flush_later(channel);
 }
 
 void channel_refuse(struct channel *channel, uint32_t id, int refusal)
 {
 	if (channel->refusals)
 		atomic_fetch_add(&channel->refusals[refusal], 1);
-	say(channel, HANDOFF_FAILED, id, refusal);
-}
-
-void channel_stream_refuse(struct channel_stream *stream, int refusal)
-{
-	channel_refuse(stream->channel, stream->id, refusal);
-	forget(stream, -ECONNREFUSED);
+	channel_say(channel, HANDOFF_FAILED, id, refusal);
 }
 
 void channel_drain(struct channel *channel)
 {
-	say(channel, HANDOFF_DRAIN, 0, -1);
-}
-
-void channel_opened(struct channel_stream *stream, const unsigned char token[HANDOFF_TOKEN_BYTES])
-{
-	struct channel *channel = stream->channel;
-
-	if (!channel)
-		return;
-	stream->state = CHANNEL_STREAM_OPEN;
-	if (handoff_frame_write(&channel->leg.out, HANDOFF_OPENED, stream->id,
-		    view_make((const char *)token, HANDOFF_TOKEN_BYTES)) < 0)
-		doom(channel);
-	else
-		flush_later(channel);
-}
-
-void channel_stream_end(struct channel_stream *stream, int error)
-{
-	if (stream->state == CHANNEL_STREAM_OPEN)
-		say(stream->channel, HANDOFF_CLOSE, stream->id,
-			error == STREAM_EOF ? HANDOFF_CLOSE_EOF : HANDOFF_CLOSE_ERROR);
+	channel_say(channel, HANDOFF_DRAIN, 0, -1);
 }
 
 /* ---- the end ---- */
@@ -231,7 +156,7 @@ static void end_streams(struct channel *channel)
 				list_entry(channel->buckets[b].next, struct channel_stream, link);
 			bool opening = stream->state == CHANNEL_STREAM_OPENING;
 
-			forget(stream, -ECONNRESET);
+			channel_stream_forget(stream, -ECONNRESET);
 			if (opening && !channel->is_agent)
 				stream->ops->refused(stream, 0);
 			else
@@ -269,8 +194,8 @@ static int on_data(struct channel *channel, struct channel_stream *stream, struc
 		return -EPROTO;
 	if (data.len > HANDOFF_DATA_MAX - stream->received ||
 		buf_append_view(&stream->in, data) < 0) {
-		say(channel, HANDOFF_CLOSE, stream->id, HANDOFF_CLOSE_LIMIT);
-		forget(stream, -EPROTO);
+		channel_say(channel, HANDOFF_CLOSE, stream->id, HANDOFF_CLOSE_LIMIT);
+		channel_stream_forget(stream, -EPROTO);
 	} else {
 		stream->received += (uint32_t)data.len;
 	}
@@ -289,7 +214,7 @@ static int on_close(struct channel *channel, struct channel_stream *stream, int 
 		(of_node && stream->ended))
 		return -EPROTO;
 	if (opening && !channel->is_agent) { /* the agent ends before the node has answered */
-		forget(stream, -ECONNRESET);
+		channel_stream_forget(stream, -ECONNRESET);
 		stream->ops->refused(stream, 0);
 		return 0;
 	}
@@ -297,7 +222,7 @@ static int on_close(struct channel *channel, struct channel_stream *stream, int 
 		stream->ended = true;
 		stream->error = why == HANDOFF_CLOSE_EOF ? STREAM_EOF : -ECONNRESET;
 	} else {
-		forget(stream, why == HANDOFF_CLOSE_DONE ? STREAM_EOF : -ECONNRESET);
+		channel_stream_forget(stream, why == HANDOFF_CLOSE_DONE ? STREAM_EOF : -ECONNRESET);
 	}
 	stream->ops->event(stream);
 	return 0;
@@ -332,7 +257,7 @@ static int on_failed(struct channel_stream *stream, int refusal)
 	if (stream->state != CHANNEL_STREAM_OPENING || refusal < HANDOFF_REFUSED_HOST ||
 		refusal >= HANDOFF_REFUSALS)
 		return -EPROTO;
-	forget(stream, -ECONNREFUSED);
+	channel_stream_forget(stream, -ECONNREFUSED);
 	stream->ops->refused(stream, refusal);
 	return 0;
 }
@@ -394,7 +319,7 @@ static int on_frame(struct channel *channel, const struct handoff_frame *frame)
 		return -EPROTO;
 	switch (frame->type) {
 	case HANDOFF_PING:
-		say(channel, HANDOFF_PONG, 0, -1);
+		channel_say(channel, HANDOFF_PONG, 0, -1);
 		return 0;
 	case HANDOFF_PONG:
 		return 0;
@@ -418,7 +343,7 @@ static void on_silence(struct timer *timer)
 	}
 	channel->pinged = true;
 	loop_timer_set(channel->loop, &channel->silence, ANSWER_MS, on_silence);
-	say(channel, HANDOFF_PING, 0, -1);
+	channel_say(channel, HANDOFF_PING, 0, -1);
 }
 
 static void heard(struct channel *channel)
@@ -428,7 +353,7 @@ static void heard(struct channel *channel)
 }
 
 /* Streams that follow do not put it off. */
-static void expect_answer(struct channel *channel)
+void channel_expect_answer(struct channel *channel)
 {
 	if (!channel->asked && !channel->pinged)
 		loop_timer_set(channel->loop, &channel->silence, ASKED_MS, on_silence);
@@ -516,155 +441,4 @@ void channel_start(struct channel *channel, struct leg *from)
 	channel->leg.out_stays = true;
 	heard(channel);
 	loop_timer_set(channel->loop, &channel->turn, 0, on_turn); /* what TLS has read already */
-}
-
-/* ---- streams ---- */
-
-int channel_open(struct channel *channel, const struct handoff_open *open,
-	const struct channel_stream_ops *ops, void *arg, struct channel_stream **ret_stream)
-{
-	uint32_t id = channel->last_id + 1;
-	int r;
-
-	if (!channel_is_up(channel))
-		return -EPIPE;
-	if (channel->leg.out.len >= OUT_FULL_BYTES || !id)
-		return -ENOBUFS;
-	r = add(channel, id, ops, arg, ret_stream);
-	if (r < 0)
-		return r;
-	r = handoff_open_write(&channel->leg.out, id, open);
-	if (r < 0) {
-		forget(*ret_stream, r);
-		channel_stream_free(*ret_stream, 0);
-		return r;
-	}
-	channel->last_id = id;
-	expect_answer(channel);
-	flush_later(channel);
-	return 0;
-}
-
-int channel_accept(struct channel *channel, uint32_t id, const struct channel_stream_ops *ops,
-	void *arg, struct channel_stream **ret_stream)
-{
-	return add(channel, id, ops, arg, ret_stream);
-}
-
-int channel_stream_hand(struct channel_stream *stream, const struct handoff_keys *keys)
-{
-	struct channel *channel = stream->channel;
-	int r;
-
-	if (stream->state != CHANNEL_STREAM_OPEN)
-		return -EPIPE;
-	r = handoff_keys_write(&channel->leg.out, stream->id, keys);
-	if (r < 0)
-		return r;
-	stream->state = CHANNEL_STREAM_HANDED;
-	flush_later(channel);
-	return 0;
-}
-
-bool channel_stream_may_hand(const struct channel_stream *stream)
-{
-	return stream->state == CHANNEL_STREAM_OPEN &&
-		stream->channel->leg.out.len < OUT_FULL_BYTES;
-}
-
-void channel_stream_free(struct channel_stream *stream, int close)
-{
-	struct channel *channel = stream ? stream->channel : NULL;
-
-	if (!stream)
-		return;
-	if (channel) {
-		bool says = stream->state != CHANNEL_STREAM_HANDED;
-		uint32_t id = stream->id;
-
-		forget(stream, -ECONNABORTED);
-		if (says)
-			say(channel, HANDOFF_CLOSE, id, close);
-	}
-	buf_fini(&stream->in);
-	free(stream);
-}
-
-/* ---- as a struct stream ---- */
-
-static ssize_t stream_of_channel_read(struct stream *stream, void *data, size_t len)
-{
-	struct channel_stream *of = stream->layer;
-	size_t n = MIN((size_t)of->in.len, len);
-
-	if (n) {
-		memcpy(data, buf_view(&of->in).data, n);
-		buf_consume(&of->in, n);
-		return (ssize_t)n;
-	}
-	stream->want = EPOLLIN;
-	return of->ended ? of->error : -EAGAIN;
-}
-
-static ssize_t stream_of_channel_write(struct stream *stream, const void *data, size_t len)
-{
-	struct channel_stream *of = stream->layer;
-	struct channel *channel = of->channel;
-	size_t n = MIN(len, (size_t)HANDOFF_DATA_MAX - of->sent);
-	struct view piece = view_make(data, n);
-
-	stream->want = EPOLLOUT;
-	if (of->state != CHANNEL_STREAM_OPEN)
-		return -EPIPE;
-	if (!n) /* that is all that a login may say, for good */
-		return -EAGAIN;
-	if (channel->leg.out.len >= OUT_FULL_BYTES) {
-		of->waits = channel->some_wait = true;
-		return -EAGAIN;
-	}
-	if ((of->kept && buf_reserve(of->kept, n) < 0) ||
-		handoff_frame_write(&channel->leg.out, HANDOFF_DATA, of->id, piece) < 0 ||
-		(of->kept && buf_append_view(of->kept, piece) < 0))
-		return -ENOMEM;
-	of->sent += (uint32_t)n;
-	flush_later(channel);
-	return (ssize_t)n;
-}
-
-/* Ends are the channel's. */
-static int stream_of_channel_shutdown(struct stream *stream)
-{
-	(void)stream;
-	return 0;
-}
-
-static bool stream_of_channel_pending(const struct stream *stream)
-{
-	const struct channel_stream *of = stream->layer;
-
-	return of->in.len || of->ended;
-}
-
-static void stream_of_channel_close(struct stream *stream)
-{
-	channel_stream_free(stream->layer, HANDOFF_CLOSE_DONE);
-}
-
-static const struct stream_ops stream_of_channel_ops = {
-	.read = stream_of_channel_read,
-	.write = stream_of_channel_write,
-	.shutdown = stream_of_channel_shutdown,
-	.cut = stream_of_channel_shutdown,
-	.pending = stream_of_channel_pending,
-	.close = stream_of_channel_close,
-};
-
-void channel_stream_put(struct channel_stream *of, struct stream *stream)
-{
-	*stream = (struct stream){ .ops = &stream_of_channel_ops, .layer = of, .fd = -1 };
-}
-
-struct channel_stream *channel_stream_of(const struct stream *stream)
-{
-	return stream->ops == &stream_of_channel_ops ? stream->layer : NULL;
 }
