@@ -153,7 +153,7 @@ def main():
     parser.add_argument("--shell", action="store_true", help="a shell after the script")
     parser.add_argument("--icount", action="store_true", help="the guest's clock counts instructions")
     parser.add_argument("--seed", type=int, default=1, help="of the random numbers, with --icount")
-    parser.add_argument("--timeout", type=int, default=900)
+    parser.add_argument("--timeout", type=int, default=1200)
     parser.add_argument("--memory", type=int, default=2048)
     parser.add_argument("--tail", type=int, default=12000)
     parser.add_argument("--verbose", action="store_true")

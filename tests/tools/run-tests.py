@@ -257,7 +257,7 @@ def peers(make):
 
 
 def vm(*arguments):
-    output = closing_line("virtual machines", [PYTHON, "vm/run.py", *arguments], timeout=1800)
+    output = closing_line("virtual machines", [PYTHON, "vm/run.py", *arguments], timeout=2700)
     print("\n".join("       " + line for line in output.splitlines()
                     if re.match(r"(ok|FAILED|skipped) ", line)))
 

@@ -5,6 +5,7 @@
  */
 #include "config/convert.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 bool config_expect(const struct config_at *at, const struct toml_value *value, enum toml_type type,

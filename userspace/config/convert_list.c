@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* From a TOML value to the field of a row: kinds whose values are lists, or items of such a list. */
+/* From a TOML value to the field of a row: lists, and kinds of which there are lists. */
 #include "config/convert.h"
 
 #include <assert.h>
