@@ -170,7 +170,7 @@ def test_SEC_21_keys_are_where_their_sessions_are(make, cluster, agents, workspa
         def accept(user, _):
             if user != "first": # its router waits for the answer, and has the keys
                 asked.release()
-                go.wait(harness.PATIENCE)
+                go.wait(200)
             return True
         if node_login(conn, accept) is None:
             return
@@ -178,8 +178,9 @@ def test_SEC_21_keys_are_where_their_sessions_are(make, cluster, agents, workspa
             conn.send("%s OK\r\n" % line.split(" ")[0])
 
     node, count = make.node("node1", serve, tls="plain", proxy=True), SESSIONS
-    agent = agents(node, server="threads = 1\n", environment={"HOMING_LOG": "trace"})
-    router = route(make, cluster, node, agent, server="threads = 1\n", environment={"HOMING_LOG": "trace"})
+    settings = {"server": 'threads = 1\nbackend_timeout = "200s"\n', "environment": {"HOMING_LOG": "trace"}}
+    agent = agents(node, **settings)
+    router = route(make, cluster, node, agent, **settings)
     with contextlib.ExitStack() as stack:
         outer = stack.enter_context(Between(router.ports["imap"]))
         first = stand(router, agent)

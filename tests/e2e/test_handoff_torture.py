@@ -118,7 +118,7 @@ def test_HND_31_random_sessions(make, cluster, version):
     print("seed", seed)
     counting = Counting()
     node = make.node("node1", counting.serve, tls="plain", proxy=True)
-    agent, router = start(make, cluster, node)
+    agent, router = start(make, cluster, node, server='backend_timeout = "60s"\n') # it may be a busy machine
     try:
         context = router.tls_context()
         context.maximum_version = getattr(ssl.TLSVersion, version)

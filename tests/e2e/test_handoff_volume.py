@@ -159,7 +159,7 @@ def test_HND_34_killed_at_random(make, cluster, agents):  # noqa: F811
     try:
         for _ in range(KILLS):
             goal = sum(whole) + rng.randrange(5, 60)
-            wait_until(lambda goal=goal: sum(whole) > goal, interval=0.001)
+            wait_until(lambda goal=goal: sum(whole) > goal, 4 * harness.PATIENCE, 0.001)
             victim = rng.choice([router, agent, talking])
             if victim is talking:
                 victim.kill()
