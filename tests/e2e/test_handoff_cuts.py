@@ -287,7 +287,8 @@ def test_HND_23_channel_cut_in_each_step(make, cluster, agents, mode):  # noqa: 
         print(outcomes)
         # Without the credential it is tried again: by ordinary legs, or on another channel, which may take too long.
         assert mode == "require" or outcomes[True, 1] == outcomes[False, 1] == "served", outcomes
-        assert outcomes[max(place for place in outcomes if not place[0])] == "unavailable", outcomes
+        # With it, not; but behind the last byte all is there, and the switch may be quicker than the cut.
+        assert "unavailable" in [what for place, what in outcomes.items() if not place[0]][-3:], outcomes
         assert steps.seen["unavailable"] and steps.seen["ended"], steps.seen
         steps.stand()
         wait_until(lambda: all(now <= then + 1 for now, then in zip(steps.closing(), before)))
