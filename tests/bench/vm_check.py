@@ -10,8 +10,8 @@ SMALL = ("wakes", "kernel")
 NOTHING = ("handoff round_trip own", "handoff notification own", "handoff memory user")
 # Between client and node the copy loop falls into one of two rhythms (a record at each wake-up, or
 # several), a tenth apart; which one depends on anything. So does how many small records an agent finds
-# at once, and makes one of.
-RHYTHM = ("copy byte_", "handoff record ")
+# at once, and makes one of, and how much a node can write to it at once.
+RHYTHM = ("copy byte_", "handoff record ", "handoff byte_tls node", "program byte_tls node")
 
 
 def judged(name, baseline):

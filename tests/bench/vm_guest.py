@@ -89,12 +89,12 @@ class Beside:
     """What others spend on the router's work until stop(): the agent, the node and the kernel's
     threads; and how often the router is woken up."""
 
-    def __init__(self, peer, port, nodes):
+    def __init__(self, peer, port, nodes, kernel):
         self.pids = {"node": nodes.pid(port)}
         if hasattr(peer, "agent_pid"):
             self.pids["agent"] = peer.agent_pid()
         self.router = [peer.pid(port)]
-        self.wakes, self.kernel = host.wakes(self.router), host.kernel_threads()
+        self.wakes, self.kernel = host.wakes(self.router), kernel
         self.before = self.read()
 
     def read(self):
@@ -116,9 +116,10 @@ def work(peer, name, nodes, port=None):
         load("open %d 1 full" % (NOTIFIED if name == "notification" else 1))
         peer.settle(port, NOTIFIED if name == "notification" else 1)
     load(warm_up)
+    kernel = host.kernel_threads() # takes a while; in the second after it nothing is done
     time.sleep(1)
     with peer.quiet(port):
-        beside = Beside(peer, port, nodes)
+        beside = Beside(peer, port, nodes, kernel)
         own, machine = own_ns(peer.pid(port)), machine_ns()
         answer = load(command)
         own, machine = own_ns(peer.pid(port)) - own, machine_ns() - machine
