@@ -193,7 +193,7 @@ def build_flavours(make, wanted):
     """Each flavour once, before what needs it. Returns whether all of it could be built."""
     for title, parts, what in (
             ("optimised", {"static", "lint", "unit", "smoke", "e2e", "release", "makefile", "torture",
-                           "torture-record", "torture-handoff", "peers", "vm", "vm-relay", "bench", "demo"},
+                           "torture-record", "torture-handoff", "handoff-long", "peers", "vm", "vm-relay", "bench", "demo"},
              ["test-build"]),
             ("sanitizers", {"unit-sanitizers", "sanitizers"}, ["SAN=1", "test-build"]),
             ("sanitizers, end to end", {"release"}, ["SAN=1", "end-to-end-build"]),
@@ -227,9 +227,10 @@ TORTURE = ((PLAIN, "sockmap", 20000), (PLAIN, "copy", 3000), (PLAIN, "bypass-any
            (SANITIZED, "record", 1000))
 TORTURE_RECORD = ((PLAIN, "record", 5000),) # of make test: what TLS takes, in 15 s
 
-# Of these end-to-end tests more than a `make test` has time for.
-HANDOFF = {"torture": "HND_31", "volume": "", "crowds": "HND_13 or HND_22", "cuts": "HND_31 or each_step",
-           "keys": "SEC_21"}
+# Of these end-to-end tests more than a `make test` has time for; and what test-all has none for either
+# (TEST_PARTS=handoff-long).
+HANDOFF = {"torture": "HND_31", "volume": "", "crowds": "HND_13 or HND_22"}
+HANDOFF_LONG = {"cuts": "HND_31 or each_step", "keys": "SEC_21"}
 HANDOFF_MUCH = {"TORTURE_SESSIONS": "10000", "TORTURE_BULK_MIB": "4096", "TORTURE_AT_ONCE": "9000",
                 "TORTURE_KILLS": "50", "TORTURE_LOGINS": "1000", "TORTURE_SILENT": "500", "TORTURE_SPLITS": "1500",
                 "TORTURE_STEP_BYTES": "5", "TORTURE_SECRETS": "100", "TEST_HANG_SECONDS": "1400"}
@@ -245,9 +246,9 @@ def torture(builds, rows=TORTURE):
         print("       " + output.strip().splitlines()[-1] if output.strip() else "")
 
 
-def handoff():
+def handoff(tests):
     """What the end-to-end tests do a little of."""
-    for name, select in HANDOFF.items():
+    for name, select in tests.items():
         count(0, len(pytest_run(PLAIN, "tests/e2e/test_handoff_%s.py" % name, select, HANDOFF_MUCH)))
 
 
@@ -335,7 +336,8 @@ def parts_of(make, wanted):
         "torture": lambda: torture((PLAIN, SANITIZED) if {"unit-sanitizers", "sanitizers"} & set(wanted)
                                    else (PLAIN,)),
         "torture-record": lambda: torture((PLAIN,), TORTURE_RECORD),
-        "torture-handoff": handoff,
+        "torture-handoff": lambda: handoff(HANDOFF),
+        "handoff-long": lambda: handoff(HANDOFF_LONG),
         "peers": lambda: peers(make),
         "fuzz": lambda: fuzz(make),
         "vm": lambda: vm(*(("--done", VM_RELAY + ":relay") if vm_relay_ran(wanted) else ())),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Private to the two files that make a field of a TOML value: convert.c, convert_list.c. */
+/* Private to the files that make a field of a TOML value: convert.c of convert_plain.c and
+ * convert_list.c. */
 #ifndef CONFIG_CONVERT_H
 #define CONFIG_CONVERT_H
 
@@ -16,6 +17,10 @@ struct config_at {
 #define CONFIG_FIND(at, where, ...) \
 	config_find((at)->loader, true, (where)->line, (where)->column, (at)->keypath, __VA_ARGS__)
 
+/* ---- convert_plain.c ---- */
+
+/* A kind of one value; field: as the row's kind has it. */
+void config_convert_plain(const struct config_at *at, void *field);
 /* False with a finding. what: of the type, for it. */
 bool config_expect(const struct config_at *at, const struct toml_value *value, enum toml_type type,
 	const char *what);
@@ -27,7 +32,7 @@ bool config_has_control(struct view v);
 
 /* ---- convert_list.c ---- */
 
-/* A list, or a kind of which there are lists; field: as the row's kind has it. */
+/* A list, or a kind of which there are lists; field likewise. */
 void config_convert_list(const struct config_at *at, void *field);
 
 #endif

@@ -139,6 +139,8 @@ static const struct row rows[] = {
 	WHEN1("bpf", IS(0, BPF_MAP_LOOKUP_ELEM), "the counters of a session"),
 	WHEN1("bpf", IS(0, BPF_MAP_UPDATE_ELEM), "a session goes into the relay"),
 	WHEN1("bpf", IS(0, BPF_MAP_DELETE_ELEM), "a session leaves it"),
+	WHEN1("bpf", IS(0, BPF_MAP_LOOKUP_AND_DELETE_ELEM), "what it has counted then"),
+	WHEN1("bpf", IS(0, BPF_MAP_DELETE_BATCH), "both of its directions leave"),
 	WHEN1("bpf", IS(0, BPF_PROG_TEST_RUN), "a node on this host is found (same_host)"),
 	WHEN1("bpf", IS(0, BPF_MAP_LOOKUP_BATCH), "counters of all sessions"),
 	WHEN1("bpf", IS(0, BPF_MAP_UPDATE_BATCH), "many sessions at once"),

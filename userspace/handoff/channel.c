@@ -101,43 +101,10 @@ static void on_flush(struct loop_deferred *deferred)
 		channel->free(channel);
 }
 
-void channel_flush_later(struct channel *channel)
-{
-	if (channel->flush_due)
-		return;
-	channel->flush_due = true;
-	loop_defer(channel->loop, &channel->flush, on_flush);
-}
-
 void channel_let_go(struct channel *channel, void (*free_it)(struct channel *channel))
 {
 	channel->free = free_it;
 	channel_flush_later(channel);
-}
-
-void channel_doom(struct channel *channel)
-{
-	channel->doomed = "too much waits to be sent";
-	channel_flush_later(channel);
-}
-
-void channel_say(struct channel *channel, enum handoff_type type, uint32_t stream, int byte)
-{
-	int r = byte < 0
-		? handoff_frame_write(&channel->leg.out, type, stream, VIEW_LIT(""))
-		: handoff_frame_write_byte(&channel->leg.out, type, stream, (unsigned)byte);
-
-	if (r < 0)
-		channel_doom(channel);
-	else
-		channel_flush_later(channel);
-}
-
-void channel_refuse(struct channel *channel, uint32_t id, int refusal)
-{
-	if (channel->refusals)
-		atomic_fetch_add(&channel->refusals[refusal], 1);
-	channel_say(channel, HANDOFF_FAILED, id, refusal);
 }
 
 void channel_drain(struct channel *channel)
@@ -353,7 +320,7 @@ static void heard(struct channel *channel)
 }
 
 /* Streams that follow do not put it off. */
-void channel_expect_answer(struct channel *channel)
+static void expect_answer(struct channel *channel)
 {
 	if (!channel->asked && !channel->pinged)
 		loop_timer_set(channel->loop, &channel->silence, ASKED_MS, on_silence);
@@ -435,10 +402,36 @@ void channel_start(struct channel *channel, struct leg *from)
 	channel->leg.out = from->out;
 	buf_init(&from->in, 0, true);
 	buf_init(&from->out, 0, true);
+	channel->on_flush = on_flush;
 	leg_move(from, &channel->leg, on_event);
 	channel->leg.in.limit = IN_BYTES;
 	channel->leg.out.limit = OUT_BYTES;
 	channel->leg.out_stays = true;
 	heard(channel);
 	loop_timer_set(channel->loop, &channel->turn, 0, on_turn); /* what TLS has read already */
+}
+
+int channel_open(struct channel *channel, const struct handoff_open *open,
+	const struct channel_stream_ops *ops, void *arg, struct channel_stream **ret_stream)
+{
+	uint32_t id = channel->last_id + 1;
+	int r;
+
+	if (!channel_is_up(channel))
+		return -EPIPE;
+	if (channel->leg.out.len >= CHANNEL_FULL_BYTES || !id)
+		return -ENOBUFS;
+	r = channel_stream_add(channel, id, ops, arg, ret_stream);
+	if (r < 0)
+		return r;
+	r = handoff_open_write(&channel->leg.out, id, open);
+	if (r < 0) {
+		channel_stream_forget(*ret_stream, r);
+		channel_stream_free(*ret_stream, 0);
+		return r;
+	}
+	channel->last_id = id;
+	expect_answer(channel);
+	channel_flush_later(channel);
+	return 0;
 }

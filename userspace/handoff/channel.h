@@ -90,6 +90,7 @@ struct channel {
 	const char *doomed;     /* why it is lost at the end of the batch; NULL: it is not */
 	bool flush_due;
 	struct loop_deferred flush;
+	void (*on_flush)(struct loop_deferred *deferred);
 	void (*free)(struct channel *channel); /* channel_let_go() */
 	struct timer silence, turn;
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* See channel.h: a login on a channel, as its owner has it. */
+/* See channel.h: a login on a channel, as its owner has it; and what both have sent. */
 #include "handoff/inside.h"
 
 #include <errno.h>
@@ -8,7 +8,7 @@
 
 /* ---- which the channel knows ---- */
 
-static int add(struct channel *channel, uint32_t id, const struct channel_stream_ops *ops,
+int channel_stream_add(struct channel *channel, uint32_t id, const struct channel_stream_ops *ops,
 	void *arg, struct channel_stream **ret_stream)
 {
 	struct channel_stream *stream = calloc(1, sizeof(*stream));
@@ -44,7 +44,42 @@ void channel_stream_forget(struct channel_stream *stream, int error)
 	channel_flush_later(channel); /* it may be the last one */
 }
 
+/* ---- what is sent ---- */
+
+void channel_flush_later(struct channel *channel)
+{
+	if (channel->flush_due)
+		return;
+	channel->flush_due = true;
+	loop_defer(channel->loop, &channel->flush, channel->on_flush);
+}
+
+void channel_doom(struct channel *channel)
+{
+	channel->doomed = "too much waits to be sent";
+	channel_flush_later(channel);
+}
+
+void channel_say(struct channel *channel, enum handoff_type type, uint32_t stream, int byte)
+{
+	int r = byte < 0
+		? handoff_frame_write(&channel->leg.out, type, stream, VIEW_LIT(""))
+		: handoff_frame_write_byte(&channel->leg.out, type, stream, (unsigned)byte);
+
+	if (r < 0)
+		channel_doom(channel);
+	else
+		channel_flush_later(channel);
+}
+
 /* ---- an agent's answers ---- */
+
+void channel_refuse(struct channel *channel, uint32_t id, int refusal)
+{
+	if (channel->refusals)
+		atomic_fetch_add(&channel->refusals[refusal], 1);
+	channel_say(channel, HANDOFF_FAILED, id, refusal);
+}
 
 void channel_stream_refuse(struct channel_stream *stream, int refusal)
 {
@@ -75,35 +110,10 @@ void channel_stream_end(struct channel_stream *stream, int error)
 
 /* ---- from OPEN to HANDOFF ---- */
 
-int channel_open(struct channel *channel, const struct handoff_open *open,
-	const struct channel_stream_ops *ops, void *arg, struct channel_stream **ret_stream)
-{
-	uint32_t id = channel->last_id + 1;
-	int r;
-
-	if (!channel_is_up(channel))
-		return -EPIPE;
-	if (channel->leg.out.len >= CHANNEL_FULL_BYTES || !id)
-		return -ENOBUFS;
-	r = add(channel, id, ops, arg, ret_stream);
-	if (r < 0)
-		return r;
-	r = handoff_open_write(&channel->leg.out, id, open);
-	if (r < 0) {
-		channel_stream_forget(*ret_stream, r);
-		channel_stream_free(*ret_stream, 0);
-		return r;
-	}
-	channel->last_id = id;
-	channel_expect_answer(channel);
-	channel_flush_later(channel);
-	return 0;
-}
-
 int channel_accept(struct channel *channel, uint32_t id, const struct channel_stream_ops *ops,
 	void *arg, struct channel_stream **ret_stream)
 {
-	return add(channel, id, ops, arg, ret_stream);
+	return channel_stream_add(channel, id, ops, arg, ret_stream);
 }
 
 int channel_stream_hand(struct channel_stream *stream, const struct handoff_keys *keys)

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Private to handoff/: what a channel (channel.c) and its streams (channel_stream.c) have of each
- * other. */
+/* Private to handoff/: what a channel (channel.c) has of its streams (channel_stream.c). */
 #ifndef HANDOFF_INSIDE_H
 #define HANDOFF_INSIDE_H
 
@@ -14,19 +13,16 @@ static inline struct list_node *channel_bucket(struct channel *channel, uint32_t
 	return &channel->buckets[id % CHANNEL_BUCKETS];
 }
 
-/* ---- channel.c ---- */
-
 /* What is in out leaves at the end of the batch. */
 void channel_flush_later(struct channel *channel);
 /* What cannot wait has no room: then the channel is of no use. */
 void channel_doom(struct channel *channel);
 /* A frame that nobody can wait with, of one byte, or of none (-1). */
 void channel_say(struct channel *channel, enum handoff_type type, uint32_t stream, int byte);
-/* An OPEN has been written. */
-void channel_expect_answer(struct channel *channel);
 
-/* ---- channel_stream.c ---- */
-
+/* A stream that the channel knows from now on. Returns 0 or -ENOMEM. */
+MUST_USE int channel_stream_add(struct channel *channel, uint32_t id,
+	const struct channel_stream_ops *ops, void *arg, struct channel_stream **ret_stream);
 /* The channel does not know it any more; its owner may still read what is there. error: what reads
  * say then, unless it has ended before. */
 void channel_stream_forget(struct channel_stream *stream, int error);

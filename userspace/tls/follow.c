@@ -145,8 +145,11 @@ static void on_message(int is_write, int version, int content_type, const void *
 		else if (bytes[0] == SSL3_MT_KEY_UPDATE)
 			on_key_update(ssl, layer, direction);
 	}
-	if (content_type == SSL3_RT_HANDSHAKE && !is_write)
+	if (content_type == SSL3_RT_HANDSHAKE && !is_write) {
 		on_peers_message(layer, len);
+		if (bytes[0] == SSL3_MT_FINISHED && SSL_is_server(ssl)) /* tickets follow */
+			tls_memory_tidy(true);
+	}
 }
 
 void tls_follow(SSL_CTX *ctx, bool secrets)

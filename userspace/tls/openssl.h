@@ -80,6 +80,9 @@ MUST_USE int tls_wire_flush(struct tls_layer *layer);
 
 /* memory.c: an SSL that had secrets in it. */
 void tls_free_wiped(SSL *ssl);
+/* Whether all that OpenSSL frees on this thread is wiped: from where tickets may be written or read
+ * to the end of that call. */
+void tls_memory_tidy(bool on);
 
 /* derive.c: what a context is made with so that its secrets can be taken; NULL: there is no way. */
 const char *tls_derive_properties(void);

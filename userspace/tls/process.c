@@ -99,6 +99,7 @@ static int on_ticket(SSL *ssl, unsigned char name[16], unsigned char iv[EVP_MAX_
 	struct ticket_key key = { 0 };
 	int which = 0, r;
 
+	tls_memory_tidy(true);
 	pthread_mutex_lock(&lock);
 	rotate();
 	if (encrypt)

@@ -37,6 +37,7 @@ static void note_error(struct tls_layer *layer)
 static void begin(struct tls_layer *layer)
 {
 	ERR_clear_error();
+	tls_memory_tidy(false);
 	errno = 0;
 	layer->budget = TLS_READ_BUDGET;
 	layer->messages = layer->records = 0;
@@ -302,6 +303,7 @@ static int shake(struct stream *stream, struct tls_layer *layer)
 	begin(layer);
 	tls_derive_forget();
 	r = SSL_do_handshake(layer->ssl);
+	tls_memory_tidy(false);
 	tls_derive_take(layer);
 	if (r == 1 && SSL_is_server(layer->ssl) && SSL_version(layer->ssl) == TLS1_3_VERSION)
 		return 0; /* only tickets: they may wait */
