@@ -10,32 +10,13 @@ import socket
 import subprocess
 import threading
 
-import handing
 import harness
 import pytest
-from handing import Agent, Nobody
+from handing import Nobody
 from harness import wait_until
 from metrics import fetch, values
 from plain_legs import pins, rows  # noqa: F401
-
-
-@pytest.fixture
-def cluster(workspace):
-    return handing.Cluster(workspace)
-
-
-@pytest.fixture
-def agents(cluster):
-    """Starts agents, and ends them."""
-    started = []
-
-    def start(node, **kwargs):
-        agent = Agent(cluster, node, **kwargs)
-        started.append(agent)
-        return agent.start()
-    yield start
-    for agent in reversed(started):
-        agent.close()
+from test_handoff import agents, cluster  # noqa: F401
 
 
 def route(make, cluster, node, agent, extra="", listeners=None, more=""):
