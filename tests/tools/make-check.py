@@ -131,6 +131,7 @@ def misplaced():
     module = run_tests()
     parts = set(module.parts_of([MAKE], [])) - {"smoke"} # of make check; its files are in e2e
     once = module.SETS["test"].split() + module.SETS["rest"].split() + releases.PARTS.split()
+    parts -= {"handoff-long"} # only when asked for: it takes long
     # Its unit tests are a part there, its end-to-end tests are in the other release's.
     here = parts - {"sanitizers"}
     # vm has all of its parts there, and release is what test-all has for that.
