@@ -56,7 +56,7 @@ int tcpinfo_written(int fd, uint64_t *ret_bytes)
 /* What a socket has taken and given, as it is between two looks at TCP that say the same. */
 static int look(int fd, bool reads, uint64_t *ret_read, uint64_t *ret_written)
 {
-	struct tcp_info before, after;
+	struct tcp_info before = { 0 }, after = { 0 };
 	int r = get_info(fd, &before), unread = 0, queued;
 
 	if (reads)
