@@ -67,7 +67,7 @@ guard() {
 HANDOFF_E2E="vm/e2e/test_handoff_ktls.py"
 
 handoff() {
-	export TORTURE_SECONDS=8
+	export TORTURE_SECONDS=4
 	pytest $HANDOFF_E2E
 }
 
