@@ -136,7 +136,9 @@ WAYS = {
     "client says goodbye": (say_goodbye, {"end"}, "end", {"client_eof", "client_quit"}, {"client_eof", "client_quit"}),
     "client leaves": (leave, {"end", "cut"}, None, {"client_eof", "client_quit", "node_error"}, {"truncated"}),
     "client resets": (lambda e: reset(e.wire.near), None, None, {"client_error"}, {"client_error", "truncated"}),
-    "node ends": (lambda e: e.conn.sock.shutdown(socket.SHUT_WR), {"end"}, "end", {"client_quit"}, {"client_quit"}),
+    # the client's end follows at once: which of the two is seen first, nobody can say
+    "node ends": (lambda e: e.conn.sock.shutdown(socket.SHUT_WR), {"end"}, "end", {"client_eof", "client_quit"},
+                  {"client_eof", "client_quit"}),
     "node resets": (lambda e: reset(e.conn.sock), {"end", "cut", "reset"}, None, None, {"node_error"}),
     "data connection is reset": (lambda e: e.data.cut(reset), {"cut", "reset"}, None, {"node_error"}, {"client_error"}),
     "data connection ends": (lambda e: e.data.cut(), {"cut", "reset"}, None, {"client_quit", "node_eof", "node_error"},
