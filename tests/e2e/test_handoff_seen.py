@@ -37,6 +37,19 @@ def one_login(router, *args, **kwargs):
         assert client.command("b LOGOUT")[-1].startswith("b OK")
 
 
+def slow_at_first(make):
+    """A node whose first connection hears nothing until the event is set."""
+    goes_on = threading.Event()
+
+    def serve(conn):
+        if len(node.connections) == 1:
+            goes_on.wait(harness.PATIENCE)
+        harness.node_imap(conn)
+
+    node = make.node("node1", serve, tls="plain", proxy=True)
+    return node, goes_on
+
+
 def refusals(router):
     """Reason: how often, of those that there were; /metrics and /stats agree."""
     seen = {key.split('"')[3]: int(value) for key, value in values(fetch(router)[1]).items()
@@ -106,14 +119,7 @@ def test_section_6_kept_where_it_must_not(make, cluster):
 
 def test_section_6_kept_from_a_channel_that_ends(make, cluster, agents):
     """The agent's reload has taken the router's right to come: its channel ends with the login that is on it."""
-    goes_on = threading.Event()
-
-    def serve(conn):
-        if len(node.connections) == 1:
-            goes_on.wait(harness.PATIENCE)
-        harness.node_imap(conn)
-
-    node = make.node("node1", serve, tls="plain", proxy=True)
+    node, goes_on = slow_at_first(make)
     agent = agents(node)
     router = route(make, cluster, node, agent)
     with router.client() as first:
@@ -236,13 +242,7 @@ def figures(process):
 
 def test_section_6_counted_on_both_sides(make, cluster, agents):
     """A login that waits for its node is a stream on both sides; then it is a handoff, and took some time."""
-    goes_on = threading.Event()
-
-    def serve(conn):
-        goes_on.wait(harness.PATIENCE)
-        harness.node_imap(conn)
-
-    node = make.node("node1", serve, tls="plain", proxy=True)
+    node, goes_on = slow_at_first(make)
     agent = agents(node)
     router = route(make, cluster, node, agent)
     with router.client() as client:

@@ -4,6 +4,7 @@
 #include "unit.h"
 
 #include "handoff/channel.h"
+#include "unit/handoff_open.h"
 
 #include <errno.h>
 #include <sys/socket.h>
@@ -166,19 +167,6 @@ static void pair(int fds[2])
 		socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
 }
 
-static struct handoff_open an_open(void)
-{
-	struct handoff_open open = { .protocol = HANDOFF_IMAP,
-		.tls_version = 0x0304,
-		.tls_suite = 0x1301,
-		.session = "H1-1",
-		.account = VIEW_LIT("alice") };
-
-	assert_int_equal(addr_parse(VIEW_LIT("192.0.2.1:1"), &open.client), 0);
-	open.local = open.client;
-	return open;
-}
-
 /* Both ends, and a stream that is open if the agent takes it. */
 struct both {
 	struct end router, agent;
@@ -187,7 +175,7 @@ struct both {
 
 static void open_one(struct both *both, struct told *told)
 {
-	struct handoff_open open = an_open();
+	struct handoff_open open = an_open(VIEW_LIT("alice"));
 
 	*told = (struct told){ .refused = -1 };
 	assert_int_equal(
@@ -412,7 +400,7 @@ static void test_lost(void **state)
 static void test_last_id(void **state)
 {
 	struct both *both = begin(0);
-	struct handoff_open open = an_open();
+	struct handoff_open open = an_open(VIEW_LIT("alice"));
 	struct told last, none = { .refused = -1 };
 
 	(void)state;
@@ -494,7 +482,7 @@ static void test_what_may_not_come(void **state)
 static void test_ids(void **state)
 {
 	static struct end agent;
-	struct handoff_open open = an_open();
+	struct handoff_open open = an_open(VIEW_LIT("alice"));
 	struct buf out = { 0 };
 	int fds[2];
 
@@ -521,7 +509,7 @@ static void test_ids(void **state)
 static void test_room(void **state)
 {
 	static struct told told[40];
-	struct handoff_open open = an_open();
+	struct handoff_open open = an_open(VIEW_LIT("alice"));
 	static struct end router;
 	struct buf out = { 0 };
 	char *data = test_calloc(1, HANDOFF_DATA_MAX);

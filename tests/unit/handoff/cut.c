@@ -8,6 +8,7 @@
 #include "unit.h"
 
 #include "handoff/channel.h"
+#include "unit/handoff_open.h"
 
 #include <errno.h>
 #include <sys/socket.h>
@@ -196,19 +197,6 @@ static void on_freed(struct channel *channel)
 }
 
 /* ---- what the peer says ---- */
-
-static struct handoff_open an_open(struct view account)
-{
-	struct handoff_open open = { .protocol = HANDOFF_IMAP,
-		.tls_version = 0x0304,
-		.tls_suite = 0x1301,
-		.session = "H1-1",
-		.account = account };
-
-	assert_int_equal(addr_parse(VIEW_LIT("192.0.2.1:1"), &open.client), 0);
-	open.local = open.client;
-	return open;
-}
 
 static void frame(struct buf *out, enum handoff_type type, uint32_t id, struct view payload)
 {

@@ -5,6 +5,7 @@
 
 #include "handoff/channel.h"
 #include "unit/fake_clock.h"
+#include "unit/handoff_open.h"
 
 #include <errno.h>
 #include <sys/socket.h>
@@ -92,14 +93,8 @@ static int tear_down(void **state)
 
 static void ask(int i)
 {
-	struct handoff_open open = { .protocol = HANDOFF_IMAP,
-		.tls_version = 0x0304,
-		.tls_suite = 0x1301,
-		.session = "H1-1",
-		.account = VIEW_LIT("alice") };
+	struct handoff_open open = an_open(VIEW_LIT("alice"));
 
-	assert_int_equal(addr_parse(VIEW_LIT("192.0.2.1:1"), &open.client), 0);
-	open.local = open.client;
 	assert_int_equal(channel_open(&f.channel, &open, &stream_ops, NULL, &f.streams[i]), 0);
 	run();
 }
