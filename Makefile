@@ -8,14 +8,33 @@ CLANG ?= clang
 CLANG_FORMAT ?= clang-format-19
 VERSION := 0.1.0
 
+# TLS=aws-lc AWSLC=DIR: AWS-LC instead of the system's OpenSSL, linked from DIR/lib/libssl.a and
+# libcrypto.a (docs/tls-library.md), in a directory of its own.
+TLS ?= openssl
+AWSLC ?= build/aws-lc
+ifeq ($(TLS),openssl)
+OTHER_TLS := awslc
+BUILD_TLS :=
+LIBS_TLS := -lssl -lcrypto
+else ifeq ($(TLS),aws-lc)
+OTHER_TLS := openssl
+BUILD_TLS := -aws-lc
+TLS_CFLAGS := -isystem $(abspath $(AWSLC))/include
+# Others in the process bring OpenSSL: a program's symbols that they ask for would be theirs too.
+TLS_LDFLAGS := -Wl,--exclude-libs,libssl.a:libcrypto.a
+LIBS_TLS := $(abspath $(AWSLC))/lib/libssl.a $(abspath $(AWSLC))/lib/libcrypto.a
+else
+$(error TLS is openssl or aws-lc)
+endif
+
 ifeq ($(SAN),1)
-BUILD ?= build-san
+BUILD ?= build$(BUILD_TLS)-san
 SAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 else ifeq ($(TSAN),1)
-BUILD ?= build-tsan
+BUILD ?= build$(BUILD_TLS)-tsan
 SAN_FLAGS := -fsanitize=thread -fno-omit-frame-pointer
 else
-BUILD ?= build
+BUILD ?= build$(BUILD_TLS)
 HARDEN := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-clash-protection -ftrivial-auto-var-init=zero
 ifeq ($(shell uname -m),x86_64)
 HARDEN += -fcf-protection
@@ -28,8 +47,8 @@ NO_PATHS := -ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(BUILD)=build
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Werror
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DHOMING_VERSION='"$(VERSION)"' $(WARN) $(CPPFLAGS) $(CFLAGS) \
 	$(HARDEN) $(NO_PATHS) -fPIE -fstack-protector-strong -fno-common -pthread $(SAN_FLAGS) \
-	-Iuserspace -Iinclude -I$(BUILD)/gen
-ALL_LDFLAGS = $(LDFLAGS) -pie -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(SAN_FLAGS)
+	$(TLS_CFLAGS) -Iuserspace -Iinclude -I$(BUILD)/gen
+ALL_LDFLAGS = $(LDFLAGS) -pie -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(SAN_FLAGS) $(TLS_LDFLAGS)
 
 # Modules, each a directory of userspace/ and a static library. MODS_x: what x may use, itself
 # first; the include check (make layers) and the unit tests' link lines both come from here.
@@ -64,11 +83,11 @@ MODS_control := control admin $(MODS_worker)
 MODS_daemon := daemon $(MODS_control)
 MODS_ctl := ctl config route proto store identity tls record net loop base
 
-LIBS := -lpq -lhiredis -lxdp -lbpf -lelf -lz -lssl -lcrypto -lsqlite3 -lcares -ljansson -lnl-route-3 -lnl-3 -lpcre2-8 -lseccomp -lm
+LIBS := -lpq -lhiredis -lxdp -lbpf -lelf -lz $(LIBS_TLS) -lsqlite3 -lcares -ljansson -lnl-route-3 -lnl-3 -lpcre2-8 -lseccomp -lm
 NL_CFLAGS := -I/usr/include/libnl3 -I/usr/include/postgresql
 ALL_CFLAGS += $(NL_CFLAGS)
 
-mod_src = $(wildcard userspace/$(1)/*.c)
+mod_src = $(filter-out %_$(OTHER_TLS).c,$(wildcard userspace/$(1)/*.c))
 mod_obj = $(patsubst userspace/%.c,$(BUILD)/obj/%.o,$(call mod_src,$(1)))
 mod_libs = $(foreach m,$(1),$(BUILD)/lib/$(m).a)
 link_libs = -Wl,--start-group $(call mod_libs,$(1)) -Wl,--end-group $(LIBS)
@@ -123,7 +142,7 @@ $(BUILD)/gen/%.skel.h: $(BUILD)/bpf/%.bpf.o
 
 # ---- tests ----
 # tests/unit/MODULE/NAME.c is one cmocka program, linked with what MODULE may use.
-UNIT_SRC := $(wildcard tests/unit/*/*.c tests/dialogue/*/*.c)
+UNIT_SRC := $(filter-out %_$(OTHER_TLS).c,$(wildcard tests/unit/*/*.c tests/dialogue/*/*.c))
 UNIT_BIN := $(UNIT_SRC:tests/%.c=$(BUILD)/tests/%)
 unit_module = $(word 4,$(subst /, ,$(patsubst $(BUILD)/%,x/%,$(1))))
 

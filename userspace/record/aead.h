@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Private to record/: an AEAD cipher of libcrypto's with a key, in one direction. It is fetched as
+ * Private to record/: an AEAD cipher of libcrypto's with a key, in one direction. One of
+ * aead_openssl.c and aead_awslc.c is built (TLS in the Makefile). With OpenSSL it is fetched as
  * ever, and then used through the functions of the provider that it came from (provider-cipher(7)):
  * EVP looks up the length of the nonce by name before it sets one, which in OpenSSL 3.0 takes as
  * long as a short record's encryption.
@@ -16,8 +17,8 @@
 struct record_functions;
 /* Zeroed: not there. */
 struct record_aead {
-	void *ctx; /* the provider's */
-	const struct record_functions *functions;
+	void *ctx;                                /* the provider's; AWS-LC: an EVP_CIPHER_CTX */
+	const struct record_functions *functions; /* AWS-LC: NULL */
 	enum record_direction direction;
 };
 

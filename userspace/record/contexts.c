@@ -3,10 +3,7 @@
  * may be copied, moved and freed without a word to here. */
 #include "record/contexts.h"
 
-#include <assert.h>
 #include <errno.h>
-#include <openssl/core_names.h>
-#include <openssl/params.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -25,16 +22,12 @@ struct pool {
 	unsigned hand;
 };
 
-enum digest { DIGEST_SHA256, DIGEST_SHA384, DIGESTS };
-
 /* A thread's. */
 struct contexts {
 	struct pool pools[RECORD_CIPHERS][2];
-	EVP_MAC_CTX *hmac[DIGESTS];
+	struct record_mac *macs[RECORD_DIGESTS];
 };
 
-static EVP_MAC *fetched_hmac;
-static EVP_KDF *fetched_prf;
 static pthread_key_t thread_key;
 static bool have_key;
 static _Thread_local struct contexts *of_thread;
@@ -49,16 +42,14 @@ static void free_contexts(void *arg)
 				record_aead_fini(&contexts->pools[c][d].slots[i].aead);
 		}
 	}
-	for (int i = 0; i < DIGESTS; i++)
-		EVP_MAC_CTX_free(contexts->hmac[i]);
+	for (int i = 0; i < RECORD_DIGESTS; i++)
+		record_mac_free(contexts->macs[i]);
 	free(contexts);
 	of_thread = NULL;
 }
 
-static void fetch(void)
+static void make_key(void)
 {
-	fetched_hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-	fetched_prf = EVP_KDF_fetch(NULL, "TLS1-PRF", NULL);
 	have_key = pthread_key_create(&thread_key, free_contexts) == 0;
 }
 
@@ -68,7 +59,7 @@ static struct contexts *contexts_of_thread(void)
 
 	if (of_thread)
 		return of_thread;
-	pthread_once(&once, fetch);
+	pthread_once(&once, make_key);
 	of_thread = calloc(1, sizeof(*of_thread));
 	if (of_thread && (!have_key || pthread_setspecific(thread_key, of_thread) != 0)) {
 		free(of_thread);
@@ -157,62 +148,32 @@ void record_context_forget(struct record_state *state)
 
 /* ---- HMAC ---- */
 
-static enum digest digest_of(enum record_cipher cipher)
+static struct record_mac *mac_of_thread(enum record_digest digest)
 {
-	return cipher == RECORD_AES_256_GCM ? DIGEST_SHA384 : DIGEST_SHA256;
-}
-
-static EVP_MAC_CTX *hmac_of_thread(enum digest digest)
-{
-	static const char *const names[] = {
-		[DIGEST_SHA256] = "SHA256", [DIGEST_SHA384] = "SHA384"
-	};
 	struct contexts *contexts = contexts_of_thread();
-	OSSL_PARAM params[] = {
-		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)names[digest], 0),
-		OSSL_PARAM_construct_end(),
-	};
 
-	static_assert(ARRAY_SIZE(names) == DIGESTS, "a name for each");
-	if (!contexts || !fetched_hmac)
-		return NULL;
-	if (!contexts->hmac[digest]) {
-		contexts->hmac[digest] = EVP_MAC_CTX_new(fetched_hmac);
-		if (contexts->hmac[digest] &&
-			EVP_MAC_CTX_set_params(contexts->hmac[digest], params) != 1) {
-			EVP_MAC_CTX_free(contexts->hmac[digest]);
-			contexts->hmac[digest] = NULL;
-		}
-	}
-	return contexts->hmac[digest];
+	if (contexts && !contexts->macs[digest])
+		contexts->macs[digest] = record_mac_new(digest);
+	return contexts ? contexts->macs[digest] : NULL;
 }
 
 int record_hmac(enum record_cipher cipher, const unsigned char *key, size_t key_len,
 	const unsigned char *data, size_t len, unsigned char ret[EVP_MAX_MD_SIZE])
 {
-	EVP_MAC_CTX *ctx = hmac_of_thread(digest_of(cipher));
-	size_t n;
+	struct record_mac *mac = mac_of_thread(record_digest_of(cipher));
 
-	return ctx && EVP_MAC_init(ctx, key, key_len, NULL) == 1 &&
-			EVP_MAC_update(ctx, data, len) == 1 &&
-			EVP_MAC_final(ctx, ret, &n, EVP_MAX_MD_SIZE) == 1
-		? 0
-		: -EIO;
+	return mac ? record_mac_make(mac, key, key_len, data, len, ret) : -EIO;
 }
 
 void record_hmac_forget(enum record_cipher cipher)
 {
 	static const unsigned char nothing[RECORD_SECRET_MAX];
-	enum digest digest = digest_of(cipher);
-	EVP_MAC_CTX *ctx = of_thread ? of_thread->hmac[digest] : NULL;
+	enum record_digest digest = record_digest_of(cipher);
+	struct record_mac *mac = of_thread ? of_thread->macs[digest] : NULL;
+	unsigned char ignored[EVP_MAX_MD_SIZE];
 
-	if (ctx && EVP_MAC_init(ctx, nothing, sizeof(nothing), NULL) != 1) {
-		EVP_MAC_CTX_free(ctx);
-		of_thread->hmac[digest] = NULL;
+	if (mac && record_mac_make(mac, nothing, sizeof(nothing), nothing, 0, ignored) < 0) {
+		record_mac_free(mac);
+		of_thread->macs[digest] = NULL;
 	}
-}
-
-EVP_KDF_CTX *record_prf_new(void)
-{
-	return contexts_of_thread() && fetched_prf ? EVP_KDF_CTX_new(fetched_prf) : NULL;
 }

@@ -9,9 +9,7 @@
 #define RECORD_CONTEXTS_H
 
 #include "record/aead.h"
-
-#include <openssl/evp.h>
-#include <openssl/kdf.h>
+#include "record/mac.h"
 
 /* With the state's key, without a nonce; borrowed until the next call in this thread. NULL when
  * libcrypto fails. */
@@ -25,8 +23,5 @@ void record_context_forget(struct record_state *state);
 MUST_USE int record_hmac(enum record_cipher cipher, const unsigned char *key, size_t key_len,
 	const unsigned char *data, size_t len, unsigned char ret[EVP_MAX_MD_SIZE]);
 void record_hmac_forget(enum record_cipher cipher);
-
-/* The PRF of TLS 1.2 (RFC 5246 section 5); the caller frees it. NULL when libcrypto fails. */
-EVP_KDF_CTX *record_prf_new(void);
 
 #endif

@@ -6,18 +6,14 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <openssl/core_names.h>
-#include <openssl/kdf.h>
-#include <openssl/params.h>
 #include <string.h>
 
 static const struct cipher {
 	size_t key_len, secret_len;
-	const char *digest;
 } ciphers[] = {
-	[RECORD_AES_128_GCM] = { 16, 32, "SHA256" },
-	[RECORD_AES_256_GCM] = { 32, 48, "SHA384" },
-	[RECORD_CHACHA20_POLY1305] = { 32, 32, "SHA256" },
+	[RECORD_AES_128_GCM] = { 16, 32 },
+	[RECORD_AES_256_GCM] = { 32, 48 },
+	[RECORD_CHACHA20_POLY1305] = { 32, 32 },
 };
 
 static_assert(ARRAY_SIZE(ciphers) == RECORD_CIPHERS, "a row for each");
@@ -66,32 +62,24 @@ static int derive_13(enum record_cipher cipher, const unsigned char *secret, siz
 /* The key block (RFC 5246 section 6.3) of both sides; AEAD has no MAC keys. */
 static int derive_12(const struct record_keys *keys, struct traffic_key ret_keys[2])
 {
-	EVP_KDF_CTX *ctx = record_prf_new();
-	unsigned char seed[64], block[2 * 32 + 2 * 12];
+	static const char label[] = "key expansion";
+	unsigned char seed[sizeof(label) - 1 + 64], block[2 * 32 + 2 * 12];
 	size_t key_len = ret_keys[0].key_len, iv_len = ret_keys[0].iv_len;
-	OSSL_PARAM params[] = {
-		OSSL_PARAM_construct_utf8_string(
-			OSSL_KDF_PARAM_DIGEST, (char *)ciphers[keys->cipher].digest, 0),
-		OSSL_PARAM_construct_octet_string(
-			OSSL_KDF_PARAM_SECRET, (void *)keys->secret[0], keys->secret_len),
-		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SEED, (void *)"key expansion", 13),
-		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SEED, seed, sizeof(seed)),
-		OSSL_PARAM_construct_end(),
-	};
-	int ok;
+	int r;
 
-	memcpy(seed, keys->random[1], 32);
-	memcpy(seed + 32, keys->random[0], 32);
-	ok = ctx && EVP_KDF_derive(ctx, block, 2 * (key_len + iv_len), params) > 0;
-	for (int d = 0; ok && d < 2; d++) {
+	memcpy(seed, label, sizeof(label) - 1);
+	memcpy(seed + sizeof(label) - 1, keys->random[1], 32);
+	memcpy(seed + sizeof(label) - 1 + 32, keys->random[0], 32);
+	r = record_prf(record_digest_of(keys->cipher), keys->secret[0], keys->secret_len, seed,
+		sizeof(seed), block, 2 * (key_len + iv_len));
+	for (int d = 0; r == 0 && d < 2; d++) {
 		int side = record_owner(keys->is_server, (enum record_direction)d);
 
 		memcpy(ret_keys[d].key, block + (size_t)side * key_len, key_len);
 		memcpy(ret_keys[d].iv, block + 2 * key_len + (size_t)side * iv_len, iv_len);
 	}
 	secret_wipe(block, sizeof(block));
-	EVP_KDF_CTX_free(ctx);
-	return ok ? 0 : -EIO;
+	return r;
 }
 
 /* Both directions'. */

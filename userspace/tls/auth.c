@@ -8,6 +8,7 @@
 #include "tls/openssl.h"
 #include "base/fd.h"
 #include "base/secret.h"
+#include "tls/library.h"
 
 #include <errno.h>
 #include <openssl/err.h>
@@ -53,7 +54,7 @@ static int load_authorities(X509_STORE *store, const char *path, char error[TLS_
 	if (!store)
 		return -ENOMEM;
 	ERR_clear_error();
-	if (X509_STORE_load_file(store, path) == 1)
+	if (X509_STORE_load_locations(store, path, NULL) == 1)
 		return 0;
 	code = ERR_peek_last_error();
 	snprintf(error, TLS_ERROR_SIZE, "no certificate of an authority can be read: %s",
@@ -153,13 +154,6 @@ bool tls_is_pinned(X509 *leaf, const unsigned char *pins, size_t count)
 	return equal;
 }
 
-/* No signature or key that the library would not take elsewhere. */
-static bool set_level(X509_STORE_CTX *check, int level)
-{
-	X509_VERIFY_PARAM_set_auth_level(X509_STORE_CTX_get0_param(check), level);
-	return true;
-}
-
 /* A chain to one of the authorities, for a client, valid now (RFC 5280 section 6). */
 static bool is_vouched_for(const struct tls_auth *auth, SSL *ssl, X509 *leaf)
 {
@@ -167,9 +161,12 @@ static bool is_vouched_for(const struct tls_auth *auth, SSL *ssl, X509 *leaf)
 	bool ok = check &&
 		X509_STORE_CTX_init(check, auth->authorities, leaf, SSL_get_peer_cert_chain(ssl)) ==
 			1 &&
-		X509_STORE_CTX_set_purpose(check, X509_PURPOSE_SSL_CLIENT) == 1 &&
-		set_level(check, SSL_get_security_level(ssl)) && X509_verify_cert(check) == 1;
+		X509_STORE_CTX_set_purpose(check, X509_PURPOSE_SSL_CLIENT) == 1;
 
+	if (ok) {
+		tls_library_demand_strength(check, ssl);
+		ok = X509_verify_cert(check) == 1 && tls_library_is_strong(check);
+	}
 	X509_STORE_CTX_free(check);
 	ERR_clear_error();
 	return ok;
@@ -177,7 +174,7 @@ static bool is_vouched_for(const struct tls_auth *auth, SSL *ssl, X509 *leaf)
 
 int tls_auth_verify(const struct tls_auth *auth, SSL *ssl, char error[TLS_ERROR_SIZE])
 {
-	X509 *leaf = SSL_get0_peer_certificate(ssl);
+	X509 *leaf = tls_library_peer(ssl);
 
 	if (SSL_session_reused(ssl))
 		return leaf && X509_cmp_current_time(X509_get0_notAfter(leaf)) > 0 ? 0 : -EPROTO;

@@ -92,7 +92,7 @@ static void check_dates(const char *name, X509 *leaf, tls_finding_fn *report, vo
 /* A signature is made for every hello, before anything is known of who sent it. */
 static void check_key_cost(const char *name, EVP_PKEY *key, tls_finding_fn *report, void *arg)
 {
-	if (EVP_PKEY_is_a(key, "RSA") && EVP_PKEY_get_bits(key) > CHEAP_RSA_BITS)
+	if (EVP_PKEY_base_id(key) == EVP_PKEY_RSA && EVP_PKEY_bits(key) > CHEAP_RSA_BITS)
 		finding(report, arg, false, name, "key",
 			"an RSA key of more than 2048 bits lets any client spend 10 times the CPU "
 			"time with each message; an ECDSA P-256 key costs the least",
@@ -178,7 +178,7 @@ static bool add_sans(char ***names, size_t *count, X509 *leaf)
 	GENERAL_NAMES *sans = X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL);
 	bool ok = true;
 
-	for (int i = 0; ok && i < sk_GENERAL_NAME_num(sans); i++) {
+	for (int i = 0; ok && i < (int)sk_GENERAL_NAME_num(sans); i++) {
 		const GENERAL_NAME *san = sk_GENERAL_NAME_value(sans, i);
 
 		if (san->type == GEN_DNS)
@@ -216,7 +216,7 @@ bool tls_cert_is_rsa(X509 *leaf)
 {
 	const EVP_PKEY *key = X509_get0_pubkey(leaf);
 
-	return key && EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA;
+	return key && EVP_PKEY_base_id(key) == EVP_PKEY_RSA;
 }
 
 static bool has_begun(X509 *leaf)
@@ -226,9 +226,13 @@ static bool has_begun(X509 *leaf)
 
 bool tls_cert_is_better(X509 *leaf, X509 *than)
 {
+	int days, seconds;
+
 	if (has_begun(leaf) != has_begun(than))
 		return has_begun(leaf);
-	return ASN1_TIME_compare(X509_get0_notAfter(leaf), X509_get0_notAfter(than)) > 0;
+	return ASN1_TIME_diff(
+		       &days, &seconds, X509_get0_notAfter(than), X509_get0_notAfter(leaf)) == 1 &&
+		(days > 0 || seconds > 0);
 }
 
 static bool subject_ok(const char *subject)

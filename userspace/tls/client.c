@@ -4,6 +4,7 @@
  * (SES-47), so that a session is resumed only where the same checks were passed (#33). A TLS 1.3
  * session is taken out when used, because its ticket is for one use (RFC 8446 appendix C.4).
  */
+#include "tls/library.h"
 #include "tls/openssl.h"
 #include "base/fd.h"
 #include "net/addr.h"
@@ -68,12 +69,10 @@ static SSL_SESSION *cache_take(struct tls_client *client)
  * runs inside it, and a certificate that fails its pin fails again at the next use. */
 static int on_new_session(SSL *ssl, SSL_SESSION *session)
 {
-	/* A copy: OpenSSL marks its own as not resumable when the node hangs up without
-	 * close_notify, which says nothing about the session. */
-	SSL_SESSION *copy = SSL_SESSION_dup(session);
+	SSL_SESSION *kept = tls_library_keep(session);
 
-	if (copy)
-		cache_put(tls_layer_of(ssl)->client, copy);
+	if (kept)
+		cache_put(tls_layer_of(ssl)->client, kept);
 	return 0;
 }
 
@@ -88,7 +87,7 @@ static int accept_any(X509_STORE_CTX *store, void *arg)
 int tls_client_verify(struct tls_client *client, SSL *ssl, char error[TLS_ERROR_SIZE])
 {
 	if (!client->pin_count ||
-		tls_is_pinned(SSL_get0_peer_certificate(ssl), client->pins, client->pin_count))
+		tls_is_pinned(tls_library_peer(ssl), client->pins, client->pin_count))
 		return 0;
 	snprintf(error, TLS_ERROR_SIZE, "the certificate is not the pinned one");
 	return -EPROTO;
@@ -104,7 +103,7 @@ static int set_trust(struct tls_client *client, const struct tls_client_params *
 		return 0;
 	}
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
-	if (params->ca_path ? SSL_CTX_load_verify_file(ctx, params->ca_path) != 1
+	if (params->ca_path ? SSL_CTX_load_verify_locations(ctx, params->ca_path, NULL) != 1
 			    : SSL_CTX_set_default_verify_paths(ctx) != 1)
 		return -EINVAL;
 	return 0;
@@ -264,6 +263,7 @@ int tls_client_ssl(struct tls_client *client, SSL **ret_ssl)
 	if (!ssl)
 		return -ENOMEM;
 	SSL_set_connect_state(ssl);
+	tls_library_client(ssl);
 	if (set_name(ssl, client) < 0) {
 		SSL_free(ssl);
 		return -EINVAL;

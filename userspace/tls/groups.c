@@ -74,7 +74,7 @@ static bool check_one(SSL_CTX *ctx, const char *const *names, const char *const 
 		snprintf(f.text, sizeof(f.text), "group %s is named twice", group);
 	else
 		snprintf(f.text, sizeof(f.text), "%s has no group %s (it has %s)",
-			OpenSSL_version(OPENSSL_VERSION_STRING), group, list);
+			tls_library_name(), group, list);
 	if (report)
 		report(arg, &f);
 	return false;

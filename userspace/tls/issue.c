@@ -29,6 +29,18 @@ static int failed(char error[TLS_ERROR_SIZE], const char *what)
 	return -EIO;
 }
 
+EVP_PKEY *tls_key_new(void)
+{
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_id(EVP_PKEY_EC, NULL);
+	EVP_PKEY *key = NULL;
+
+	if (ctx && EVP_PKEY_keygen_init(ctx) == 1 &&
+		EVP_PKEY_CTX_set_ec_paramgen_curve_nid(ctx, NID_X9_62_prime256v1) == 1)
+		(void)EVP_PKEY_keygen(ctx, &key);
+	EVP_PKEY_CTX_free(ctx);
+	return key;
+}
+
 /* Positive, and never the same (RFC 5280 section 4.1.2.2). */
 static bool set_serial(X509 *cert)
 {
@@ -162,7 +174,7 @@ static EVP_PKEY *read_key(const char *pem)
 int tls_make_authority(
 	const char *name, unsigned days, struct tls_pair *ret_pair, char error[TLS_ERROR_SIZE])
 {
-	CLEANUP(pkey_freep) EVP_PKEY *key = EVP_EC_gen("P-256");
+	CLEANUP(pkey_freep) EVP_PKEY *key = tls_key_new();
 	CLEANUP(x509_freep) X509 *cert = X509_new();
 
 	if (!key || !cert || !fill(cert, cert, key, name, days) || !extend_authority(cert) ||
@@ -176,7 +188,7 @@ int tls_make_signed(const struct tls_pair *authority, const char *name, bool is_
 {
 	CLEANUP(x509_freep) X509 *issuer = read_cert(authority->cert);
 	CLEANUP(pkey_freep) EVP_PKEY *issuer_key = read_key(authority->key);
-	CLEANUP(pkey_freep) EVP_PKEY *key = EVP_EC_gen("P-256");
+	CLEANUP(pkey_freep) EVP_PKEY *key = tls_key_new();
 	CLEANUP(x509_freep) X509 *cert = X509_new();
 
 	if (!issuer || !issuer_key || X509_check_private_key(issuer, issuer_key) != 1)

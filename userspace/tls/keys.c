@@ -2,6 +2,7 @@
 /* What OpenSSL has reached, copied out: see keys.h. What follows it is follow.c. */
 #include "tls/keys.h"
 #include "base/secret.h"
+#include "tls/library.h"
 #include "tls/openssl.h"
 
 #include <errno.h>
@@ -31,12 +32,10 @@ static bool is_empty(const struct tls_layer *layer)
 static int export_secrets(const struct tls_layer *layer, struct record_keys *keys)
 {
 	const SSL *ssl = layer->ssl;
+	int r = tls_library_export(layer, keys);
 
-	if (keys->version == RECORD_TLS_1_3) {
-		memcpy(keys->secret, layer->secret, sizeof(keys->secret));
-		keys->secret_len = layer->secret_len;
-		return keys->secret_len ? 0 : -EINVAL;
-	}
+	if (r < 0 || keys->version == RECORD_TLS_1_3)
+		return r;
 	keys->secret_len = SSL_SESSION_get_master_key(
 		SSL_get_session(ssl), keys->secret[0], sizeof(keys->secret[0]));
 	SSL_get_client_random(ssl, keys->random[0], sizeof(keys->random[0]));
@@ -52,19 +51,9 @@ void tls_keys_prepare(struct stream *stream)
 	(void)!tls_wire_flush(layer); /* what is left is not a boundary */
 }
 
-/* RFC 6066 section 4: 1 is 2^9, and so on; 0 is none. */
-static uint16_t payload_max(const SSL *ssl)
-{
-	uint8_t code = SSL_SESSION_get_max_fragment_length(SSL_get_session(ssl));
-
-	return code >= TLSEXT_max_fragment_length_512 && code <= TLSEXT_max_fragment_length_4096
-		? (uint16_t)(256u << code)
-		: 0;
-}
-
 int tls_keys_export_as_is(const struct stream *stream, struct record_keys *ret_keys)
 {
-	const struct tls_layer *layer = tls_stream_layer(stream);
+	struct tls_layer *layer = tls_stream_layer(stream);
 	struct record_keys keys = { 0 };
 	int version, r;
 
@@ -75,13 +64,10 @@ int tls_keys_export_as_is(const struct stream *stream, struct record_keys *ret_k
 		return -ENOTSUP;
 	if (tls_find_cipher(layer->ssl, &keys.cipher) < 0)
 		return -ENOTSUP;
-	if (!between_records(layer))
+	if (!between_records(layer) || !tls_library_settle(layer))
 		return TLS_KEYS_NOT_YET;
 	keys.version = version == TLS1_3_VERSION ? RECORD_TLS_1_3 : RECORD_TLS_1_2;
 	keys.is_server = SSL_is_server(layer->ssl);
-	keys.payload_max = payload_max(layer->ssl);
-	keys.seq[RECORD_READ] = layer->seq[RECORD_READ];
-	keys.seq[RECORD_WRITE] = layer->seq[RECORD_WRITE];
 	r = export_secrets(layer, &keys);
 	if (r == 0)
 		*ret_keys = keys;

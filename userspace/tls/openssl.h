@@ -41,12 +41,23 @@ MUST_USE int tls_groups_apply(SSL_CTX *ctx, const char *const *names, bool serve
 void tls_client_suites(SSL_CTX *ctx);
 /* A context whose connections tell their secrets, if they are to. NULL: no memory. */
 SSL_CTX *tls_context_new(const SSL_METHOD *method);
+/* issue.c: a key pair of P-256, owned by the caller; NULL: no memory. */
+EVP_PKEY *tls_key_new(void);
 /* Options and modes of both sides: no renegotiation, no compression, partial
  * writes, buffers released when idle. */
 void tls_context_common(SSL_CTX *ctx);
 
 /* process.c */
 void tls_tickets_install(SSL_CTX *ctx);
+struct tls_ticket_key {
+	unsigned char name[16], aes[32], hmac[32];
+	uint64_t made_ms; /* 0: none */
+};
+/* The key to make a ticket with (encrypt; name and an IV for AES-256-CBC are filled in) or to open
+ * the one with that name. As the library's callback wants it: 1, 2 (the ticket is renewed), 0 (not
+ * one of ours) or -1; *ret_key is the caller's to wipe. */
+MUST_USE int tls_ticket_key(SSL *ssl, unsigned char name[16], unsigned char *iv, bool encrypt,
+	struct tls_ticket_key *ret_key);
 X509 *tls_self_signed_cert(void);    /* borrowed */
 EVP_PKEY *tls_self_signed_key(void); /* borrowed */
 
@@ -78,20 +89,22 @@ MUST_USE int tls_wire_attach(struct tls_layer *layer);
 /* Sends what is held. Returns 0 when nothing is left, -EAGAIN or -errno. */
 MUST_USE int tls_wire_flush(struct tls_layer *layer);
 
-/* memory.c: an SSL that had secrets in it. */
+/* memory_openssl.c: an SSL that had secrets in it. */
 void tls_free_wiped(SSL *ssl);
 /* Whether all that OpenSSL frees on this thread is wiped: from where tickets may be written or read
  * to the end of that call. */
 void tls_memory_tidy(bool on);
 
-/* derive.c: what a context is made with so that its secrets can be taken; NULL: there is no way. */
+/* derive_openssl.c: what a context is made with so that its secrets can be taken; NULL: there is no way. */
 const char *tls_derive_properties(void);
 /* Around a call that may derive them: those of others go, those of the layer are put into it. */
 void tls_derive_forget(void);
 void tls_derive_take(struct tls_layer *layer);
 
-/* follow.c: the callbacks that follow record numbers and, if asked for, secrets by the key log. */
-void tls_follow(SSL_CTX *ctx, bool secrets);
+/* follow.c: the callback that follows what is said. */
+void tls_follow(SSL_CTX *ctx);
+/* From tls_library_heard(): the content type of the peer's last record, or what it may be. */
+void tls_follow_content(struct tls_layer *layer, unsigned char type);
 /* Returns 0 or -ENOTSUP. */
 MUST_USE int tls_find_cipher(const SSL *ssl, enum record_cipher *ret_cipher);
 

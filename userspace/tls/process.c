@@ -4,29 +4,22 @@
  * every hour; the two before it still open tickets, so that a ticket lives 2 h (SES-12). All
  * contexts and threads share them.
  */
+#include "tls/library.h"
 #include "tls/openssl.h"
 #include "base/clock.h"
 #include "base/secret.h"
 
 #include <errno.h>
-#include <openssl/core_names.h>
-#include <openssl/ec.h>
-#include <openssl/evp.h>
-#include <openssl/params.h>
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
 
 #define ROTATE_MS (3600 * 1000ull)
-#define KEYS 3 /* the newest, and those of the last two hours */
-
-struct ticket_key {
-	unsigned char name[16], aes[32], hmac[32];
-	uint64_t made_ms; /* 0: none */
-};
+#define TICKET_IV_BYTES 16 /* AES's block */
+#define KEYS 3             /* the newest, and those of the last two hours */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct ticket_key keys[KEYS];
+static struct tls_ticket_key keys[KEYS];
 static X509 *self_signed;
 static EVP_PKEY *self_signed_key;
 
@@ -40,7 +33,7 @@ EVP_PKEY *tls_self_signed_key(void)
 	return self_signed_key;
 }
 
-static int make_key(struct ticket_key *key)
+static int make_key(struct tls_ticket_key *key)
 {
 	if (RAND_bytes(key->name, sizeof(key->name)) != 1 ||
 		RAND_priv_bytes(key->aes, sizeof(key->aes)) != 1 ||
@@ -53,7 +46,7 @@ static int make_key(struct ticket_key *key)
 /* Under the lock. On failure the old key stays. */
 static void rotate(void)
 {
-	struct ticket_key fresh;
+	struct tls_ticket_key fresh;
 
 	if (clock_mono_ms() < keys[0].made_ms + ROTATE_MS || make_key(&fresh) < 0)
 		return;
@@ -64,7 +57,7 @@ static void rotate(void)
 	secret_wipe(&fresh, sizeof(fresh));
 }
 
-static int find_key(const unsigned char name[16], struct ticket_key *ret_key)
+static int find_key(const unsigned char name[16], struct tls_ticket_key *ret_key)
 {
 	for (int i = 0; i < KEYS; i++) {
 		if (keys[i].made_ms && secret_equal(keys[i].name, name, sizeof(keys[i].name)) &&
@@ -76,49 +69,29 @@ static int find_key(const unsigned char name[16], struct ticket_key *ret_key)
 	return -1;
 }
 
-static int start_crypto(const struct ticket_key *key, unsigned char iv[EVP_MAX_IV_LENGTH],
-	EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt)
+int tls_ticket_key(SSL *ssl, unsigned char name[16], unsigned char *iv, bool encrypt,
+	struct tls_ticket_key *ret_key)
 {
-	OSSL_PARAM params[] = {
-		OSSL_PARAM_construct_octet_string(
-			OSSL_MAC_PARAM_KEY, (void *)key->hmac, sizeof(key->hmac)),
-		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)"SHA256", 0),
-		OSSL_PARAM_construct_end(),
-	};
-
-	if (EVP_CipherInit_ex(cipher, EVP_aes_256_cbc(), NULL, key->aes, iv, encrypt) != 1 ||
-		EVP_MAC_CTX_set_params(mac, params) != 1)
-		return -1;
-	return 1;
-}
-
-/* OpenSSL's contract: 1 go on, 2 go on and renew the ticket, 0 unknown ticket, -1 failure. */
-static int on_ticket(SSL *ssl, unsigned char name[16], unsigned char iv[EVP_MAX_IV_LENGTH],
-	EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt)
-{
-	struct ticket_key key = { 0 };
-	int which = 0, r;
+	int which = 0;
 
 	tls_memory_tidy(true);
+	*ret_key = (struct tls_ticket_key){ 0 };
 	pthread_mutex_lock(&lock);
 	rotate();
 	if (encrypt)
-		key = keys[0];
+		*ret_key = keys[0];
 	else
-		which = find_key(name, &key);
+		which = find_key(name, ret_key);
 	pthread_mutex_unlock(&lock);
 	if (which < 0)
 		return 0;
 	if (encrypt) {
-		memcpy(name, key.name, sizeof(key.name));
-		if (RAND_bytes(iv, EVP_CIPHER_get_iv_length(EVP_aes_256_cbc())) != 1)
-			return -1;
+		memcpy(name, ret_key->name, sizeof(ret_key->name));
+		return RAND_bytes(iv, TICKET_IV_BYTES) == 1 ? 1 : -1;
 	}
-	r = start_crypto(&key, iv, cipher, mac, encrypt);
-	secret_wipe(&key, sizeof(key));
 	/* A client uses a ticket of TLS 1.3 once (RFC 8446 appendix C.4): it needs a new one each
 	 * time. */
-	return r == 1 && !encrypt && (which > 0 || SSL_version(ssl) == TLS1_3_VERSION) ? 2 : r;
+	return which > 0 || SSL_version(ssl) == TLS1_3_VERSION ? 2 : 1;
 }
 
 void tls_tickets_install(SSL_CTX *ctx)
@@ -127,10 +100,9 @@ void tls_tickets_install(SSL_CTX *ctx)
 
 	SSL_CTX_set_session_id_context(ctx, context, sizeof(context) - 1);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-	SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket);
+	tls_library_tickets(ctx);
 	SSL_CTX_set_num_tickets(ctx, 2);
 	SSL_CTX_set_timeout(ctx, 7200);
-	SSL_CTX_set_max_early_data(ctx, 0);
 }
 
 static int sign_self(X509 *cert, EVP_PKEY *key)
@@ -158,9 +130,12 @@ static int sign_self(X509 *cert, EVP_PKEY *key)
 
 int tls_process_init(void)
 {
-	int r = make_key(&keys[0]);
+	int r = tls_library_init();
 
-	self_signed_key = EVP_EC_gen("P-256");
+	if (r == 0)
+		r = make_key(&keys[0]);
+
+	self_signed_key = tls_key_new();
 	self_signed = X509_new();
 	if (r == 0)
 		r = self_signed_key && self_signed ? sign_self(self_signed, self_signed_key)

@@ -7,6 +7,7 @@
  */
 #include "tls/openssl.h"
 #include "base/secret.h"
+#include "tls/library.h"
 
 #include <errno.h>
 #include <openssl/err.h>
@@ -46,6 +47,8 @@ static void begin(struct tls_layer *layer)
 /* After a call that returned r: -EAGAIN with stream->want, 0 for a clean end, or -errno. */
 static int map_result(struct stream *stream, struct tls_layer *layer, int r, int saved_errno)
 {
+	if (tls_library_is_cut(layer, r, saved_errno))
+		return -ECONNABORTED;
 	switch (SSL_get_error(layer->ssl, r)) {
 	case SSL_ERROR_WANT_READ:
 		stream->want = EPOLLIN;
@@ -100,6 +103,7 @@ static ssize_t layer_read(struct stream *stream, void *data, size_t len)
 	if (r <= 0)
 		return map_result(stream, layer, r, errno);
 	layer->quiet_records = layer->quiet_messages = 0;
+	tls_library_read(layer);
 	tls_layer_check(layer);
 	return (ssize_t)n;
 }
@@ -359,10 +363,7 @@ void tls_stream_wipe_read(struct stream *stream, bool on)
 {
 	const struct tls_layer *layer = stream->layer;
 
-	if (on)
-		SSL_set_options(layer->ssl, SSL_OP_CLEANSE_PLAINTEXT);
-	else
-		SSL_clear_options(layer->ssl, SSL_OP_CLEANSE_PLAINTEXT);
+	tls_library_wipe_read(layer->ssl, on);
 }
 
 const char *tls_stream_error(const struct stream *stream)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Cipher suites of CFG-25: IANA names to OpenSSL's, minus what the configuration disables. */
+#include "tls/library.h"
 #include "tls/openssl.h"
 
 #include <errno.h>
@@ -119,28 +120,23 @@ void tls_client_suites(SSL_CTX *ctx)
 		return;
 	SSL_CTX_set_ciphersuites(ctx, tls13);
 	/* its word DEFAULT counts at the front of a list only */
-	if (strlen(tls12) + strlen(OSSL_default_cipher_list()) + 2 <= sizeof(tls12)) {
-		append(tls12, OSSL_default_cipher_list());
+	if (strlen(tls12) + strlen(tls_library_default_suites()) + 2 <= sizeof(tls12)) {
+		append(tls12, tls_library_default_suites());
 		SSL_CTX_set_cipher_list(ctx, tls12);
 	}
 }
 
 SSL_CTX *tls_context_new(const SSL_METHOD *method)
 {
-	return SSL_CTX_new_ex(NULL, preferred_ciphers ? tls_derive_properties() : NULL, method);
+	return tls_library_context(method, preferred_ciphers != 0);
 }
 
 void tls_context_common(SSL_CTX *ctx)
 {
-	/* OpenSSL answers a FIN without close_notify with a fatal alert, which would end the other
-	 * direction too; tls/stream.c tells a truncation from a clean end itself. */
-	SSL_CTX_set_options(ctx,
-		SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
-			SSL_OP_IGNORE_UNEXPECTED_EOF);
-	SSL_CTX_set_mode(ctx,
-		SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-			SSL_MODE_RELEASE_BUFFERS);
-	tls_follow(ctx, preferred_ciphers != 0 && !tls_derive_properties());
+	tls_library_options(ctx, preferred_ciphers != 0);
+	SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE);
+	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	tls_follow(ctx);
 }
 
 int tls_policy_apply(SSL_CTX *ctx, const struct tls_policy *policy)
@@ -160,7 +156,7 @@ int tls_policy_apply(SSL_CTX *ctx, const struct tls_policy *policy)
 		return -EINVAL;
 	if (*tls12 && SSL_CTX_set_cipher_list(ctx, tls12) != 1)
 		return -EINVAL;
-	return *tls13 && SSL_CTX_set_ciphersuites(ctx, tls13) != 1 ? -EINVAL : 0;
+	return tls_library_suites13(ctx, tls13, policy->ignore_client_order);
 }
 
 const char *tls_suite_name(uint16_t suite)

@@ -14,6 +14,9 @@
 #define TLS_ERROR_SIZE 256
 #define TLS_SHA256_SIZE 32
 
+/* The TLS library that this is built with and the version that runs: "OpenSSL 3.0.19". Static. */
+const char *tls_library_name(void);
+
 /* ---- server side ---- */
 
 struct tls_cert_params {
