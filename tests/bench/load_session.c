@@ -6,6 +6,7 @@
  */
 #include "load.h"
 #include "base/base64.h"
+#include "tls/library.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -24,10 +25,10 @@ static char why[128]; /* the session that is about to end */
 
 /* ---- tickets ---- */
 
-/* A copy, because OpenSSL spoils its own when the server hangs up without close_notify. */
+/* OpenSSL spoils its own when the server hangs up without close_notify. */
 static int on_ticket(SSL *ssl, SSL_SESSION *session)
 {
-	SSL_SESSION *copy = ticket_count < TICKETS ? SSL_SESSION_dup(session) : NULL;
+	SSL_SESSION *copy = ticket_count < TICKETS ? tls_library_keep(session) : NULL;
 
 	(void)ssl;
 	if (copy)

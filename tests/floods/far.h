@@ -4,6 +4,7 @@
 #define TESTS_FLOODS_FAR_H
 
 #include "tls/openssl.h"
+#include "tls_peer.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -55,8 +55,7 @@ static bool change_keys(struct stream *stream, int count)
 	if (tls_wire_flush(layer) < 0) /* tickets come first */
 		return false;
 	for (int i = 0; i < count; i++) {
-		if (SSL_key_update(layer->ssl, SSL_KEY_UPDATE_NOT_REQUESTED) != 1 ||
-			SSL_do_handshake(layer->ssl) != 1)
+		if (!peer_updates(layer->ssl, SSL_KEY_UPDATE_NOT_REQUESTED))
 			return false;
 	}
 	return true;

@@ -9,6 +9,7 @@
 
 #include "net/sock.h"
 #include "tls/openssl.h"
+#include "tls_peer.h"
 
 #include <errno.h>
 #include <openssl/err.h>
@@ -157,8 +158,7 @@ static inline void far_draw_tls(struct far *far, bool updates)
 		return;
 	if (random_below(3) == 0) {
 		far->padding = random_below(4) ? 300 : RECORD_MAX;
-		SSL_set_record_padding_callback_arg(ssl, far);
-		SSL_set_record_padding_callback(ssl, far_pad);
+		peer_pads(ssl, far_pad, far);
 	}
 	if (updates && random_below(3) == 0)
 		far->updates = (uint8_t)(1 + random_below(6));
@@ -181,7 +181,7 @@ static inline void far_say_more(struct far *far)
 			ERR_clear_error();
 	} else if (far->tickets && random_below(3) == 0) {
 		far->tickets--;
-		if (SSL_new_session_ticket(ssl) != 1)
+		if (!peer_makes_ticket(ssl))
 			ERR_clear_error();
 	}
 }

@@ -107,7 +107,7 @@ static void put_tls(struct trial *trial, int leg)
 	if (tls_stream_accept(server, suites.servers[version][cipher], NULL) < 0 ||
 		tls_stream_connect(peer, suites.clients[other_suite ? SUITES_OTHER : code]) < 0)
 		abort();
-	if (code && SSL_set_tlsext_max_fragment_length(ssl_of(peer), (uint8_t)code) != 1)
+	if (code && PEER_HAS_FRAGMENTS && !peer_asks_for_fragments(ssl_of(peer), (uint8_t)code))
 		abort();
 	if (other_suite &&
 		(SSL_set_cipher_list(ssl_of(server), "ECDHE-ECDSA-AES128-SHA256") != 1 ||

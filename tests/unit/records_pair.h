@@ -76,7 +76,7 @@ static inline void shake_hands(struct fixture *f, const struct kind *kind, bool 
 	client = ssl_of(near_is_server ? &f->far : &f->near);
 	only_suite(client, kind);
 	if (max_fragment) {
-		assert_int_equal(SSL_set_tlsext_max_fragment_length(client, max_fragment), 1);
+		assert_true(peer_asks_for_fragments(client, max_fragment));
 		assert_int_equal(SSL_set_session(client, NULL), 1);
 	}
 	tls_pair_shake_hands(&f->near, &f->far);

@@ -6,7 +6,9 @@
 
 #include "unit.h"
 
+#include "tls/library.h"
 #include "tls/openssl.h"
+#include "tls_peer.h"
 
 #include <signal.h>
 #include <sys/socket.h>

@@ -6,6 +6,7 @@
 #include "control/guard_kernel.h"
 #include "control/status.h"
 #include "session/session.h"
+#include "tls/tls.h"
 
 #include <assert.h>
 #include <net/if.h>
@@ -42,8 +43,9 @@ static unsigned long long load(const atomic_uint_fast64_t *counter)
 
 static void put_process(struct out *out, const struct control_state *control)
 {
-	head(out, "homing_build_info", "gauge", "Version of the router.");
-	put(out, "homing_build_info{version=\"%s\"} 1\n", HOMING_VERSION);
+	head(out, "homing_build_info", "gauge", "Version of the router and of its TLS library.");
+	put(out, "homing_build_info{version=\"%s\",tls_library=\"%s\"} 1\n", HOMING_VERSION,
+		tls_library_name());
 	head(out, "homing_start_time_seconds", "gauge", "When the router started, Unix time.");
 	put(out, "homing_start_time_seconds %.3f\n",
 		(double)(clock_real_ms() - (clock_mono_ms() - control->started_ms)) / 1000);

@@ -15,6 +15,7 @@
 #include "control/reload.h"
 #include "control/store_channel.h"
 #include "worker/watchdog.h"
+#include "tls/tls.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -364,7 +365,8 @@ int control_run(struct control_params *params, char *error, size_t error_size)
 	the_control = &control;
 	r = start(&control, params, error, error_size);
 	if (r == 0) {
-		log_event(LOGL_INFO, "ready", "version", HOMING_VERSION, NULL);
+		log_event(LOGL_INFO, "ready", "version", HOMING_VERSION, "tls_library",
+			tls_library_name(), NULL);
 		loop_timer_set(&control.loop, &control.stats_timer, STATS_LINE_MS, on_stats_line);
 		r = loop_run(&control.loop);
 		send_last_answers(&control);

@@ -6,6 +6,7 @@
 #include "control/guard_kernel.h"
 #include "control/reload.h"
 #include "session/session.h"
+#include "tls/tls.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -203,6 +204,7 @@ static int add_stats(void *arg, json_t *object)
 	clock_format_rfc3339(control->loaded_real_ms, false, loaded);
 	r |= json_object_set_new(object, "active_connections", json_integer(load(&router->active)));
 	r |= json_object_set_new(object, "version", json_string(HOMING_VERSION));
+	r |= json_object_set_new(object, "tls_library", json_string(tls_library_name()));
 	r |= json_object_set_new(object, "uptime_s",
 		json_integer((json_int_t)((clock_mono_ms() - control->started_ms) / 1000)));
 	r |= json_object_set_new(object, "config_loaded_at", json_string(loaded));

@@ -2,6 +2,7 @@
 /* homingd: arguments and environment (config.md CFG-2 to CFG-7); everything else is daemon.c. */
 #include "config/config.h"
 #include "daemon/daemon.h"
+#include "tls/tls.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -80,7 +81,7 @@ int main(int argc, char **argv)
 		case 'P':
 			return daemon_probe();
 		case 'v':
-			puts("homingd " HOMING_VERSION);
+			printf("homingd " HOMING_VERSION " (%s)\n", tls_library_name());
 			return 0;
 		case 'h':
 			return usage(stdout, 0);

@@ -49,17 +49,15 @@ static int make_context(struct tls_auth *auth, const char *path)
 
 static int load_authorities(X509_STORE *store, const char *path, char error[TLS_ERROR_SIZE])
 {
-	unsigned long code;
+	char reason[TLS_REASON_SIZE];
 
 	if (!store)
 		return -ENOMEM;
 	ERR_clear_error();
 	if (X509_STORE_load_locations(store, path, NULL) == 1)
 		return 0;
-	code = ERR_peek_last_error();
 	snprintf(error, TLS_ERROR_SIZE, "no certificate of an authority can be read: %s",
-		code && ERR_reason_error_string(code) ? ERR_reason_error_string(code) : "empty");
-	ERR_clear_error();
+		*tls_take_error(reason) ? reason : "empty");
 	return -EINVAL;
 }
 

@@ -10,7 +10,6 @@
 #include "net/addr.h"
 
 #include <errno.h>
-#include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -164,14 +163,12 @@ static char *dup_name(const char *name)
 	return view_dup(view_make(name, len > 1 && name[len - 1] == '.' ? len - 1 : len));
 }
 
-/* The reason of the newest queued error, without any byte of the peer's. */
 static void error_text(char error[TLS_ERROR_SIZE], const char *what)
 {
-	unsigned long code = ERR_peek_last_error();
-	const char *reason = code ? ERR_reason_error_string(code) : NULL;
+	char reason[TLS_REASON_SIZE];
 
-	snprintf(error, TLS_ERROR_SIZE, "%s%s%s", what, reason ? ": " : "", reason ? reason : "");
-	ERR_clear_error();
+	tls_take_error(reason);
+	snprintf(error, TLS_ERROR_SIZE, "%s%s%s", what, *reason ? ": " : "", reason);
 }
 
 int tls_client_new(const struct tls_client_params *params, struct tls_client **ret_client,

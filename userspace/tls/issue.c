@@ -5,7 +5,6 @@
 #include "tls/openssl.h"
 
 #include <errno.h>
-#include <openssl/err.h>
 #include <openssl/ec.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
@@ -21,11 +20,10 @@
 
 static int failed(char error[TLS_ERROR_SIZE], const char *what)
 {
-	unsigned long code = ERR_peek_last_error();
-	const char *reason = code ? ERR_reason_error_string(code) : NULL;
+	char reason[TLS_REASON_SIZE];
 
-	snprintf(error, TLS_ERROR_SIZE, "%s%s%s", what, reason ? ": " : "", reason ? reason : "");
-	ERR_clear_error();
+	tls_take_error(reason);
+	snprintf(error, TLS_ERROR_SIZE, "%s%s%s", what, *reason ? ": " : "", reason);
 	return -EIO;
 }
 

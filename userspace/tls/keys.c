@@ -48,6 +48,8 @@ void tls_keys_prepare(struct stream *stream)
 	struct tls_layer *layer = stream->layer;
 
 	tls_stream_read_ahead(stream, false);
+	if (between_records(layer))
+		(void)!tls_library_settle(layer);
 	(void)!tls_wire_flush(layer); /* what is left is not a boundary */
 }
 

@@ -39,7 +39,7 @@ void tls_library_heard(SSL *ssl, struct tls_layer *layer, bool is_write, int typ
 void tls_library_read(struct tls_layer *layer);
 /* Whether a read that returned r has found the peer's FIN without its close_notify. */
 bool tls_library_is_cut(const struct tls_layer *layer, int r, int saved_errno);
-/* What the library itself holds back goes to the wire. False: it cannot now. */
+/* What the library itself holds back is in layer->held. False: it cannot be now. */
 bool tls_library_settle(struct tls_layer *layer);
 /* Numbers of the next records, payload_max and, of TLS 1.3, both secrets. 0, or -EINVAL: there is a
  * secret missing. */

@@ -185,8 +185,11 @@ bool tls_library_is_cut(const struct tls_layer *layer, int r, int saved_errno)
  * without bytes sends them and nothing else. */
 bool tls_library_settle(struct tls_layer *layer)
 {
-	bool sent = SSL_write(layer->ssl, "", 0) == 0;
+	bool sent;
 
+	layer->gathers = true;
+	sent = SSL_write(layer->ssl, "", 0) == 0;
+	layer->gathers = false;
 	ERR_clear_error();
 	return sent;
 }

@@ -27,6 +27,11 @@ static inline void pkey_freep(EVP_PKEY **p)
 	*p = NULL;
 }
 
+/* errors.c: what the newest error of the library's says, without any byte of the peer's; "" if there
+ * is none. The queue is empty then. */
+#define TLS_REASON_SIZE 64
+const char *tls_take_error(char text[TLS_REASON_SIZE]);
+
 /* suites.c: policy to OpenSSL's two cipher strings. Reports findings; returns 0 or -EINVAL. */
 MUST_USE int tls_suites_build(const struct tls_policy *policy, char tls12[512], char tls13[256],
 	tls_finding_fn *report, void *arg);

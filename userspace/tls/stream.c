@@ -21,8 +21,7 @@
 
 static void note_error(struct tls_layer *layer)
 {
-	unsigned long code = ERR_peek_last_error();
-	const char *reason = code ? ERR_reason_error_string(code) : NULL;
+	char reason[TLS_REASON_SIZE];
 	long verify = SSL_get_verify_result(layer->ssl);
 	char text[sizeof(layer->error)];
 
@@ -30,7 +29,7 @@ static void note_error(struct tls_layer *layer)
 		snprintf(text, sizeof(text), "certificate refused: %s",
 			X509_verify_cert_error_string(verify));
 	else
-		snprintf(text, sizeof(text), "%s", reason ? reason : "TLS error");
+		snprintf(text, sizeof(text), "%s", *tls_take_error(reason) ? reason : "TLS error");
 	tls_layer_fail(layer, TLS_REFUSED, text);
 	ERR_clear_error();
 }

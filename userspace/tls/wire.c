@@ -37,7 +37,7 @@ static int wire_write(BIO *bio, const char *data, int len)
 		BIO_set_retry_write(bio);
 		return -1;
 	}
-	if (flows && !layer->held.len)
+	if (flows && !layer->held.len && !layer->gathers)
 		n = sock_send(layer->fd, data, (size_t)len);
 	if (n < 0 && n != -EAGAIN) {
 		layer->unsendable = (uint8_t)-n;

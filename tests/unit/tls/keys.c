@@ -112,8 +112,7 @@ static void try_kind(const struct kind *kind, bool near_is_server)
 		SSL *ssl = ssl_of(&f.far);
 		unsigned char record[256];
 
-		assert_int_equal(SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
-		assert_int_equal(SSL_do_handshake(ssl), 1);
+		assert_true(peer_updates(ssl, SSL_KEY_UPDATE_NOT_REQUESTED));
 		assert_true(recv(f.near.fd, record, sizeof(record), 0) > 0);
 		assert_int_equal(record_keys_update(&f.keys, RECORD_READ), 0);
 		exchange(&f);
@@ -156,6 +155,15 @@ static void test_not_within_a_record(void **state)
 	teardown(&f);
 }
 
+/* Of the next record. */
+static uint64_t number_of(const struct stream *stream, enum record_direction direction)
+{
+	struct record_keys keys = { .version = RECORD_TLS_1_3 };
+
+	assert_int_equal(tls_library_export(tls_stream_layer(stream), &keys), 0);
+	return keys.seq[direction];
+}
+
 /* far asks near for another key, and says something. */
 static void ask_for_update(struct fixture *f)
 {
@@ -163,7 +171,8 @@ static void ask_for_update(struct fixture *f)
 	assert_int_equal(stream_write(&f->far, "hello", 5), 5);
 }
 
-/* The answer to a KeyUpdate is due when OpenSSL goes: it goes before the next bytes. */
+/* The answer to a KeyUpdate is due when OpenSSL goes: it goes before the next bytes. A library that
+ * has made it already sends it then. */
 static void test_an_answer_that_is_due_is_taken_over(void **state)
 {
 	char data[16];
@@ -171,18 +180,16 @@ static void test_an_answer_that_is_due_is_taken_over(void **state)
 
 	(void)state;
 	for (int role = 0; role < 2; role++) {
-		const struct tls_layer *far;
-
 		setup(&f, &kinds[0], role);
 		ask_for_update(&f);
 		assert_int_equal(stream_read(&f.near, data, sizeof(data)), 5);
 		assert_int_equal(tls_keys_export(&f.near, &f.keys), TLS_KEYS_NOT_YET);
 		assert_int_equal(tls_records_take(&f.near), 0);
-		assert_true(tls_records_connection(&f.near)->answer_owed);
+		assert_int_equal(
+			tls_records_connection(&f.near)->answer_owed, !PEER_ANSWERS_ITSELF);
 		pass(&f.near, &f.far);
 		assert_false(tls_records_connection(&f.near)->answer_owed);
-		far = tls_stream_layer(&f.far);
-		assert_int_equal(far->seq[RECORD_READ], 1); /* of its new key */
+		assert_int_equal(number_of(&f.far, RECORD_READ), 1); /* of its new key */
 		pass(&f.far, &f.near);
 		pass(&f.near, &f.far);
 		teardown(&f);
@@ -244,12 +251,19 @@ static void test_a_node_with_another_suite(void **state)
 	static const char *const suites[] = { "ECDHE-ECDSA-AES128-SHA256",
 		"ECDHE-ECDSA-AES256-SHA" };
 
+	int tried = 0;
+
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(suites); i++) {
 		const struct kind kind = { suites[i], TLS1_2_VERSION };
 		struct fixture f;
 
 		begin(&f, false);
+		if (SSL_set_cipher_list(ssl_of(&f.far), suites[i]) != 1) { /* not of this library */
+			teardown(&f);
+			continue;
+		}
+		tried++;
 		only_suite(ssl_of(&f.far), &kind);
 		shake_hands(&f);
 		assert_int_equal(tls_records_take(&f.near), -ENOTSUP);
@@ -258,6 +272,7 @@ static void test_a_node_with_another_suite(void **state)
 		pass(&f.far, &f.near);
 		teardown(&f);
 	}
+	assert_true(tried > 0);
 }
 
 int main(void)

@@ -49,8 +49,7 @@ static void change_keys(struct fixture *f, int count, int type)
 	SSL *ssl = ssl_of(&f->far);
 
 	for (int i = 0; i < count; i++) {
-		assert_int_equal(SSL_key_update(ssl, type), 1);
-		assert_int_equal(SSL_do_handshake(ssl), 1);
+		assert_true(peer_updates(ssl, type));
 	}
 }
 
@@ -136,6 +135,13 @@ static void test_refused_renegotiations_end_it(void **state)
 	(void)state;
 	setup(&f, true, TLS1_2_VERSION);
 	take_keys(&f);
+	if (PEER_RENEGOTIATION_ENDS) {
+		put_record(&f, RECORD_HANDSHAKE, hello, sizeof(hello), 0);
+		assert_int_equal(take(&f), -EPROTO);
+		assert_string_equal(tls_stream_error(&f.near), "no renegotiation");
+		teardown(&f);
+		return;
+	}
 	for (int i = 0; i < RECORD_QUIET_MAX; i++)
 		put_record(&f, RECORD_HANDSHAKE, hello, sizeof(hello), 0);
 	assert_int_equal(take(&f), -EAGAIN);
@@ -192,6 +198,7 @@ static void test_answers_that_nobody_takes_are_bounded(void **state)
 	while (send(f.near.fd, junk, sizeof(junk), MSG_DONTWAIT) > 0 ||
 		send(f.near.fd, junk, 1, MSG_DONTWAIT) > 0)
 		;
+	assert_true(tls_library_settle(layer));
 	assert_true(layer->held.len > 0); /* the tickets */
 	for (; rounds < 200; rounds++) {
 		change_keys(&f, RECORD_QUIET_MAX, SSL_KEY_UPDATE_REQUESTED);
@@ -199,6 +206,11 @@ static void test_answers_that_nobody_takes_are_bounded(void **state)
 		if (take(&f) != 4)
 			break;
 		assert_true(layer->held.len <= TLS_HELD_BYTES + 64);
+	}
+	if (PEER_ANSWERS_ITSELF) { /* one, until something is sent */
+		assert_int_equal(rounds, 200);
+		teardown(&f);
+		return;
 	}
 	assert_true(rounds < 200);
 	assert_int_equal(f.near.want, EPOLLOUT);

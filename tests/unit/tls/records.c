@@ -187,7 +187,7 @@ static void refuse_openssl(struct fixture *f)
 	send_raw(f, (unsigned char[]){ RECORD_DATA, 3, 3, 0, 17, [21] = 0 }, 22);
 	assert_int_equal(stream_read(&f->near, &byte, 1), -EPROTO);
 	assert_int_equal(stream_read(&f->far, &byte, 1), -EPROTO);
-	assert_non_null(strstr(tls_stream_error(&f->far), "bad record mac"));
+	assert_non_null(strstr(tls_stream_error(&f->far), "alert bad_record_mac"));
 }
 
 static void test_openssl_hears_why(void **state)
@@ -254,10 +254,13 @@ static void test_held_tickets_go_first(void **state)
 	(void)state;
 	for (size_t i = 0; i < 3; i++) {
 		for (int ends = 0; ends < 2; ends++) {
+			struct tls_client *usual = clients[i];
 			struct fixture f;
 			char byte;
 
+			clients[i] = tls_pair_client(); /* who has no tickets yet */
 			shake_hands(&f, &kinds[i], true);
+			assert_true(tls_library_settle(tls_stream_layer(&f.near)));
 			assert_true(tls_stream_layer(&f.near)->held.len > 0);
 			assert_int_equal(tls_records_take(&f.near), 0);
 			assert_int_equal(stream_read(&f.far, &byte, 1), -EAGAIN);
@@ -268,9 +271,12 @@ static void test_held_tickets_go_first(void **state)
 				pass(&f.near, &f.far, "hello");
 				pass(&f.far, &f.near, "hello");
 			}
-			assert_int_equal(
-				SSL_SESSION_has_ticket(SSL_get0_session(ssl_of(&f.far))), 1);
 			teardown(&f);
+			shake_hands(&f, &kinds[i], true);
+			assert_true(tls_stream_resumed(&f.far));
+			teardown(&f);
+			tls_client_unref(clients[i]);
+			clients[i] = usual;
 		}
 	}
 }
@@ -391,7 +397,9 @@ static void small_records(struct fixture *f)
 static void test_a_peer_that_wants_small_records(void **state)
 {
 	(void)state;
-	max_fragment = TLSEXT_max_fragment_length_512;
+	if (!PEER_HAS_FRAGMENTS)
+		skip();
+	max_fragment = 1; /* 512 bytes */
 	for_each_kind(small_records);
 	max_fragment = 0;
 }
