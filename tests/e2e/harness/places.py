@@ -5,11 +5,15 @@ import grp
 import hashlib
 import os
 import pwd
+import random
+import re
 import shutil
 import socket
 import ssl
 import subprocess
 import tempfile
+
+import pytest
 
 import release
 
@@ -22,18 +26,42 @@ AUTHORITY = ["-addext", "basicConstraints=critical,CA:TRUE",
 
 
 GIVEN = set()
+LOW_PORT = 10240
+LIBRARY = ""
 
 # Certificates of workspaces that are closed, for those to come, {how they were asked for: [(certificate, key)]}:
 # half of a file's time was spent on making them. Two that are open at the same time have no pair in common.
 SPARE = {}
 
 
+def tls_library():
+    """The name and version of the TLS library that the build under test has: "OpenSSL 3.0.19", "AWS-LC 5.1.0"."""
+    global LIBRARY
+    if not LIBRARY:
+        said = subprocess.run([os.path.join(BUILD, "homingd"), "--version"], check=True, capture_output=True,
+                              text=True).stdout
+        LIBRARY = re.search(r"\((.*)\)", said).group(1)
+    return LIBRARY
+
+
+def needs_openssl(why):
+    """Marks a test of what AWS-LC does not have (docs/tls-library.md says what that is)."""
+    return pytest.mark.skipif(tls_library().startswith("AWS-LC"), reason="AWS-LC: " + why)
+
+
 def free_port(host="127.0.0.1"):
-    """A port that nobody listens on, and that it has not given before in this process."""
+    """A port that nobody listens on, and that it has not given before in this process. None of those that the
+    kernel gives to connections: another test's may take one of these at any time."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as f:
+        first = int(f.read().split()[0])
     while True:
+        port = random.randrange(LOW_PORT, first) if first > 2 * LOW_PORT else 0
         with socket.socket() as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            s.bind((host, 0))
+            try:
+                s.bind((host, port))
+            except OSError:
+                continue
             port = s.getsockname()[1]
         if port not in GIVEN:
             GIVEN.add(port)
