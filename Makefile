@@ -22,7 +22,12 @@ BUILD_TLS := -aws-lc
 TLS_CFLAGS := -isystem $(abspath $(AWSLC))/include
 # Others in the process bring OpenSSL: a program's symbols that they ask for would be theirs too.
 TLS_LDFLAGS := -Wl,--exclude-libs,libssl.a:libcrypto.a
-LIBS_TLS := $(abspath $(AWSLC))/lib/libssl.a $(abspath $(AWSLC))/lib/libcrypto.a
+AWSLC_LIBS := $(abspath $(AWSLC))/lib/libssl.a $(abspath $(AWSLC))/lib/libcrypto.a
+LIBS_TLS = $(BUILD)/lib/libssl.a $(lastword $(AWSLC_LIBS))
+check_tls = @tests/tools/hidden.sh $@ $(AWSLC_LIBS) || { rm -f $@; exit 1; }
+ifneq ($(words $(wildcard $(AWSLC_LIBS))),2)
+$(error $(AWSLC) has no lib/libssl.a and lib/libcrypto.a: AWSLC=DIR says where they are)
+endif
 else
 $(error TLS is openssl or aws-lc)
 endif
@@ -83,7 +88,7 @@ MODS_control := control admin $(MODS_worker)
 MODS_daemon := daemon $(MODS_control)
 MODS_ctl := ctl config route proto store identity tls record net loop base
 
-LIBS := -lpq -lhiredis -lxdp -lbpf -lelf -lz $(LIBS_TLS) -lsqlite3 -lcares -ljansson -lnl-route-3 -lnl-3 -lpcre2-8 -lseccomp -lm
+LIBS = -lpq -lhiredis -lxdp -lbpf -lelf -lz $(LIBS_TLS) -lsqlite3 -lcares -ljansson -lnl-route-3 -lnl-3 -lpcre2-8 -lseccomp -lm
 NL_CFLAGS := -I/usr/include/libnl3 -I/usr/include/postgresql
 ALL_CFLAGS += $(NL_CFLAGS)
 
@@ -117,14 +122,24 @@ $(BUILD)/lib/$(1).a: $(call mod_obj,$(1))
 endef
 $(foreach m,$(MODULES) ctl,$(eval $(call module_rule,$(m))))
 
+# What was read lies in memory that libssl gives back by free() and does not wipe: it calls us.
+ifeq ($(TLS),aws-lc)
+$(BUILD)/lib/base.a: | $(BUILD)/lib/libssl.a
+$(BUILD)/lib/libssl.a: $(firstword $(AWSLC_LIBS))
+	@mkdir -p $(@D)
+	objcopy --redefine-sym free=tls_library_free $< $@
+endif
+
 CTL_OBJ := $(call mod_obj,ctl)
 CTL_MODS := $(filter-out ctl,$(MODS_ctl))
 
 $(BUILD)/homingd: $(call mod_libs,$(MODS_daemon))
 	$(CC) $(ALL_LDFLAGS) -o $@ $(BUILD)/obj/daemon/main.o $(call link_libs,$(MODS_daemon))
+	$(check_tls)
 
 $(BUILD)/homingctl: $(CTL_OBJ) $(call mod_libs,$(CTL_MODS))
 	$(CC) $(ALL_LDFLAGS) -o $@ $(CTL_OBJ) $(call link_libs,$(CTL_MODS))
+	$(check_tls)
 
 # ---- BPF ----
 # Of -g the types are kept (BTF, which loading needs). Debian has asm/ in a directory of the machine.

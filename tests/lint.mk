@@ -4,9 +4,9 @@
 
 # Versions judge differently: this one is in all releases of Debian that are supported.
 CLANG_TIDY ?= clang-tidy-19
-LINT_SRC := $(wildcard userspace/*.c userspace/*/*.c)
+LINT_SRC := $(filter-out %_$(OTHER_TLS).c,$(wildcard userspace/*.c userspace/*/*.c))
 LINT_OK := $(LINT_SRC:userspace/%.c=$(BUILD)/lint/%.ok)
-LINT_FLAGS := -D_GNU_SOURCE -DHOMING_VERSION='"$(VERSION)"' -Iuserspace -Iinclude -isystem $(BUILD)/gen
+LINT_FLAGS := -D_GNU_SOURCE -DHOMING_VERSION='"$(VERSION)"' $(TLS_CFLAGS) -Iuserspace -Iinclude -isystem $(BUILD)/gen
 CPPCHECK = cppcheck --quiet --std=c11 --enable=warning,portability,performance \
 	--suppressions-list=tests/tools/cppcheck.txt --error-exitcode=1 -j $(JOBS) \
 	--template='{file}:{line}: {message} [{id}]'

@@ -229,8 +229,8 @@ def test_ADM_15_threshold_zero_is_off(pair):
 
 # ---- answers ----
 
-STATS_ORDER = """cache_hits cache_misses hit_rate_pct cache_entries active_connections version uptime_s
-config_loaded_at config_generation cache_coalesced stale_entries stale_served invalidated flushes
+STATS_ORDER = """cache_hits cache_misses hit_rate_pct cache_entries active_connections version tls_library
+uptime_s config_loaded_at config_generation cache_coalesced stale_entries stale_served invalidated flushes
 store_state store_down_seconds store_queries store_errors push_state unknown_destination
 rejected_limit auth_failed held nodes listeners paths""".split()
 NODE_ORDER = "active sessions bytes_up bytes_down auth_failed dial_errors unavailable down".split()

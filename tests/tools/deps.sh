@@ -13,7 +13,7 @@ build="gcc make clang llvm libc6-dev pkg-config bpftool libbpf-dev libxdp-dev li
 libsqlite3-dev libc-ares-dev libjansson-dev libnl-3-dev libnl-route-3-dev libpcre2-dev libseccomp-dev
 libpq-dev libhiredis-dev"
 demo="python3 curl openssl passwd dovecot-imapd"
-tests="git ca-certificates clang-format-19 clang-tidy-19 cppcheck libclang-rt-dev libcmocka-dev sqlite3 python3-pytest
+tests="git ca-certificates clang-format-19 clang-tidy-19 cppcheck libclang-rt-dev libcmocka-dev cmake g++ sqlite3 python3-pytest
 isync golang-github-burntsushi-toml-dev procps util-linux debootstrap
 qemu-system-x86 busybox-static kmod xz-utils gnutls-bin libnss3-tools iproute2
 postgresql redis-server prometheus tmux nginx python3-aiohttp

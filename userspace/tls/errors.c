@@ -6,6 +6,7 @@
 #include "tls/openssl.h"
 
 #include <openssl/err.h>
+#include <openssl/x509_vfy.h>
 #include <stdio.h>
 
 /* The reason of an error that the peer's alert has made is its number and this much more. */
@@ -61,6 +62,27 @@ static const struct {
 	{ SSL_R_NO_RENEGOTIATION, "no renegotiation" },
 };
 
+/* Why a certificate is refused (RFC 5280 section 6). */
+static const struct {
+	long code;
+	const char *text;
+} verdicts[] = {
+	{ X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT, "self-signed certificate" },
+	{ X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN, "self-signed certificate in certificate chain" },
+	{ X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY, "unable to get local issuer certificate" },
+	{ X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, "unable to get issuer certificate" },
+	{ X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, "unable to verify the first certificate" },
+	{ X509_V_ERR_CERT_NOT_YET_VALID, "certificate is not yet valid" },
+	{ X509_V_ERR_CERT_HAS_EXPIRED, "certificate has expired" },
+	{ X509_V_ERR_CERT_SIGNATURE_FAILURE, "certificate signature failure" },
+	{ X509_V_ERR_CERT_REVOKED, "certificate revoked" },
+	{ X509_V_ERR_INVALID_CA, "invalid CA certificate" },
+	{ X509_V_ERR_INVALID_PURPOSE, "unsuitable certificate purpose" },
+	{ X509_V_ERR_PATH_LENGTH_EXCEEDED, "path length constraint exceeded" },
+	{ X509_V_ERR_HOSTNAME_MISMATCH, "hostname mismatch" },
+	{ X509_V_ERR_IP_ADDRESS_MISMATCH, "IP address mismatch" },
+};
+
 /* As the library has it, with blanks and in lower case. */
 static void copy_text(char *text, size_t size, const char *from)
 {
@@ -89,6 +111,25 @@ static void describe(char *text, size_t size, unsigned long code)
 		}
 	}
 	copy_text(text, size, theirs ? theirs : "");
+}
+
+const char *tls_verdict(const SSL *ssl)
+{
+	long code = SSL_get_verify_result(ssl);
+
+	for (size_t i = 0; i < ARRAY_SIZE(verdicts); i++) {
+		if (verdicts[i].code == code)
+			return verdicts[i].text;
+	}
+	return X509_verify_cert_error_string(code);
+}
+
+bool tls_is_refusal(void)
+{
+	unsigned long code = ERR_peek_last_error();
+
+	return ERR_GET_LIB(code) == ERR_LIB_SSL &&
+		ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED;
 }
 
 const char *tls_take_error(char text[TLS_REASON_SIZE])

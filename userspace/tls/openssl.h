@@ -31,6 +31,9 @@ static inline void pkey_freep(EVP_PKEY **p)
  * is none. The queue is empty then. */
 #define TLS_REASON_SIZE 64
 const char *tls_take_error(char text[TLS_REASON_SIZE]);
+/* Whether it says that the peer's certificate was refused, and why it was. Static. */
+bool tls_is_refusal(void);
+const char *tls_verdict(const SSL *ssl);
 
 /* suites.c: policy to OpenSSL's two cipher strings. Reports findings; returns 0 or -EINVAL. */
 MUST_USE int tls_suites_build(const struct tls_policy *policy, char tls12[512], char tls13[256],

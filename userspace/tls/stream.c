@@ -21,13 +21,10 @@
 
 static void note_error(struct tls_layer *layer)
 {
-	char reason[TLS_REASON_SIZE];
-	long verify = SSL_get_verify_result(layer->ssl);
-	char text[sizeof(layer->error)];
+	char reason[TLS_REASON_SIZE], text[sizeof(layer->error)];
 
-	if (layer->client && verify != X509_V_OK)
-		snprintf(text, sizeof(text), "certificate refused: %s",
-			X509_verify_cert_error_string(verify));
+	if (tls_is_refusal())
+		snprintf(text, sizeof(text), "certificate refused: %s", tls_verdict(layer->ssl));
 	else
 		snprintf(text, sizeof(text), "%s", *tls_take_error(reason) ? reason : "TLS error");
 	tls_layer_fail(layer, TLS_REFUSED, text);
@@ -37,7 +34,7 @@ static void note_error(struct tls_layer *layer)
 static void begin(struct tls_layer *layer)
 {
 	ERR_clear_error();
-	tls_memory_tidy(false);
+	tls_library_begin(layer);
 	errno = 0;
 	layer->budget = TLS_READ_BUDGET;
 	layer->messages = layer->records = 0;
@@ -360,9 +357,10 @@ void tls_stream_read_ahead(struct stream *stream, bool on)
 
 void tls_stream_wipe_read(struct stream *stream, bool on)
 {
-	const struct tls_layer *layer = stream->layer;
+	struct tls_layer *layer = stream->layer;
 
-	tls_library_wipe_read(layer->ssl, on);
+	layer->wipes = on;
+	tls_library_wipe_read(layer);
 }
 
 const char *tls_stream_error(const struct stream *stream)
