@@ -64,7 +64,6 @@ struct tls_layer {
 	uint32_t unheard;
 	uint32_t budget;  /* bytes that this call may still take from the socket */
 	bool ahead;       /* the socket is read for all there is, not for one record */
-	bool wipes;       /* what is read is wiped where the library had it */
 	bool gathers;     /* what the library writes is held, whatever else */
 	int fd;           /* the stream's */
 	uint32_t passing; /* bytes at the front of raw that OpenSSL may have: a whole record */

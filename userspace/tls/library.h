@@ -44,10 +44,8 @@ bool tls_library_settle(struct tls_layer *layer);
 /* Numbers of the next records, payload_max and, of TLS 1.3, both secrets. 0, or -EINVAL: there is a
  * secret missing. */
 MUST_USE int tls_library_export(const struct tls_layer *layer, struct record_keys *keys);
-/* layer->wipes has changed. */
-void tls_library_wipe_read(struct tls_layer *layer);
-/* Before each call for a layer, of this thread. */
-void tls_library_begin(const struct tls_layer *layer);
+/* What is read is wiped in the library's buffers as soon as it has been read. */
+void tls_library_wipe_read(SSL *ssl, bool on);
 /* The leaf that the peer has shown; borrowed, as long as the connection's session. NULL: none. */
 X509 *tls_library_peer(const SSL *ssl);
 /* A session that on_new_session was given: what the cache may keep of it, owned by the caller. NULL:

@@ -214,26 +214,20 @@ int tls_library_export(const struct tls_layer *layer, struct record_keys *keys)
 	return 0;
 }
 
-static _Thread_local bool wipes;
-
 void tls_library_free(void *memory);
 /* Called in place of free() by libssl, for the memory that records are read into and written from:
  * which it gives back as soon as nothing is in it (see the Makefile). */
 void tls_library_free(void *memory)
 {
-	if (wipes && memory)
+	if (memory)
 		secret_wipe(memory, malloc_usable_size(memory));
 	free(memory);
 }
 
-void tls_library_wipe_read(struct tls_layer *layer)
+void tls_library_wipe_read(SSL *ssl, bool on)
 {
-	(void)layer; /* the next call sees it */
-}
-
-void tls_library_begin(const struct tls_layer *layer)
-{
-	wipes = layer->wipes;
+	(void)ssl;
+	(void)on; /* as ever */
 }
 
 X509 *tls_library_peer(const SSL *ssl)
@@ -286,9 +280,7 @@ bool tls_library_is_strong(X509_STORE_CTX *check)
 
 void tls_free_wiped(SSL *ssl)
 {
-	wipes = true;
 	SSL_free(ssl);
-	wipes = false;
 }
 
 void tls_memory_tidy(bool on)

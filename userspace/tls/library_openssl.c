@@ -202,18 +202,12 @@ int tls_library_export(const struct tls_layer *layer, struct record_keys *keys)
 	return keys->secret_len ? 0 : -EINVAL;
 }
 
-void tls_library_wipe_read(struct tls_layer *layer)
+void tls_library_wipe_read(SSL *ssl, bool on)
 {
-	if (layer->wipes)
-		SSL_set_options(layer->ssl, SSL_OP_CLEANSE_PLAINTEXT);
+	if (on)
+		SSL_set_options(ssl, SSL_OP_CLEANSE_PLAINTEXT);
 	else
-		SSL_clear_options(layer->ssl, SSL_OP_CLEANSE_PLAINTEXT);
-}
-
-void tls_library_begin(const struct tls_layer *layer)
-{
-	(void)layer;
-	tls_memory_tidy(false);
+		SSL_clear_options(ssl, SSL_OP_CLEANSE_PLAINTEXT);
 }
 
 X509 *tls_library_peer(const SSL *ssl)

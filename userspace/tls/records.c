@@ -8,7 +8,6 @@
 #include "tls/records_inside.h"
 #include "base/secret.h"
 #include "net/sock.h"
-#include "tls/library.h"
 #include "tls/openssl.h"
 
 #include <errno.h>
@@ -377,7 +376,6 @@ static int take_rest(struct records *records, struct tls_layer *layer)
 	if (!rest || buf_reserve(&rest->opened, opened) < 0 ||
 		buf_append_view(&rest->part, buf_view(&layer->raw)) < 0)
 		return -ENOMEM;
-	tls_library_begin(layer);
 	while (opened) {
 		if (SSL_read_ex(layer->ssl, buf_tail(&rest->opened), opened, &n) != 1)
 			return -EIO;

@@ -34,7 +34,7 @@ static void note_error(struct tls_layer *layer)
 static void begin(struct tls_layer *layer)
 {
 	ERR_clear_error();
-	tls_library_begin(layer);
+	tls_memory_tidy(false);
 	errno = 0;
 	layer->budget = TLS_READ_BUDGET;
 	layer->messages = layer->records = 0;
@@ -306,7 +306,8 @@ static int shake(struct stream *stream, struct tls_layer *layer)
 	tls_memory_tidy(false);
 	tls_derive_take(layer);
 	if (r == 1 && SSL_is_server(layer->ssl) && SSL_version(layer->ssl) == TLS1_3_VERSION)
-		return 0; /* only tickets: they may wait */
+		/* only tickets: they may wait */
+		return tls_library_settle(layer) ? 0 : -EIO;
 	if (r == 1) {
 		r = 0;
 	} else {
@@ -357,10 +358,9 @@ void tls_stream_read_ahead(struct stream *stream, bool on)
 
 void tls_stream_wipe_read(struct stream *stream, bool on)
 {
-	struct tls_layer *layer = stream->layer;
+	const struct tls_layer *layer = stream->layer;
 
-	layer->wipes = on;
-	tls_library_wipe_read(layer);
+	tls_library_wipe_read(layer->ssl, on);
 }
 
 const char *tls_stream_error(const struct stream *stream)
