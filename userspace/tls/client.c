@@ -102,10 +102,9 @@ static int set_trust(struct tls_client *client, const struct tls_client_params *
 		return 0;
 	}
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
-	if (params->ca_path ? SSL_CTX_load_verify_locations(ctx, params->ca_path, NULL) != 1
-			    : SSL_CTX_set_default_verify_paths(ctx) != 1)
-		return -EINVAL;
-	return 0;
+	if (!params->ca_path)
+		return tls_library_trust_system(ctx);
+	return SSL_CTX_load_verify_locations(ctx, params->ca_path, NULL) == 1 ? 0 : -EINVAL;
 }
 
 static int set_client_cert(SSL_CTX *ctx, const struct tls_client_params *params)
@@ -133,7 +132,6 @@ static int set_alpn(struct tls_client *client)
 
 void tls_system_trust_digest(unsigned char ret_digest[TLS_SHA256_SIZE])
 {
-	const char *file = getenv(X509_get_default_cert_file_env());
 	const char *dir = getenv(X509_get_default_cert_dir_env());
 	struct {
 		unsigned char file[TLS_SHA256_SIZE];
@@ -144,8 +142,7 @@ void tls_system_trust_digest(unsigned char ret_digest[TLS_SHA256_SIZE])
 	size_t len;
 
 	memset(&state, 0, sizeof(state));
-	if (fd_read_file(file ? file : X509_get_default_cert_file(), TRUST_LIMIT_BYTES, &text,
-		    &len) == 0) {
+	if (fd_read_file(tls_library_trust_file(), TRUST_LIMIT_BYTES, &text, &len) == 0) {
 		tls_sha256(view_make(text, len), state.file);
 		free(text);
 	}

@@ -24,6 +24,11 @@ void tls_library_options(SSL_CTX *ctx, bool secrets);
 MUST_USE int tls_library_suites13(SSL_CTX *ctx, const char *tls13, bool our_order);
 /* What the library offers by itself, for a cipher list that begins otherwise. */
 const char *tls_library_default_suites(void);
+/* Where the system has the authorities that it trusts: SSL_CERT_FILE's file, else one of the system's.
+ * Borrowed. */
+const char *tls_library_trust_file(void);
+/* Of a client: they are trusted, and those of the directory with them. 0 or -EINVAL. */
+MUST_USE int tls_library_trust_system(SSL_CTX *ctx);
 /* The callback for tickets, which asks tls_ticket_key(). */
 void tls_library_tickets(SSL_CTX *ctx);
 

@@ -134,6 +134,24 @@ const char *tls_library_default_suites(void)
 	return "ALL";
 }
 
+/* The library's own name for it is not Debian's. */
+const char *tls_library_trust_file(void)
+{
+	const char *file = getenv(X509_get_default_cert_file_env());
+
+	return file ? file : "/etc/ssl/certs/ca-certificates.crt";
+}
+
+int tls_library_trust_system(SSL_CTX *ctx)
+{
+	if (SSL_CTX_set_default_verify_paths(ctx) != 1)
+		return -EINVAL;
+	if (!getenv(X509_get_default_cert_file_env()))
+		(void)SSL_CTX_load_verify_locations(ctx, tls_library_trust_file(), NULL);
+	ERR_clear_error(); /* who has no file may have the directory */
+	return 0;
+}
+
 static int on_ticket(
 	SSL *ssl, uint8_t *name, uint8_t *iv, EVP_CIPHER_CTX *cipher, HMAC_CTX *mac, int encrypt)
 {

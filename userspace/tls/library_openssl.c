@@ -13,6 +13,7 @@
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const char *tls_library_name(void)
@@ -80,6 +81,18 @@ int tls_library_suites13(SSL_CTX *ctx, const char *tls13, bool our_order)
 const char *tls_library_default_suites(void)
 {
 	return OSSL_default_cipher_list();
+}
+
+const char *tls_library_trust_file(void)
+{
+	const char *file = getenv(X509_get_default_cert_file_env());
+
+	return file ? file : X509_get_default_cert_file();
+}
+
+int tls_library_trust_system(SSL_CTX *ctx)
+{
+	return SSL_CTX_set_default_verify_paths(ctx) == 1 ? 0 : -EINVAL;
 }
 
 static int start_crypto(const struct tls_ticket_key *key, unsigned char *iv, EVP_CIPHER_CTX *cipher,
