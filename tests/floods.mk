@@ -4,7 +4,7 @@
 FLOOD_TESTS := $(addprefix $(BUILD)/tests/floods/,flood talk)
 $(FLOOD_TESTS): $(BUILD)/tests/floods/%: tests/floods/%.c $(call mod_libs,$(MODS_tls))
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -Wno-missing-field-initializers -Itests/floods -MMD -MP -MF $@.d \
+	$(CC) $(ALL_CFLAGS) -Wno-missing-field-initializers -Itests/floods -Itests -MMD -MP -MF $@.d \
 		$(ALL_LDFLAGS) -o $@ $< $(call link_libs,$(MODS_tls))
 
 .PHONY: flood-tests flood-table

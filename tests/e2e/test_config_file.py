@@ -121,7 +121,8 @@ def test_CFG_4_5_no_password_is_printed(check, url):  # noqa: F811
 
 def test_CFG_6_version_and_usage():
     done = homingd("--version")
-    assert done.returncode == 0 and re.fullmatch(r"homingd \d+\.\d+\.\d+\S*\n", done.stdout)
+    assert done.returncode == 0 and re.fullmatch(
+        r"homingd \d+\.\d+\.\d+\S* \((OpenSSL|AWS-LC) \d+\.\d+\S*\)\n", done.stdout)
     for args in (["--nope"], ["-x"], ["--check-config", "a", "b"], ["--config"], ["a", "b"]):
         done = homingd(*args)
         assert done.returncode == 2 and "usage: homingd" in done.stderr and done.stdout == ""
