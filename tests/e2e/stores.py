@@ -4,6 +4,7 @@
 import contextlib
 import glob
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -29,13 +30,18 @@ def as_service_user():
 class Postgres:
     """A cluster in a directory of its own; trust on loopback, so every user may do everything."""
 
-    def __init__(self):
+    def __init__(self, settings=(), server=None):
+        """settings: name=value each. server: a certificate (see Workspace.certificate()) to speak TLS with."""
+        self.settings = [word for setting in settings for word in ("-c", setting)]
+        self.server = server
         self.bin = sorted(glob.glob("/usr/lib/postgresql/*/bin"))[-1]
         self.space = harness.Workspace("homing-pg-")
         self.space.own(self.space.path)
         self.data, self.port, self.process = self.space.path + "/data", harness.free_port(), None
         self.run("initdb", "-D", self.data, "-U", SCHEMA_OWNER, "-A", "trust", "-N",
                  "--locale=C.UTF-8", "-E", "UTF8")
+        if server:
+            self.speak_tls()
         self.databases = 0
         self.start()
 
@@ -44,10 +50,17 @@ class Postgres:
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                        preexec_fn=as_service_user())
 
+    def speak_tls(self):
+        for path, name in zip(self.server, ("server.crt", "server.key")):
+            shutil.copy(path, os.path.join(self.data, name))
+            self.space.own(os.path.join(self.data, name))
+            os.chmod(os.path.join(self.data, name), 0o600)
+        self.settings += ["-c", "ssl=on", "-c", "ssl_cert_file=server.crt", "-c", "ssl_key_file=server.key"]
+
     def start(self):
         self.process = subprocess.Popen(
             [self.bin + "/postgres", "-D", self.data, "-p", str(self.port), "-k", self.space.path,
-             "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=200"],
+             "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=200", *self.settings],
             cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             preexec_fn=as_service_user())
         wait_until(lambda: self.try_sql("postgres", "SELECT 1"))

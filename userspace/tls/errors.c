@@ -3,6 +3,7 @@
  * What has gone wrong, in our words: libraries have texts of their own for the same thing, and
  * others in other releases. Only what is in no table here is called as the library calls it.
  */
+#include "tls/library.h"
 #include "tls/openssl.h"
 
 #include <openssl/err.h>
@@ -93,24 +94,39 @@ static void copy_text(char *text, size_t size, const char *from)
 	text[n] = '\0';
 }
 
+/* Our words for a reason of libssl's; NULL: there are none. */
+static const char *find_reason(int reason)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++) {
+		if (reasons[i].reason == reason)
+			return reasons[i].text;
+	}
+	return tls_library_reason(reason);
+}
+
+static const char *find_alert(int alert)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(alerts); i++) {
+		if (alerts[i].alert == alert)
+			return alerts[i].name;
+	}
+	return NULL;
+}
+
 static void describe(char *text, size_t size, unsigned long code)
 {
+	bool is_ssl = ERR_GET_LIB(code) == ERR_LIB_SSL;
 	int reason = ERR_GET_REASON(code);
+	const char *ours = is_ssl ? find_reason(reason) : NULL;
+	const char *alert = is_ssl ? find_alert(reason - ALERTS_FROM) : NULL;
 	const char *theirs = ERR_reason_error_string(code);
 
-	for (size_t i = 0; ERR_GET_LIB(code) == ERR_LIB_SSL && i < ARRAY_SIZE(reasons); i++) {
-		if (reasons[i].reason == reason) {
-			snprintf(text, size, "%s", reasons[i].text);
-			return;
-		}
-	}
-	for (size_t i = 0; ERR_GET_LIB(code) == ERR_LIB_SSL && i < ARRAY_SIZE(alerts); i++) {
-		if (alerts[i].alert == reason - ALERTS_FROM) {
-			snprintf(text, size, "alert %s", alerts[i].name);
-			return;
-		}
-	}
-	copy_text(text, size, theirs ? theirs : "");
+	if (ours)
+		snprintf(text, size, "%s", ours);
+	else if (alert)
+		snprintf(text, size, "alert %s", alert);
+	else
+		copy_text(text, size, theirs ? theirs : "");
 }
 
 const char *tls_verdict(const SSL *ssl)

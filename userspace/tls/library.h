@@ -12,6 +12,9 @@
 /* Called before any other thread is there, and more than once. 0 or -EIO. */
 MUST_USE int tls_library_init(void);
 
+/* Our words for a reason of libssl's that only this library has; NULL: there are none. */
+const char *tls_library_reason(int reason);
+
 /* ---- contexts ---- */
 
 /* NULL: no memory. secrets: its connections' TLS 1.3 secrets are to be had (REC-30). */

@@ -28,6 +28,12 @@ const char *tls_library_name(void)
 	return "AWS-LC " AWSLC_VERSION_NUMBER_STRING;
 }
 
+const char *tls_library_reason(int reason)
+{
+	/* of a client's, for that alert alone */
+	return reason == SSL_R_HANDSHAKE_FAILURE_ON_CLIENT_HELLO ? "alert handshake_failure" : NULL;
+}
+
 /* ---- contexts ---- */
 
 static int index_of_order = -1;

@@ -31,6 +31,12 @@ int tls_library_init(void)
 	return 0;
 }
 
+const char *tls_library_reason(int reason)
+{
+	(void)reason;
+	return NULL;
+}
+
 /* ---- contexts ---- */
 
 SSL_CTX *tls_library_context(const SSL_METHOD *method, bool secrets)

@@ -29,6 +29,8 @@ LIST_QUERY = ("SELECT identifier FROM account_nodes WHERE node = $1 AND identifi
 class Router:
     """homingd with a configuration made of the given parts."""
 
+    build = BUILD # another one's is run when it is set before start()
+
     def __init__(self, workspace, destinations, default, mapping=None, listeners=None, server="",
                  extra="", admin=True, environment=None, rlimit_nofile=None, normalize="lowercase",
                  mapping_extra="", routing=""):
@@ -102,7 +104,7 @@ class Router:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (self.rlimit_nofile,) * 2)
 
         begin = len(self.lines) # after those of an earlier run
-        self.process = subprocess.Popen([*self.wrapper, os.path.join(BUILD, "homingd"), "--config",
+        self.process = subprocess.Popen([*self.wrapper, os.path.join(self.build, "homingd"), "--config",
                                          self.config],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, env=self.environment,
