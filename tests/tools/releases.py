@@ -30,7 +30,7 @@ CACHE = os.environ.get("HOMING_RELEASES_CACHE", os.path.join(ROOT, "build", "rel
 BASE_DAYS = 14 # after that a cached base is made anew
 # What the other release has to show within `make test-all`; see run-tests.py.
 PARTS = "release"
-ALL_PARTS = ("static lint unit e2e sanitizers threads makefile torture torture-record torture-handoff peers fuzz vm "
+ALL_PARTS = ("static lint unit e2e sanitizers threads aws-lc makefile torture torture-record torture-handoff peers fuzz vm "
              "bench demo")
 
 

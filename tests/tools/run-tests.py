@@ -23,12 +23,13 @@ import time
 
 PYTHON = "/usr/bin/python3"
 PLAIN, SANITIZED, THREADS = "build", "build-san", "build-tsan"
+AWSLC, AWSLC_SANITIZED = "build-aws-lc", "build-aws-lc-san"
 CORES = len(os.sched_getaffinity(0))
 
 SETS = {
     "check": "static lint unit smoke",
     "test": "static unit e2e torture-record vm-relay",
-    "rest": "lint unit-sanitizers threads makefile torture torture-handoff peers fuzz vm bench demo releases",
+    "rest": "lint unit-sanitizers threads aws-lc makefile torture torture-handoff peers fuzz vm bench demo releases",
 }
 
 # End-to-end tests that go before the others, the slowest first, so that none of them is alone at the
@@ -51,11 +52,18 @@ OPTIMISED_ONLY = ("SEC_21", "200_moves", "mailclients", "100_mb", "SES_92", "exa
 SELECT = {
     PLAIN: "",
     SANITIZED: " and ".join("not " + name for name in OPTIMISED_ONLY),
+    AWSLC: "not gib and not 200_moves and not 100_mb",
     THREADS: "(150 or MAP or ADM or drain or SES_86 or SES_51 or 100_mib or random or reload or CFG_5 "
              "or matrix_of or HTTP_6 or HTTP_9 or init_db or by_sni) and not gib and not 200_moves "
              "and not must_hold and not floods",
 }
-TITLES = {PLAIN: "optimised", SANITIZED: "sanitizers", THREADS: "ThreadSanitizer"}
+# With AWS-LC: what is about TLS, or is what TLS is for; not again what is about stores, accounts, limits and bans.
+AWSLC_FILES = re.compile(r"test_(certificates|config|credentials|floods|groups|http|http_(bodies|keys|sessions|wire)|"
+                         r"handoff(_(config|ends|keys|modes|seen|servers|volume))?|mail_(login|refusals)|mailclients|"
+                         r"metrics|nodes|record|reload_(sessions|trust)|secrets|seccomp|seed|"
+                         r"sessions(_\w+)?|tls_library|torture)\.py")
+TITLES = {PLAIN: "optimised", SANITIZED: "sanitizers", THREADS: "ThreadSanitizer", AWSLC: "AWS-LC",
+          AWSLC_SANITIZED: "AWS-LC, sanitizers"}
 # What shows itself in the optimised build alone, beside a run with sanitizers (part `release`).
 OPTIMISED_REST = " or ".join((*OPTIMISED_ONLY, "seccomp"))
 
@@ -145,13 +153,15 @@ def pytest(builds):
     once more by itself and named, so that a deadline missed on a busy machine is told from a fault."""
     files = sorted(glob.glob("tests/e2e/test_*.py"), key=slow_first)
     alone = [f for f in files if os.path.basename(f) in ALONE]
-    jobs = [(build, f, select) for f in files if f not in alone for build, select in builds.items()]
+    def is_for(build, file):
+        return build != AWSLC or AWSLC_FILES.fullmatch(os.path.basename(file))
+    jobs = [(build, f, select) for f in files if f not in alone for build, select in builds.items() if is_for(build, f)]
     again = []
     with concurrent.futures.ThreadPoolExecutor(SHARDS) as pool:
         for (build, _, _), bad in zip(jobs, pool.map(lambda job: pytest_run(*job), jobs)):
             again += [(build, test) for test in bad]
     for build, select in builds.items():
-        for file in alone:
+        for file in (f for f in alone if is_for(build, f)):
             again += [(build, test) for test in pytest_run(build, file, select)]
     for build, test in again:
         print("       once more, alone: " + test, flush=True)
@@ -161,6 +171,8 @@ def pytest(builds):
 def pytest_run(build, what, select, more=None):
     """Counts what passed and was skipped; returns the names of tests that failed. more: for the environment."""
     environment = {"HOMING_BUILD": os.path.abspath(build), "PYTHONDONTWRITEBYTECODE": "1", **(more or {})}
+    if build == AWSLC and os.path.exists(PLAIN + "/homingd"):
+        environment["HOMING_OTHER_BUILD"] = os.path.abspath(PLAIN)
     command = [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rsfE", "--tb=short", what]
     code, output = run("%s: %s" % (TITLES[build], os.path.basename(what)),
                        command + (["-k", select] if select else []), timeout=1500,
@@ -191,6 +203,12 @@ def jobs():
 
 def build_flavours(make, wanted):
     """Each flavour once, before what needs it. Returns whether all of it could be built."""
+    if "aws-lc" in wanted:
+        code, output = run("AWS-LC itself", [PYTHON, "tests/tools/aws-lc.py"])
+        print("       " + output.strip()[-300:])
+        if code:
+            count(0, 1)
+            return False
     for title, parts, what in (
             ("optimised", {"static", "lint", "unit", "smoke", "e2e", "release", "makefile", "torture",
                            "torture-record", "torture-handoff", "handoff-long", "peers", "vm", "vm-relay", "bench", "demo"},
@@ -198,6 +216,9 @@ def build_flavours(make, wanted):
             ("sanitizers", {"unit-sanitizers", "sanitizers"}, ["SAN=1", "test-build"]),
             ("sanitizers, end to end", {"release"}, ["SAN=1", "end-to-end-build"]),
             ("ThreadSanitizer", {"threads"}, ["TSAN=1", "test-build"]),
+            ("optimised, beside AWS-LC", {"aws-lc"}, ["all"]),
+            ("AWS-LC", {"aws-lc"}, ["TLS=aws-lc", "end-to-end-build", "unit-build", "flood-tests"]),
+            ("AWS-LC, sanitizers", {"aws-lc"}, ["TLS=aws-lc", "SAN=1", "unit-build"]),
             ("fuzzers", {"fuzz"}, ["fuzz-build"])):
         if parts & set(wanted):
             code, _ = run("building (%s)" % title, [*make, "-s", jobs(), *what], timeout=1800)
@@ -226,6 +247,7 @@ TORTURE = ((PLAIN, "sockmap", 20000), (PLAIN, "copy", 3000), (PLAIN, "bypass-any
            (SANITIZED, "bypass-anyway", 300), (SANITIZED, "sockmap", 2000), (SANITIZED, "copy", 1000),
            (SANITIZED, "record", 1000))
 TORTURE_RECORD = ((PLAIN, "record", 5000),) # of make test: what TLS takes, in 15 s
+TORTURE_AWSLC = ((AWSLC, "record", 3000), (AWSLC, "copy", 1000))
 
 # Of these end-to-end tests more than a `make test` has time for; and what test-all has none for either
 # (TEST_PARTS=handoff-long).
@@ -308,12 +330,13 @@ def releases():
 def parts_of(make, wanted):
     """What can be chosen, in order. End-to-end tests of all builds that are wanted share one queue."""
     builds = {}
-    for part, build in (("e2e", PLAIN), ("sanitizers", SANITIZED), ("release", SANITIZED), ("threads", THREADS)):
+    for part, build in (("e2e", PLAIN), ("sanitizers", SANITIZED), ("release", SANITIZED), ("threads", THREADS),
+                        ("aws-lc", AWSLC)):
         if part in wanted:
             builds[build] = SELECT[build]
     if "release" in wanted:
         builds.setdefault(PLAIN, OPTIMISED_REST)
-    last = [part for part in ("e2e", "sanitizers", "release", "threads") if part in wanted][-1:]
+    last = [part for part in ("e2e", "sanitizers", "release", "threads", "aws-lc") if part in wanted][-1:]
 
     def end_to_end(part, *programs):
         for build in programs:
@@ -332,6 +355,7 @@ def parts_of(make, wanted):
         "sanitizers": lambda: end_to_end("sanitizers", SANITIZED),
         "release": lambda: end_to_end("release", PLAIN),
         "threads": lambda: end_to_end("threads", THREADS),
+        "aws-lc": lambda: (torture((AWSLC,), TORTURE_AWSLC), end_to_end("aws-lc", AWSLC, AWSLC_SANITIZED)),
         "makefile": lambda: closing_line("Makefile", [PYTHON, "tests/tools/make-check.py"]),
         "torture": lambda: torture((PLAIN, SANITIZED) if {"unit-sanitizers", "sanitizers"} & set(wanted)
                                    else (PLAIN,)),

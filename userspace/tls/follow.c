@@ -10,25 +10,6 @@
  * record/, 16 bytes of tag. */
 #define INNER_OVERHEAD 17
 
-int tls_find_cipher(const SSL *ssl, enum record_cipher *ret_cipher)
-{
-	const SSL_CIPHER *cipher = SSL_get_current_cipher(ssl);
-
-	switch (cipher ? SSL_CIPHER_get_cipher_nid(cipher) : 0) {
-	case NID_aes_128_gcm:
-		*ret_cipher = RECORD_AES_128_GCM;
-		return 0;
-	case NID_aes_256_gcm:
-		*ret_cipher = RECORD_AES_256_GCM;
-		return 0;
-	case NID_chacha20_poly1305:
-		*ret_cipher = RECORD_CHACHA20_POLY1305;
-		return 0;
-	default:
-		return -ENOTSUP;
-	}
-}
-
 /* A peer that sends nothing but this would never let SSL_read() return. OpenSSL takes the flag as
  * the end of what the peer says, and drops what is left. */
 static void count_quiet(struct tls_layer *layer, uint8_t *count, int max)
@@ -65,7 +46,7 @@ static void on_peers_record(struct tls_layer *layer, const unsigned char *header
  * which nobody tells, counts as such a beginning until another type of record comes, before which a
  * message must be whole.
  */
-void tls_follow_content(struct tls_layer *layer, unsigned char type)
+static void on_peers_content(struct tls_layer *layer, unsigned char type)
 {
 	if (layer->phase < TLS_FLOWS)
 		return;
@@ -77,6 +58,7 @@ static void on_message(int is_write, int version, int content_type, const void *
 {
 	struct tls_layer *layer = tls_layer_of(ssl);
 	const unsigned char *bytes = data;
+	unsigned char content;
 
 	(void)version;
 	(void)arg;
@@ -84,9 +66,11 @@ static void on_message(int is_write, int version, int content_type, const void *
 		return;
 	if (content_type == SSL3_RT_HEADER && !is_write)
 		on_peers_record(layer, bytes);
-	tls_library_heard(ssl, layer, is_write, content_type, bytes, len);
+	content = tls_library_heard(ssl, layer, is_write, content_type, bytes);
 	if (is_write)
 		return;
+	if (content)
+		on_peers_content(layer, content);
 	if (content_type == SSL3_RT_ALERT && len == 2 && bytes[1] == SSL_AD_CLOSE_NOTIFY)
 		layer->in = TLS_IN_CLOSED;
 	if (content_type == SSL3_RT_HANDSHAKE) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* See layer.h. */
-#include "tls/layer.h"
+#include "tls/openssl.h"
+
+#include <errno.h>
 
 #include <assert.h>
 #include <stdio.h>
@@ -39,3 +41,22 @@ void tls_layer_check(const struct tls_layer *layer)
 }
 
 #endif
+
+int tls_find_cipher(const SSL *ssl, enum record_cipher *ret_cipher)
+{
+	const SSL_CIPHER *cipher = SSL_get_current_cipher(ssl);
+
+	switch (cipher ? SSL_CIPHER_get_cipher_nid(cipher) : 0) {
+	case NID_aes_128_gcm:
+		*ret_cipher = RECORD_AES_128_GCM;
+		return 0;
+	case NID_aes_256_gcm:
+		*ret_cipher = RECORD_AES_256_GCM;
+		return 0;
+	case NID_chacha20_poly1305:
+		*ret_cipher = RECORD_CHACHA20_POLY1305;
+		return 0;
+	default:
+		return -ENOTSUP;
+	}
+}

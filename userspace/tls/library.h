@@ -7,7 +7,7 @@
 #ifndef TLS_LIBRARY_H
 #define TLS_LIBRARY_H
 
-#include "tls/layer.h"
+#include "tls/openssl.h"
 
 /* Called before any other thread is there, and more than once. 0 or -EIO. */
 MUST_USE int tls_library_init(void);
@@ -32,17 +32,18 @@ const char *tls_library_default_suites(void);
 const char *tls_library_trust_file(void);
 /* Of a client: they are trusted, and those of the directory with them. 0 or -EINVAL. */
 MUST_USE int tls_library_trust_system(SSL_CTX *ctx);
-/* The callback for tickets, which asks tls_ticket_key(). */
-void tls_library_tickets(SSL_CTX *ctx);
+/* Tickets are made and opened with the keys that `find` tells, the same of all contexts. */
+void tls_library_tickets(SSL_CTX *ctx, tls_ticket_key_fn *find);
 
 /* ---- connections ---- */
 
 /* A client's new connection: HelloRequests of TLS 1.2 fail nothing. */
 void tls_library_client(SSL *ssl);
 /* What the callback for messages was told that the library needs for itself. data: the message or
- * the header of a record; type: as the callback has it. */
-void tls_library_heard(SSL *ssl, struct tls_layer *layer, bool is_write, int type,
-	const unsigned char *data, size_t len);
+ * the header of a record, type: as the callback has it. Returns the content type of a record of TLS
+ * 1.3, or what it may be, when one has begun; else 0. */
+unsigned char tls_library_heard(
+	SSL *ssl, struct tls_layer *layer, bool is_write, int type, const unsigned char *data);
 /* A read has returned data. */
 void tls_library_read(struct tls_layer *layer);
 /* Whether a read that returned r has found the peer's FIN without its close_notify. */

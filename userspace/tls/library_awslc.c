@@ -6,7 +6,6 @@
  */
 #include "tls/library.h"
 #include "base/secret.h"
-#include "tls/openssl.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -158,11 +157,13 @@ int tls_library_trust_system(SSL_CTX *ctx)
 	return 0;
 }
 
+static tls_ticket_key_fn *find_key;
+
 static int on_ticket(
 	SSL *ssl, uint8_t *name, uint8_t *iv, EVP_CIPHER_CTX *cipher, HMAC_CTX *mac, int encrypt)
 {
 	struct tls_ticket_key key;
-	int r = tls_ticket_key(ssl, name, iv, encrypt, &key);
+	int r = find_key(ssl, name, iv, encrypt, &key);
 
 	if (r > 0 &&
 		(EVP_CipherInit_ex(cipher, EVP_aes_256_cbc(), NULL, key.aes, iv, encrypt) != 1 ||
@@ -172,8 +173,9 @@ static int on_ticket(
 	return r;
 }
 
-void tls_library_tickets(SSL_CTX *ctx)
+void tls_library_tickets(SSL_CTX *ctx, tls_ticket_key_fn *find)
 {
+	find_key = find;
 	SSL_CTX_set_tlsext_ticket_key_cb(ctx, on_ticket);
 }
 
@@ -186,13 +188,14 @@ void tls_library_client(SSL *ssl)
 
 /* No callback has the content type of a record of TLS 1.3: until data comes, each may be the
  * beginning of a message. */
-void tls_library_heard(SSL *ssl, struct tls_layer *layer, bool is_write, int type,
-	const unsigned char *data, size_t len)
+unsigned char tls_library_heard(
+	SSL *ssl, struct tls_layer *layer, bool is_write, int type, const unsigned char *data)
 {
-	(void)len;
-	if (!is_write && type == SSL3_RT_HEADER && SSL_version(ssl) == TLS1_3_VERSION)
-		tls_follow_content(
-			layer, data[0] == SSL3_RT_APPLICATION_DATA ? SSL3_RT_HANDSHAKE : data[0]);
+	(void)layer;
+	(void)is_write;
+	if (type != SSL3_RT_HEADER || SSL_version(ssl) != TLS1_3_VERSION)
+		return 0;
+	return data[0] == SSL3_RT_APPLICATION_DATA ? SSL3_RT_HANDSHAKE : data[0];
 }
 
 void tls_library_read(struct tls_layer *layer)

@@ -2,7 +2,6 @@
 /* See library.h: OpenSSL, 3.0 or newer. */
 #include "tls/library.h"
 #include "base/secret.h"
-#include "tls/openssl.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -117,11 +116,13 @@ static int start_crypto(const struct tls_ticket_key *key, unsigned char *iv, EVP
 		: -1;
 }
 
+static tls_ticket_key_fn *find_key;
+
 static int on_ticket(SSL *ssl, unsigned char name[16], unsigned char iv[EVP_MAX_IV_LENGTH],
 	EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt)
 {
 	struct tls_ticket_key key;
-	int r = tls_ticket_key(ssl, name, iv, encrypt, &key);
+	int r = find_key(ssl, name, iv, encrypt, &key);
 
 	if (r > 0 && start_crypto(&key, iv, cipher, mac, encrypt) < 0)
 		r = -1;
@@ -129,8 +130,9 @@ static int on_ticket(SSL *ssl, unsigned char name[16], unsigned char iv[EVP_MAX_
 	return r;
 }
 
-void tls_library_tickets(SSL_CTX *ctx)
+void tls_library_tickets(SSL_CTX *ctx, tls_ticket_key_fn *find)
 {
+	find_key = find;
 	SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket);
 	SSL_CTX_set_max_early_data(ctx, 0);
 }
@@ -160,27 +162,26 @@ static void on_key_update(SSL *ssl, struct tls_layer *layer, enum record_directi
 
 /* Counts protected records: in TLS 1.3 those of outer type 23, from each side's Finished on; in
  * TLS 1.2 all since ChangeCipherSpec. */
-void tls_library_heard(SSL *ssl, struct tls_layer *layer, bool is_write, int type,
-	const unsigned char *data, size_t len)
+unsigned char tls_library_heard(
+	SSL *ssl, struct tls_layer *layer, bool is_write, int type, const unsigned char *data)
 {
 	enum record_direction direction = is_write ? RECORD_WRITE : RECORD_READ;
 	bool is_13 = SSL_version(ssl) == TLS1_3_VERSION;
 
-	(void)len;
+	if (type == SSL3_RT_INNER_CONTENT_TYPE)
+		return data[0];
 	if (type == SSL3_RT_HEADER) {
 		if (!is_13 && data[0] == SSL3_RT_CHANGE_CIPHER_SPEC)
 			layer->seq[direction] = 0;
 		else if (!is_13 || data[0] == SSL3_RT_APPLICATION_DATA)
 			layer->seq[direction]++;
-	} else if (type == SSL3_RT_INNER_CONTENT_TYPE) {
-		if (!is_write)
-			tls_follow_content(layer, data[0]);
 	} else if (type == SSL3_RT_HANDSHAKE && is_13) {
 		if (data[0] == SSL3_MT_FINISHED)
 			layer->seq[direction] = 0;
 		else if (data[0] == SSL3_MT_KEY_UPDATE)
 			on_key_update(ssl, layer, direction);
 	}
+	return 0;
 }
 
 void tls_library_read(struct tls_layer *layer)

@@ -4,7 +4,7 @@
  *
  *	records.c -> keys.c -> stream.c -> client.c -> auth.c
  *	                                -> server.c, client.c -> suites.c -> follow.c -> layer.c
- *	                                                                  -> derive.c
+ *	                                                                  -> library.h
  *
  * Contexts (client.c, server.c) make connections, stream.c puts them on sockets (wire.c). What
  * OpenSSL calls finds its struct tls_layer by tls_layer_of().
@@ -64,7 +64,7 @@ struct tls_ticket_key {
 /* The key to make a ticket with (encrypt; name and an IV for AES-256-CBC are filled in) or to open
  * the one with that name. As the library's callback wants it: 1, 2 (the ticket is renewed), 0 (not
  * one of ours) or -1; *ret_key is the caller's to wipe. */
-MUST_USE int tls_ticket_key(SSL *ssl, unsigned char name[16], unsigned char *iv, bool encrypt,
+typedef int tls_ticket_key_fn(SSL *ssl, unsigned char name[16], unsigned char *iv, bool encrypt,
 	struct tls_ticket_key *ret_key);
 X509 *tls_self_signed_cert(void);    /* borrowed */
 EVP_PKEY *tls_self_signed_key(void); /* borrowed */
@@ -111,9 +111,7 @@ void tls_derive_take(struct tls_layer *layer);
 
 /* follow.c: the callback that follows what is said. */
 void tls_follow(SSL_CTX *ctx);
-/* From tls_library_heard(): the content type of the peer's last record, or what it may be. */
-void tls_follow_content(struct tls_layer *layer, unsigned char type);
-/* Returns 0 or -ENOTSUP. */
+/* layer.c: what record/ calls the cipher. Returns 0 or -ENOTSUP. */
 MUST_USE int tls_find_cipher(const SSL *ssl, enum record_cipher *ret_cipher);
 
 /* server.c, client.c: one connection, without a socket; the caller frees it. A client's knows whom

@@ -69,7 +69,7 @@ static int find_key(const unsigned char name[16], struct tls_ticket_key *ret_key
 	return -1;
 }
 
-int tls_ticket_key(SSL *ssl, unsigned char name[16], unsigned char *iv, bool encrypt,
+static int ticket_key(SSL *ssl, unsigned char name[16], unsigned char *iv, bool encrypt,
 	struct tls_ticket_key *ret_key)
 {
 	int which = 0;
@@ -100,7 +100,7 @@ void tls_tickets_install(SSL_CTX *ctx)
 
 	SSL_CTX_set_session_id_context(ctx, context, sizeof(context) - 1);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-	tls_library_tickets(ctx);
+	tls_library_tickets(ctx, ticket_key);
 	SSL_CTX_set_num_tickets(ctx, 2);
 	SSL_CTX_set_timeout(ctx, 7200);
 }
