@@ -21,7 +21,7 @@ OTHER_TLS := openssl
 BUILD_TLS := -aws-lc
 TLS_CFLAGS := -isystem $(abspath $(AWSLC))/include
 # Others in the process bring OpenSSL: a program's symbols that they ask for would be theirs too.
-TLS_LDFLAGS := -Wl,--exclude-libs,libssl.a:libcrypto.a
+TLS_LDFLAGS := -Wl,--exclude-libs,libssl.a:libcrypto.a -Wl,-u,tls_library_free
 AWSLC_LIBS := $(abspath $(AWSLC))/lib/libssl.a $(abspath $(AWSLC))/lib/libcrypto.a
 LIBS_TLS = $(BUILD)/lib/libssl.a $(lastword $(AWSLC_LIBS))
 check_tls = @tests/tools/hidden.sh $@ $(AWSLC_LIBS) || { rm -f $@; exit 1; }

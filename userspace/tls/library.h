@@ -22,12 +22,12 @@ SSL_CTX *tls_library_context(const SSL_METHOD *method, bool secrets);
 /* Of both sides: no renegotiation, no compression, a FIN without close_notify fails nothing but the
  * reading, buffers are released when idle, secrets and numbers are followed. */
 void tls_library_options(SSL_CTX *ctx, bool secrets);
-/* Of a server: suites of TLS 1.3 (tls13, with colons between them, may be empty) and whether ours go
+/* Of a server: suites of TLS 1.3 (tls13, colons between them, may be empty) and whether ours go
  * by our order or by the client's. 0 or -EINVAL. */
 MUST_USE int tls_library_suites13(SSL_CTX *ctx, const char *tls13, bool our_order);
 /* What the library offers by itself, for a cipher list that begins otherwise. */
 const char *tls_library_default_suites(void);
-/* Where the system has the authorities that it trusts: SSL_CERT_FILE's file, else one of the system's.
+/* Where the system has the authorities that it trusts: SSL_CERT_FILE's file, else one of its own.
  * Borrowed. */
 const char *tls_library_trust_file(void);
 /* Of a client: they are trusted, and those of the directory with them. 0 or -EINVAL. */
@@ -57,7 +57,7 @@ MUST_USE int tls_library_export(const struct tls_layer *layer, struct record_key
 void tls_library_wipe_read(SSL *ssl, bool on);
 /* The leaf that the peer has shown; borrowed, as long as the connection's session. NULL: none. */
 X509 *tls_library_peer(const SSL *ssl);
-/* A session that on_new_session was given: what the cache may keep of it, owned by the caller. NULL:
+/* A session that on_new_session was given: what the cache may keep of it, the caller's. NULL:
  * no memory. */
 SSL_SESSION *tls_library_keep(SSL_SESSION *session);
 /* For a check of a chain: no signature or key that the library would not take elsewhere. */

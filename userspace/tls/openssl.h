@@ -27,7 +27,7 @@ static inline void pkey_freep(EVP_PKEY **p)
 	*p = NULL;
 }
 
-/* errors.c: what the newest error of the library's says, without any byte of the peer's; "" if there
+/* errors.c: what the library's newest error says, without any byte of the peer's; "" if there
  * is none. The queue is empty then. */
 #define TLS_REASON_SIZE 64
 const char *tls_take_error(char text[TLS_REASON_SIZE]);
@@ -103,7 +103,8 @@ void tls_free_wiped(SSL *ssl);
  * to the end of that call. */
 void tls_memory_tidy(bool on);
 
-/* derive_openssl.c: what a context is made with so that its secrets can be taken; NULL: there is no way. */
+/* derive_openssl.c: what a context is made with so that its secrets can be taken; NULL: there is no
+ * way. */
 const char *tls_derive_properties(void);
 /* Around a call that may derive them: those of others go, those of the layer are put into it. */
 void tls_derive_forget(void);
