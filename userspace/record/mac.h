@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Private to record/: HMAC and what is made of it. OpenSSL and AWS-LC have it by other calls, so one
- * of mac_openssl.c and mac_awslc.c is built (TLS in the Makefile).
+ * Private to record/: HMAC and what is made of it. OpenSSL and AWS-LC have it by other calls, so
+ * one of mac_openssl.c and mac_awslc.c is built (TLS in the Makefile).
  */
 #ifndef RECORD_MAC_H
 #define RECORD_MAC_H
