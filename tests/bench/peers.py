@@ -227,8 +227,8 @@ def toml_node(tls, pin):
 
 class Peer(Process):
     """One router between the load and the nodes. legs: "tls/plain" is TLS to clients, plain to
-    nodes. label tells instances of one program and legs apart; more: configuration fields, and
-    pause_us: how often it may wake up (pause.c)."""
+    nodes. label tells instances of one program and legs apart; more: configuration fields,
+    pause_us: how often it may wake up (pause.c), build: where another homingd is."""
 
     def __init__(self, bench, program, legs, nodes, label="", **more):
         self.program, self.legs, self.label, self.nodes = program, legs, label, nodes
@@ -245,8 +245,8 @@ class Peer(Process):
             del self.addresses["submission"]
         self.config = PROGRAMS[program][0](self._fields(bench, nodes, more))
         path = bench.space.write(os.path.basename(self.dir) + "/configuration", self.config, 0o644)
-        super().__init__(bench, "r", machine.ROUTER_CPU,
-                         PROGRAMS[program][1] + [path], stdin=subprocess.DEVNULL,
+        command = [more["build"] + "/homingd", "--config"] if "build" in more else PROGRAMS[program][1]
+        super().__init__(bench, "r", machine.ROUTER_CPU, command + [path], stdin=subprocess.DEVNULL,
                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                          env=dict(os.environ, **harness.paused(more.get("pause_us"))))
         self._wait(bench)

@@ -62,6 +62,14 @@ def spent(account, units, scale=1e6):
 COPY = {"label": "copy", "mode": "copy"}
 
 
+# Homing with the other TLS library, beside itself where there is such a build (make TLS=aws-lc).
+AWSLC = {"label": "AWS-LC", "build": os.path.join(harness.ROOT, "build-aws-lc")}
+
+
+def has_awslc(bench):
+    return not bench.quick and os.path.exists(AWSLC["build"] + "/homingd")
+
+
 class Workload:
     """rounds: how often each peer has its turn. columns: (figure, heading, decimals). runs_for:
     about how many seconds one measurement takes."""
@@ -79,11 +87,13 @@ class Workload:
             self.peers.append(peer)
 
     def add_all(self, programs, legs):
-        """Homing with TLS also as copy, beside itself."""
+        """Homing with TLS also as copy and with the other library, beside itself."""
         for program in programs:
             self.add(program, legs)
             if program == "Homing" and legs != PLAIN:
                 self.add(program, legs, **COPY)
+                if has_awslc(self.bench):
+                    self.add(program, legs, **AWSLC)
 
     def begin(self):
         """Before the first round."""
@@ -125,7 +135,11 @@ class Logins(Workload):
         self.name, self.title, self.note = name, title, note
         self.protocol, self.handshake = protocol, handshake
         for program, legs, *more in who:
-            self.add(program, legs, **(more[0] if more else {}))
+            more = more[0] if more else {}
+            self.add(program, legs, **more)
+            if program == "Homing" and has_awslc(bench):
+                label = ", ".join(filter(None, (AWSLC["label"], more.get("label"))))
+                self.add(program, legs, **{**more, **AWSLC, "label": label})
         self.peers = [peer for peer in self.peers if protocol in peer.addresses]
 
     def command(self, peer, count):
