@@ -2,7 +2,7 @@
 # deps, check, test, test-all, demo.
 
 JOBS ?= $(shell nproc)
-TSAN_TESTS := $(addprefix build-tsan/tests/unit/,mapping/mapping mapping/cache mapping/reload loop/loop \
+TSAN_TESTS := $(addprefix build-tsan/tests/unit/,mapping/mapping mapping/cache mapping/reload loop/loop store/pool \
 	session/auth)
 
 .PHONY: build-deps demo-deps check end-to-end-build test-build test-rest test-all releases

@@ -11,7 +11,7 @@ import harness
 import stores
 from crowds import Logins
 from harness import wait_until
-from mapping_stores import login, own_store, postgres, store, wait_push, where  # noqa: F401
+from mapping_stores import SqlStore, login, own_store, postgres, store, wait_push, where  # noqa: F401
 
 
 # ---- outages ----
@@ -151,6 +151,102 @@ def test_1000_logins_of_one_account_make_one_query(store):
     store.put("user0", "node2")
     result = storm(store, store.server.port, 1000, "same")
     assert result == dict(result, answers=1000, mapped=1000, queries=1, errors=0)
+
+
+def askers(url, count, threads=4, timeout_ms=3000, pool=4):
+    """The program, running."""
+    return subprocess.Popen([harness.BUILD + "/tests/stores/askers", url, str(pool), str(timeout_ms),
+                             str(count), str(threads)], stdout=subprocess.PIPE, text=True)
+
+
+def came_back(process):
+    out = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, out
+    print(out.strip())
+    words = out.split()
+    return dict(zip(words[::2], map(int, words[1::2])))
+
+
+def spread(store, count):
+    """Even ones on node1, odd ones on node2."""
+    if store.kind == "redis":
+        for first in range(0, count, 2000):
+            some = range(first, min(first + 2000, count))
+            store.server.cli("mset", *[word for i in some for word in
+                                       ("route:user%d" % i, "node%d" % (i % 2 + 1))])
+        return
+    assert store.server.try_sql(store.name, "INSERT INTO account_nodes SELECT 'user' || i, 'node' || "
+                                "(i %% 2 + 1) FROM generate_series(0, %d) i" % (count - 1))
+
+
+def url_of(store, port):
+    return "redis://127.0.0.1:%d" % port if store.kind == "redis" else \
+        "postgres://postgres@127.0.0.1:%d/%s" % (port, store.name)
+
+
+def test_MAP_36_threads_ask_while_connections_break(store):
+    """Each of those that ask sends on connections that go away under it, in the middle of replies too.
+    Every lookup is answered once, none with another's node; a query is asked twice at most."""
+    count = 20000
+    spread(store, count)
+    proxy = stores.FaultProxy(store.target)
+    process = askers(url_of(store, proxy.port), count)
+    try:
+        number = 0
+        while process.poll() is None:
+            time.sleep(0.05)
+            number += 1
+            if number % 3 == 0:
+                proxy.cut()
+            elif proxy.cut_after is None:
+                proxy.cut_after = 40
+        result = came_back(process)
+    finally:
+        process.kill()
+        proxy.close()
+    assert result["answers"] == count and not result["wrong"] and not result["twice"]
+    assert result["mapped"] + result["errors"] == count and result["mapped"]
+
+
+def test_MAP_36_threads_ask_a_server_that_ends_some(postgres):  # noqa: F811
+    """Backends that end are errors of the queries that they were at."""
+    store, count = SqlStore(postgres), 20000
+    spread(store, count)
+    process = askers(url_of(store, postgres.port), count)
+    try:
+        while process.poll() is None:
+            postgres.try_sql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                             "WHERE datname = '%s' AND random() < 0.5" % store.name)
+            time.sleep(0.1)
+        result = came_back(process)
+    finally:
+        process.kill()
+    assert result["answers"] == count and not result["wrong"] and not result["twice"]
+    assert result["mapped"] + result["errors"] == count and result["mapped"]
+
+
+def test_MAP_36_54_one_in_ten_fails(postgres):  # noqa: F811
+    """Pipelined with others, and an error of its own."""
+    store, count = SqlStore(postgres), 5000
+    spread(store, count)
+    assert postgres.try_sql(
+        store.name, "ALTER TABLE account_nodes RENAME TO assigned; CREATE VIEW account_nodes AS SELECT "
+        "identifier, CASE WHEN identifier ~ '7$' THEN (1 / (length(node) - 5))::text ELSE node END "
+        "AS node FROM assigned")
+    result = came_back(askers(url_of(store, postgres.port), count))
+    assert result == dict(result, answers=count, wrong=0, twice=0, errors=count / 10,
+                          mapped=count - count / 10)
+
+
+def test_MAP_36_threads_ask_through_a_pooler(postgres):  # noqa: F811
+    store, count = SqlStore(postgres), 5000
+    spread(store, count)
+    pooler = stores.Pgbouncer(postgres, store.name, "transaction")
+    try:
+        result = came_back(askers(url_of(store, pooler.port), count))
+    finally:
+        pooler.close()
+    assert result == dict(result, answers=count, mapped=count, wrong=0, twice=0, errors=0)
 
 
 OUTAGE_S = float(os.environ.get("HOMING_OUTAGE_S",

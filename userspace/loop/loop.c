@@ -85,8 +85,8 @@ int loop_init(struct loop *loop)
 	if (r == 0)
 		r = mailbox_init(&loop->mailbox);
 	if (r == 0)
-		r = loop_watch_add(
-			loop, &loop->mailbox_watch, loop->mailbox.event_fd, EPOLLIN, on_mailbox);
+		r = loop_watch_add(loop, &loop->mailbox_watch, loop->mailbox.event_fd,
+			EPOLLIN | EPOLLET, on_mailbox);
 	if (r < 0)
 		loop_fini(loop);
 	return r;
@@ -229,6 +229,12 @@ void loop_timer_del(struct loop *loop, struct timer *timer)
 	timer_heap_del(&loop->timers, timer);
 }
 
+void loop_guest_done(struct loop *loop)
+{
+	/* It fails only for a time that is none. */
+	(void)!alarm_set(loop, timer_heap_first(&loop->timers) >> TURN_BITS);
+}
+
 void loop_stop(struct loop *loop)
 {
 	loop->stop = true;
@@ -253,6 +259,22 @@ static void set_working(struct loop *loop, bool working)
 		atomic_store_explicit(&loop->pulse, pulse + 1, memory_order_relaxed);
 }
 
+static int wait_events(struct loop *loop, struct epoll_event events[BATCH_EVENTS], int max_wait_ms)
+{
+	int n, error;
+
+	if (!loop->guard)
+		return epoll_wait(loop->epoll_fd, events, BATCH_EVENTS, max_wait_ms);
+	pthread_mutex_unlock(loop->guard);
+	mailbox_wake_held(); /* whom the batch has answered: who is a guest next finds it free */
+	n = epoll_wait(loop->epoll_fd, events, BATCH_EVENTS, max_wait_ms);
+	error = errno;
+	pthread_mutex_lock(loop->guard);
+	mailbox_hold();
+	errno = error;
+	return n;
+}
+
 int loop_run_once(struct loop *loop, int max_wait_ms)
 {
 	struct epoll_event events[BATCH_EVENTS] UNINITIALIZED;
@@ -264,7 +286,7 @@ int loop_run_once(struct loop *loop, int max_wait_ms)
 
 	if (n < 0)
 		return n;
-	n = epoll_wait(loop->epoll_fd, events, BATCH_EVENTS, is_due ? 0 : max_wait_ms);
+	n = wait_events(loop, events, is_due ? 0 : max_wait_ms);
 	if (n < 0 && errno != EINTR)
 		return -errno;
 	set_working(loop, true);

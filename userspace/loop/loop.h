@@ -60,6 +60,10 @@ struct loop {
 	struct mailbox mailbox;
 	struct loop_watch mailbox_watch;
 	struct loop_deferred *deferred;
+	/* NULL; or held by the loop's thread whenever it does not wait, so that another thread that
+	 * holds it may do what is the loop's thread's alone, and ends with loop_guest_done(). Set
+	 * before the loop runs, borrowed, locked by who calls loop_run(). */
+	pthread_mutex_t *guard;
 	/* For other threads to look at: odd while it works on a batch, another number each time
 	 * that begins or ends; and what it works on, as loop_work_on() was told. */
 	atomic_uint_fast64_t pulse, subject;
@@ -81,6 +85,8 @@ MUST_USE int loop_run(struct loop *loop);
 /* One batch: waits at most max_wait_ms (-1 = until something happens). Returns 0 or -errno. */
 MUST_USE int loop_run_once(struct loop *loop, int max_wait_ms);
 void loop_stop(struct loop *loop);
+/* Another thread, which holds the guard, has set timers: the loop wakes up in time for them. */
+void loop_guest_done(struct loop *loop);
 
 /* Starts watching fd (EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLET ...). Returns 0 or -errno. */
 MUST_USE int loop_watch_add(

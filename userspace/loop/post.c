@@ -1,12 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Mailboxes: a locked list and an eventfd. */
+/* Mailboxes: a locked list and an eventfd, which nobody reads: each write is an edge for epoll. */
 #include "loop/post.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+#define HELD_MAX 16
+
+/* Mailboxes that this thread has to wake up: each counts in `waking`. */
+static _Thread_local struct {
+	bool hold;
+	unsigned count;
+	struct mailbox *mailboxes[HELD_MAX];
+} held;
 
 int mailbox_init(struct mailbox *mailbox)
 {
@@ -21,15 +31,37 @@ void mailbox_fini(struct mailbox *mailbox)
 {
 	if (mailbox->event_fd < 0)
 		return;
+	while (atomic_load(&mailbox->waking)) /* not for long */
+		sched_yield();
 	close(mailbox->event_fd);
 	pthread_mutex_destroy(&mailbox->lock);
 	mailbox->event_fd = -1;
 	mailbox->first = mailbox->last = NULL;
 }
 
-bool mailbox_send(struct mailbox *mailbox, struct post *post, post_fn *fn)
+/* It would fail with the counter full, after 2^64 times. */
+static void wake_up(struct mailbox *mailbox)
 {
 	uint64_t one = 1;
+
+	(void)!write(mailbox->event_fd, &one, sizeof(one));
+	atomic_fetch_sub(&mailbox->waking, 1);
+}
+
+void mailbox_hold(void)
+{
+	held.hold = true;
+}
+
+void mailbox_wake_held(void)
+{
+	held.hold = false;
+	while (held.count)
+		wake_up(held.mailboxes[--held.count]);
+}
+
+bool mailbox_send(struct mailbox *mailbox, struct post *post, post_fn *fn)
+{
 	bool wake, closed;
 
 	post->next = NULL;
@@ -43,12 +75,16 @@ bool mailbox_send(struct mailbox *mailbox, struct post *post, post_fn *fn)
 		else
 			mailbox->first = post;
 		mailbox->last = post;
-		/* Under the lock, so that the receiver cannot close event_fd in between. It only
-		 * fails with the counter full, and then the receiver is awake anyhow. */
 		if (wake)
-			(void)!write(mailbox->event_fd, &one, sizeof(one));
+			atomic_fetch_add(&mailbox->waking, 1);
 	}
 	pthread_mutex_unlock(&mailbox->lock);
+	/* Without the lock: the receiver may run at once, in our place, and would find it taken;
+	 * it does not close event_fd in between. It may find nothing, if it was awake anyhow. */
+	if (wake && held.hold && held.count < HELD_MAX)
+		held.mailboxes[held.count++] = mailbox;
+	else if (wake)
+		wake_up(mailbox);
 	return !closed;
 }
 
@@ -56,10 +92,7 @@ unsigned mailbox_run(struct mailbox *mailbox)
 {
 	struct post *post, *next;
 	unsigned count = 0;
-	uint64_t value;
 
-	if (read(mailbox->event_fd, &value, sizeof(value)) < 0 && errno != EAGAIN)
-		return 0;
 	pthread_mutex_lock(&mailbox->lock);
 	post = mailbox->first;
 	mailbox->first = mailbox->last = NULL;

@@ -10,6 +10,7 @@
 #include "base/compiler.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 struct post;
@@ -23,8 +24,9 @@ struct post {
 struct mailbox {
 	pthread_mutex_t lock;
 	struct post *first, *last;
-	int event_fd; /* owned */
+	int event_fd; /* owned; to be watched with EPOLLET */
 	bool closed;
+	atomic_uint waking; /* senders about to write to event_fd */
 };
 
 MUST_USE int mailbox_init(struct mailbox *mailbox);
@@ -34,6 +36,10 @@ void mailbox_fini(struct mailbox *mailbox);
 
 /* Any thread. Returns false, keeping nothing, if the mailbox is closed. */
 bool mailbox_send(struct mailbox *mailbox, struct post *post, post_fn *fn);
+/* From here to mailbox_wake_held() messages of the calling thread wake nobody up, so that who gets
+ * several is woken up once. Others' messages to the same mailboxes wait too: not for long. */
+void mailbox_hold(void);
+void mailbox_wake_held(void);
 /* Receiver only: runs what has arrived. Returns the number of messages run. */
 unsigned mailbox_run(struct mailbox *mailbox);
 /* Receiver only: refuse further messages; those inside can still be run. */

@@ -27,7 +27,7 @@ struct store_use {
 	struct list_node link; /* mapping->retired */
 	struct mapping *mapping;
 	struct store *store; /* owned */
-	size_t out;          /* requests whose done has not been run */
+	size_t out;          /* requests whose done has not been run; under mapping->lock */
 	bool retired, reaping, joined;
 	void (*gone)(void *arg); /* the store has been freed; may be NULL */
 	void *gone_arg;
@@ -37,10 +37,22 @@ struct store_use {
 
 struct mapping {
 	struct loop *control;
+	/*
+	 * What workers and the store's threads see of lookups: flights with their askers, what is
+	 * out of a store, direct, watching, closing. And what the control thread alone changes,
+	 * with the lock held, and may look at without it: use, store, params, declared.
+	 */
+	pthread_mutex_t lock;
 	struct store *store;   /* that of use */
 	struct store_use *use; /* owned */
 	struct cache *cache;   /* owned */
 	struct mapping_params params;
+	bool *declared; /* by index in names: in the configuration now */
+	struct list_node flights[FLIGHT_BUCKETS];
+	struct list_node direct; /* queries that workers began, in the order of their deadlines */
+	bool watching;           /* the control thread looks after those */
+	bool closing;
+	struct post watch_post;
 	_Atomic(struct mapping_names *) names; /* owned */
 	atomic_uint default_index;
 	atomic_bool no_guess; /* of params */
@@ -48,10 +60,9 @@ struct mapping {
 	void *event_arg;
 
 	/* Control thread only: */
-	bool *declared; /* by index in names: in the configuration now */
-	struct list_node flights[FLIGHT_BUCKETS];
+	struct timer watch_timer; /* the first deadline in direct */
 	struct list_node retired; /* stores on their way out */
-	bool closing, probing;
+	bool probing;
 	char store_error[STORE_ERROR_BYTES]; /* of the last failure; "": none since */
 
 	atomic_uint_fast64_t hits, misses, coalesced, stale_served, store_queries, store_errors;
@@ -74,7 +85,11 @@ struct query {
 	struct mapping *mapping;
 	struct store_use *use; /* whom it asks */
 	query_fn *done;        /* told once; NULL when abandoned */
-	struct flight *flight; /* of a lookup */
+	/* NULL; or answers on the store's thread, if there is nothing more to it than that: true,
+	 * and the query has been freed. */
+	bool (*at_once)(struct query *query);
+	struct flight *flight; /* of a lookup; under mapping->lock */
+	struct list_node link; /* mapping->direct, until it is answered; else unlinked */
 	mapping_admin_fn *admin_done;
 	void *admin_arg;
 	struct store_list *list; /* owned; NULL unless STORE_LIST */
@@ -85,8 +100,12 @@ struct query {
 /* query.c. NULL without memory. */
 struct query *mapping_query_new(struct mapping *mapping, enum store_op op, struct view account);
 void mapping_query_free(struct query *query);
-/* Hands it to the store; whoever waits is told within lookup_timeout. */
+/* Hands it to the store; whoever waits is told within lookup_timeout. Control thread. */
 void mapping_query_start(struct query *query);
+/* The same on any thread, in two steps, for the lookup of a flight: with the lock held, and then,
+ * without it, with what that returned. */
+bool mapping_query_enter(struct query *query);
+void mapping_query_submit(struct query *query, bool watch);
 /* Tells the owner of the mapping. */
 void mapping_event(
 	struct mapping *mapping, enum mapping_event what, const char *text, uint64_t outage_ms);

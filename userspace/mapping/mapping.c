@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Lookups. A hit never leaves the caller's thread. A miss is posted to the control loop, which
- * alone owns the flights: one per account under way, with the askers that wait for it (MAP-82).
+ * Lookups. A hit never leaves the caller's thread. A miss joins or begins a flight: one per account
+ * under way, with the askers that wait for it (MAP-82). A store with a thread of its own is asked
+ * from the caller's thread, and its own answers who waits (query.c); another is asked by the
+ * control thread, to which the asker is posted.
  *
  * Files need each other in one direction: admin.c, reload.c -> mapping.c -> query.c -> uses.c,
  * names.c, cache.c.
@@ -15,15 +17,15 @@
 #include <stdlib.h>
 
 #define TRANSIENT_MS 5000
+#define MAPPING_POST 2 /* beside MAPPING_HIT and MAPPING_PENDING */
 
-/* One asker on its way to the control loop, then waiting in a flight. */
+/* One asker in a flight, maybe on its way to the control loop before; then its own reply. */
 struct asker {
-	struct post post;
+	struct mapping_reply reply; /* first: what is freed */
 	struct list_node link;
 	struct mapping *mapping;
 	struct mailbox *mailbox;
 	post_fn *on_reply;
-	uint64_t cookie;
 	size_t len;
 	char account[ACCOUNT_BYTES + 1];
 };
@@ -110,25 +112,29 @@ void mapping_reply_free(struct mapping_reply *reply)
 
 static void reply_to(struct asker *asker, const struct mapping_answer *answer)
 {
-	struct mapping_reply *reply = calloc(1, sizeof(*reply));
-
-	if (reply) { /* without memory the session's own deadline answers */
-		reply->cookie = asker->cookie;
-		reply->answer = *answer;
-		if (!mailbox_send(asker->mailbox, &reply->post, asker->on_reply))
-			free(reply);
-	}
-	free(asker);
+	asker->reply.answer = *answer;
+	if (!mailbox_send(asker->mailbox, &asker->reply.post, asker->on_reply))
+		free(asker);
 }
 
+/* Nobody finds it any more. */
 static void reply_all(struct flight *flight, const struct mapping_answer *answer)
 {
 	list_for_each_safe (node, next, &flight->askers) {
 		list_del(node);
 		reply_to(list_entry(node, struct asker, link), answer);
 	}
-	list_del(&flight->link);
 	free(flight);
+}
+
+static void land(struct flight *flight, const struct mapping_answer *answer)
+{
+	struct mapping *mapping = flight->mapping;
+
+	pthread_mutex_lock(&mapping->lock);
+	list_del(&flight->link);
+	pthread_mutex_unlock(&mapping->lock);
+	reply_all(flight, answer);
 }
 
 static uint64_t transient_ms(const struct mapping *mapping)
@@ -158,20 +164,13 @@ static void resolve_failure(struct flight *flight, struct mapping_answer *ret_an
 	set_unknown(mapping, false, ret_answer);
 }
 
-static void resolve_result(struct flight *flight, const struct store_request *request,
-	struct mapping_answer *ret_answer)
+/* destination: where the store says that the account is; -1 nowhere that is declared. */
+static void resolve_result(
+	struct flight *flight, int destination, struct mapping_answer *ret_answer)
 {
 	struct mapping *mapping = flight->mapping;
 	struct view account = view_make(flight->account, flight->len);
-	int destination = -1;
 
-	if (request->result == STORE_FOUND) {
-		destination = mapping_find_name(mapping, view_str(request->value));
-		if (destination < 0) {
-			atomic_fetch_add(&mapping->unknown_destination, 1);
-			mapping_event(mapping, MAPPING_UNKNOWN_DESTINATION, request->value, 0);
-		}
-	}
 	if (destination >= 0) {
 		cache_put(mapping->cache, account, flight->epoch, CACHE_POSITIVE,
 			(uint16_t)destination, mapping->params.positive_ttl_ms, clock_mono_ms());
@@ -188,28 +187,74 @@ static void on_flight_done(struct query *query)
 {
 	const struct store_request *request = &query->request;
 	struct flight *flight = query->flight;
+	struct mapping *mapping = flight->mapping;
 	struct mapping_answer answer;
+	int destination = -1;
 
 	query->flight = NULL;
+	if (request->result == STORE_FOUND) {
+		destination = mapping_find_name(mapping, view_str(request->value));
+		if (destination < 0) {
+			atomic_fetch_add(&mapping->unknown_destination, 1);
+			mapping_event(mapping, MAPPING_UNKNOWN_DESTINATION, request->value, 0);
+		}
+	}
 	if (request->result == STORE_ERROR || request->result == STORE_TIMEOUT)
 		resolve_failure(flight, &answer);
 	else
-		resolve_result(flight, request, &answer);
-	reply_all(flight, &answer);
+		resolve_result(flight, destination, &answer);
+	land(flight, &answer);
 }
 
-static void start_flight(struct mapping *mapping, struct asker *asker)
+/* Whether nobody but who waits has to be told of an answer: no store comes or goes, nothing is to
+ * be logged. With the lock held. */
+static bool is_plain(const struct mapping *mapping, const struct query *query, int *ret_destination)
+{
+	*ret_destination = -1;
+	if (!list_linked(&query->link) || query->use != mapping->use || mapping->closing ||
+		!atomic_load(&mapping->store_seen) || atomic_load(&mapping->down_since_ms) ||
+		atomic_load(&mapping->store_refused))
+		return false;
+	if (query->request.result == STORE_FOUND)
+		*ret_destination = mapping_find_name(mapping, view_str(query->request.value));
+	return query->request.result == STORE_NONE || *ret_destination >= 0;
+}
+
+static bool answer_at_once(struct query *query)
+{
+	struct mapping *mapping = query->mapping;
+	struct flight *flight = NULL;
+	struct mapping_answer answer;
+	int destination;
+
+	pthread_mutex_lock(&mapping->lock);
+	if (is_plain(mapping, query, &destination)) {
+		flight = query->flight;
+		resolve_result(flight, destination, &answer);
+		list_del(&flight->link);
+		list_del(&query->link);
+		query->use->out--;
+	}
+	pthread_mutex_unlock(&mapping->lock);
+	if (!flight)
+		return false;
+	histogram_observe(&mapping->latency, clock_mono_ms() - query->started_ms);
+	mapping_query_free(query);
+	reply_all(flight, &answer);
+	return true;
+}
+
+/* With the lock held. Returns its query, which is to be sent to the store without it; NULL without
+ * memory. */
+static struct query *start_flight(struct mapping *mapping, struct asker *asker)
 {
 	struct view account = view_make(asker->account, asker->len);
 	struct flight *flight = calloc(1, sizeof(*flight));
 	struct query *query = flight ? mapping_query_new(mapping, STORE_LOOKUP, account) : NULL;
-	struct mapping_answer answer;
 
 	if (!query) {
 		free(flight);
-		set_unknown(mapping, false, &answer);
-		reply_to(asker, &answer);
-		return;
+		return NULL;
 	}
 	flight->mapping = mapping;
 	flight->query = query;
@@ -221,34 +266,76 @@ static void start_flight(struct mapping *mapping, struct asker *asker)
 	list_add_tail(bucket_of(mapping, account), &flight->link);
 	query->flight = flight;
 	query->done = on_flight_done;
+	query->at_once = answer_at_once;
 	atomic_fetch_add(&mapping->misses, 1);
 	atomic_fetch_add(&mapping->store_queries, 1);
-	mapping_query_start(query);
+	return query;
+}
+
+/* With the lock held. True: *ret_answer is the answer, and the asker the caller's; else it waits in
+ * a flight, whose query is in *ret_query if it begins. */
+static bool join(struct mapping *mapping, struct asker *asker, struct query **ret_query,
+	struct mapping_answer *ret_answer)
+{
+	struct view account = view_make(asker->account, asker->len);
+	struct flight *flight = find_flight(mapping, account);
+	struct cache_answer cached;
+
+	*ret_query = NULL;
+	if (flight && !mapping->closing) {
+		atomic_fetch_add(&mapping->coalesced, 1);
+		list_add_tail(&flight->askers, &asker->link);
+		return false;
+	}
+	if (!mapping->closing && cache_get(mapping->cache, account, clock_mono_ms(), &cached)) {
+		/* Its flight landed while it was on its way here. */
+		atomic_fetch_add(&mapping->coalesced, 1);
+		mapping_answer_from_cache(mapping, &cached, false, ret_answer);
+		return true;
+	}
+	if (!mapping->closing)
+		*ret_query = start_flight(mapping, asker);
+	if (!*ret_query)
+		set_unknown(mapping, false, ret_answer);
+	return !*ret_query;
 }
 
 static void on_asker(struct post *post)
 {
-	struct asker *asker = container_of(post, struct asker, post);
+	struct asker *asker = container_of(post, struct asker, reply.post);
 	struct mapping *mapping = asker->mapping;
-	struct view account = view_make(asker->account, asker->len);
-	struct flight *flight = find_flight(mapping, account);
-	struct cache_answer cached;
 	struct mapping_answer answer;
+	struct query *query;
+	bool known;
 
-	if (mapping->closing) {
-		set_unknown(mapping, false, &answer);
+	pthread_mutex_lock(&mapping->lock);
+	known = join(mapping, asker, &query, &answer);
+	pthread_mutex_unlock(&mapping->lock);
+	if (known)
 		reply_to(asker, &answer);
-	} else if (flight) {
-		atomic_fetch_add(&mapping->coalesced, 1);
-		list_add_tail(&flight->askers, &asker->link);
-	} else if (cache_get(mapping->cache, account, clock_mono_ms(), &cached)) {
-		/* Its flight landed while it was on its way here. */
-		atomic_fetch_add(&mapping->coalesced, 1);
-		mapping_answer_from_cache(mapping, &cached, false, &answer);
-		reply_to(asker, &answer);
-	} else {
-		start_flight(mapping, asker);
+	else if (query)
+		mapping_query_start(query);
+}
+
+/* Returns MAPPING_HIT or MAPPING_PENDING; or MAPPING_POST: the control thread is to do it. */
+static int ask_directly(
+	struct mapping *mapping, struct asker *asker, struct mapping_answer *ret_answer)
+{
+	struct query *query = NULL;
+	bool known = false, watch = false;
+
+	pthread_mutex_lock(&mapping->lock);
+	if (mapping->closing || !mapping->store->ops->any_thread) {
+		pthread_mutex_unlock(&mapping->lock);
+		return MAPPING_POST;
 	}
+	known = join(mapping, asker, &query, ret_answer);
+	if (query)
+		watch = mapping_query_enter(query);
+	pthread_mutex_unlock(&mapping->lock);
+	if (query)
+		mapping_query_submit(query, watch);
+	return known ? MAPPING_HIT : MAPPING_PENDING;
 }
 
 int mapping_lookup(struct mapping *mapping, struct view account, struct mailbox *mailbox,
@@ -256,6 +343,7 @@ int mapping_lookup(struct mapping *mapping, struct view account, struct mailbox 
 {
 	struct cache_answer cached;
 	struct asker *asker;
+	int r;
 
 	if (cache_get(mapping->cache, account, clock_mono_ms(), &cached)) {
 		atomic_fetch_add(&mapping->hits, 1);
@@ -268,14 +356,19 @@ int mapping_lookup(struct mapping *mapping, struct view account, struct mailbox 
 	asker->mapping = mapping;
 	asker->mailbox = mailbox;
 	asker->on_reply = on_reply;
-	asker->cookie = cookie;
+	asker->reply.cookie = cookie;
 	asker->len = MIN(account.len, (size_t)ACCOUNT_BYTES);
 	memcpy(asker->account, account.data, asker->len);
-	if (mailbox_send(&mapping->control->mailbox, &asker->post, on_asker))
-		return MAPPING_PENDING;
-	free(asker);
-	set_unknown(mapping, false, ret_answer);
-	return MAPPING_HIT;
+	r = ask_directly(mapping, asker, ret_answer);
+	if (r == MAPPING_POST) {
+		if (mailbox_send(&mapping->control->mailbox, &asker->reply.post, on_asker))
+			return MAPPING_PENDING;
+		set_unknown(mapping, false, ret_answer);
+		r = MAPPING_HIT;
+	}
+	if (r == MAPPING_HIT)
+		free(asker);
+	return r;
 }
 
 /* ---- invalidation, counters ---- */
@@ -356,7 +449,9 @@ int mapping_new(const struct mapping_params *params, struct mapping **ret_mappin
 	atomic_store(&mapping->no_guess, params->no_guess);
 	for (int i = 0; i < FLIGHT_BUCKETS; i++)
 		list_init(&mapping->flights[i]);
+	list_init(&mapping->direct);
 	list_init(&mapping->retired);
+	pthread_mutex_init(&mapping->lock, NULL);
 	r = mapping_set_names(mapping, params);
 	if (r == 0)
 		r = cache_new(params->max_entries, params->stale_grace_ms, &mapping->cache);
@@ -365,6 +460,7 @@ int mapping_new(const struct mapping_params *params, struct mapping **ret_mappin
 	if (r < 0) {
 		cache_free(mapping->cache);
 		mapping_names_free(mapping);
+		pthread_mutex_destroy(&mapping->lock);
 		free(mapping);
 		return r;
 	}
@@ -377,6 +473,8 @@ static void answer_pending(struct mapping *mapping)
 	struct mapping_answer answer;
 
 	set_unknown(mapping, false, &answer);
+	pthread_mutex_lock(&mapping->lock);
+	mapping->closing = true;
 	for (int i = 0; i < FLIGHT_BUCKETS; i++) {
 		while (!list_empty(&mapping->flights[i])) {
 			struct flight *flight =
@@ -387,19 +485,22 @@ static void answer_pending(struct mapping *mapping)
 				flight->query->done = NULL;
 				loop_timer_del(mapping->control, &flight->query->timer);
 			}
+			list_del(&flight->link);
 			reply_all(flight, &answer);
 		}
 	}
+	pthread_mutex_unlock(&mapping->lock);
+	loop_timer_del(mapping->control, &mapping->watch_timer);
 }
 
 void mapping_free(struct mapping *mapping)
 {
 	if (!mapping)
 		return;
-	mapping->closing = true;
 	answer_pending(mapping);
 	mapping_use_fini(mapping); /* finishes every request that is out */
 	cache_free(mapping->cache);
 	mapping_names_free(mapping);
+	pthread_mutex_destroy(&mapping->lock);
 	free(mapping);
 }

@@ -2,7 +2,8 @@
 /*
  * Account -> destination, by way of a cache shared by all workers in front of one store
  * (mapping.md sections 1, 8, 9, 12). A hit is answered on the caller's thread under a shard lock.
- * A miss goes to the control loop, where misses of one account become one store query.
+ * Misses of one account become one store query, which leaves from the caller's thread too where the
+ * store allows that (MAP-36).
  */
 #ifndef MAPPING_MAPPING_H
 #define MAPPING_MAPPING_H

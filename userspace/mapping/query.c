@@ -2,8 +2,12 @@
 /*
  * One request to the store: it is answered within lookup_timeout, by the store or without it, and
  * what became of it says whether the store is there. A request outlives its answer when the store
- * is late; it is then an orphan that only waits to be freed. The store's thread talks to us by
- * posts alone. All on the control thread.
+ * is late; it is then an orphan that only waits to be freed.
+ *
+ * A lookup that a worker began ("direct") goes to the store from there, and its answer from the
+ * store's thread to who waits: each thread in between would be two changes of threads more. The
+ * control thread only looks at the oldest deadline. An answer with more to it than a node (an
+ * error, the first after one) is posted to the control thread, as are those of all other requests.
  */
 #include "base/clock.h"
 #include "mapping/core.h"
@@ -78,6 +82,10 @@ static void on_query_done(struct post *post)
 {
 	struct query *query = container_of(post, struct query, post);
 
+	pthread_mutex_lock(&query->mapping->lock);
+	if (list_linked(&query->link))
+		list_del(&query->link);
+	pthread_mutex_unlock(&query->mapping->lock);
 	settle(query);
 	mapping_use_done(query->use);
 	mapping_query_free(query);
@@ -88,18 +96,17 @@ static void on_store_done(struct store_request *request)
 {
 	struct query *query = container_of(request, struct query, request);
 
-	mailbox_send(&query->mapping->control->mailbox, &query->post, on_query_done);
+	if (!query->at_once || !query->at_once(query))
+		mailbox_send(&query->mapping->control->mailbox, &query->post, on_query_done);
 }
 
 /* The store is late: answer without it. Its own answer finds nobody and is dropped. The request
  * still belongs to the store's thread: nothing of it but op, which nobody writes, may be read. */
-static void on_query_late(struct timer *timer)
+static void give_up(struct query *query)
 {
-	struct query *query = container_of(timer, struct query, timer);
 	struct query late = { .mapping = query->mapping,
 		.use = query->use,
 		.started_ms = query->started_ms,
-		.flight = query->flight,
 		.done = query->done,
 		.admin_done = query->admin_done,
 		.admin_arg = query->admin_arg,
@@ -108,10 +115,104 @@ static void on_query_late(struct timer *timer)
 	memcpy(late.account, query->account, sizeof(late.account));
 	memcpy(late.destination, query->destination, sizeof(late.destination));
 	snprintf(late.request.error, sizeof(late.request.error), "no answer within lookup_timeout");
+	pthread_mutex_lock(&query->mapping->lock);
+	late.flight = query->flight;
 	query->flight = NULL;
+	pthread_mutex_unlock(&query->mapping->lock);
 	query->done = NULL;
 	settle(&late);
 }
+
+static void on_query_late(struct timer *timer)
+{
+	give_up(container_of(timer, struct query, timer));
+}
+
+/* ---- direct ones ---- */
+
+static void on_watch(struct timer *timer);
+
+/* Arms the timer for the first deadline, if there is one. With the lock held. */
+static void watch_next(struct mapping *mapping, uint64_t now)
+{
+	struct query *first;
+
+	mapping->watching = !list_empty(&mapping->direct) && !mapping->closing;
+	if (!mapping->watching)
+		return;
+	first = list_entry(mapping->direct.next, struct query, link);
+	loop_timer_set(mapping->control, &mapping->watch_timer,
+		first->request.deadline_ms > now ? first->request.deadline_ms - now : 0, on_watch);
+}
+
+/* One that is over is taken off the list before the lock is let go: nobody answers it but us. */
+static struct query *take_late(struct mapping *mapping, uint64_t now)
+{
+	struct query *query = NULL;
+
+	pthread_mutex_lock(&mapping->lock);
+	if (!list_empty(&mapping->direct))
+		query = list_entry(mapping->direct.next, struct query, link);
+	if (query && query->request.deadline_ms <= now)
+		list_del(&query->link);
+	else
+		query = NULL;
+	pthread_mutex_unlock(&mapping->lock);
+	return query;
+}
+
+static void on_watch(struct timer *timer)
+{
+	struct mapping *mapping = container_of(timer, struct mapping, watch_timer);
+	uint64_t now = clock_mono_ms();
+	struct query *query;
+
+	while ((query = take_late(mapping, now)))
+		give_up(query);
+	pthread_mutex_lock(&mapping->lock);
+	watch_next(mapping, now);
+	pthread_mutex_unlock(&mapping->lock);
+}
+
+static void on_watch_post(struct post *post)
+{
+	struct mapping *mapping = container_of(post, struct mapping, watch_post);
+
+	pthread_mutex_lock(&mapping->lock);
+	watch_next(mapping, clock_mono_ms());
+	pthread_mutex_unlock(&mapping->lock);
+}
+
+bool mapping_query_enter(struct query *query)
+{
+	struct mapping *mapping = query->mapping;
+	struct list_node *after = mapping->direct.prev;
+	bool watch = !mapping->watching;
+
+	query->started_ms = clock_mono_ms();
+	query->request.deadline_ms = query->started_ms + mapping->params.lookup_timeout_ms;
+	while (after != &mapping->direct && /* a reload has made the time shorter */
+		list_entry(after, struct query, link)->request.deadline_ms >
+			query->request.deadline_ms)
+		after = after->prev;
+	list_add_head(after, &query->link);
+	query->use = mapping->use;
+	query->use->out++;
+	mapping->watching = true;
+	return watch;
+}
+
+void mapping_query_submit(struct query *query, bool watch)
+{
+	struct mapping *mapping = query->mapping;
+	struct store *store = query->use->store; /* which stays as long as this is out */
+
+	if (watch)
+		mailbox_send(&mapping->control->mailbox, &mapping->watch_post, on_watch_post);
+	store->ops->submit(store, &query->request);
+}
+
+/* ---- life ---- */
 
 struct query *mapping_query_new(struct mapping *mapping, enum store_op op, struct view account)
 {
@@ -145,7 +246,9 @@ void mapping_query_start(struct query *query)
 	loop_timer_set(
 		mapping->control, &query->timer, mapping->params.lookup_timeout_ms, on_query_late);
 	query->use = mapping->use;
+	pthread_mutex_lock(&mapping->lock);
 	query->use->out++;
+	pthread_mutex_unlock(&mapping->lock);
 	mapping->store->ops->submit(mapping->store, &query->request);
 }
 

@@ -30,13 +30,33 @@ static void take_store(struct mapping *mapping, struct store_use *before)
 	mapping_probe_store(mapping);
 }
 
+/* What workers and the store's threads look at. Returns 0; or an error, and nothing has changed. */
+static int take_params(struct mapping *mapping, const struct mapping_params *params)
+{
+	struct store_use *before = mapping->use;
+	int r = params->store ? mapping_use_new(mapping, params) : 0;
+
+	if (r == 0)
+		r = mapping_set_names(mapping, params);
+	if (r == 0) {
+		mapping->params = *params;
+		atomic_store(&mapping->no_guess, params->no_guess);
+		return 0;
+	}
+	if (mapping->use != before)
+		free(mapping->use);
+	mapping->use = before;
+	mapping->store = before->store;
+	return r;
+}
+
 int mapping_reconfigure(
 	struct mapping *mapping, const struct mapping_params *params, bool drop_cache)
 {
 	struct store_use *before = mapping->use;
 	size_t count = atomic_load(&mapping->names)->count;
 	bool *gone;
-	int r = 0;
+	int r;
 
 	gone = calloc(count +
 			mapping_names_missing(atomic_load(&mapping->names), params->destinations) +
@@ -44,20 +64,13 @@ int mapping_reconfigure(
 		sizeof(*gone));
 	if (!gone)
 		return -ENOMEM;
-	if (params->store)
-		r = mapping_use_new(mapping, params);
-	if (r == 0)
-		r = mapping_set_names(mapping, params);
+	pthread_mutex_lock(&mapping->lock);
+	r = take_params(mapping, params);
+	pthread_mutex_unlock(&mapping->lock);
 	if (r < 0) {
-		if (mapping->use != before)
-			free(mapping->use);
-		mapping->use = before;
-		mapping->store = before->store;
 		free(gone);
 		return r;
 	}
-	mapping->params = *params;
-	atomic_store(&mapping->no_guess, params->no_guess);
 	if (drop_cache)
 		cache_drop_all(mapping->cache);
 	else

@@ -91,8 +91,14 @@ void mapping_reap_store(
 
 void mapping_use_done(struct store_use *use)
 {
+	struct mapping *mapping = use->mapping;
+	bool last;
+
+	pthread_mutex_lock(&mapping->lock);
 	use->out--;
-	if (use->retired && !use->out && !use->mapping->closing)
+	last = use->retired && !use->out && !mapping->closing;
+	pthread_mutex_unlock(&mapping->lock);
+	if (last)
 		start_reaper(use);
 }
 

@@ -473,7 +473,9 @@ static void on_submit(struct post *post)
 
 static void pg_submit(struct store *base, struct store_request *request)
 {
-	store_thread_submit(&((struct store_pg *)base)->thread, base, request, on_submit);
+	struct store_pg *store = (struct store_pg *)base;
+
+	store_thread_submit(&store->thread, base, &store->pool, request, on_submit);
 }
 
 static bool pg_writable(const struct store *base)
@@ -514,6 +516,7 @@ static void pg_free(struct store *base)
 static const struct store_ops pg_ops = {
 	.name = "postgresql",
 	.submit = pg_submit,
+	.any_thread = true,
 	.writable = pg_writable,
 	.can_list = pg_can_list,
 	.reload = store_no_reload,

@@ -141,6 +141,8 @@ static void arm_conn(struct store_conn *conn)
 	struct store_request *head = store_conn_head(conn);
 	uint64_t now = clock_mono_ms();
 
+	if (conn->state == STORE_CONN_BROKEN)
+		return;
 	if (conn->state == STORE_CONN_OPENING)
 		loop_timer_set(
 			conn->pool->loop, &conn->timer, conn->pool->timeout_ms, on_conn_timer);
@@ -221,7 +223,7 @@ static void give_back(struct store_conn *conn, const char *error, bool late)
 static void lose(struct store_conn *conn, const char *error, bool late)
 {
 	struct store_pool *pool = conn->pool;
-	bool was_open = conn->state == STORE_CONN_READY;
+	bool was_open = conn->state == STORE_CONN_READY || conn->state == STORE_CONN_BROKEN;
 
 	if (conn->state == STORE_CONN_CLOSED)
 		return;
@@ -249,9 +251,13 @@ static void on_conn_timer(struct timer *timer)
 {
 	struct store_conn *conn = container_of(timer, struct store_conn, timer);
 
-	lose(conn,
-		conn->state == STORE_CONN_OPENING ? "cannot connect in time" : "no answer in time",
-		true);
+	if (conn->state == STORE_CONN_BROKEN)
+		lose(conn, "connection lost", false);
+	else
+		lose(conn,
+			conn->state == STORE_CONN_OPENING ? "cannot connect in time"
+							  : "no answer in time",
+			true);
 }
 
 void store_conn_ready(struct store_conn *conn)
@@ -286,6 +292,7 @@ static void open_conn(struct store_conn *conn)
 {
 	conn->state = STORE_CONN_OPENING;
 	arm_conn(conn);
+	mailbox_wake_held(); /* who has been answered does not wait for a name server */
 	conn->pool->driver->open(conn);
 }
 
@@ -298,8 +305,11 @@ static void send_one(struct store_pool *pool, struct store_conn *conn)
 	conn->lists += store_is_list(request->op);
 	if (conn->count == 1)
 		arm_conn(conn);
-	if (pool->driver->send(conn, request) < 0)
-		store_conn_lost(conn, "connection lost");
+	if (pool->driver->send(conn, request) == 0)
+		return;
+	/* What follows may open another, which only the store's thread does, as it may wait. */
+	conn->state = STORE_CONN_BROKEN;
+	loop_timer_set(pool->loop, &conn->timer, 0, on_conn_timer);
 }
 
 /* Opens connections while there is more to do than they can begin with at once; while the server
@@ -329,6 +339,18 @@ static void dispatch(struct store_pool *pool)
 		break;
 	}
 	arm_waiting(pool);
+}
+
+/* Whether a request would be sent at once, and no more would be done than that. */
+static bool can_send(struct store_pool *pool)
+{
+	struct store_conn *best, *closed;
+	unsigned opening;
+
+	if (pool->stopping || !list_empty(&pool->waiting))
+		return false;
+	count_conns(pool, &opening, &best, &closed);
+	return best && (!best->count || !closed);
 }
 
 void store_pool_add(struct store_pool *pool, struct store_request *request)
@@ -389,7 +411,11 @@ void store_pool_fini(struct store_pool *pool)
 
 int store_thread_init(struct store_thread *thread)
 {
-	return loop_init(&thread->loop);
+	int r = loop_init(&thread->loop);
+
+	pthread_mutex_init(&thread->guard, NULL);
+	thread->loop.guard = &thread->guard;
+	return r;
 }
 
 static void *thread_main(void *arg)
@@ -398,12 +424,15 @@ static void *thread_main(void *arg)
 	int r;
 
 	pthread_setname_np(pthread_self(), thread->name);
+	pthread_mutex_lock(&thread->guard);
 	r = loop_run(&thread->loop); /* fails only without memory for epoll: nothing to do then */
 	(void)r;
 	/* Requests that came last, then what is out. */
 	mailbox_close(&thread->loop.mailbox);
 	mailbox_run(&thread->loop.mailbox);
 	thread->finish(thread->arg);
+	mailbox_wake_held();
+	pthread_mutex_unlock(&thread->guard);
 	return NULL;
 }
 
@@ -428,10 +457,29 @@ void store_thread_stop(struct store_thread *thread)
 	loop_fini(&thread->loop);
 }
 
-void store_thread_submit(struct store_thread *thread, struct store *store,
+/* Sends a lookup from here, which saves the thread from waking up for that. */
+static bool send_here(
+	struct store_thread *thread, struct store_pool *pool, struct post *post, post_fn *fn)
+{
+	bool sent;
+
+	if (pthread_mutex_trylock(&thread->guard) != 0)
+		return false;
+	sent = can_send(pool);
+	if (sent) {
+		fn(post);
+		loop_guest_done(&thread->loop);
+	}
+	pthread_mutex_unlock(&thread->guard);
+	return sent;
+}
+
+void store_thread_submit(struct store_thread *thread, struct store *store, struct store_pool *pool,
 	struct store_request *request, post_fn *fn)
 {
 	request->store = store;
+	if (request->op == STORE_LOOKUP && send_here(thread, pool, &request->post, fn))
+		return;
 	if (mailbox_send(&thread->loop.mailbox, &request->post, fn))
 		return;
 	request->result = STORE_ERROR;

@@ -3,8 +3,9 @@
  * Private to store/: what stores on a network share. A thread with a loop of its own (names may
  * take their time to resolve there), a pool of connections opened on demand, requests pipelined on
  * them, deadlines, one repetition on a fresh connection, back-off while the server cannot be
- * reached; and a watched push channel. Everything but store_pool_submit() belongs to the store's
- * thread.
+ * reached; and a watched push channel. Everything but store_thread_submit() belongs to the store's
+ * thread, which holds the loop's guard whenever it does not wait; a thread that asks may send its
+ * lookup itself when it finds the guard free and a connection ready.
  */
 #ifndef STORE_POOL_H
 #define STORE_POOL_H
@@ -17,7 +18,12 @@
 /* Where PostgreSQL announces changes (MAP-100). */
 #define STORE_PG_CHANNEL "homing_invalidate"
 
-enum store_conn_state { STORE_CONN_CLOSED, STORE_CONN_OPENING, STORE_CONN_READY };
+enum store_conn_state {
+	STORE_CONN_CLOSED,
+	STORE_CONN_OPENING,
+	STORE_CONN_READY,
+	STORE_CONN_BROKEN, /* it took no request; its timer ends it */
+};
 
 struct store_pool;
 
@@ -37,7 +43,8 @@ struct store_driver {
 	/* Starts to open; store_conn_ready() or store_conn_lost() follow, maybe inside. */
 	void (*open)(struct store_conn *conn);
 	/* Sends a request; its answers come in order: store_conn_answered(). Returns 0, or
-	 * -errno: the connection is lost (the caller calls store_conn_lost()). */
+	 * -errno: the connection is lost (the caller sees to that). Waits for nothing: of a lookup
+	 * it may run on the thread of who asks. */
 	MUST_USE int (*send)(struct store_conn *conn, struct store_request *request);
 	void (*close)(struct store_conn *conn);
 };
@@ -96,6 +103,7 @@ void store_take_value(struct store_request *request, struct view value);
 
 struct store_thread {
 	struct loop loop;
+	pthread_mutex_t guard; /* the loop's */
 	pthread_t thread;
 	struct post stop;
 	const char *name;
@@ -108,8 +116,9 @@ MUST_USE int store_thread_init(struct store_thread *thread);
 MUST_USE int store_thread_run(
 	struct store_thread *thread, const char *name, void (*finish)(void *arg), void *arg);
 void store_thread_stop(struct store_thread *thread);
-/* store_ops.submit: fn runs on the thread with request->post; a store that stops answers here. */
-void store_thread_submit(struct store_thread *thread, struct store *store,
+/* store_ops.submit: fn runs with request->post, on the thread, or here if that does not wait and
+ * all there is to do is to send; a store that stops answers here. */
+void store_thread_submit(struct store_thread *thread, struct store *store, struct store_pool *pool,
 	struct store_request *request, post_fn *fn);
 /* store_ops.reload of a store that is read on every lookup. */
 MUST_USE int store_no_reload(struct store *store, char error[STORE_ERROR_BYTES]);

@@ -430,7 +430,9 @@ static void on_submit(struct post *post)
 
 static void redis_submit(struct store *base, struct store_request *request)
 {
-	store_thread_submit(&((struct store_redis *)base)->thread, base, request, on_submit);
+	struct store_redis *store = (struct store_redis *)base;
+
+	store_thread_submit(&store->thread, base, &store->pool, request, on_submit);
 }
 
 static bool redis_writable(const struct store *base)
@@ -468,6 +470,7 @@ static void redis_free(struct store *base)
 static const struct store_ops redis_ops = {
 	.name = "redis",
 	.submit = redis_submit,
+	.any_thread = true,
 	.writable = redis_writable,
 	.can_list = redis_writable, /* both always */
 	.reload = store_no_reload,

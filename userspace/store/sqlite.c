@@ -487,6 +487,7 @@ static void sqlite_free(struct store *base)
 static const struct store_ops sqlite_ops = {
 	.name = "sqlite",
 	.submit = sqlite_submit,
+	.any_thread = true,
 	.writable = sqlite_writable,
 	.can_list = sqlite_can_list,
 	.reload = store_no_reload,

@@ -117,6 +117,8 @@ void store_no_bans(struct store_request *request);
 struct store_ops {
 	const char *name; /* "file" "sqlite" ... */
 	void (*submit)(struct store *store, struct store_request *request);
+	/* submit waits for nothing and nobody: a thread that serves sessions may call it. */
+	bool any_thread;
 	bool (*writable)(const struct store *store);
 	bool (*can_list)(
 		const struct store *store); /* STORE_LIST to one that cannot: STORE_ERROR */

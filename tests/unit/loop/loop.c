@@ -281,6 +281,104 @@ static void test_moved_watch_and_forgotten_watch(void **state)
 	loop_fini(&loop);
 }
 
+static unsigned posts_run;
+
+static void on_counted(struct post *post)
+{
+	(void)post;
+	posts_run++;
+}
+
+static uint64_t wakes_of(struct mailbox *mailbox)
+{
+	uint64_t value = 0;
+
+	return read(mailbox->event_fd, &value, sizeof(value)) < 0 ? 0 : value;
+}
+
+/* More mailboxes than are held: the others are woken at once. */
+static void test_held_messages_wake_once(void **state)
+{
+	static struct mailbox mailboxes[40];
+	static struct post posts[40][2];
+	unsigned woken = 0;
+
+	(void)state;
+	for (int i = 0; i < 40; i++)
+		assert_int_equal(mailbox_init(&mailboxes[i]), 0);
+	mailbox_hold();
+	for (int i = 0; i < 40; i++) {
+		assert_true(mailbox_send(&mailboxes[i], &posts[i][0], on_counted));
+		assert_true(mailbox_send(&mailboxes[i], &posts[i][1], on_counted));
+	}
+	assert_int_equal(wakes_of(&mailboxes[0]), 0);
+	for (int i = 1; i < 40; i++)
+		woken += (unsigned)wakes_of(&mailboxes[i]);
+	assert_true(woken < 39);
+	mailbox_wake_held();
+	for (int i = 0; i < 40; i++)
+		woken += (unsigned)wakes_of(&mailboxes[i]);
+	assert_int_equal(woken, 40);
+	for (int i = 0; i < 40; i++) {
+		assert_int_equal(mailbox_run(&mailboxes[i]), 2);
+		mailbox_fini(&mailboxes[i]);
+	}
+	assert_true(posts_run >= 80);
+}
+
+struct guarded {
+	struct loop loop;
+	pthread_mutex_t guard;
+	struct timer timer;
+	unsigned fired;
+};
+
+static void on_guarded_timer(struct timer *timer)
+{
+	struct guarded *g = container_of(timer, struct guarded, timer);
+
+	if (++g->fired == 3)
+		loop_stop(&g->loop);
+}
+
+static void *guarded_main(void *arg)
+{
+	struct guarded *g = arg;
+
+	pthread_mutex_lock(&g->guard);
+	assert_int_equal(loop_run(&g->loop), 0);
+	pthread_mutex_unlock(&g->guard);
+	return NULL;
+}
+
+/* A loop that waits for nothing is told of timers, due later and now, by who holds its guard. */
+static void test_guest_sets_a_timer(void **state)
+{
+	static struct guarded g = { .guard = PTHREAD_MUTEX_INITIALIZER };
+	pthread_t thread;
+	unsigned seen = 0;
+
+	(void)state;
+	assert_int_equal(loop_init(&g.loop), 0);
+	g.loop.guard = &g.guard;
+	assert_int_equal(pthread_create(&thread, NULL, guarded_main, &g), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		pthread_mutex_lock(&g.guard);
+		loop_timer_set(&g.loop, &g.timer, i == 1 ? 0 : 5, on_guarded_timer);
+		loop_guest_done(&g.loop);
+		pthread_mutex_unlock(&g.guard);
+		for (int wait = 0; wait < 20000 && seen == i; wait++) {
+			usleep(1000);
+			pthread_mutex_lock(&g.guard);
+			seen = g.fired;
+			pthread_mutex_unlock(&g.guard);
+		}
+		assert_int_equal(seen, i + 1);
+	}
+	pthread_join(thread, NULL);
+	loop_fini(&g.loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -291,6 +389,8 @@ int main(void)
 		cmocka_unit_test(test_alarm_is_no_later_than_the_first_timer),
 		cmocka_unit_test(test_timers_wake_the_loop),
 		cmocka_unit_test(test_moved_watch_and_forgotten_watch),
+		cmocka_unit_test(test_held_messages_wake_once),
+		cmocka_unit_test(test_guest_sets_a_timer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

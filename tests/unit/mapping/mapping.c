@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The mapping in front of a store that answers when it is told to. The last test runs the
- * whole with readers on threads of their own and is what ThreadSanitizer looks at.
+ * The mapping in front of a store that answers when it is told to: all of it with one that the
+ * control thread asks, and again with one that any thread asks (MAP-36). The last test runs
+ * the whole with readers on threads of their own and is what ThreadSanitizer looks at.
  */
 #include "unit.h"
 
@@ -85,6 +86,17 @@ static const struct store_ops fake_ops = { .name = "fake",
 	.reload = fake_reload,
 	.free = fake_free };
 
+/* One with a thread of its own, as far as the mapping can tell. */
+static const struct store_ops direct_ops = { .name = "direct",
+	.submit = fake_submit,
+	.any_thread = true,
+	.writable = fake_writable,
+	.can_list = fake_writable,
+	.reload = fake_reload,
+	.free = fake_free };
+
+static const struct store_ops *ops = &fake_ops; /* of the tests that follow */
+
 struct fixture {
 	struct loop loop;
 	struct fake fake;
@@ -119,7 +131,7 @@ static void setup(struct fixture *f, uint64_t ttl_ms, uint64_t grace_ms, uint64_
 	memset(f, 0, sizeof(*f));
 	current = f;
 	assert_int_equal(loop_init(&f->loop), 0);
-	f->fake.store.ops = &fake_ops;
+	f->fake.store.ops = ops;
 	f->fake.node = "node2";
 	assert_int_equal(mapping_new(&params, &f->mapping), 0);
 }
@@ -366,6 +378,13 @@ static void test_free_with_flights_under_way(void **state)
 	assert_int_equal(f.reply_count, 21);
 }
 
+static int be_direct(void **state)
+{
+	(void)state;
+	ops = &direct_ops;
+	return 0;
+}
+
 /* ---- all threads at once ---- */
 
 #define READERS 4
@@ -444,7 +463,9 @@ static void test_threads(void **state)
 	struct timer tick = { 0 };
 
 	(void)state;
-	fake.store.ops = &fake_ops;
+	fake = (struct fake){ .store.ops = ops };
+	control = (struct loop){ 0 };
+	memset(readers, 0, sizeof(readers));
 	fake.node = "node2";
 	assert_int_equal(loop_init(&control), 0);
 	assert_int_equal(mapping_new(&params, &shared), 0);
@@ -480,5 +501,6 @@ int main(void)
 		cmocka_unit_test(test_threads),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, NULL, NULL) |
+		cmocka_run_group_tests_name("direct", tests, be_direct, NULL);
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * A mapping that gets new settings while it answers (CFG-51, CFG-52): another store, other names,
- * other lifetimes. The last test does it under readers on threads of their own.
+ * other lifetimes. The last test does it under readers on threads of their own. All of it with
+ * stores that the control thread asks, and again with such as are asked from any thread (MAP-36).
  */
 #include "unit.h"
 
@@ -82,6 +83,22 @@ static const struct store_ops fake_ops = { .name = "fake",
 	.reload = fake_reload,
 	.free = fake_free };
 
+static const struct store_ops direct_ops = { .name = "direct",
+	.submit = fake_submit,
+	.any_thread = true,
+	.writable = fake_writable,
+	.reload = fake_reload,
+	.free = fake_free };
+
+static const struct store_ops *ops = &fake_ops; /* of the tests that follow */
+
+static int be_direct(void **state)
+{
+	(void)state;
+	ops = &direct_ops;
+	return 0;
+}
+
 static void on_gone(void *arg)
 {
 	struct fake *fake = arg;
@@ -111,7 +128,7 @@ static void on_reply(struct post *post)
 static void fake_init(struct fake *fake, const char *node)
 {
 	memset(fake, 0, sizeof(*fake));
-	fake->store.ops = &fake_ops;
+	fake->store.ops = ops;
 	fake->node = node;
 }
 
@@ -493,6 +510,8 @@ static void test_CFG_52_while_threads_read(void **state)
 	struct timer tick = { 0 };
 
 	(void)state;
+	made = 0;
+	memset(readers, 0, sizeof(readers));
 	fake_init(&first, "node2");
 	params = params_of(&first);
 	start(&params);
@@ -531,5 +550,6 @@ int main(void)
 		cmocka_unit_test(test_CFG_52_while_threads_read),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, NULL, NULL) |
+		cmocka_run_group_tests_name("direct", tests, be_direct, NULL);
 }
