@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "loop/stages.h"
+#include "base/clock.h"
+
+#define BUDGET_NS 2000000
+
+void stages_init(struct loop_stages *stages)
+{
+	*stages = (struct loop_stages){ .budget_ns = BUDGET_NS };
+	for (int i = 0; i < LOOP_STAGES; i++)
+		list_init(&stages->ready[i]);
+}
+
+static void join(struct loop_staged *staged)
+{
+	struct loop_stages *stages = &staged->watch.loop->stages;
+
+	list_add_tail(&stages->ready[staged->watch.stage], &staged->ready);
+	stages->waiting += staged->watch.stage != LOOP_ACCEPT;
+}
+
+static void leave(struct loop_staged *staged)
+{
+	list_del(&staged->ready);
+	staged->watch.loop->stages.waiting -= staged->watch.stage != LOOP_ACCEPT;
+}
+
+void stages_put(struct loop_watch *watch, uint32_t epoll_events)
+{
+	struct loop_staged *staged = container_of(watch, struct loop_staged, watch);
+
+	staged->events = epoll_events;
+	if (list_linked(&staged->ready))
+		return;
+	staged->since_ms = watch->loop->now_ms;
+	join(staged);
+}
+
+void stages_drop(struct loop_watch *watch)
+{
+	struct loop_staged *staged = container_of(watch, struct loop_staged, watch);
+
+	if (watch->stage && list_linked(&staged->ready))
+		leave(staged);
+}
+
+void loop_watch_set_stage(struct loop_staged *staged, enum loop_stage stage)
+{
+	bool was_ready = staged->watch.stage && list_linked(&staged->ready);
+
+	if (staged->watch.stage == stage)
+		return;
+	if (was_ready)
+		leave(staged);
+	staged->watch.stage = stage;
+	if (was_ready && stage != LOOP_AT_ONCE) /* else epoll tells it again */
+		join(staged);
+}
+
+bool loop_has_time(struct loop *loop)
+{
+	struct loop_stages *stages = &loop->stages;
+
+	stages->used_up = stages->used_up || clock_mono_ns() >= stages->until_ns;
+	return !stages->used_up;
+}
+
+/* Calls the first of a list. What has been asked for no more since it was told is left out; returns
+ * whether anything was left. */
+static bool run_first(struct list_node *ready)
+{
+	struct loop_staged *staged = list_entry(ready->next, struct loop_staged, ready);
+	struct loop_watch *watch = &staged->watch;
+	uint32_t events = staged->events & (watch->events | EPOLLERR | EPOLLHUP);
+
+	leave(staged);
+	if (events)
+		watch->fn(watch, events);
+	return events != 0;
+}
+
+static void tell(struct loop_stages *stages)
+{
+	uint64_t oldest_ms = stages->waiting ? UINT64_MAX : 0;
+
+	for (int i = LOOP_AT_ONCE + 1; i < LOOP_ACCEPT; i++) {
+		struct list_node *first = stages->ready[i].next;
+
+		if (!list_empty(&stages->ready[i]))
+			oldest_ms = MIN(
+				oldest_ms, list_entry(first, struct loop_staged, ready)->since_ms);
+	}
+	atomic_store_explicit(&stages->oldest_ms, oldest_ms, memory_order_relaxed);
+	atomic_store_explicit(&stages->left, stages->waiting, memory_order_relaxed);
+	if (stages->used_up)
+		atomic_fetch_add_explicit(&stages->full_turns, 1, memory_order_relaxed);
+}
+
+void stages_run(struct loop *loop)
+{
+	struct loop_stages *stages = &loop->stages;
+
+	if (!stages_wait(stages)) {
+		if (atomic_load_explicit(&stages->left, memory_order_relaxed))
+			tell(stages); /* what was left is gone */
+		return;
+	}
+	stages->used_up = false;
+	stages->until_ns = clock_mono_ns() + stages->budget_ns;
+	for (int i = LOOP_AT_ONCE + 1; i < LOOP_STAGES; i++) {
+		struct list_node *ready = &stages->ready[i];
+		bool had_one = false;
+
+		while (!list_empty(ready) && (!had_one || loop_has_time(loop)))
+			had_one |= run_first(ready);
+	}
+	tell(stages);
+}
