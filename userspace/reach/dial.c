@@ -254,6 +254,7 @@ int dial_watch(struct dial *dial, uint32_t epoll_events)
 void dial_start_tls(struct dial *dial)
 {
 	dial->state = DIAL_SECURE;
+	loop_watch_set_stage(&dial->leg.staged, LOOP_DIAL);
 	connect_secure(&dial->connect);
 }
 
@@ -331,6 +332,7 @@ static void on_up(struct connect *connect)
 	struct dial *dial = container_of(connect, struct dial, connect);
 
 	dial->state = DIAL_UP;
+	loop_watch_set_stage(&dial->leg.staged, LOOP_ANSWER);
 	dial->params.ops->up(dial->params.arg);
 }
 
@@ -525,6 +527,7 @@ static void attempt_start(struct dial *dial)
 	bool may_ask = dial->params.handoff && !dial->agent_given_up;
 
 	dial->state = DIAL_CONNECT;
+	loop_watch_set_stage(&dial->leg.staged, LOOP_DIAL);
 	if (!may_ask || !start_by_agent(dial))
 		connect_start(&dial->connect, dial->params.destination->host, dial->settings->port);
 }
