@@ -126,11 +126,6 @@ static int slots_grow(struct loop *loop)
 	return 0;
 }
 
-static uint64_t watch_handle(const struct loop_watch *watch)
-{
-	return (uint64_t)watch->loop->slots[watch->slot].generation << 32 | watch->slot;
-}
-
 int loop_watch_add(
 	struct loop *loop, struct loop_watch *watch, int fd, uint32_t events, loop_watch_fn *fn)
 {
@@ -149,7 +144,7 @@ int loop_watch_add(
 		.stage = watch->stage,
 		.events = events };
 	slot = &loop->slots[watch->slot];
-	event.data.u64 = watch_handle(watch);
+	event.data.u64 = loop_watch_handle(watch);
 	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
 		r = -errno;
 		*watch = (struct loop_watch){ .stage = watch->stage };
@@ -167,10 +162,12 @@ int loop_watch_set(struct loop_watch *watch, uint32_t events)
 
 	if (events == watch->events)
 		return 0;
-	event.data.u64 = watch_handle(watch);
+	event.data.u64 = loop_watch_handle(watch);
 	if (epoll_ctl(watch->loop->epoll_fd, EPOLL_CTL_MOD, loop_watch_fd(watch), &event) < 0)
 		return -errno;
 	watch->events = events;
+	if (watch->stage)
+		stages_set(watch);
 	return 0;
 }
 
@@ -200,7 +197,7 @@ void loop_watch_del(struct loop_watch *watch)
 
 void loop_watch_move(struct loop_watch *watch, struct loop_watch *to, loop_watch_fn *fn)
 {
-	stages_drop(watch);
+	stages_leave(watch);
 	*to = *watch;
 	to->stage = LOOP_AT_ONCE; /* it may be no part of a loop_staged */
 	to->fn = fn;
@@ -288,8 +285,8 @@ static void take_events(struct loop *loop, const struct epoll_event *events, int
 }
 
 /* Takes what there is, waiting at most max_wait_ms. Epoll tells of what is still ready again and
- * again, in turns: where much waits, a session's event may stand behind all of that. Returns 0 or
- * -errno. */
+ * again, in turns: where much waits, a session's event may stand behind all of that, until it has
+ * been muted. Returns 0 or -errno. */
 static int wait_for_events(struct loop *loop, int max_wait_ms)
 {
 	struct epoll_event events[BATCH_EVENTS] UNINITIALIZED;

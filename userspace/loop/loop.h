@@ -50,6 +50,7 @@ struct loop_staged {
 	struct loop_watch watch;
 	struct list_node ready; /* in its stage's list: something has happened */
 	uint32_t events;        /* that */
+	bool muted;             /* epoll has been told not to repeat it */
 	uint64_t since_ms;      /* of loop->now_ms */
 };
 
@@ -132,6 +133,11 @@ bool loop_has_time(struct loop *loop);
 static inline int loop_watch_fd(const struct loop_watch *watch)
 {
 	return watch->loop ? watch->loop->slots[watch->slot].fd : -1;
+}
+/* What epoll carries of it. */
+static inline uint64_t loop_watch_handle(const struct loop_watch *watch)
+{
+	return (uint64_t)watch->loop->slots[watch->slot].generation << 32 | watch->slot;
 }
 /* Call before closing the descriptor. A watch that is not watching is left alone. */
 void loop_watch_del(struct loop_watch *watch);

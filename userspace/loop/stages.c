@@ -3,6 +3,8 @@
 #include "base/clock.h"
 
 #define BUDGET_NS 2000000
+/* Above so many that wait, epoll is not to repeat itself. */
+#define LOUD 128
 
 void stages_init(struct loop_stages *stages)
 {
@@ -25,23 +27,55 @@ static void leave(struct loop_staged *staged)
 	staged->watch.loop->stages.waiting -= staged->watch.stage != LOOP_ACCEPT;
 }
 
+/* Muted, it is told of once more, and then when something new happens. Only what is in a list is
+ * muted, so nothing is lost. */
+static void set_muted(struct loop_staged *staged, bool muted)
+{
+	struct loop_watch *watch = &staged->watch;
+	struct epoll_event event = { .events = watch->events | (muted ? (uint32_t)EPOLLET : 0) };
+
+	if (staged->muted == muted)
+		return;
+	event.data.u64 = loop_watch_handle(watch);
+	staged->muted = epoll_ctl(watch->loop->epoll_fd, EPOLL_CTL_MOD, loop_watch_fd(watch),
+				&event) == 0 &&
+		muted;
+}
+
 void stages_put(struct loop_watch *watch, uint32_t epoll_events)
 {
 	struct loop_staged *staged = container_of(watch, struct loop_staged, watch);
 
 	staged->events = epoll_events;
-	if (list_linked(&staged->ready))
-		return;
-	staged->since_ms = watch->loop->now_ms;
-	join(staged);
+	if (!list_linked(&staged->ready)) {
+		staged->since_ms = watch->loop->now_ms;
+		join(staged);
+	} else if (watch->loop->stages.waiting > LOUD) {
+		set_muted(staged, true);
+	}
 }
 
 void stages_drop(struct loop_watch *watch)
 {
 	struct loop_staged *staged = container_of(watch, struct loop_staged, watch);
 
-	if (watch->stage && list_linked(&staged->ready))
+	if (!watch->stage)
+		return;
+	staged->muted = false;
+	if (list_linked(&staged->ready))
 		leave(staged);
+}
+
+void stages_leave(struct loop_watch *watch)
+{
+	if (watch->stage)
+		set_muted(container_of(watch, struct loop_staged, watch), false);
+	stages_drop(watch);
+}
+
+void stages_set(struct loop_watch *watch)
+{
+	container_of(watch, struct loop_staged, watch)->muted = false;
 }
 
 void loop_watch_set_stage(struct loop_staged *staged, enum loop_stage stage)
@@ -52,6 +86,8 @@ void loop_watch_set_stage(struct loop_staged *staged, enum loop_stage stage)
 		return;
 	if (was_ready)
 		leave(staged);
+	if (stage == LOOP_AT_ONCE)
+		set_muted(staged, false);
 	staged->watch.stage = stage;
 	if (was_ready && stage != LOOP_AT_ONCE) /* else epoll tells it again */
 		join(staged);
@@ -74,6 +110,7 @@ static bool run_first(struct list_node *ready)
 	uint32_t events = staged->events & (watch->events | EPOLLERR | EPOLLHUP);
 
 	leave(staged);
+	set_muted(staged, false);
 	if (events)
 		watch->fn(watch, events);
 	return events != 0;

@@ -268,6 +268,58 @@ static void test_a_session_is_found_behind_many(void **state)
 	source_end(&session);
 }
 
+static unsigned told_elsewhere;
+
+static void on_elsewhere(struct loop_watch *watch, uint32_t epoll_events)
+{
+	(void)watch;
+	told_elsewhere += epoll_events == EPOLLIN;
+}
+
+/* Where many wait, epoll is told to be silent of them. Each still has its turn, and is heard again
+ * when it has had it, or when it is no login any more. */
+static void test_many_are_muted_and_none_is_lost(void **state)
+{
+	static struct source many[MANY];
+	struct loop_watch elsewhere = { 0 };
+	unsigned muted = 0;
+
+	(void)state;
+	loop.stages.budget_ns = 0;
+	for (unsigned i = 0; i < MANY; i++)
+		source_start(&many[i], 'm', LOOP_TALK, 3);
+	for (unsigned i = 0; i < 10; i++)
+		(void)turn();
+	for (unsigned i = 0; i < MANY; i++)
+		muted += many[i].staged.muted;
+	assert_in_range(muted, MANY - 200, MANY);
+	assert_true(many[MANY - 1].staged.muted && many[MANY - 2].staged.muted &&
+		many[MANY - 3].staged.muted && many[MANY - 4].staged.muted);
+	loop_watch_set_stage(&many[MANY - 1].staged, LOOP_AT_ONCE);
+	assert_int_equal(loop_watch_set(&many[MANY - 2].staged.watch, EPOLLIN | EPOLLRDHUP), 0);
+	assert_false(many[MANY - 2].staged.muted);
+	loop_watch_set_stage(&many[MANY - 3].staged, LOOP_ANSWER); /* goes on in another list */
+	assert_true(many[MANY - 3].staged.muted);
+	loop_watch_move(&many[MANY - 4].staged.watch, &elsewhere, on_elsewhere);
+	for (unsigned i = 0; i < 10; i++)
+		(void)turn();
+	assert_in_range(many[MANY - 1].calls, 10, 20);
+	assert_int_equal(many[MANY - 3].calls, 10);
+	assert_in_range(told_elsewhere, 10, 20);
+	loop_watch_del(&elsewhere);
+	source_end(&many[MANY - 1]);
+	source_end(&many[MANY - 3]);
+	close(many[MANY - 4].fd);
+	for (unsigned i = 0; i < 2 * MANY; i++)
+		(void)turn();
+	for (unsigned i = 0; i < MANY; i++) {
+		if (i == MANY - 1 || i == MANY - 3 || i == MANY - 4)
+			continue;
+		assert_in_range(many[i].calls, 2, 3);
+		source_end(&many[i]);
+	}
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -280,6 +332,7 @@ int main(void)
 		TEST(test_a_stage_may_change_while_it_waits),
 		TEST(test_what_nobody_asks_for_is_left_out),
 		TEST(test_a_session_is_found_behind_many),
+		TEST(test_many_are_muted_and_none_is_lost),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
