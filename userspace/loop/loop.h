@@ -38,9 +38,11 @@ struct loop_watch {
 enum loop_stage {
 	LOOP_AT_ONCE,   /* a session after its login, and all that is no login */
 	LOOP_ANSWER,    /* the node talks, or its answer goes to the client */
-	LOOP_DIAL,      /* to the node: connect, TLS */
+	LOOP_SECURE,    /* TLS to the node has begun */
+	LOOP_DIAL,      /* connecting to it */
 	LOOP_TALK,      /* the client's commands */
-	LOOP_HANDSHAKE, /* the client's TLS, and what comes before it */
+	LOOP_HANDSHAKE, /* the client's TLS has begun */
+	LOOP_HELLO,     /* its first bytes, and what comes before them */
 	LOOP_ACCEPT,
 	LOOP_STAGES
 };

@@ -254,7 +254,6 @@ int dial_watch(struct dial *dial, uint32_t epoll_events)
 void dial_start_tls(struct dial *dial)
 {
 	dial->state = DIAL_SECURE;
-	loop_watch_set_stage(&dial->leg.staged, LOOP_DIAL);
 	connect_secure(&dial->connect);
 }
 
@@ -319,6 +318,7 @@ static int secure(struct connect *connect)
 		if (tls_stream_connect(stream, dial->params.tls) < 0)
 			return CONNECT_OURS;
 		tls_stream_read_ahead(stream, true);
+		loop_watch_set_stage(&dial->leg.staged, LOOP_SECURE);
 	}
 	r = tls_stream_handshake(stream);
 	if (r == 0) /* what the node says may repeat a credential */

@@ -26,6 +26,7 @@ static int begin_handshake(struct session *session)
 		(agent && tls_stream_demand(stream, agent->auth) < 0))
 		return -ENOMEM;
 	tls_stream_read_ahead(stream, true);
+	loop_watch_set_stage(&session->login->leg.staged, LOOP_HANDSHAKE);
 	return 0;
 }
 

@@ -91,13 +91,14 @@ static void test_the_latest_stage_first(void **state)
 		char name;
 		enum loop_stage stage;
 	} rows[] = { { 'x', LOOP_ACCEPT }, { 't', LOOP_TALK }, { 'h', LOOP_HANDSHAKE },
-		{ 'a', LOOP_ANSWER }, { 's', LOOP_AT_ONCE }, { 'd', LOOP_DIAL } };
+		{ 'a', LOOP_ANSWER }, { 's', LOOP_AT_ONCE }, { 'd', LOOP_DIAL },
+		{ 'b', LOOP_HELLO }, { 'c', LOOP_SECURE } };
 	struct source sources[ARRAY_SIZE(rows)];
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		source_start(&sources[i], rows[i].name, rows[i].stage, 0);
-	assert_string_equal(turn(), "sadthx");
+	assert_string_equal(turn(), "sacdthbx");
 	assert_int_equal(left(), 0);
 	assert_int_equal(atomic_load(&loop.stages.full_turns), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
