@@ -7,6 +7,7 @@ its charts. Exits with 1 if work was not done; figures are judged by the reader.
     bench.py [PART ...]     only these parts (PARTS), prints only
 
 BENCH_QUICK=1: one short round of everything, prints only. BENCH_ROUNDS=N: rounds of each.
+BENCH_BESIDE=DIR: storm also with the homingd of another build.
 BENCH_AWAKE=1: idle CPUs of a virtual machine wait awake for a moment (machine.Awake)."""
 
 import contextlib
