@@ -60,7 +60,8 @@ class Soak:
             space, [node.toml() for node in self.nodes], default="node1",
             mapping='[mapping]\nsource = "file"\n[mapping.file]\npath = "%s"\n' % space.write(
                 "accounts", accounts, 0o644),
-            listeners={"imap": ("implicit", "max_connections = 8000\n")}, server="threads = 1\n")
+            listeners={"imap": ("implicit", "max_connections = 8000\npreauth_timeout = \"5m\"\n")},
+            server="threads = 1\n")
         self.router.start()
         self.end, self.fault, self.counts = time.monotonic() + 60 * minutes, None, {}
 
@@ -213,10 +214,14 @@ def main():
     try:
         fault = soak.run()
     finally:
+        soak.log = soak.router.log()
         soak.close()
         space.close()
     print(", ".join("%s %d" % pair for pair in sorted(soak.counts.items())))
     print("FAILED " + fault if fault else "nothing lost")
+    if fault:
+        unusual = re.compile(r"level=(?:warn|error)|reason=(?!client_|node_eof)")
+        print("\n".join(line for line in soak.log.splitlines() if unusual.search(line))[-4000:])
     return 1 if fault else 0
 
 

@@ -2,7 +2,9 @@
 #include "loop/stages.h"
 #include "base/clock.h"
 
-#define BUDGET_NS 2000000
+/* With one of each stage on top it is what a session may have to wait for: some handshakes' steps.
+ * A turn costs a hundredth of that. */
+#define BUDGET_NS 500000
 /* Above so many that wait, epoll is not to repeat itself. */
 #define LOUD 128
 

@@ -105,15 +105,15 @@ static void test_the_latest_stage_first(void **state)
 		source_end(&sources[i]);
 }
 
-/* LIB-8, LIB-9: two milliseconds are spent from the latest stage on, and of each other one has its
- * turn. What is left is where it was when the next turn begins, whatever epoll says again. */
+/* LIB-8, LIB-9: the budget is spent from the latest stage on, and of each other one has its turn. What is left is where it was when the next turn begins, whatever epoll says again. */
 static void test_what_is_left_goes_on_in_the_next_turn(void **state)
 {
 	struct source answers[4], shakes[3], session, listener;
 	uint64_t start_ms = fake_now_ms;
 
 	(void)state;
-	assert_int_equal(loop.stages.budget_ns, 2 * NS_PER_MS);
+	assert_int_equal(loop.stages.budget_ns, NS_PER_MS / 2);
+	loop.stages.budget_ns = 2 * NS_PER_MS;
 	source_start(&listener, 'x', LOOP_ACCEPT, 0);
 	for (unsigned i = 0; i < ARRAY_SIZE(shakes); i++)
 		source_start(&shakes[i], (char)('1' + i), LOOP_HANDSHAKE, 1);
