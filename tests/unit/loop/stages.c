@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Turns of logins (LIB-8), with a clock that only work moves. Every source is always ready, so epoll
- * tells of it in each turn. */
+/* Turns of logins (LIB-8), with a clock that only work moves. Every source is always ready, so
+ * epoll tells of it in each turn. */
 #include "unit.h"
 
 #include "loop/stages.h"
@@ -105,7 +105,8 @@ static void test_the_latest_stage_first(void **state)
 		source_end(&sources[i]);
 }
 
-/* LIB-8, LIB-9: the budget is spent from the latest stage on, and of each other one has its turn. What is left is where it was when the next turn begins, whatever epoll says again. */
+/* LIB-8, LIB-9: the budget is spent from the latest stage on, and of each other one has its turn.
+ * What is left is where it was when the next turn begins, whatever epoll says again. */
 static void test_what_is_left_goes_on_in_the_next_turn(void **state)
 {
 	struct source answers[4], shakes[3], session, listener;
