@@ -43,6 +43,11 @@ test-all: ## all tests, what CI runs: test, then test-rest
 	TEST_TALLY=$$tally TEST_PARTS= $(MAKE) --no-print-directory test-rest || failed=1; \
 	rm -f $$tally; exit $$failed
 
+# MINUTES=60; HOMING_BUILD=DIR: another build of the router.
+.PHONY: soak
+soak: all $(addprefix $(BUILD)/bench/,lightnode load) ## mixed load for an hour: nothing lost, nothing that waits for ever
+	@HOMING_BUILD=$${HOMING_BUILD:-$(abspath $(BUILD))} /usr/bin/python3 tests/soak/soak.py $(or $(MINUTES),60)
+
 demo: demo-deps ## the main job, live
 	@$(MAKE) -s --no-print-directory -j$(JOBS) all
 	@/usr/bin/python3 tests/demo/demo.py

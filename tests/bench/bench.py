@@ -7,6 +7,7 @@ its charts. Exits with 1 if work was not done; figures are judged by the reader.
     bench.py [PART ...]     only these parts (PARTS), prints only
 
 BENCH_QUICK=1: one short round of everything, prints only. BENCH_ROUNDS=N: rounds of each.
+BENCH_BESIDE=DIR: storm also with the homingd of another build.
 BENCH_AWAKE=1: idle CPUs of a virtual machine wait awake for a moment (machine.Awake)."""
 
 import contextlib
@@ -23,12 +24,13 @@ import handoff  # noqa: E402
 import harness  # noqa: E402
 import peers  # noqa: E402
 import report  # noqa: E402
+import storm  # noqa: E402
 import workloads  # noqa: E402
 
 ACCOUNTS = 1000
 OPTIONAL = {"perdition"}
 # name of the part: what makes its workloads
-PARTS = dict(workloads.PARTS, handoff=handoff.parts)
+PARTS = dict(workloads.PARTS, handoff=handoff.parts, storm=storm.parts)
 
 
 class Bench:

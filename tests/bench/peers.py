@@ -228,7 +228,7 @@ def toml_node(tls, pin):
 class Peer(Process):
     """One router between the load and the nodes. legs: "tls/plain" is TLS to clients, plain to
     nodes. label tells instances of one program and legs apart; more: configuration fields,
-    pause_us: how often it may wake up (pause.c), build: where another homingd is."""
+    pause_us: how often it may wake up (pause.c), and homingd: another one."""
 
     def __init__(self, bench, program, legs, nodes, label="", **more):
         self.program, self.legs, self.label, self.nodes = program, legs, label, nodes
@@ -245,8 +245,8 @@ class Peer(Process):
             del self.addresses["submission"]
         self.config = PROGRAMS[program][0](self._fields(bench, nodes, more))
         path = bench.space.write(os.path.basename(self.dir) + "/configuration", self.config, 0o644)
-        command = [more["build"] + "/homingd", "--config"] if "build" in more else PROGRAMS[program][1]
-        super().__init__(bench, "r", machine.ROUTER_CPU, command + [path], stdin=subprocess.DEVNULL,
+        super().__init__(bench, "r", machine.ROUTER_CPU,
+                         command(program, more) + [path], stdin=subprocess.DEVNULL,
                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                          env=dict(os.environ, **harness.paused(more.get("pause_us"))))
         self._wait(bench)
@@ -285,6 +285,11 @@ class Direct:
         self.legs, self.nodes = legs, nodes
         self.client_tls = self.node_tls = legs == "tls/tls"
         self.addresses = {protocol: "%s:%d" % (NODE, node.port) for protocol, node in nodes.items()}
+
+
+def command(program, more):
+    """homingd: that of another build."""
+    return [more["homingd"], "--config"] if "homingd" in more else PROGRAMS[program][1]
 
 
 def listening(address):

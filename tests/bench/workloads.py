@@ -63,11 +63,11 @@ COPY = {"label": "copy", "mode": "copy"}
 
 
 # Homing with the other TLS library, beside itself where there is such a build (make TLS=aws-lc).
-AWSLC = {"label": "AWS-LC", "build": os.path.join(harness.ROOT, "build-aws-lc")}
+AWSLC = {"label": "AWS-LC", "homingd": os.path.join(harness.ROOT, "build-aws-lc", "homingd")}
 
 
 def has_awslc(bench):
-    return not bench.quick and os.path.exists(AWSLC["build"] + "/homingd")
+    return not bench.quick and os.path.exists(AWSLC["homingd"])
 
 
 class Workload:

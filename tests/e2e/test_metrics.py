@@ -30,7 +30,8 @@ homing_guard_checks_total homing_guard_packets_total homing_guard_interface homi
 homing_agent_channels homing_agent_errors_total homing_handoffs_total homing_handoff_channels
 homing_handoff_tokens_refused_total homing_handoff_refusals_total
 homing_agent_streams homing_handoff_seconds homing_handoff_streams homing_handoff_joined_total
-homing_handoff_logins_refused_total""".split()
+homing_handoff_logins_refused_total
+homing_login_full_turns_total homing_logins_waiting homing_login_wait_seconds""".split()
 
 
 @pytest.mark.parametrize("mode, path", [("auto", "record"), ("copy", "copy")])

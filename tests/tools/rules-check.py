@@ -11,7 +11,8 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 RULES = os.path.join("docs", "rules")
-PAGES = ("config", "sessions", "http", "mapping", "admin", "security", "guard", "records", "handoff", "tls-library", "operations")
+PAGES = ("config", "sessions", "http", "mapping", "admin", "security", "guard", "records", "handoff", "tls-library",
+         "operations")
 GROUPS = "SES|MAP|ADM|CFG|SEC|HTTP|OPS|GRD|REC|HND|LIB"
 FOREIGN = r"\b(?:LOC|SUR|H2)-\d+\b"  # ids of no page
 ID = r"(?:%s)-\d+[a-z]?" % GROUPS

@@ -16,6 +16,11 @@ uint64_t clock_mono_ms(void)
 	return atomic_load(&fake_now_ms);
 }
 
+uint64_t clock_mono_ns(void)
+{
+	return atomic_load(&fake_now_ms) * 1000000;
+}
+
 uint64_t clock_real_ms(void)
 {
 	return atomic_load(&fake_now_ms);

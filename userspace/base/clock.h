@@ -9,6 +9,8 @@
 
 /* Milliseconds of CLOCK_MONOTONIC. */
 uint64_t clock_mono_ms(void);
+/* Nanoseconds of it. */
+uint64_t clock_mono_ns(void);
 /* Milliseconds since 1970-01-01 UTC. */
 uint64_t clock_real_ms(void);
 /* RFC 3339 UTC with milliseconds, e.g. 2026-01-31T10:00:00.123Z; without them if !with_ms. */

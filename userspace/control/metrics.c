@@ -171,6 +171,22 @@ static void put_node_errors(struct out *out, const struct router *router)
 			load(&router->metrics.shortages[i]));
 }
 
+/* LIB-9. */
+static void put_logins(struct out *out, const struct control_state *control)
+{
+	struct worker_load load = workers_load(control->workers, control->worker_count);
+
+	head(out, "homing_login_full_turns_total", "counter",
+		"Turns of a worker in which logins had more to do than there was time for.");
+	put(out, "homing_login_full_turns_total %llu\n", (unsigned long long)load.full_turns);
+	head(out, "homing_logins_waiting", "gauge",
+		"Connections of logins with something to do that wait for their turn.");
+	put(out, "homing_logins_waiting %llu\n", (unsigned long long)load.waiting);
+	head(out, "homing_login_wait_seconds", "gauge",
+		"For how long the oldest of these has been waiting.");
+	put(out, "homing_login_wait_seconds %.3f\n", (double)load.oldest_ms / 1000);
+}
+
 static void put_paths(struct out *out, const struct router *router)
 {
 	static const struct {
@@ -451,6 +467,7 @@ int control_metrics(struct control_state *control, struct buf *ret_text)
 	put_node_sessions(&out, router, true);
 	put_node_sessions(&out, router, false);
 	put_auth(&out, &router->metrics);
+	put_logins(&out, control);
 	put_nodes(&out, router);
 	put_node_errors(&out, router);
 	put_paths(&out, router);

@@ -194,6 +194,14 @@ static json_t *splice_json(struct router *router)
 		load(&kernel->key_updates));
 }
 
+static json_t *logins_json(const struct control_state *control)
+{
+	struct worker_load load = workers_load(control->workers, control->worker_count);
+
+	return json_pack("{sI sI sI}", "full_turns", (json_int_t)load.full_turns, "waiting",
+		(json_int_t)load.waiting, "oldest_ms", (json_int_t)load.oldest_ms);
+}
+
 static int add_stats(void *arg, json_t *object)
 {
 	struct control_state *control = arg;
@@ -214,6 +222,7 @@ static int add_stats(void *arg, json_t *object)
 		object, "rejected_limit", json_integer(load(&router->rejected_limit)));
 	r |= json_object_set_new(object, "auth_failed", json_integer(load(&router->auth_failed)));
 	r |= json_object_set_new(object, "held", json_integer(load(&router->held)));
+	r |= json_object_set_new(object, "logins", logins_json(control));
 	r |= json_object_set_new(object, "nodes", nodes_json(router));
 	r |= json_object_set_new(object, "listeners", listeners_json(router));
 	r |= json_object_set_new(object, "paths", paths_json(router));

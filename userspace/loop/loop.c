@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The epoll loop. A batch is: events, then due timers, then deferred calls. Slots are reused, and
- * each reuse has a new generation, which is what makes stale events harmless.
+ * The epoll loop. A batch is: events, then what logins have to do, within their budget, then due
+ * timers, then deferred calls. Slots are reused, and each reuse has a new generation, which is what
+ * makes stale events harmless.
  */
 #include "loop/loop.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/slots.h"
+#include "loop/stages.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -78,6 +80,7 @@ int loop_init(struct loop *loop)
 		.alarm_fd = -1,
 		.alarm_ms = NO_ALARM };
 	loop->mailbox.event_fd = -1;
+	stages_init(&loop->stages);
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (loop->epoll_fd < 0)
 		return -errno;
@@ -123,11 +126,6 @@ static int slots_grow(struct loop *loop)
 	return 0;
 }
 
-static uint64_t watch_handle(const struct loop_watch *watch)
-{
-	return (uint64_t)watch->loop->slots[watch->slot].generation << 32 | watch->slot;
-}
-
 int loop_watch_add(
 	struct loop *loop, struct loop_watch *watch, int fd, uint32_t events, loop_watch_fn *fn)
 {
@@ -140,14 +138,16 @@ int loop_watch_add(
 		if (r < 0)
 			return r;
 	}
-	*watch = (struct loop_watch){
-		.fn = fn, .loop = loop, .slot = loop->first_free, .events = events
-	};
+	*watch = (struct loop_watch){ .fn = fn,
+		.loop = loop,
+		.slot = loop->first_free,
+		.stage = watch->stage,
+		.events = events };
 	slot = &loop->slots[watch->slot];
-	event.data.u64 = watch_handle(watch);
+	event.data.u64 = loop_watch_handle(watch);
 	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
 		r = -errno;
-		*watch = (struct loop_watch){ 0 };
+		*watch = (struct loop_watch){ .stage = watch->stage };
 		return r;
 	}
 	loop->first_free = slot->next_free;
@@ -162,10 +162,12 @@ int loop_watch_set(struct loop_watch *watch, uint32_t events)
 
 	if (events == watch->events)
 		return 0;
-	event.data.u64 = watch_handle(watch);
+	event.data.u64 = loop_watch_handle(watch);
 	if (epoll_ctl(watch->loop->epoll_fd, EPOLL_CTL_MOD, loop_watch_fd(watch), &event) < 0)
 		return -errno;
 	watch->events = events;
+	if (watch->stage)
+		stages_set(watch);
 	return 0;
 }
 
@@ -176,6 +178,7 @@ void loop_watch_forget(struct loop_watch *watch)
 
 	if (!loop)
 		return;
+	stages_drop(watch);
 	slot = &loop->slots[watch->slot];
 	slot->watch = NULL;
 	slot->generation++;
@@ -194,7 +197,9 @@ void loop_watch_del(struct loop_watch *watch)
 
 void loop_watch_move(struct loop_watch *watch, struct loop_watch *to, loop_watch_fn *fn)
 {
+	stages_leave(watch);
 	*to = *watch;
+	to->stage = LOOP_AT_ONCE; /* it may be no part of a loop_staged */
 	to->fn = fn;
 	to->loop->slots[to->slot].watch = to;
 	watch->loop = NULL;
@@ -259,6 +264,32 @@ static void set_working(struct loop *loop, bool working)
 		atomic_store_explicit(&loop->pulse, pulse + 1, memory_order_relaxed);
 }
 
+static void begin_batch(struct loop *loop)
+{
+	uint64_t now_ms = clock_mono_ms();
+
+	set_working(loop, true);
+	loop->turn = now_ms == loop->now_ms ? loop->turn + 1 : 0;
+	loop->now_ms = now_ms;
+}
+
+/* What is not to be done at once is put where it waits. */
+static void take_events(struct loop *loop, const struct epoll_event *events, int count)
+{
+	for (int i = 0; i < count; i++) {
+		uint32_t slot = (uint32_t)events[i].data.u64;
+		uint32_t generation = (uint32_t)(events[i].data.u64 >> 32);
+		struct loop_watch *watch = loop->slots[slot].watch;
+
+		if (!watch || loop->slots[slot].generation != generation)
+			continue;
+		if (watch->stage)
+			stages_put(watch, events[i].events);
+		else
+			watch->fn(watch, events[i].events);
+	}
+}
+
 static int wait_events(struct loop *loop, struct epoll_event events[BATCH_EVENTS], int max_wait_ms)
 {
 	int n, error;
@@ -275,33 +306,40 @@ static int wait_events(struct loop *loop, struct epoll_event events[BATCH_EVENTS
 	return n;
 }
 
-int loop_run_once(struct loop *loop, int max_wait_ms)
+/* Takes what there is, waiting at most max_wait_ms. Epoll tells of what is still ready again and
+ * again, in turns: where much waits, a session's event may stand behind all of that, until it has
+ * been muted. Returns 0 or -errno. */
+static int wait_for_events(struct loop *loop, int max_wait_ms)
 {
 	struct epoll_event events[BATCH_EVENTS] UNINITIALIZED;
-	uint64_t batch, now_ms, first_ms = timer_heap_first(&loop->timers) >> TURN_BITS;
-	bool is_due = first_ms <= loop->now_ms;
-	struct timer *timer;
-	timer_fn *timer_run;
-	int n = is_due ? 0 : alarm_set(loop, first_ms);
+	uint64_t seen = 0;
+	int n = wait_events(loop, events, max_wait_ms);
 
-	if (n < 0)
-		return n;
-	n = wait_events(loop, events, is_due ? 0 : max_wait_ms);
 	if (n < 0 && errno != EINTR)
 		return -errno;
-	set_working(loop, true);
-	now_ms = clock_mono_ms();
-	loop->turn = now_ms == loop->now_ms ? loop->turn + 1 : 0;
-	loop->now_ms = now_ms;
-	batch = now_of(loop);
-	for (int i = 0; i < n; i++) {
-		uint32_t slot = (uint32_t)events[i].data.u64;
-		uint32_t generation = (uint32_t)(events[i].data.u64 >> 32);
-		struct loop_watch *watch = loop->slots[slot].watch;
-
-		if (watch && loop->slots[slot].generation == generation)
-			watch->fn(watch, events[i].events);
+	begin_batch(loop);
+	take_events(loop, events, n);
+	while (n == BATCH_EVENTS && (seen += BATCH_EVENTS) <= loop->stages.waiting) {
+		n = epoll_wait(loop->epoll_fd, events, BATCH_EVENTS, 0);
+		take_events(loop, events, n);
 	}
+	return 0;
+}
+
+int loop_run_once(struct loop *loop, int max_wait_ms)
+{
+	uint64_t batch, first_ms = timer_heap_first(&loop->timers) >> TURN_BITS;
+	bool goes_on = first_ms <= loop->now_ms || stages_wait(&loop->stages);
+	struct timer *timer;
+	timer_fn *timer_run;
+	int r = goes_on ? 0 : alarm_set(loop, first_ms);
+
+	if (r == 0)
+		r = wait_for_events(loop, goes_on ? 0 : max_wait_ms);
+	if (r < 0)
+		return r;
+	batch = now_of(loop);
+	stages_run(loop);
 	while ((timer = timer_heap_take_due(&loop->timers, batch, &timer_run)))
 		timer_run(timer);
 	run_deferred(loop);

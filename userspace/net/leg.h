@@ -21,7 +21,10 @@
 /* Embedded in its owner; zeroed = closed, with buffers that have no limit and are no secret. */
 struct leg {
 	struct stream stream;
-	struct loop_watch watch;
+	union {
+		struct loop_watch watch;
+		struct loop_staged staged; /* its owner may give it a stage: a login's has one */
+	};
 	struct buf in, out;
 	/* epoll events that a blocked read and a blocked write wait for; 0: the usual ones */
 	uint32_t read_want, write_want;

@@ -318,6 +318,7 @@ static int secure(struct connect *connect)
 		if (tls_stream_connect(stream, dial->params.tls) < 0)
 			return CONNECT_OURS;
 		tls_stream_read_ahead(stream, true);
+		loop_watch_set_stage(&dial->leg.staged, LOOP_SECURE);
 	}
 	r = tls_stream_handshake(stream);
 	if (r == 0) /* what the node says may repeat a credential */
@@ -331,6 +332,7 @@ static void on_up(struct connect *connect)
 	struct dial *dial = container_of(connect, struct dial, connect);
 
 	dial->state = DIAL_UP;
+	loop_watch_set_stage(&dial->leg.staged, LOOP_ANSWER);
 	dial->params.ops->up(dial->params.arg);
 }
 
@@ -525,6 +527,7 @@ static void attempt_start(struct dial *dial)
 	bool may_ask = dial->params.handoff && !dial->agent_given_up;
 
 	dial->state = DIAL_CONNECT;
+	loop_watch_set_stage(&dial->leg.staged, LOOP_DIAL);
 	if (!may_ask || !start_by_agent(dial))
 		connect_start(&dial->connect, dial->params.destination->host, dial->settings->port);
 }

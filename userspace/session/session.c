@@ -113,6 +113,8 @@ void session_set_state(struct session *session, enum session_state state)
 {
 	assert(session_states[session->state].next & BIT(state));
 	session->state = state;
+	if (session->login)
+		loop_watch_set_stage(&session->login->leg.staged, session_states[state].order);
 	if (session_cell(session)->enter)
 		session_cell(session)->enter(session);
 	/* Only where it stays there is something to wait for. */

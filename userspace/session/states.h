@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The states of a session, one row each: what may follow, what limits the time, what is watched of
- * the client, and what its end, a kick and a shutdown mean there. Whoever wants to know what a
- * state means asks its row (session_states[session->state]); only a step that owns a state names
- * it.
+ * the client, what its end, a kick and a shutdown mean there, and how soon it has its turn. Whoever
+ * wants to know what a state means asks its row (session_states[session->state]); only a step that
+ * owns a state names it.
  */
 #ifndef SESSION_STATES_H
 #define SESSION_STATES_H
 
 #include "base/compiler.h"
+#include "loop/loop.h"
 
 #include <stdint.h>
 
@@ -75,7 +76,8 @@ struct session_state_row {
 	enum session_client_end client_end;
 	enum session_kick kick;
 	enum session_shutdown shutdown;
-	const char *stage; /* as operators see it */
+	enum loop_stage order; /* LIB-8: when the client's events have their turn */
+	const char *stage;     /* as operators see it */
 };
 
 /* What a request may lead to, once enough of it is there. */
@@ -89,72 +91,81 @@ struct session_state_row {
 
 /* clang-format off */
 /* name: may go to
- *	limit, watch, the client's end, kick, shutdown, stage */
+ *	limit, watch, the client's end, kick, shutdown, order, stage */
 #define SESSION_STATES(X) \
 	X(ACCEPT, BIT(S_PROXY) | BIT(S_KNOCK) | FIRST_STATES | BIT(S_TLS), \
-		LIMIT_NONE, WATCH_SEND, CLIENT_END_CLOSES, KICK_NOT, SHUTDOWN_CLOSES, "dialogue") \
+		LIMIT_NONE, WATCH_SEND, CLIENT_END_CLOSES, KICK_NOT, SHUTDOWN_CLOSES, \
+		LOOP_HELLO, "dialogue") \
 	X(PROXY, FIRST_STATES | BIT(S_TLS), \
 		LIMIT_PREAUTH, WATCH_HEADER, CLIENT_END_CLOSES, KICK_NOT, SHUTDOWN_CLOSES, \
-		"dialogue") \
+		LOOP_HELLO, "dialogue") \
 	X(KNOCK, BIT(S_TLS) | BIT(S_CLOSED), \
-		LIMIT_KNOCK, WATCH_HEADER, CLIENT_END_CLOSES, KICK_NOT, SHUTDOWN_CLOSES, "knock") \
+		LIMIT_KNOCK, WATCH_HEADER, CLIENT_END_CLOSES, KICK_NOT, SHUTDOWN_CLOSES, \
+		LOOP_HELLO, "knock") \
 	X(TLS, FIRST_STATES, \
 		LIMIT_PREAUTH, WATCH_TLS, CLIENT_END_CLOSES, KICK_NOT, SHUTDOWN_CLOSES, \
-		"dialogue") \
+		LOOP_HELLO, "dialogue") \
 	X(DIALOGUE, BIT(S_STARTTLS) | BIT(S_HOLD) | BIT(S_LOOKUP) | BIT(S_DIAL) | \
 			BIT(S_PENALTY) | BIT(S_FLUSH) | BIT(S_CLOSED), \
 		LIMIT_PREAUTH, WATCH_TALK, CLIENT_END_ANSWERS, KICK_NOT, SHUTDOWN_ANSWERS, \
-		"dialogue") \
+		LOOP_TALK, "dialogue") \
 	X(STARTTLS, BIT(S_TLS) | BIT(S_CLOSED), \
 		LIMIT_PREAUTH, WATCH_SEND, CLIENT_END_CLOSES, KICK_NOT, SHUTDOWN_CLOSES, \
-		"dialogue") \
+		LOOP_TALK, "dialogue") \
 	X(FIRST_HEAD, BIT(S_EXTRACT) | REQUEST_STATES, \
 		LIMIT_FIRST_HEAD, WATCH_TALK, CLIENT_END_CLOSES, KICK_NOT, \
-		SHUTDOWN_ANSWERS_HEAD, "http") \
+		SHUTDOWN_ANSWERS_HEAD, LOOP_TALK, "http") \
 	X(IDLE, BIT(S_HEAD) | BIT(S_FLUSH) | BIT(S_CLOSED), \
 		LIMIT_KEEPALIVE, WATCH_TALK, CLIENT_END_CLOSES, KICK_CLOSES, \
-		SHUTDOWN_ANSWERS_HEAD, "http_idle") /* its last request was the account's */ \
+		SHUTDOWN_ANSWERS_HEAD, \
+		LOOP_AT_ONCE, "http_idle") /* its last request was the account's */ \
 	X(HEAD, BIT(S_EXTRACT) | REQUEST_STATES, \
 		LIMIT_HEAD, WATCH_TALK, CLIENT_END_CLOSES, KICK_ANSWERS, SHUTDOWN_ANSWERS, \
-		"http") \
+		LOOP_AT_ONCE, "http") \
 	X(EXTRACT, REQUEST_STATES, \
 		LIMIT_RELAY_IDLE, WATCH_TALK, CLIENT_END_CLOSES, KICK_NOT, SHUTDOWN_ANSWERS, \
-		"http") \
+		LOOP_TALK, "http") \
 	X(HOLD, BIT(S_LOOKUP) | BIT(S_FLUSH) | BIT(S_CLOSED), \
-		LIMIT_NONE, WATCH_AHEAD, CLIENT_END_CLOSES, KICK_NOT, SHUTDOWN_ANSWERS, "hold") \
+		LIMIT_NONE, WATCH_AHEAD, CLIENT_END_CLOSES, KICK_NOT, SHUTDOWN_ANSWERS, \
+		LOOP_TALK, "hold") \
 	X(LOOKUP, BIT(S_DIAL) | BIT(S_EXCHANGE) | BIT(S_FLUSH) | BIT(S_CLOSED), \
 		LIMIT_LOOKUP, WATCH_AHEAD, CLIENT_END_GRACE, KICK_ANSWERS, SHUTDOWN_SERVES, \
-		"lookup") /* it may have read what was there before */ \
+		LOOP_DIAL, "lookup") /* it may have read what was there before */ \
 	X(DIAL, BIT(S_REPLAY) | BIT(S_SPLICE) | BIT(S_EXCHANGE) | BIT(S_TUNNEL) | BIT(S_FLUSH) | \
 			BIT(S_CLOSED), \
 		LIMIT_WINDOW, WATCH_AHEAD, CLIENT_END_GRACE, KICK_ANSWERS, SHUTDOWN_SERVES, \
-		"dial") \
+		LOOP_DIAL, "dial") \
 	X(REPLAY, BIT(S_DIALOGUE) | BIT(S_PENALTY) | BIT(S_SPLICE) | BIT(S_FLUSH) | BIT(S_CLOSED), \
 		LIMIT_WINDOW, WATCH_AHEAD, CLIENT_END_CLOSES, KICK_ANSWERS, SHUTDOWN_ANSWERS, \
-		"replay") \
+		LOOP_ANSWER, "replay") \
 	X(EXCHANGE, BIT(S_IDLE) | BIT(S_PENALTY) | BIT(S_DIAL) | BIT(S_SPLICE) | BIT(S_FLUSH) | \
 			BIT(S_CLOSED), \
 		LIMIT_RELAY_IDLE, WATCH_BODY, CLIENT_END_SERVES, KICK_ANSWERS, SHUTDOWN_SERVES, \
-		"http") \
+		LOOP_AT_ONCE, "http") \
 	X(PENALTY, BIT(S_DIALOGUE) | BIT(S_IDLE) | BIT(S_FLUSH) | BIT(S_CLOSED), \
 		LIMIT_PENALTY, WATCH_AHEAD, CLIENT_END_CLOSES, KICK_NOT, SHUTDOWN_ANSWERS, \
-		"penalty") /* what is in out waits (login->held) */ \
+		LOOP_TALK, "penalty") /* what is in out waits (login->held) */ \
 	X(CHANNEL, BIT(S_CLOSED), \
-		LIMIT_NONE, WATCH_NONE, CLIENT_END_CLOSES, KICK_NOT, SHUTDOWN_SERVES, "channel") \
+		LIMIT_NONE, WATCH_NONE, CLIENT_END_CLOSES, KICK_NOT, SHUTDOWN_SERVES, \
+		LOOP_AT_ONCE, "channel") \
 	X(TUNNEL, BIT(S_SPLICE) | BIT(S_CLOSED), \
-		LIMIT_TUNNEL, WATCH_NONE, CLIENT_END_CLOSES, KICK_CLOSES, SHUTDOWN_NOT, "replay") \
+		LIMIT_TUNNEL, WATCH_NONE, CLIENT_END_CLOSES, KICK_CLOSES, SHUTDOWN_NOT, \
+		LOOP_AT_ONCE, "replay") \
 	X(SPLICE, BIT(S_ESTABLISHED) | BIT(S_CLOSED), \
 		LIMIT_PROGRESS, WATCH_SEND, CLIENT_END_CLOSES, KICK_CLOSES, SHUTDOWN_NOT, \
-		"replay") \
+		LOOP_ANSWER, "replay") \
 	X(ESTABLISHED, BIT(S_CLOSED), \
 		LIMIT_NONE, WATCH_NONE, CLIENT_END_CLOSES, KICK_CLOSES, SHUTDOWN_NOT, \
-		"established") \
+		LOOP_AT_ONCE, "established") \
 	X(FLUSH, BIT(S_LINGER) | BIT(S_CLOSED), \
-		LIMIT_FAREWELL, WATCH_FLUSH, CLIENT_END_OVER, KICK_NOT, SHUTDOWN_NOT, "dialogue") \
+		LIMIT_FAREWELL, WATCH_FLUSH, CLIENT_END_OVER, KICK_NOT, SHUTDOWN_NOT, \
+		LOOP_ANSWER, "dialogue") \
 	X(LINGER, BIT(S_CLOSED), \
-		LIMIT_LINGER, WATCH_DROP, CLIENT_END_OVER, KICK_NOT, SHUTDOWN_NOT, "dialogue") \
+		LIMIT_LINGER, WATCH_DROP, CLIENT_END_OVER, KICK_NOT, SHUTDOWN_NOT, \
+		LOOP_TALK, "dialogue") \
 	X(CLOSED, 0, \
-		LIMIT_NONE, WATCH_NONE, CLIENT_END_OVER, KICK_NOT, SHUTDOWN_NOT, "dialogue")
+		LIMIT_NONE, WATCH_NONE, CLIENT_END_OVER, KICK_NOT, SHUTDOWN_NOT, \
+		LOOP_AT_ONCE, "dialogue")
 /* clang-format on */
 
 enum session_state {

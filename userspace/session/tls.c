@@ -9,25 +9,36 @@
 
 void step_tls_enter(struct session *session)
 {
+	session_phase_start(session);
+	session->login->leg.stream.want = EPOLLIN; /* the client speaks first */
+	session_update_watch(session);
+}
+
+/* What it takes is taken when its turn comes (LIB-8): it is a tenth of what a thousand that have
+ * come at once would hold until then. Returns 0 or -errno. */
+static int begin_handshake(struct session *session)
+{
 	const struct agent_listener *agent = snapshot_agent(session->snapshot, session->listener);
 	struct stream *stream = &session->login->leg.stream;
 
-	session_phase_start(session);
 	if ((session->kind->knocks && !agent) ||
 		tls_stream_accept(stream, session->snapshot->tls, &session->kind->alpn) < 0 ||
-		(agent && tls_stream_demand(stream, agent->auth) < 0)) {
-		session_close(session, REASON_INTERNAL);
-		return;
-	}
+		(agent && tls_stream_demand(stream, agent->auth) < 0))
+		return -ENOMEM;
 	tls_stream_read_ahead(stream, true);
-	stream->want = EPOLLIN; /* the client speaks first */
-	session_update_watch(session);
+	loop_watch_set_stage(&session->login->leg.staged, LOOP_HANDSHAKE);
+	return 0;
 }
 
 void step_tls_progress(struct session *session)
 {
-	int r = tls_stream_handshake(&session->login->leg.stream);
+	int r;
 
+	if (!stream_is_tls(&session->login->leg.stream) && begin_handshake(session) < 0) {
+		session_close(session, REASON_INTERNAL);
+		return;
+	}
+	r = tls_stream_handshake(&session->login->leg.stream);
 	if (r == -EAGAIN)
 		return;
 	if (r < 0) {

@@ -12,7 +12,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define BACKLOG 4096
+/* In bursts it waits here who is not accepted yet (LIB-8). The kernel takes no more than
+ * net.core.somaxconn. */
+#define BACKLOG 65535
 
 /* ---- one address ---- */
 

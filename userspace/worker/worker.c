@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A worker: accepts, runs its sessions, and stops when the control thread says so. When the
- * process has no descriptor left, accepting pauses for a moment instead of spinning on a
- * listening socket that stays readable (security.md section 6).
+ * A worker: accepts, runs its sessions, and stops when the control thread says so. While many
+ * logins have something to do, who comes waits where it costs nearly nothing, in the socket's
+ * queue: side by side all of them would be done late (LIB-8). When the process has no descriptor
+ * left, accepting pauses for a moment instead of spinning on a listening socket that stays readable
+ * (security.md section 6).
  */
 #include "worker/worker.h"
 #include "worker/kinds.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "net/sock.h"
@@ -14,7 +17,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define ACCEPTS_PER_EVENT 64
+/* So many logins with work are enough, and so many are accepted in one turn. */
+#define LOGINS_AT_WORK 64
 #define ACCEPTS_AT_LEAVING 65536
 #define PAUSE_MS 100
 
@@ -23,7 +27,7 @@ static void set_listening(struct worker *worker, uint32_t events)
 	list_for_each (node, &worker->sockets) {
 		struct worker_socket *socket = list_entry(node, struct worker_socket, link);
 
-		if (socket->watch.loop && loop_watch_set(&socket->watch, events) < 0)
+		if (socket->staged.watch.loop && loop_watch_set(&socket->staged.watch, events) < 0)
 			log_event(LOGL_ERROR, "listener_lost", "listener", socket->listener->name,
 				NULL);
 	}
@@ -47,34 +51,42 @@ static void pause_accepting(struct worker *worker, int error)
 	loop_timer_set(&worker->loop, &worker->resume_timer, PAUSE_MS, on_resume);
 }
 
-static void accept_some(struct worker_socket *socket, int limit)
+/* Returns whether there may be more. */
+static bool accept_one(struct worker_socket *socket)
 {
 	struct worker *worker = socket->worker;
 	struct addr peer;
+	int fd = sock_accept(socket->fd, &peer);
 
-	for (int i = 0; i < limit && !worker->paused; i++) {
-		int fd = sock_accept(socket->fd, &peer);
-
-		if (fd == -EAGAIN)
-			return;
-		if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {
-			pause_accepting(worker, fd);
-			return;
-		}
-		if (fd < 0) /* the connection died in the queue */
-			continue;
-		if (worker->short_of_fds) {
-			worker->short_of_fds = false;
-			log_event(LOGL_INFO, "accept_resumed", NULL);
-		}
-		session_accept(&worker->pool, socket->listener, fd, &peer);
+	if (fd == -EAGAIN)
+		return false;
+	if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {
+		pause_accepting(worker, fd);
+		return false;
 	}
+	if (fd < 0) /* the connection died in the queue */
+		return true;
+	if (worker->short_of_fds) {
+		worker->short_of_fds = false;
+		log_event(LOGL_INFO, "accept_resumed", NULL);
+	}
+	session_accept(&worker->pool, socket->listener, fd, &peer);
+	return true;
 }
 
+/* Whoever is accepted is taken for one with work: mostly it has spoken already. One is accepted in
+ * any case. */
 static void on_connection(struct loop_watch *watch, uint32_t epoll_events)
 {
+	struct worker_socket *socket = container_of(watch, struct worker_socket, staged.watch);
+	struct worker *worker = socket->worker;
+	uint32_t waiting = worker->loop.stages.waiting, before = worker->pool.count;
+	bool more = true;
+
 	(void)epoll_events;
-	accept_some(container_of(watch, struct worker_socket, watch), ACCEPTS_PER_EVENT);
+	while (more && !worker->paused)
+		more = accept_one(socket) && loop_has_time(&worker->loop) &&
+			waiting + (worker->pool.count - before) < LOGINS_AT_WORK;
 }
 
 static void on_pool_empty(struct session_pool *pool)
@@ -89,7 +101,7 @@ static void on_pool_empty(struct session_pool *pool)
 
 static void close_socket(struct worker_socket *socket)
 {
-	loop_watch_del(&socket->watch);
+	loop_watch_del(&socket->staged.watch);
 	fd_closep(&socket->fd);
 	list_del(&socket->link);
 	free(socket);
@@ -99,7 +111,10 @@ static void close_socket(struct worker_socket *socket)
 static void leave_socket(struct worker_socket *socket)
 {
 	sock_stop_listening(socket->fd);
-	accept_some(socket, ACCEPTS_AT_LEAVING);
+	for (int i = 0; i < ACCEPTS_AT_LEAVING && !socket->worker->paused; i++) {
+		if (!accept_one(socket))
+			break;
+	}
 	close_socket(socket);
 }
 
@@ -184,8 +199,9 @@ static void enter_socket(struct worker *worker, struct worker_socket *socket)
 
 	socket->worker = worker;
 	list_add_tail(&worker->sockets, &socket->link);
-	r = loop_watch_add(&worker->loop, &socket->watch, socket->fd, worker->paused ? 0 : EPOLLIN,
-		on_connection);
+	loop_watch_set_stage(&socket->staged, LOOP_ACCEPT);
+	r = loop_watch_add(&worker->loop, &socket->staged.watch, socket->fd,
+		worker->paused ? 0 : EPOLLIN, on_connection);
 	if (r < 0)
 		log_event(LOGL_ERROR, "listener_lost", "listener", socket->listener->name, "error",
 			strerror(-r), NULL);
@@ -325,6 +341,23 @@ bool worker_call(struct worker *worker, struct worker_call *call)
 {
 	call->reply_to = worker->control;
 	return mailbox_send(&worker->loop.mailbox, &call->post, on_call);
+}
+
+struct worker_load workers_load(const struct worker *workers, unsigned count)
+{
+	struct worker_load load = { 0 };
+	uint64_t now_ms = clock_mono_ms();
+
+	for (unsigned i = 0; i < count; i++) {
+		const struct loop_stages *stages = &workers[i].loop.stages;
+		uint64_t oldest_ms = atomic_load_explicit(&stages->oldest_ms, memory_order_relaxed);
+
+		load.full_turns += atomic_load_explicit(&stages->full_turns, memory_order_relaxed);
+		load.waiting += atomic_load_explicit(&stages->left, memory_order_relaxed);
+		if (oldest_ms && oldest_ms < now_ms)
+			load.oldest_ms = MAX(load.oldest_ms, now_ms - oldest_ms);
+	}
+	return load;
 }
 
 void worker_join(struct worker *worker)

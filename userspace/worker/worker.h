@@ -15,7 +15,7 @@ struct worker;
 
 struct worker_socket {
 	struct list_node link; /* worker->sockets */
-	struct loop_watch watch;
+	struct loop_staged staged;
 	struct worker *worker;
 	const struct bound *bound; /* whose socket it is; a mark, not looked into */
 	struct listener *listener; /* of the worker's snapshot */
@@ -78,6 +78,15 @@ struct worker_follow {
 struct worker_follow *worker_follow_new(
 	unsigned worker, struct snapshot *snapshot, const struct listen_plan *plan);
 void worker_follow_free(struct worker_follow *follow); /* NULL is fine */
+
+/* LIB-9: how workers keep up with those who log in, all together. */
+struct worker_load {
+	uint64_t full_turns; /* used up their time, and left work */
+	uint64_t waiting;    /* connections of logins with something to do, after the last turn */
+	uint64_t oldest_ms;  /* for how long the oldest of them has been waiting */
+};
+/* Any thread. */
+struct worker_load workers_load(const struct worker *workers, unsigned count);
 
 /* After worker_kill(): waits for the thread. Its mailbox stays (closed) until worker_fini(), so
  * that whoever still answers a lookup may try to. */

@@ -253,7 +253,7 @@ static void on_nothing(struct loop_watch *watch, uint32_t epoll_events)
 
 static void test_moved_watch_and_forgotten_watch(void **state)
 {
-	struct loop_watch first;
+	struct loop_watch first = { 0 };
 	struct end second = { .events = 0 };
 	struct loop loop;
 	int ends[2];
