@@ -46,7 +46,7 @@ static uint32_t flow_events(const struct relay *relay, int leg)
 	const struct stream *stream = &relay->legs[leg];
 	bool tells = !stream_is_tls(stream) || tls_records_connection(stream);
 
-	return tells && relay->io[relay_from(leg)].events == RELAY_EDGE_EVENTS
+	return tells && !relay->arms_later && relay->io[relay_from(leg)].events == RELAY_EDGE_EVENTS
 		? EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLET
 		: EPOLLIN;
 }
@@ -200,8 +200,18 @@ static bool flow_on(struct relay *relay, int leg)
 	return io->events != RELAY_EDGE_EVENTS; /* the watch changes */
 }
 
+static bool is_busy(struct relay *relay)
+{
+	const struct relay_half *halves = relay->state.halves;
+
+	return ++relay->program->early_events >= RELAY_BUSY_EVENTS ||
+		halves[0].bytes + halves[1].bytes >= RELAY_BUSY_BYTES;
+}
+
 static void user_leg(struct relay *relay, int leg, uint32_t epoll_events)
 {
+	if (relay->arms_later && is_busy(relay))
+		relay_want_program(relay);
 	if (epoll_events == EPOLLIN && just_flows(relay) && flow_on(relay, leg))
 		return;
 	if (epoll_events & EPOLLPRI)
@@ -222,9 +232,16 @@ static void user_turn(struct relay *relay)
 	run(relay);
 }
 
+/* Before the next scan: the rows are then the program's. */
+static bool arms_soon(const struct relay *relay)
+{
+	return relay->arms_later &&
+		relay->program->arm_at_ms <= relay_loop(relay)->now_ms + RELAY_SCAN_MS;
+}
+
 static void user_scan(struct relay *relay)
 {
-	if (!relay->may_arm)
+	if (!relay->may_arm && !arms_soon(relay))
 		relay_put_rows(relay);
 }
 

@@ -99,6 +99,7 @@ int session_start_relay(struct session *session)
 			.mode = modes[splice->mode],
 			.backlog_limit = (uint32_t)splice->backlog_limit_bytes,
 			.bulk_rate = splice->bulk_rate_bytes,
+			.arm_ms = (uint32_t)splice->arm_after_ms,
 			.stall_ms = splice->stall_after_ms,
 			.same_host = splice->same_host == CONFIG_SAME_HOST_AUTO,
 		},
