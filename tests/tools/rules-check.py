@@ -12,8 +12,8 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 RULES = os.path.join("docs", "rules")
 PAGES = ("config", "sessions", "http", "mapping", "admin", "security", "guard", "records", "handoff", "operations")
-GROUPS = "SES|MAP|ADM|CFG|SEC|HTTP|OPS|GRD|REC|HND"
-FOREIGN = r"\b(?:LIB|LOC|SUR|H2)-\d+\b"  # ids of no page
+GROUPS = "SES|MAP|ADM|CFG|SEC|HTTP|OPS|GRD|REC|HND|LIB"
+FOREIGN = r"\b(?:LOC|SUR|H2)-\d+\b"  # ids of no page
 ID = r"(?:%s)-\d+[a-z]?" % GROUPS
 # "SES-35", "SES-35..41", "SES-35 to SES-41"; in names "SES_35_to_41" and "SES_1_3_20"
 DASHED = re.compile(r"\b(%s)-(\d+[a-z]?)(?:\.(\d+))?(?:(?:\.\.|,? to )(?:(?:%s)-)?(\d+))?" % (GROUPS, GROUPS))

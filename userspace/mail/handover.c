@@ -171,7 +171,8 @@ int handover_begin(struct session *session)
 	handover->connect = (struct connect){ .ops = &connect_ops,
 		.loop = session->pool->loop,
 		.leg = &handover->leg,
-		.fn = on_event };
+		.fn = on_event,
+		.brief = true };
 	connect_start_addrs(&handover->connect, &ask->agent, 1);
 	return 0;
 }

@@ -160,9 +160,10 @@ void relay_user_begin(struct relay *relay)
 
 /* The leg hung up in both directions. Epoll reports that whatever we ask for, so a leg that we do
  * not want to read now must not be left in the set, or the loop would spin. */
-static void on_hangup(struct relay *relay, int leg)
+static void on_hangup(struct relay *relay, int leg, bool failed)
 {
-	int from = relay_from(leg), to = !from, error = sock_error(relay->legs[leg].fd);
+	int from = relay_from(leg), to = !from;
+	int error = failed ? sock_error(relay->legs[leg].fd) : 0;
 	struct relay_half *halves = relay->state.halves;
 
 	halves[from].closing = true; /* all that has arrived is read now */
@@ -221,7 +222,7 @@ static void user_leg(struct relay *relay, int leg, uint32_t epoll_events)
 		relay_update_owed(relay, false);
 	}
 	if (epoll_events & (EPOLLERR | EPOLLHUP))
-		on_hangup(relay, leg);
+		on_hangup(relay, leg, epoll_events & EPOLLERR);
 	else
 		run(relay);
 }

@@ -55,8 +55,10 @@ static void accept_some(struct worker_socket *socket, int limit)
 	for (int i = 0; i < limit && !worker->paused; i++) {
 		int fd = sock_accept(socket->fd, &peer);
 
-		if (fd == -EAGAIN)
+		if (fd == -EAGAIN) {
+			socket->crowded = i > 1;
 			return;
+		}
 		if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {
 			pause_accepting(worker, fd);
 			return;
@@ -71,10 +73,16 @@ static void accept_some(struct worker_socket *socket, int limit)
 	}
 }
 
+/* One is rarely followed by another at once, and epoll would say so. */
 static void on_connection(struct loop_watch *watch, uint32_t epoll_events)
 {
+	struct worker_socket *socket = container_of(watch, struct worker_socket, watch);
+	uint64_t now_ms = watch->loop->now_ms;
+
 	(void)epoll_events;
-	accept_some(container_of(watch, struct worker_socket, watch), ACCEPTS_PER_EVENT);
+	socket->crowded |= socket->accepted_ms == now_ms;
+	socket->accepted_ms = now_ms;
+	accept_some(socket, socket->crowded ? ACCEPTS_PER_EVENT : 1);
 }
 
 static void on_pool_empty(struct session_pool *pool)
