@@ -2,7 +2,7 @@
 # Tests in virtual machines, on the kernels of vm/kernels.txt.
 
 .PHONY: vm-build vm-test vm-shell vm-bench
-VM_UNIT = $(addprefix $(BUILD)/tests/unit/,relay/relay relay/stall relay/edges relay/edges_plain bpfctl/guard bpfctl/guard_decision \
+VM_UNIT = $(addprefix $(BUILD)/tests/unit/,relay/relay relay/stall relay/later relay/edges relay/edges_plain bpfctl/guard bpfctl/guard_decision \
 	bpfctl/guard_xdp net/sock net/tcpinfo)
 vm-build: all relay-tests $(BENCH_PROGRAMS) $(VM_UNIT) ## builds what runs in virtual machines
 

@@ -44,6 +44,7 @@ relay() {
 	tail -3 /tmp/out
 	cmocka build/tests/unit/relay/relay
 	cmocka build/tests/unit/relay/stall
+	cmocka build/tests/unit/relay/later
 	cmocka build/tests/unit/relay/edges
 	cmocka build/tests/unit/relay/edges_plain
 	cmocka build/tests/unit/relay/bypass

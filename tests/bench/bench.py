@@ -25,12 +25,14 @@ import harness  # noqa: E402
 import peers  # noqa: E402
 import report  # noqa: E402
 import storm  # noqa: E402
+import system_calls  # noqa: E402
 import workloads  # noqa: E402
 
 ACCOUNTS = 1000
 OPTIONAL = {"perdition"}
 # name of the part: what makes its workloads
-PARTS = dict(workloads.PARTS, handoff=handoff.parts, storm=storm.parts)
+PARTS = dict(workloads.PARTS, calls=lambda b: [system_calls.SystemCalls(b)], handoff=handoff.parts,
+             storm=storm.parts)
 
 
 class Bench:

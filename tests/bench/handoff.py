@@ -13,6 +13,7 @@ import subprocess
 import harness
 import machine
 import peers
+import system_calls
 import workloads
 from machine import LOAD_CPU, NODE, Account
 from workloads import TLS, TLS_PLAIN
@@ -330,7 +331,7 @@ class Idle(workloads.Idle):
                 figures[name] for name in ("user", "agent", "kernel")))]
 
 
-class Calls(workloads.SystemCalls):
+class Calls(system_calls.SystemCalls):
     name, title = "handoff-calls", "Handoff: the router's system calls per IMAP login"
 
     def __init__(self, bench):

@@ -12,7 +12,7 @@ PIECE_BYTES = 65536  # as mail programs fetch a large message
 LETTER_BYTES, LEAST_BYTES, MOST_BYTES, MOST_SECONDS = 8 << 20, 16 << 20, 64 << 20, 3
 NOTHING_SECONDS = 0.001  # timers and the like
 # By default user space takes a direction above 8 MiB a second; here the kernel shall keep it.
-SPLICE = '[splice]\nbulk_rate = "0"\n'
+SPLICE = '[splice]\nbulk_rate = "0"\narm_after = "0s"\n'
 
 
 def cpu_seconds(process):

@@ -10,8 +10,8 @@ RELAYS = PLAIN_RELAYS + TLS_RELAYS
 
 
 def told_of(path):
-    """What lines of such sessions may name: a short one may have ended before its legs were quiet enough for
-    the kernel."""
+    """What lines of such sessions may name: a short one ends before the kernel takes it, or before its
+    legs were quiet enough for that."""
     return {"sockmap", "copy"} if path == "sockmap" else {path}
 
 

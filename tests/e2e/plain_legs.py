@@ -32,7 +32,10 @@ def pins(workspace):
 
 
 def plain_router(make, nodes, pins=None, splice="", server="", **kwargs):
+    """Sessions are the kernel's from the beginning, if the caller does not say otherwise."""
     pin = 'pin_path = "%s"\n' % pins if pins else ""
+    if "arm_after" not in splice:
+        splice += 'arm_after = "0s"\n'
     kwargs.setdefault("listeners", {"imap": "plain"})
     return make.router(nodes, server=server, extra=PLAIN_AUTH + "[splice]\n" + pin + splice,
                        **kwargs)

@@ -12,6 +12,7 @@ from mailsite import USERS, postfix  # noqa: F401
 
 def passthrough_router(make, table, tables):
     return make.router([table], default="node1", listeners=tables,
+                       extra='[splice]\narm_after = "0s"\n',
                        routing='smtp_passthrough_destination = "node1"\n')
 
 

@@ -92,6 +92,7 @@ def test_metrics_of_a_live_session_and_a_lockout(make):
         client.line()
         client.command("a LOGIN alice pw")
         router.wait_path("sockmap", "alice")
+        wait_until(lambda: values(fetch(router)[1]).get('homing_path_active{path="sockmap",direction="up"}') == 1)
         got = values(fetch(router)[1])
         assert got['homing_sessions_active{node="node1",protocol="imap"}'] == 1
         assert got['homing_path_active{path="sockmap",direction="up"}'] == 1

@@ -212,7 +212,7 @@ def test_homingctl_top_in_tmux(make):
             router.wait_path("sockmap", "alice")
             for _ in range(20):
                 client.command("n NOOP")
-            wait_until(lambda: "(1 accounts)" in screen())
+            wait_until(lambda: "(1 accounts)" in screen() and "sockmap" in screen())
             text = screen()
             assert "node1" in text and "sockmap" in text and "hit rate" in text
             wait_until(lambda: [line.split()[:2] for line in screen().splitlines()

@@ -51,6 +51,67 @@ def test_plain_legs_go_to_the_kernel(make, pins):
     assert router.stats()["paths"]["sockmap"]["active"] == 0
 
 
+LATER = 'arm_after = "1s"\n' # the default
+
+
+def test_REC_4_an_idle_session_goes_to_the_kernel(make, pins):
+    router = plain_router(make, [make.node("node1", tls="plain")], pins, splice=LATER)
+    start = time.monotonic()
+    with login(router, path="copy") as client:
+        assert rows(pins) == rows(pins, "control") == []
+        assert client.command("b NOOP") == ["b OK NOOP"]
+        router.wait_path("sockmap", "alice")
+        assert time.monotonic() - start > 0.9
+        assert [row["path"] for row in rows(pins)] == ["HM_SOCKMAP"] * 2
+        assert client.command("c NOOP") == ["c OK NOOP"]
+        assert sum(row["redirected"] for row in rows(pins)) == len("c NOOP\r\nc OK NOOP\r\n")
+    session = last_session(router)
+    assert (session["path_up"], session["path_down"]) == ("sockmap", "sockmap")
+    assert session["bytes_up"] == str(2 * len("b NOOP\r\n"))
+    assert session["bytes_down"] == str(2 * len("b OK NOOP\r\n"))
+    paths = router.stats()["paths"]
+    assert {path: (row["active"], row["started"]) for path, row in paths.items()} == {
+        "copy": (0, 2), "sockmap": (0, 2)}
+    assert sum(row["bytes"] for row in paths.values()) == 2 * len("b NOOP\r\nb OK NOOP\r\n")
+    assert rows(pins) == rows(pins, "control") == []
+
+
+def test_REC_4_short_sessions_never_get_there(make, pins):
+    router = plain_router(make, [make.node("node1", tls="plain")], pins,
+                          splice='arm_after = "1h"\n')
+    for i in range(10):
+        with login(router, "user%d" % i, path=None) as client:
+            for tag in range(10):
+                assert client.command("n%d NOOP" % tag) == ["n%d OK NOOP" % tag]
+            assert client.command("z LOGOUT")[-1].startswith("z OK")
+            client.eof()
+    assert {(line["path_up"], line["path_down"]) for line in router.wait_sessions(10)} == {("copy", "copy")}
+    assert set(router.stats()["paths"]) == {"copy"}
+    assert router.stats()["splice"]["refused"] == 0
+
+
+def test_REC_4_a_crowd_that_talks_all_the_time(make):
+    """Sessions at every age and rate, whose bytes are checked: none is lost or comes twice on the way into
+    the kernel."""
+    with harness.light_node() as (destination, default):
+        router = plain_router(make, [destination], default=default, splice='arm_after = "300ms"\n')
+        with harness.Load("127.0.0.1:%d" % router.ports["imap"], "imap", "plain") as load:
+            for crowd in range(4):
+                load("open 100 16")
+                for _ in range(12 if crowd % 2 else 50): # by their age, or because they are busy
+                    load("noop")
+                    time.sleep(0.03 if crowd % 2 else 0)
+                load("check %d 16384" % (32 << 20))
+                load("push %d 16384" % (4 << 20))
+                wait_until(lambda: router.stats()["paths"].get("sockmap", {}).get("active") == 200)
+                load("ping 400 100")
+                load("close")
+            router.wait_idle()
+        assert router.stats()["splice"]["refused"] == router.stats()["splice"]["stalls"] == 0
+    assert len(router.wait_sessions(400)) == 400
+    assert {line["path_up"] for line in router.session_lines()} == {"sockmap"}
+
+
 def test_48_pins_are_private(make, pins):
     plain_router(make, [make.node("node1", tls="plain")], pins)
     for path in (pins, pins + "/v2"):

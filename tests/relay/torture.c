@@ -14,6 +14,7 @@
 #include "relay/frame.h"
 #include "relay/ktls_stream.h"
 #include "relay/probe.h"
+#include "arming.h"
 #include "far.h"
 #include "handed.h"
 #include "suites.h"
@@ -36,10 +37,11 @@ struct trial {
 	struct stream near[2]; /* until the relay has them */
 	struct far far[2];     /* client, node */
 	struct buf early[2];   /* likewise */
-	bool tls[2], other_suite, hasty, rushed, handshaken, started, done, path_seen;
+	bool tls[2], other_suite, hasty, rushed, excused, talks_on, handshaken, started, done,
+		path_seen;
 	enum relay_path paths[2]; /* what has to move each leg; NONE: plain */
 	enum relay_end end;
-	uint64_t reset_ms, moved_ms;
+	uint64_t reset_ms, moved_ms, spliced_ms;
 	size_t moved; /* bytes, until moved_ms */
 	char what[128];
 };
@@ -49,7 +51,7 @@ static struct relay_kernel kernel;
 static struct relay_engine engine;
 static enum relay_path wanted;
 static struct suites suites;
-static unsigned elsewhere, late, mixed, limited, garbage, alerts;
+static unsigned elsewhere, early_ends, late, mixed, limited, garbage, alerts;
 static unsigned finished, faults, resets, lost_resets, truncations;
 static uint64_t bytes_moved;
 
@@ -288,6 +290,7 @@ static void read_early(struct trial *trial)
 
 static void splice(struct trial *trial)
 {
+	enum arming arming = by_program() ? arming_draw() : ARMS_AT_ONCE;
 	static const enum relay_mode modes[RELAY_PATHS] = {
 		[RELAY_PATH_COPY] = RELAY_MODE_COPY,
 		[RELAY_PATH_KTLS] = RELAY_MODE_KTLS,
@@ -297,6 +300,7 @@ static void splice(struct trial *trial)
 		.settings = { .mode = modes[wanted],
 			.backlog_limit = 65536u << random_below(3),
 			.bulk_rate = random_below(2) ? 0 : 1 << 20,
+			.arm_ms = arming_ms(arming, SESSION_LIMIT_MS),
 			.stall_ms = 2000,
 			.same_host = wanted == RELAY_PATH_BYPASS },
 		.session = trial->number,
@@ -311,6 +315,9 @@ static void splice(struct trial *trial)
 	if (relay_start(&params, trial->near, trial->early, &trial->relay) < 0)
 		abort();
 	trial->started = true;
+	trial->talks_on = arming == ARMS_SOON;
+	trial->spliced_ms = clock_mono_ms();
+	trial->excused = by_program() && arming_may_do_without(trial->relay);
 	look_at_path(trial);
 	late += !trial->path_seen;
 }
@@ -355,7 +362,7 @@ static void judge(struct trial *trial)
 	/* A peer that ends or resets at once is not ESTABLISHED any more when it is spliced. The
 	 * kernel waits for a moment at which nothing is read that it would have to know. */
 	if (!trial->path_seen && (by_program() || (wanted == RELAY_PATH_KTLS && trial->rushed)))
-		elsewhere++;
+		*(trial->excused ? &early_ends : &elsewhere) += 1;
 	else if (!trial->path_seen)
 		fault(trial, "the bytes took another path");
 	for (int leg = 0; leg < 2; leg++) {
@@ -435,9 +442,13 @@ static bool step(struct trial *trial)
 	if (!trial->started && !start(trial))
 		return false;
 	look_at_path(trial);
+	trial->talks_on &=
+		!trial->path_seen && clock_mono_ms() - trial->spliced_ms < ARMING_TALK_MS;
 	for (int leg = 0; leg < 2; leg++) {
-		far_send(&trial->far[leg], &trial->far[!leg]);
-		far_end(&trial->far[leg]);
+		if (!trial->talks_on || random_below(16) == 0)
+			far_send(&trial->far[leg], &trial->far[!leg]);
+		if (!trial->talks_on)
+			far_end(&trial->far[leg]);
 		far_receive(&trial->far[leg], &trial->far[!leg]);
 	}
 	if (trial->done &&
@@ -502,6 +513,10 @@ static void judge_all(unsigned count)
 		printf("%u sessions took another path\n", elsewhere);
 		faults++;
 	}
+	if (early_ends * 2 > finished + 100) {
+		printf("%u sessions ended before the program had them\n", early_ends);
+		faults++;
+	}
 	if (lost_resets * 20 > resets + 40) { /* chance has its say in few sessions */
 		printf("too many resets went unnoticed\n");
 		faults++;
@@ -526,11 +541,11 @@ static void judge_all(unsigned count)
 static void report(const char *name, unsigned seed, uint64_t start_ms)
 {
 	printf("%s: %u sessions, %llu bytes, %u resets (%u lost), %u truncations, %u faults, seed "
-	       "%u, %.1f s; %u packed, %u late, %u mixed, %u short, %u garbage; valve: backlog "
-	       "%llu bulk %llu back %llu, stalls %llu, refused %llu\n",
+	       "%u, %.1f s; %u packed, %u late, %u too short, %u mixed, %u short, %u garbage; "
+	       "valve: backlog %llu bulk %llu back %llu, stalls %llu, refused %llu\n",
 		name, finished, (unsigned long long)bytes_moved, resets, lost_resets, truncations,
 		faults, seed, (double)(clock_mono_ms() - start_ms) / 1000, handed_packed, late,
-		mixed, limited, garbage, (unsigned long long)kernel.demotions_backlog,
+		early_ends, mixed, limited, garbage, (unsigned long long)kernel.demotions_backlog,
 		(unsigned long long)kernel.demotions_bulk, (unsigned long long)kernel.resumes,
 		(unsigned long long)kernel.stalls, (unsigned long long)kernel.refused);
 }

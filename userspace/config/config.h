@@ -227,7 +227,7 @@ struct config_splice {
 	enum config_splice_mode mode;
 	enum config_same_host same_host;
 	uint64_t backlog_limit_bytes, bulk_rate_bytes;
-	uint64_t stall_after_ms;
+	uint64_t arm_after_ms, stall_after_ms;
 	const char *pin_path;
 };
 

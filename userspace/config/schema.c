@@ -362,6 +362,8 @@ static const struct schema_row splice_rows[] = {
 		16777216, NULL, 0, "bytes a sockmap direction may hold in the kernel" },
 	{ "bulk_rate", KIND_BYTES, AT(splice.bulk_rate_bytes), "\"8MiB\"", 0, INT64_MAX, NULL, 0,
 		"bytes per second above which user space moves a direction; 0 = off" },
+	{ "arm_after", KIND_DURATION, AT(splice.arm_after_ms), "\"1s\"", 0, 3600000, NULL, 0,
+		"age at which a session goes to sockmap, if it is not busy before; 0 = at once" },
 	{ "stall_after", KIND_DURATION, AT(splice.stall_after_ms), "\"2s\"", 0, LONGEST, NULL, 0,
 		"a direction that could move and does not is taken over" },
 	{ "same_host", KIND_ENUM, AT(splice.same_host), "\"off\"", 0, 0, same_hosts, ROW_RESTART,

@@ -63,6 +63,7 @@ static int connect_to(struct call *call, const struct addrinfo *info)
 	fd = sock_connect_start(&addr, NULL);
 	if (fd < 0)
 		return fail(call, "cannot connect", strerror(-fd));
+	sock_keep_alive(fd);
 	stream_init_plain(&call->stream, fd);
 	r = wait_for(call, EPOLLOUT);
 	if (r == 0) {

@@ -90,15 +90,16 @@ static void fail(struct session *session, enum node_keep why)
 	session_close(session, REASON_NODE_ERROR);
 }
 
-/* Nothing comes on it before the token; if the agent closes it, nobody takes the keys. */
+/* Mostly the relay has it at once. Else nothing comes on it before the token; if the agent closes
+ * it, nobody takes the keys. */
 static void on_up(struct connect *connect)
 {
-	struct handover *handover = container_of(connect, struct handover, connect);
+	struct session *session = container_of(connect, struct handover, connect)->session;
 
-	if (leg_watch(&handover->leg, EPOLLRDHUP) < 0)
-		fail(handover->session, NODE_KEEP_DATA);
-	else
-		handover_progress(handover->session);
+	handover_progress(session);
+	if (session->login && session->login->handover &&
+		leg_watch(&session->login->handover->leg, EPOLLRDHUP) < 0)
+		fail(session, NODE_KEEP_DATA);
 }
 
 /* It cannot be made; the next logins would fare no better. */
@@ -171,7 +172,8 @@ int handover_begin(struct session *session)
 	handover->connect = (struct connect){ .ops = &connect_ops,
 		.loop = session->pool->loop,
 		.leg = &handover->leg,
-		.fn = on_event };
+		.fn = on_event,
+		.brief = true };
 	connect_start_addrs(&handover->connect, &ask->agent, 1);
 	return 0;
 }

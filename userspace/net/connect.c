@@ -61,6 +61,8 @@ static void opened(struct connect *connect)
 {
 	loop_timer_del(connect->loop, &connect->timer);
 	connect->phase = CONNECT_PREAMBLE;
+	if (!connect->brief)
+		sock_keep_alive(connect->leg->stream.fd);
 	if (connect->ops->preamble && connect->ops->preamble(connect) < 0)
 		fail(connect, CONNECT_OURS);
 	else
@@ -96,8 +98,8 @@ static void on_slow(struct timer *timer)
 	fail(container_of(timer, struct connect, timer), CONNECT_SLOW);
 }
 
-/* fd: as sock_connect_start() returns it. */
-static void await_open(struct connect *connect, int fd, uint64_t limit_ms)
+/* fd: as sock_connect_start() returns it. Returns 0, or how it failed. */
+static int await_open(struct connect *connect, int fd, uint64_t limit_ms)
 {
 	int r = fd;
 
@@ -106,13 +108,12 @@ static void await_open(struct connect *connect, int fd, uint64_t limit_ms)
 		if (r < 0)
 			close(fd);
 	}
-	if (r < 0)
-		fail(connect, r);
-	else if (limit_ms)
+	if (r == 0 && limit_ms)
 		loop_timer_set(connect->loop, &connect->timer, limit_ms, on_slow);
+	return r;
 }
 
-void connect_next(struct connect *connect)
+static int try_next(struct connect *connect)
 {
 	const struct addr *addr = &connect->addrs[connect->addr_next++];
 	uint64_t limit_ms = 0;
@@ -123,10 +124,22 @@ void connect_next(struct connect *connect)
 	connect->source = (struct addr){ 0 };
 	if (connect->ops->address)
 		r = connect->ops->address(connect, addr, &connect->source, &limit_ms);
+	return r ? r : await_open(connect, sock_connect_start(addr, &connect->source), limit_ms);
+}
+
+void connect_next(struct connect *connect)
+{
+	int r = try_next(connect);
+
 	if (r != 0)
 		fail(connect, r);
-	else
-		await_open(connect, sock_connect_start(addr, &connect->source), limit_ms);
+}
+
+static void on_failure_due(struct timer *timer)
+{
+	struct connect *connect = container_of(timer, struct connect, timer);
+
+	fail(connect, connect->failure);
 }
 
 void connect_start_addrs(struct connect *connect, const struct addr *addrs, size_t count)
@@ -154,17 +167,27 @@ void connect_start(struct connect *connect, const char *host, uint16_t port)
 	connect_stop(connect);
 	connect->addr_next = connect->addr_count = 0;
 	connect->phase = CONNECT_RESOLVE;
+	if (resolve_known(connect->resolver, host, port, connect->addrs, &connect->addr_count)) {
+		connect->failure = try_next(connect);
+		if (connect->failure)
+			loop_timer_set(connect->loop, &connect->timer, 0, on_failure_due);
+		return;
+	}
 	if (resolve_start(connect->resolver, host, port, on_resolved, connect, &connect->query) < 0)
 		fail(connect, CONNECT_OURS);
 }
 
 void connect_start_unix(struct connect *connect, const char *path)
 {
+	int r;
+
 	connect_stop(connect);
 	connect->addr_next = connect->addr_count = 0;
 	connect->phase = CONNECT_OPEN;
 	leg_close(connect->leg);
-	await_open(connect, sock_connect_unix(path), 0);
+	r = await_open(connect, sock_connect_unix(path), 0);
+	if (r != 0)
+		fail(connect, r);
 }
 
 void connect_start_other(struct connect *connect)

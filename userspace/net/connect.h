@@ -59,16 +59,19 @@ struct connect {
 	struct leg *leg;
 	loop_watch_fn *fn; /* of leg->watch */
 	bool tls_first;    /* TLS before the first byte of the conversation */
+	bool brief;        /* keepalive is the owner's to set, if it lasts */
 
 	enum connect_phase phase;
 	struct resolve_query *query;
 	struct addr addrs[RESOLVE_MAX_ADDRS];
 	size_t addr_count, addr_next;
 	struct addr source;
-	struct timer timer;
+	struct timer timer; /* the limit of one address; or the failure of the first is due */
+	int failure;        /* that one; else 0 */
 };
 
-/* Each begins anew. What follows comes from the loop, but a failure may come inside. */
+/* Each begins anew. What follows comes from the loop, but a failure may come inside. A host whose
+ * addresses are known is connected to at once, without another turn of the loop. */
 void connect_start(struct connect *connect, const char *host, uint16_t port);
 /* addrs: count (1 to RESOLVE_MAX_ADDRS) of them, copied. */
 void connect_start_addrs(struct connect *connect, const struct addr *addrs, size_t count);

@@ -401,6 +401,13 @@ static struct resolver_name *add_name(struct resolver *resolver, const char *hos
 	return name;
 }
 
+/* Somebody has asked for it. */
+static void touch(struct resolver_name *name)
+{
+	list_del(&name->link);
+	list_add_tail(&name->resolver->names, &name->link);
+}
+
 /* A name that is known, or is being asked for: the query gets its answer. */
 static int ask(struct resolver *resolver, struct resolve_query *query, const char *host)
 {
@@ -412,8 +419,7 @@ static int ask(struct resolver *resolver, struct resolve_query *query, const cha
 		name = add_name(resolver, host);
 	if (!name)
 		return -ENOMEM;
-	list_del(&name->link);
-	list_add_tail(&resolver->names, &name->link);
+	touch(name);
 	if (!name->in_ares && clock_mono_ms() < name->until_ms) {
 		answer(query, name);
 		return 0;
@@ -428,6 +434,27 @@ static int ask(struct resolver *resolver, struct resolve_query *query, const cha
 }
 
 /* ---- the interface ---- */
+
+bool resolve_known(struct resolver *resolver, const char *host, uint16_t port,
+	struct addr ret_addrs[RESOLVE_MAX_ADDRS], size_t *ret_count)
+{
+	struct resolver_name *name;
+
+	if (addr_parse_ip(view_str(host), port, &ret_addrs[0]) == 0) {
+		*ret_count = 1;
+		return true;
+	}
+	name = find_name(resolver, host);
+	if (!name || name->in_ares || !name->count || clock_mono_ms() >= name->until_ms)
+		return false;
+	touch(name);
+	*ret_count = name->count;
+	for (size_t i = 0; i < name->count; i++) {
+		ret_addrs[i] = name->addrs[i];
+		addr_set_port(&ret_addrs[i], port);
+	}
+	return true;
+}
 
 int resolve_start(struct resolver *resolver, const char *host, uint16_t port, resolve_done_fn *done,
 	void *arg, struct resolve_query **ret_query)

@@ -32,6 +32,9 @@ const char *resolve_text(int status);
 
 MUST_USE int resolve_start(struct resolver *resolver, const char *host, uint16_t port,
 	resolve_done_fn *done, void *arg, struct resolve_query **ret_query);
+/* True if it is an address or a name whose addresses are known now: ret_count of them, in order. */
+bool resolve_known(struct resolver *resolver, const char *host, uint16_t port,
+	struct addr ret_addrs[RESOLVE_MAX_ADDRS], size_t *ret_count);
 /* No callback after this. NULL is fine. */
 void resolve_cancel(struct resolve_query *query);
 

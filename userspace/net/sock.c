@@ -26,15 +26,12 @@ static int set_int(int fd, int level, int option, int value)
 	return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
-/* TCP_NODELAY, keepalive 60 s/15 s/4, TCP_USER_TIMEOUT 120 s (sessions.md section 3). Best
- * effort. */
-static void tune(int fd)
+/* TCP_USER_TIMEOUT takes the place of a number of probes: 4 fit into it. */
+void sock_keep_alive(int fd)
 {
-	(void)!set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	(void)!set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 	(void)!set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, 60);
 	(void)!set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, 15);
-	(void)!set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, 4);
 	(void)!set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 120000);
 }
 
@@ -52,7 +49,8 @@ int sock_listen(const struct addr *addr, unsigned flags, int backlog)
 		r = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, !(flags & SOCK_BOTH_FAMILIES));
 	if (r < 0)
 		return r;
-	tune(fd); /* accepted sockets inherit it */
+	(void)!set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1); /* accepted sockets inherit all this */
+	sock_keep_alive(fd);
 	if (bind(fd, &addr->sa, addr_len(addr)) < 0)
 		return -errno;
 	if (!(flags & SOCK_BIND_ONLY) && listen(fd, backlog) < 0)
@@ -93,7 +91,7 @@ int sock_connect_start(const struct addr *addr, const struct addr *source)
 
 	if (fd < 0)
 		return fd;
-	tune(fd);
+	(void)!set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	if (source && addr_is_set(source)) {
 		/* Leaves the choice of the port to connect(), so that ports are not used up. */
 		(void)!set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);

@@ -30,9 +30,12 @@ const char *sock_listen_hint(const struct addr *addr, int error);
 /*
  * Starts a connect, from *source (NULL or unset: the kernel's choice). Returns the descriptor
  * (the caller's) with the connect done or in progress (EPOLLOUT tells; then sock_error()), or
- * -errno. The options of every TCP socket are set.
+ * -errno. It has no delay; keepalive and user timeout are the caller's to set, which a connection
+ * with a limit of its own does not need.
  */
 MUST_USE int sock_connect_start(const struct addr *addr, const struct addr *source);
+/* Keepalive 60 s/15 s/4 and user timeout 120 s (sessions.md section 3). Best effort. */
+void sock_keep_alive(int fd);
 /* SO_ERROR as 0 or -errno. */
 MUST_USE int sock_error(int fd);
 /* Whether the host has an address to reach addr from, ports aside: source, or, if that is not set,

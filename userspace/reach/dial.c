@@ -549,6 +549,7 @@ int dial_new(const struct dial_params *params, struct dial **ret_dial)
 		.resolver = params->resolver,
 		.leg = &dial->leg,
 		.fn = on_node_event,
+		.brief = params->protocol != PROTOCOL_HTTP, /* its session sees to it */
 		.tls_first = dial->settings->tls == CONFIG_TLS_IMPLICIT };
 	*ret_dial = dial;
 	return 0;

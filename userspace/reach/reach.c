@@ -249,23 +249,21 @@ static bool has_agent(const struct config_destination *destination, enum protoco
 	return destination->handoff.declared && protocol < PROTOCOLS_INTERACTIVE;
 }
 
-/* HND-10. Where there is no agent nothing is kept from it. */
-static enum node_keep why_kept(
-	const struct reach_params *params, const struct config_destination *destination)
+/* HND-10. What its agent is told, NULL if it is not asked; why not. Where there is no agent nothing
+ * is kept from it. */
+static enum node_keep ask_offer(const struct reach_params *params,
+	const struct config_destination *destination, const struct handoff_open **ret_open)
 {
+	*ret_open = NULL;
 	if (!has_agent(destination, params->protocol))
 		return NODE_KEEP_NOTHING;
-	return destination->handoff.protocols[params->protocol] ? params->keep : NODE_KEEP_PROTOCOL;
+	if (!destination->handoff.protocols[params->protocol])
+		return NODE_KEEP_PROTOCOL;
+	return params->ops->offer ? params->ops->offer(params->arg, ret_open) : NODE_KEEP_NOTHING;
 }
 
-static bool may_hand_over(
-	const struct reach_params *params, const struct config_destination *destination)
-{
-	return has_agent(destination, params->protocol) && !why_kept(params, destination);
-}
-
-static int make_dial(
-	struct reach *reach, const struct reach_params *params, const struct reach_target *target)
+static int make_dial(struct reach *reach, const struct reach_params *params,
+	const struct reach_target *target, const struct handoff_open *open)
 {
 	const struct config *config = params->snapshot->config;
 	struct reaches *reaches = params->reaches;
@@ -284,7 +282,7 @@ static int make_dial(
 		.tls = target->tls,
 		.agents = &reaches->agents,
 		.agent_tls = target->agent,
-		.handoff = may_hand_over(params, target->destination) ? params->handoff : NULL,
+		.handoff = open,
 		.client = params->client,
 		.proxy_id = params->proxy_id,
 		.client_tls = params->proxy_tls,
@@ -329,12 +327,13 @@ static enum reach_failure admit(struct reach *reach, const struct reach_params *
 void reach_to(struct reach *reach, const struct reach_params *params, const char *destination)
 {
 	struct reach_target target = choose(params, destination);
-	enum node_keep keep = why_kept(params, target.destination);
+	const struct handoff_open *open;
+	enum node_keep keep = ask_offer(params, target.destination, &open);
 	enum reach_failure failure;
 
 	begin(reach, params);
 	reach->ops->chosen(reach->arg, &target);
-	if (make_dial(reach, params, &target) < 0) {
+	if (make_dial(reach, params, &target, open) < 0) {
 		finish(reach, UNREACHED_NO_MEMORY, REACH_IDLE);
 		return;
 	}

@@ -49,6 +49,9 @@ struct reach_ops {
 	/* Where reach_to() goes. Node and destination are borrowed from the snapshot: an owner who
 	 * keeps them longer than the reach takes a reference of its own. */
 	void (*chosen)(void *arg, const struct reach_target *target);
+	/* What the agent beside the node is told, valid until reach_stop(), or why it is not asked.
+	 * NULL: there is nothing to be handed over. */
+	enum node_keep (*offer)(void *arg, const struct handoff_open **ret_open);
 	/* It is idle again. at: where it ended; REACH_DIAL: the node was tried. */
 	void (*done)(void *arg, enum reach_failure failure, enum reach_phase at);
 	/* While it dials, and the talk over the leg; see dial.h. */
@@ -79,11 +82,7 @@ struct reach_params {
 	const struct proxyhdr_tls *proxy_tls; /* NULL: the header says nothing of TLS */
 	uint64_t number;                      /* of the session, for the watchdog */
 	unsigned hops_left;                   /* this one included (SES-63) */
-	/* The client's leg has TLS, and what an agent is told of it; NULL: its session cannot be
-	 * handed over, and why. */
-	bool client_tls;
-	const struct handoff_open *handoff;
-	enum node_keep keep;
+	bool client_tls;                      /* the client's leg has TLS */
 	size_t talk_bytes;
 };
 

@@ -114,10 +114,26 @@ static bool is_within_limits(struct relay *relay)
 	return !relay_has_ended(relay);
 }
 
+bool relay_has_begun_to_end(const struct relay *relay)
+{
+	for (int d = 0; d < 2; d++) {
+		if (relay->state.halves[d].state != HALF_OPEN || relay->state.halves[d].closing)
+			return true;
+	}
+	return relay->state.phase != RELAY_FLOWS || relay->state.parting;
+}
+
+void relay_want_program(struct relay *relay)
+{
+	relay->arms_later = false;
+	relay->may_arm = !relay_has_begun_to_end(relay);
+}
+
 /* Limits come first: a mover may ask for turns without end until one of them is reached. */
 static void on_timer(struct timer *timer)
 {
 	struct relay *relay = container_of(timer, struct relay, timer);
+	uint64_t now;
 	bool turn;
 
 	if (relay_has_ended(relay)) {
@@ -126,9 +142,14 @@ static void on_timer(struct timer *timer)
 	}
 	if (!is_within_limits(relay))
 		return;
-	turn = relay->turn_at_ms && clock_mono_ms() >= relay->turn_at_ms;
+	now = clock_mono_ms();
+	turn = relay->turn_at_ms && now >= relay->turn_at_ms;
 	if (turn)
 		relay->turn_at_ms = 0;
+	if (relay->arms_later && now >= relay->program->arm_at_ms) {
+		relay_want_program(relay);
+		turn = true;
+	}
 	relay_arm_timer(relay);
 	if (turn)
 		relay->mover->turn(relay);
@@ -140,6 +161,8 @@ void relay_arm_timer(struct relay *relay)
 
 	if (relay->turn_at_ms)
 		at = MIN(at, relay->turn_at_ms);
+	if (relay->arms_later)
+		at = MIN(at, relay->program->arm_at_ms);
 	loop_timer_set(relay_loop(relay), &relay->timer, at > now ? at - now : 0, on_timer);
 }
 

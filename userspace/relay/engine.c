@@ -5,7 +5,6 @@
 
 #include <errno.h>
 
-#define SCAN_MS 1000
 #define ROWS_AT_ONCE 512
 
 static void on_row(void *arg, __u64 cookie, const struct hm_flow *flow)
@@ -59,7 +58,7 @@ static void on_scan(struct timer *timer)
 	}
 	write_rows(engine);
 	if (engine->active)
-		loop_timer_set(engine->loop, timer, SCAN_MS, on_scan);
+		loop_timer_set(engine->loop, timer, RELAY_SCAN_MS, on_scan);
 }
 
 static void on_event(void *arg, const struct hm_event *event)
@@ -110,7 +109,7 @@ int relay_register(struct relay *relay)
 		return -ENOMEM;
 	engine->active++;
 	if (!timer_armed(&engine->scan_timer))
-		loop_timer_set(engine->loop, &engine->scan_timer, SCAN_MS, on_scan);
+		loop_timer_set(engine->loop, &engine->scan_timer, RELAY_SCAN_MS, on_scan);
 	return 0;
 }
 

@@ -13,6 +13,8 @@
 #include "base/clock.h"
 #include "relay/state.h"
 
+/* How often the engine looks at all its relays. */
+#define RELAY_SCAN_MS 1000
 /* What one read takes: from the first to the last of these, doubling while the target takes all of
  * it. Large reads halve what a gigabyte costs; small ones bound what is kept for a slow reader. */
 #define RELAY_CHUNK_BYTES 32768
@@ -25,6 +27,10 @@
 /* Events from which on a leg is watched for edges: then epoll does not look at it again before it
  * waits. Most sessions that only log in and out never get there: changing it is a system call. */
 #define RELAY_EDGE_EVENTS 8
+/* A relay that the program takes later is busy from so many events of its legs on, or so many
+ * bytes: until then copying has cost less than putting the program on two sockets does. */
+#define RELAY_BUSY_EVENTS 32
+#define RELAY_BUSY_BYTES (256 * 1024)
 /* Of relay->polls, by who moves the bytes, user space or the program: what is waited for is asked
  * after in 1 ms, then in twice that, and so on. */
 #define RELAY_USER_POLLS_MAX 8
@@ -69,9 +75,11 @@ struct relay_program {
 	struct relay_flow flows[2];
 	uint64_t bulk_rate, owed_written;
 	uint64_t reset_at_ms; /* RELAY_BROKEN: the end, at the latest; else 0 */
+	uint64_t arm_at_ms;   /* relay->arms_later: then, at the latest */
 	uint32_t backlog_limit, stall_ms, wait_ms;
-	uint8_t unsure; /* a bit per leg that has hung up, but does not say yet how */
-	bool same_host; /* the node may bypass us */
+	uint8_t early_events; /* of both legs, until then; up to RELAY_BUSY_EVENTS */
+	uint8_t unsure;       /* a bit per leg that has hung up, but does not say yet how */
+	bool same_host;       /* the node may bypass us */
 };
 
 /* Thousands of these are idle: REC-10 counts what each takes. */
@@ -87,12 +95,13 @@ struct relay {
 	const char *protocol; /* for the rows */
 	relay_done_fn *done;
 	void *arg;
-	uint64_t handle;    /* the engine's; 0: it does not know it */
-	uint32_t row_bytes; /* both directions, as the rows have them; its low bits */
-	uint8_t becomes[2]; /* enum relay_become: what it is not yet */
-	uint8_t polls;      /* turns in a row for what no event announces */
-	bool may_arm : 1;   /* both are plain and may become the program's */
-	bool retry : 1;     /* of this turn: something is due that no event announces */
+	uint64_t handle;     /* the engine's; 0: it does not know it */
+	uint32_t row_bytes;  /* both directions, as the rows have them; its low bits */
+	uint8_t becomes[2];  /* enum relay_become: what it is not yet */
+	uint8_t polls;       /* turns in a row for what no event announces */
+	bool may_arm : 1;    /* both are plain and may become the program's */
+	bool arms_later : 1; /* ... when it has lasted, or is busy: most sessions end before */
+	bool retry : 1;      /* of this turn: something is due that no event announces */
 	bool has_program : 1;
 	bool parts : 1; /* the client's TLS is the node's other end's; idle: it parts */
 	struct relay_program program[]; /* one, or none: it is never the program's */
@@ -210,6 +219,10 @@ void relay_remove_rows(struct relay *relay);
 enum relay_end relay_error_of(int leg, ssize_t error);
 /* What the end is called when both directions are done. */
 enum relay_end relay_clean_end(const struct relay *relay);
+/* An end is under way, in either direction. */
+bool relay_has_begun_to_end(const struct relay *relay);
+/* A relay that arms later has lasted long enough, or is busy: from here on it may arm. */
+void relay_want_program(struct relay *relay);
 /* Closes both legs and reports from the loop. Once; later calls do nothing. */
 void relay_finish(struct relay *relay, enum relay_end end);
 /* As relay_finish(), without a report. */

@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define ARM_GRAIN_MS 16
+
 const char *relay_path_name(enum relay_path path)
 {
 	static const char *const names[] = {
@@ -65,6 +67,14 @@ static bool may_arm(const struct relay_params *params, const struct stream legs[
 		(mode == RELAY_MODE_AUTO || mode == RELAY_MODE_SOCKMAP);
 }
 
+/* Those of a few milliseconds are armed in one wake-up. */
+static uint64_t arm_at_ms(uint32_t arm_ms)
+{
+	uint32_t grain = arm_ms > ARM_GRAIN_MS ? ARM_GRAIN_MS : 1;
+
+	return (clock_mono_ms() + arm_ms + grain - 1) / grain * grain;
+}
+
 static struct relay *make(const struct relay_params *params, bool arms)
 {
 	struct relay *relay = calloc(1, sizeof(*relay) + (arms ? sizeof(relay->program[0]) : 0));
@@ -76,7 +86,8 @@ static struct relay *make(const struct relay_params *params, bool arms)
 	relay->protocol = params->protocol;
 	relay->done = params->done;
 	relay->arg = params->arg;
-	relay->may_arm = arms;
+	relay->may_arm = arms && !params->settings.arm_ms;
+	relay->arms_later = arms && params->settings.arm_ms;
 	relay->parts = params->parts;
 	relay->state = (struct relay_state){
 		.halves = { [RELAY_UP].bytes = params->bytes[RELAY_UP],
@@ -94,6 +105,7 @@ static struct relay *make(const struct relay_params *params, bool arms)
 		relay->program->same_host =
 			params->settings.same_host && params->engine->kernel->same_host;
 		relay->program->bulk_rate = params->settings.bulk_rate;
+		relay->program->arm_at_ms = arm_at_ms(params->settings.arm_ms);
 		relay->program->backlog_limit = params->settings.backlog_limit;
 		relay->program->stall_ms =
 			(uint32_t)MIN(params->settings.stall_ms, (uint64_t)UINT32_MAX);

@@ -65,7 +65,8 @@ struct relay_settings {
 	uint32_t backlog_limit; /* bytes a sockmap direction may hold in the kernel */
 	uint64_t bulk_rate;     /* bytes per second above which user space moves it; 0 = never */
 	uint64_t stall_ms;
-	bool same_host; /* a node on this host may bypass the router (GRD-20) */
+	uint32_t arm_ms; /* the age from which on sockmap has it; a busy one gets there before */
+	bool same_host;  /* a node on this host may bypass the router (GRD-20) */
 };
 
 /* What this process has of the kernel; one for all workers, made before they start. A zeroed one

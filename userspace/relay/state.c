@@ -49,6 +49,8 @@ void relay_check(const struct relay *relay)
 	for (int d = 0; d < 2; d++)
 		check_half(relay, d);
 	assert(!relay->may_arm || (relay->has_program && relay->mover != relay->program->mover));
+	assert(!relay->arms_later || (relay->has_program && !relay->may_arm));
+	assert(!relay->arms_later || relay->mover != relay->program->mover);
 	assert(!relay->has_program || !relay->program->reset_at_ms || state->phase >= RELAY_BROKEN);
 	assert(timer_armed(&relay->timer) == (state->phase != RELAY_ENDED));
 	assert(!state->owed_acked || state->owed_until_ms);

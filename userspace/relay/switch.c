@@ -2,7 +2,8 @@
 /*
  * When a leg or a relay changes what moves it: an OpenSSL leg becomes a stream of records, or the
  * kernel's, at the first record boundary, and a stream of records the kernel's; two plain legs
- * become the program's when both have been read empty. What cannot change stays as it is, for good.
+ * become the program's when both have been read empty and the session lasts or is busy; putting
+ * it on costs more than a short session's bytes do. What cannot change stays as it is, for good.
  */
 #include "base/secret.h"
 #include "relay/ktls_stream.h"
@@ -116,26 +117,15 @@ static bool is_quiet(const struct relay *relay)
 	return true;
 }
 
-static bool has_begun_to_end(const struct relay *relay)
-{
-	for (int d = 0; d < 2; d++) {
-		if (relay->state.halves[d].state != HALF_OPEN || relay->state.halves[d].closing)
-			return true;
-	}
-	return relay->state.phase != RELAY_FLOWS;
-}
-
 bool relay_switch_to_program(struct relay *relay)
 {
-	bool ends;
-
 	if (!relay->may_arm)
 		return false;
-	ends = has_begun_to_end(relay);
-	if (!ends && !is_quiet(relay))
+	relay->may_arm = !relay_has_begun_to_end(relay);
+	if (!relay->may_arm || !is_quiet(relay))
 		return false;
 	relay->may_arm = false;
-	if (ends || relay_arm(relay) < 0) {
+	if (relay_arm(relay) < 0) {
 		atomic_fetch_add(&relay_kernel(relay)->refused, 1);
 		return false;
 	}

@@ -46,7 +46,7 @@ static uint32_t flow_events(const struct relay *relay, int leg)
 	const struct stream *stream = &relay->legs[leg];
 	bool tells = !stream_is_tls(stream) || tls_records_connection(stream);
 
-	return tells && relay->io[relay_from(leg)].events == RELAY_EDGE_EVENTS
+	return tells && !relay->arms_later && relay->io[relay_from(leg)].events == RELAY_EDGE_EVENTS
 		? EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLET
 		: EPOLLIN;
 }
@@ -160,9 +160,10 @@ void relay_user_begin(struct relay *relay)
 
 /* The leg hung up in both directions. Epoll reports that whatever we ask for, so a leg that we do
  * not want to read now must not be left in the set, or the loop would spin. */
-static void on_hangup(struct relay *relay, int leg)
+static void on_hangup(struct relay *relay, int leg, bool failed)
 {
-	int from = relay_from(leg), to = !from, error = sock_error(relay->legs[leg].fd);
+	int from = relay_from(leg), to = !from;
+	int error = failed ? sock_error(relay->legs[leg].fd) : 0;
 	struct relay_half *halves = relay->state.halves;
 
 	halves[from].closing = true; /* all that has arrived is read now */
@@ -200,8 +201,18 @@ static bool flow_on(struct relay *relay, int leg)
 	return io->events != RELAY_EDGE_EVENTS; /* the watch changes */
 }
 
+static bool is_busy(struct relay *relay)
+{
+	const struct relay_half *halves = relay->state.halves;
+
+	return ++relay->program->early_events >= RELAY_BUSY_EVENTS ||
+		halves[0].bytes + halves[1].bytes >= RELAY_BUSY_BYTES;
+}
+
 static void user_leg(struct relay *relay, int leg, uint32_t epoll_events)
 {
+	if (relay->arms_later && is_busy(relay))
+		relay_want_program(relay);
 	if (epoll_events == EPOLLIN && just_flows(relay) && flow_on(relay, leg))
 		return;
 	if (epoll_events & EPOLLPRI)
@@ -211,7 +222,7 @@ static void user_leg(struct relay *relay, int leg, uint32_t epoll_events)
 		relay_update_owed(relay, false);
 	}
 	if (epoll_events & (EPOLLERR | EPOLLHUP))
-		on_hangup(relay, leg);
+		on_hangup(relay, leg, epoll_events & EPOLLERR);
 	else
 		run(relay);
 }
@@ -222,9 +233,16 @@ static void user_turn(struct relay *relay)
 	run(relay);
 }
 
+/* Before the next scan: the rows are then the program's. */
+static bool arms_soon(const struct relay *relay)
+{
+	return relay->arms_later &&
+		relay->program->arm_at_ms <= relay_loop(relay)->now_ms + RELAY_SCAN_MS;
+}
+
 static void user_scan(struct relay *relay)
 {
-	if (!relay->may_arm)
+	if (!relay->may_arm && !arms_soon(relay))
 		relay_put_rows(relay);
 }
 

@@ -119,12 +119,21 @@ static void on_kept(void *arg, enum node_keep why)
 	session->kept = why;
 }
 
+/* Where no agent may ever be asked, no reason is told. */
+static enum node_keep on_offer(void *arg, const struct handoff_open **ret_open)
+{
+	struct session *session = arg;
+
+	return session->kind->offer ? session->kind->offer(session, ret_open) : NODE_KEEP_NOTHING;
+}
+
 static struct reach_params params_of(struct session *session)
 {
 	static const struct reach_ops ops = {
 		.phase = on_phase,
 		.found = on_found,
 		.chosen = on_chosen,
+		.offer = on_offer,
 		.done = on_done,
 		.dial = { .up = on_up,
 			.event = on_event,
@@ -149,8 +158,6 @@ static struct reach_params params_of(struct session *session)
 		.client_tls = stream_is_tls(&session->login->leg.stream),
 	};
 
-	if (session->kind->offer)
-		params.keep = session->kind->offer(session, &params.handoff);
 	return params;
 }
 

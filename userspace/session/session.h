@@ -143,6 +143,7 @@ struct session {
 	bool cache_hit : 1;
 	bool counted_active : 1; /* in node->active */
 	bool tls_at_agent : 1;   /* the client's TLS has been handed over (HND-30) */
+	bool kept_alive : 1;     /* its node's socket has keepalive */
 	bool uncounted : 1;      /* it knocks, and takes nobody's place yet */
 };
 static_assert(SESSION_STATE_COUNT <= 1 << 5 && SESSION_REASON_COUNT <= 1 << 6, "they fit");

@@ -6,10 +6,22 @@
  */
 #include "session/steps.h"
 #include "base/clock.h"
+#include "net/sock.h"
 
 #include <assert.h>
 
 #define FOLD_MS 1000
+/* The node's socket gets its keepalive when a session is that old: TCP counts from the last segment
+ * on, and most sessions are over before. */
+#define KEEP_ALIVE_AFTER_MS 10000
+
+static void keep_node_alive(struct session *session, uint64_t now)
+{
+	if (session->kept_alive || now - session->accepted_ms < KEEP_ALIVE_AFTER_MS)
+		return;
+	session->kept_alive = true;
+	sock_keep_alive(relay_fd(session->relay, RELAY_NODE));
+}
 
 static void on_fold(struct timer *timer)
 {
@@ -21,6 +33,7 @@ static void on_fold(struct timer *timer)
 
 		if (session->relay) {
 			session_fold(session);
+			keep_node_alive(session, pool->loop->now_ms);
 			any = true;
 		}
 	}
@@ -99,6 +112,7 @@ int session_start_relay(struct session *session)
 			.mode = modes[splice->mode],
 			.backlog_limit = (uint32_t)splice->backlog_limit_bytes,
 			.bulk_rate = splice->bulk_rate_bytes,
+			.arm_ms = (uint32_t)splice->arm_after_ms,
 			.stall_ms = splice->stall_after_ms,
 			.same_host = splice->same_host == CONFIG_SAME_HOST_AUTO,
 		},

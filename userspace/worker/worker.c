@@ -75,18 +75,25 @@ static bool accept_one(struct worker_socket *socket)
 }
 
 /* Whoever is accepted is taken for one with work: mostly it has spoken already. One is accepted in
- * any case. */
+ * any case. One is rarely followed by another at once, and epoll would say so: of a few the queue is
+ * asked for more than one only while they come in crowds. */
 static void on_connection(struct loop_watch *watch, uint32_t epoll_events)
 {
 	struct worker_socket *socket = container_of(watch, struct worker_socket, staged.watch);
 	struct worker *worker = socket->worker;
+	uint64_t now_ms = worker->loop.now_ms;
 	uint32_t waiting = worker->loop.stages.waiting, before = worker->pool.count;
 	bool more = true;
+	int asked = 0;
 
 	(void)epoll_events;
-	while (more && !worker->paused)
+	socket->crowded |= socket->accepted_ms == now_ms;
+	socket->accepted_ms = now_ms;
+	while (more && !worker->paused && (!asked++ || socket->crowded))
 		more = accept_one(socket) && loop_has_time(&worker->loop) &&
 			waiting + (worker->pool.count - before) < LOGINS_AT_WORK;
+	if (worker->pool.count - before < 2 && asked > 1)
+		socket->crowded = false;
 }
 
 static void on_pool_empty(struct session_pool *pool)

@@ -20,6 +20,8 @@ struct worker_socket {
 	const struct bound *bound; /* whose socket it is; a mark, not looked into */
 	struct listener *listener; /* of the worker's snapshot */
 	int fd;                    /* owned */
+	bool crowded;              /* more than one came at a time */
+	uint64_t accepted_ms;      /* when somebody came last */
 };
 
 struct worker {

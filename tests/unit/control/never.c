@@ -56,6 +56,17 @@ const char *resolve_text(int status)
 	return strerror(-status);
 }
 
+bool resolve_known(struct resolver *resolver, const char *host, uint16_t port,
+	struct addr ret_addrs[RESOLVE_MAX_ADDRS], size_t *ret_count)
+{
+	(void)resolver;
+	(void)host;
+	(void)port;
+	(void)ret_addrs;
+	(void)ret_count;
+	return false;
+}
+
 int resolve_start(struct resolver *resolver, const char *host, uint16_t port, resolve_done_fn *done,
 	void *arg, struct resolve_query **ret_query)
 {

@@ -174,6 +174,32 @@ static void test_ttl(void **state)
 	assert_int_equal(ask(fixture, "node.homing.test", 0), 2);
 }
 
+/* Without a query, in any case; not what is old, unknown or being asked for. */
+static void test_LIB_7_known_addresses(void **state)
+{
+	struct fixture *fixture = *state;
+	struct addr addrs[RESOLVE_MAX_ADDRS];
+	struct answer answer = { 0 };
+	size_t count = 0;
+
+	assert_true(resolve_known(fixture->resolver, "192.0.2.7", 143, addrs, &count));
+	assert_int_equal(count, 1);
+	assert_int_equal(addr_port(&addrs[0]), 143);
+	assert_false(resolve_known(fixture->resolver, "node.homing.test", 993, addrs, &count));
+	start(fixture, "node.homing.test", 1, &answer);
+	assert_false(resolve_known(fixture->resolver, "node.homing.test", 993, addrs, &count));
+	run(fixture, &answer);
+	count = 0;
+	assert_true(resolve_known(fixture->resolver, "Node.homing.test", 993, addrs, &count));
+	assert_int_equal(count, 1);
+	assert_int_equal(addr_port(&addrs[0]), 993);
+	assert_true(addr_eq_ip(&addrs[0], &answer.first));
+	fake_now_ms += 60000;
+	assert_false(resolve_known(fixture->resolver, "node.homing.test", 993, addrs, &count));
+	assert_int_equal(ask(fixture, "none.homing.test", -ENOENT) > 0, 1);
+	assert_false(resolve_known(fixture->resolver, "none.homing.test", 993, addrs, &count));
+}
+
 static void test_queries_are_shared(void **state)
 {
 	struct fixture *fixture = *state;
@@ -270,6 +296,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_ttl),
+		TEST(test_LIB_7_known_addresses),
 		TEST(test_queries_are_shared),
 		TEST(test_negative_answers),
 		TEST(test_bounded),

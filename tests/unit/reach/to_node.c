@@ -98,9 +98,18 @@ static void on_kept(void *arg, enum node_keep why)
 	owner->kept = why;
 }
 
+static enum node_keep on_offer(void *arg, const struct handoff_open **ret_open)
+{
+	struct owner *owner = arg;
+
+	*ret_open = owner->handoff;
+	return owner->keep;
+}
+
 static const struct reach_ops ops = { .phase = on_phase,
 	.found = on_found,
 	.chosen = on_chosen,
+	.offer = on_offer,
 	.done = on_done,
 	.dial = { .up = on_up,
 		.event = on_event,
@@ -122,9 +131,7 @@ static struct reach_params params_of(struct owner *owner)
 		.protocol = PROTOCOL_IMAP,
 		.proxy_id = id,
 		.hops_left = 8,
-		.client_tls = owner->handoff,
-		.handoff = owner->handoff,
-		.keep = owner->keep };
+		.client_tls = owner->handoff };
 }
 
 static void go_to(struct owner *owner, const char *destination)
