@@ -106,6 +106,25 @@ static void test_stages_are_those_of_the_rules(void **state)
 	}
 }
 
+/* LIB-8: each step of a login brings its turn nearer, and none is taken for a session before its
+ * end. */
+static void test_each_step_comes_sooner(void **state)
+{
+	static const enum session_state mail[] = { S_ACCEPT, S_TLS, S_DIALOGUE, S_HOLD, S_LOOKUP,
+		S_DIAL, S_REPLAY, S_SPLICE, S_ESTABLISHED };
+
+	(void)state;
+	for (size_t i = 1; i < ARRAY_SIZE(mail); i++) {
+		enum loop_stage before = session_states[mail[i - 1]].order;
+		enum loop_stage after = session_states[mail[i]].order;
+
+		if (after > before || before == LOOP_AT_ONCE)
+			fail_msg("%s comes later than %s", names[mail[i]], names[mail[i - 1]]);
+	}
+	assert_int_equal(session_states[S_ESTABLISHED].order, LOOP_AT_ONCE);
+	assert_int_equal(session_states[S_EXCHANGE].order, LOOP_AT_ONCE);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -115,6 +134,7 @@ int main(void)
 		cmocka_unit_test(test_every_state_has_a_limit),
 		cmocka_unit_test(test_what_is_ending_is_left_alone),
 		cmocka_unit_test(test_stages_are_those_of_the_rules),
+		cmocka_unit_test(test_each_step_comes_sooner),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
