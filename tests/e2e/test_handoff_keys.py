@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import threading
+import time
 
 import harness
 import pytest
@@ -48,6 +49,8 @@ def talking(conn):
         with contextlib.suppress(OSError):
             for number in range(400):
                 conn.send("* %d EXISTS\r\n" % number)
+                if number % 8 == 0:
+                    time.sleep(0.001) # it is still talking when the switch is over
                 if number == 3:
                     conn.send("%s OK in\r\n" % tag)
         over.set()
