@@ -75,8 +75,8 @@ static bool accept_one(struct worker_socket *socket)
 }
 
 /* Whoever is accepted is taken for one with work: mostly it has spoken already. One is accepted in
- * any case. One is rarely followed by another at once, and epoll would say so: of a few the queue is
- * asked for more than one only while they come in crowds. */
+ * any case. One is rarely followed by another at once, and epoll would say so: the queue is asked
+ * for more than one only while they come in crowds. */
 static void on_connection(struct loop_watch *watch, uint32_t epoll_events)
 {
 	struct worker_socket *socket = container_of(watch, struct worker_socket, staged.watch);

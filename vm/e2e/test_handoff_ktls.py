@@ -33,7 +33,7 @@ def site(make, cluster, agents):  # noqa: F811
         node = make.node("node1", serve, tls="plain", proxy=True)
         agent = agents(node, extra='[splice]\nmode = "%s"\n' % path, **kwargs)
         assert has_kernel_tls(agent), agent.stats()["probe"]
-        return node, agent, route(make, cluster, node, agent, more='[splice]\narm_after = "0s"\n')
+        return node, agent, route(make, cluster, node, agent, '[splice]\narm_after = "0s"\n')
     return start
 
 
