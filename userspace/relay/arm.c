@@ -19,7 +19,7 @@ static void make_row(
 	ret_flow->path = bypass ? HM_BYPASS : HM_SOCKMAP;
 	ret_flow->base_received = relay->program->flows[d].base_read;
 	*ret_control = (struct hm_control){
-		.backlog_limit = relay->program->backlog_limit,
+		.backlog_limit = relay_backlog_limit(relay->program, d),
 		.bulk_rate = relay->program->bulk_rate,
 		.hold = bypass, /* until relay_bypass_allow() */
 	};

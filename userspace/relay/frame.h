@@ -79,6 +79,7 @@ struct relay_program {
 	uint32_t backlog_limit, stall_ms, wait_ms;
 	uint8_t early_events; /* of both legs, until then; up to RELAY_BUSY_EVENTS */
 	uint8_t unsure;       /* a bit per leg that has hung up, but does not say yet how */
+	uint8_t room[2];      /* doublings of backlog_limit, per direction (REC-4a) */
 	bool same_host;       /* the node may bypass us */
 };
 

@@ -57,6 +57,8 @@ void relay_kick(int fd);
 /* ---- valve.c ---- */
 
 void relay_begin_passing(struct relay *relay, int d, enum half_valve valve);
+/* Bytes that a direction may hold in the kernel: its reader decides (REC-4a). */
+uint32_t relay_backlog_limit(const struct relay_program *program, int d);
 /* User space relays what the program passes, and gives the direction back when it may. */
 void relay_step_passing(struct relay *relay, int d);
 

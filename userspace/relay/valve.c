@@ -9,6 +9,12 @@
 
 #include <errno.h>
 
+/* Whose backlog was written within this time keeps up, and gets twice the room, up to four times the
+ * backlog_limit; who takes longer than the other has the least again. */
+#define KEEPS_UP_MS 50
+#define LATE_MS 250
+#define ROOM_MAX 2
+
 /* How long a direction stays with user space at least, and over what its rate is judged. */
 #define SETTLE_MS 100
 /* A verdict that began before user space allowed redirecting has ended by then. */
@@ -27,6 +33,25 @@ void relay_begin_passing(struct relay *relay, int d, enum half_valve valve)
 	relay->polls = 0;
 }
 
+uint32_t relay_backlog_limit(const struct relay_program *program, int d)
+{
+	return program->backlog_limit << program->room[d];
+}
+
+/* What was too much for the kernel has been written, after so long: it depends on the reader. */
+static void judge_reader(struct relay *relay, int d, const struct hm_flow *row)
+{
+	uint64_t took_ms = relay_loop(relay)->now_ms - relay->program->flows[d].mark_ms;
+	uint8_t *room = &relay->program->room[d];
+
+	if (row->reason != HM_BACKLOG || relay->state.halves[d].valve != VALVE_PASSING)
+		return;
+	if (took_ms > LATE_MS)
+		*room = 0;
+	else if (took_ms <= KEEPS_UP_MS && *room < ROOM_MAX)
+		++*room;
+}
+
 /* What the kernel was given before must be written first. */
 static bool is_clear(struct relay *relay, int d)
 {
@@ -37,10 +62,12 @@ static bool is_clear(struct relay *relay, int d)
 		return true;
 	if (relay_look(relay, d, &row) &&
 		relay_written_since(relay, d) >=
-			relay->program->flows[d].redirected + relay_relayed(relay, d))
+			relay->program->flows[d].redirected + relay_relayed(relay, d)) {
 		half->clear = true;
-	else
+		judge_reader(relay, d, &row);
+	} else {
 		relay_poll_again(relay);
+	}
 	return half->clear;
 }
 
@@ -97,7 +124,7 @@ static void consider_resume(struct relay *relay, int d)
 	struct hm_control control = {
 		.relayed = relayed,
 		.bulk_rate = relay->program->bulk_rate,
-		.backlog_limit = relay->program->backlog_limit,
+		.backlog_limit = relay_backlog_limit(relay->program, d),
 	};
 	struct hm_flow row;
 

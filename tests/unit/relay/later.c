@@ -7,7 +7,7 @@
 
 #include "base/clock.h"
 #include "bpfctl/bpfctl.h"
-#include "relay/frame.h"
+#include "relay/program.h"
 #include "relay/probe.h"
 #include "unit/tcp_pair.h"
 
@@ -36,7 +36,7 @@ static void on_done(struct relay *relay, void *arg, enum relay_end end)
 }
 
 /* small: the client takes little at once. */
-static void setup(struct fixture *f, uint32_t arm_ms, bool small)
+static void setup_with(struct fixture *f, uint32_t arm_ms, int client_buffer)
 {
 	struct relay_params params = {
 		.engine = &f->engine,
@@ -56,14 +56,19 @@ static void setup(struct fixture *f, uint32_t arm_ms, bool small)
 	assert_int_equal(loop_init(&f->loop), 0);
 	assert_int_equal(relay_engine_init(&f->engine, &f->loop, &kernel, 0), 0);
 	tcp_pair(fds);
-	if (small)
-		tcp_pair_buffers(fds, 4096);
+	if (client_buffer)
+		tcp_pair_buffers(fds, client_buffer);
 	f->client = fds[0];
 	stream_init_plain(&legs[RELAY_CLIENT], fds[1]);
 	tcp_pair(fds);
 	f->node = fds[0];
 	stream_init_plain(&legs[RELAY_NODE], fds[1]);
 	assert_int_equal(relay_start(&params, legs, early, &f->relay), 0);
+}
+
+static void setup(struct fixture *f, uint32_t arm_ms, bool small)
+{
+	setup_with(f, arm_ms, small ? 4096 : 0);
 }
 
 static void teardown(struct fixture *f)
@@ -269,6 +274,56 @@ static void test_REC_4_a_blocked_reader_later(void **state)
 	teardown(&f);
 }
 
+/* The node says more than the client has room for, who begins to read after wait_ms. */
+static void overflows(struct fixture *f, uint32_t wait_ms)
+{
+	const struct relay_half *half = &f->relay->state.halves[RELAY_DOWN];
+	uint64_t limit = clock_mono_ms() + 10000;
+	static char block[65536];
+	size_t sent = 0;
+
+	while (half->valve == VALVE_KERNEL && clock_mono_ms() < limit) {
+		ssize_t n = send(f->node, block, sizeof(block), MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		sent += n > 0 ? (size_t)n : 0;
+		assert_int_equal(loop_run_once(&f->loop, 0), 0);
+	}
+	assert_int_equal(half->valve, VALVE_PASSING);
+	if (wait_ms)
+		runs_for(f, wait_ms);
+	for (size_t got = 0; got < sent && clock_mono_ms() < limit;) {
+		ssize_t n = recv(f->client, block, sizeof(block), MSG_DONTWAIT);
+
+		got += n > 0 ? (size_t)n : 0;
+		assert_int_equal(loop_run_once(&f->loop, 0), 0);
+	}
+	while (half->valve != VALVE_KERNEL && clock_mono_ms() < limit)
+		assert_int_equal(loop_run_once(&f->loop, 5), 0);
+	assert_int_equal(half->valve, VALVE_KERNEL);
+}
+
+/* Who reads well gets more room in the kernel, up to four times the limit; who does not, the
+ * least. */
+static void test_REC_4a_room_for_who_keeps_up(void **state)
+{
+	struct relay_program *program;
+	struct fixture f;
+
+	(void)state;
+	setup_with(&f, 0, 65536);
+	is_armed_soon(&f);
+	program = f.relay->program;
+	assert_int_equal(relay_backlog_limit(program, RELAY_DOWN), 65536);
+	for (int i = 1; i <= 3; i++) {
+		overflows(&f, 0);
+		assert_int_equal(relay_backlog_limit(program, RELAY_DOWN), 65536u << MIN(i, 2));
+	}
+	overflows(&f, 400);
+	assert_int_equal(relay_backlog_limit(program, RELAY_DOWN), 65536);
+	assert_int_equal(relay_backlog_limit(program, RELAY_UP), 65536);
+	teardown(&f);
+}
+
 static int load(void **state)
 {
 	struct bpfctl_params params = { .workers = 1, .max_flows = 64 };
@@ -301,6 +356,7 @@ int main(void)
 		cmocka_unit_test(test_REC_4_bytes_under_way),
 		cmocka_unit_test(test_REC_4_one_that_ends_is_left_alone),
 		cmocka_unit_test(test_REC_4_a_blocked_reader_later),
+		cmocka_unit_test(test_REC_4a_room_for_who_keeps_up),
 	};
 
 	return cmocka_run_group_tests(tests, load, unload);
