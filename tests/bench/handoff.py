@@ -93,10 +93,6 @@ class Agent(peers.Process):
         return {"handoff": ROUTER.format(**self.trust, admin=admin, token=token), "admin": admin}
 
 
-# Besides the one that does as it likes.
-PROGRAM = {"label": "handoff, program alone", "splice": 'bulk_rate = "0"\n'}
-
-
 def add_chain(workload, label="handoff", **more):
     """The router with its agent, which are the same for all workloads."""
     bench = workload.bench
@@ -253,12 +249,10 @@ class Stream(Messages):
 
     def __init__(self, bench):
         super().__init__(bench)
-        add_chain(self, **PROGRAM)
         self.add("Homing", TLS, **workloads.COPY)
         self.trial = (10 if bench.quick else 50) << 20
-        self.note = ("A direction with more than `splice.bulk_rate` (8 MiB/s) is the router's "
-                     "process's, which moves what it cannot read in large pieces. `program alone`: "
-                     "with `bulk_rate = \"0\"`.")
+        self.note = ("The router's process takes a direction whose reader does not keep up, and moves "
+                     "what it cannot read in large pieces.")
 
     def command(self, count):
         return "bulk %d %d" % (count, workloads.MAIL)

@@ -4,14 +4,14 @@ less is better, and they depend on nothing but the programs and the versions of 
 with."""
 
 LIMIT = 1.05
-OURS = ("record", "ktls", "copy", "handoff", "program")
+OURS = ("record", "ktls", "copy", "handoff")
 # What is next to nothing may double without meaning anything: on these sides, and these.
 SMALL = ("wakes", "kernel")
 NOTHING = ("handoff round_trip own", "handoff notification own", "handoff memory user")
 # Between client and node the copy loop falls into one of two rhythms (a record at each wake-up, or
 # several), a tenth apart; which one depends on anything. So does how many small records an agent finds
 # at once, and makes one of, and how much a node can write to it at once.
-RHYTHM = ("copy byte_", "handoff record ", "handoff byte_tls node", "program byte_tls node")
+RHYTHM = ("copy byte_", "handoff record ", "handoff byte_tls node")
 
 
 def judged(name, baseline):

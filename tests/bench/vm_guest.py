@@ -220,15 +220,13 @@ def handoff(rounds, sessions):
     """The same of what is handed over: instructions, and then memory on routers of its own."""
     space = harness.Workspace("homing-bench-")
     nodes, found = vm_peers.Nodes(space), {}
-    for name, splice, tasks in (("handoff", "", vm_handoff.TASKS),
-                                ("program", "bulk_rate = \"0\"\n", vm_handoff.PROGRAM)):
-        peer, seen = vm_handoff.Handoff(nodes, splice), {}
-        for task in [task for _ in range(rounds) for task in tasks]:
-            values = work(peer, task, nodes, vm_handoff.PORT)
-            seen.setdefault(task, []).append(values)
-            show(name, task, values)
-        found[name] = {task: by_side(values) for task, values in seen.items()}
-        peer.close()
+    peer, seen = vm_handoff.Handoff(nodes), {}
+    for task in [task for _ in range(rounds) for task in vm_handoff.TASKS]:
+        values = work(peer, task, nodes, vm_handoff.PORT)
+        seen.setdefault(task, []).append(values)
+        show("handoff", task, values)
+    found["handoff"] = {task: by_side(values) for task, values in seen.items()}
+    peer.close()
     memory = held_after_handoff(nodes, sessions) if sessions else None
     nodes.close()
     space.close()

@@ -13,8 +13,6 @@ import vm_peers  # noqa: E402
 # What is done with it: the names of vm_guest.WORK, with clients that speak TLS, to this port.
 TASKS = ("login_full", "login_resumed", "byte_tls", "record", "round_trip", "notification")
 PORT = "imap_plain"
-# Bytes once more, with a router that leaves them to its program however many they are.
-PROGRAM = ("byte_tls",)
 
 
 class Node:

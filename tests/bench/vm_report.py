@@ -3,8 +3,7 @@
 result."""
 
 NAMES = {"record": "Homing, record", "ktls": "Homing, kernel TLS", "copy": "Homing, OpenSSL",
-         "haproxy": "HAProxy", "handoff": "Homing, handoff",
-         "program": "Homing, handoff, `splice.bulk_rate = \"0\"`"}
+         "haproxy": "HAProxy", "handoff": "Homing, handoff"}
 TITLES = {
     "login_full": "IMAP login, client's handshake full",
     "login_resumed": "IMAP login, client's handshake resumed",
@@ -99,9 +98,8 @@ With handoff a client's TLS session goes to an agent beside the node once it is 
 ([handoff.md](handoff.md)); the router passes on what it cannot read, and the node has no TLS. What
 the router is spared the agent does, so these tables have everybody but the client. Without handoff
 the node has TLS. Threads of the kernel move what the router's program has accepted; their work is
-the router's. With `splice.bulk_rate = "0"` the program moves bytes however many there are; by default
-only up to 8 MiB a second of a direction, and above that, as here, the router's process does. A
-wake-up: a thread of the router is given the CPU.
+the router's. Its process takes a direction whose reader does not keep up. A wake-up: a thread of the
+router is given the CPU.
 
 %(instructions)s
 
@@ -192,13 +190,11 @@ def handoff_aims(figures):
         return figures[peer + " byte_tls own"] + figures[peer + " byte_tls kernel"]
 
     found = [("instructions per login of the router, handoff to HAProxy",
-              figures["handoff login_full own"] / figures["haproxy login_full own"], 0.42)]
-    for peer, words in (("handoff", ""), ("program", ", with `splice.bulk_rate = \"0\"`")):
-        found += [
-            ("instructions per byte of the router, handoff to OpenSSL without it" + words,
-             router(peer) / router("copy"), 0.15),
-            ("instructions per byte of router, agent and node, handoff to without it" + words,
-             figures[peer + " byte_tls chain"] / figures["record byte_tls chain"], 0.65)]
+              figures["handoff login_full own"] / figures["haproxy login_full own"], 0.42),
+             ("instructions per byte of the router, handoff to OpenSSL without it",
+              router("handoff") / router("copy"), 0.15),
+             ("instructions per byte of router, agent and node, handoff to without it",
+              figures["handoff byte_tls chain"] / figures["record byte_tls chain"], 0.65)]
     found += [("wake-ups of the router for each %s, handoff" % words,
                figures["handoff %s wakes" % task], 0.01)
               for task, words in (("round_trip", "round trip"), ("notification", "notification"))]

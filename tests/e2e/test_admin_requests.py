@@ -232,7 +232,7 @@ def test_ADM_15_threshold_zero_is_off(pair):
 STATS_ORDER = """cache_hits cache_misses hit_rate_pct cache_entries active_connections version tls_library
 uptime_s config_loaded_at config_generation cache_coalesced stale_entries stale_served invalidated flushes
 store_state store_down_seconds store_queries store_errors push_state unknown_destination
-rejected_limit auth_failed held nodes listeners paths""".split()
+rejected_limit auth_failed held logins nodes listeners paths""".split()
 NODE_ORDER = "active sessions bytes_up bytes_down auth_failed dial_errors unavailable down".split()
 SESSION_ORDER = """id account protocol listener client node stage path_up path_down handed_over
 bytes_up bytes_down
