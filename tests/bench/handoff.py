@@ -174,6 +174,8 @@ class Login(workloads.Logins):
         super().__init__(bench, name, title, [("direct", TLS), *workloads.THREE],
                          handshake=handshake)
         add_chain(self)
+        if workloads.has_awslc(bench):
+            add_chain(self, label="handoff, AWS-LC", homingd=workloads.AWSLC["homingd"])
 
     def run(self, peer):
         count = self.count(peer, 50 if self.bench.quick else 200,
@@ -347,17 +349,21 @@ def parts(bench):
 
 def aims(r):
     """(aim, limit, measured, unit) of report.aims()."""
-    def ours(workload, figure):
-        return r.median(workload, "Homing", TLS_PLAIN, figure, "handoff")
+    def ours(workload, figure, label="handoff"):
+        return r.median(workload, "Homing", TLS_PLAIN, figure, label)
 
-    def ratio(workload, figure, program, label=""):
-        a, b = ours(workload, figure), r.median(workload, program, TLS, figure, label)
+    def ratio(workload, figure, program, label="", ours_label="handoff"):
+        a, b = ours(workload, figure, ours_label), r.median(workload, program, TLS, figure, label)
         return a / b if a is not None and b else None
 
     return [
         ("handoff: router CPU per login to HAProxy", 0.42,
          ratio("handoff-full", "own", "HAProxy"), "ratio"),
         ("the same to Dovecot's proxy", 0.22, ratio("handoff-full", "own", "Dovecot"), "ratio"),
+        ("handoff with AWS-LC: router CPU per login to HAProxy", 0.42,
+         ratio("handoff-full", "own", "HAProxy", ours_label="handoff, AWS-LC"), "ratio"),
+        ("the same to Dovecot's proxy", 0.22,
+         ratio("handoff-full", "own", "Dovecot", ours_label="handoff, AWS-LC"), "ratio"),
         ("handoff: wake-ups of the router for each small round trip", 0.01,
          ours("handoff-ping", "wakes"), "each"),
         ("the same for each notification", 0.01, ours("handoff-notify", "wakes"), "each"),

@@ -15,8 +15,10 @@
 #define LATE_MS 250
 #define ROOM_MAX 2
 
-/* How long a direction stays with user space at least, and over what its rate is judged. */
+/* How long a direction stays with user space at least, and over what its rate is judged; and how
+ * long when it need not be. */
 #define SETTLE_MS 100
+#define QUICK_MS 5
 /* A verdict that began before user space allowed redirecting has ended by then. */
 #define RESUME_MS 20
 
@@ -50,6 +52,9 @@ static void judge_reader(struct relay *relay, int d, const struct hm_flow *row)
 		*room = 0;
 	else if (took_ms <= KEEPS_UP_MS && *room < ROOM_MAX)
 		++*room;
+	/* where no rate is looked at, who keeps up need not be watched for long */
+	if (took_ms <= KEEPS_UP_MS && !relay->program->bulk_rate)
+		relay->program->flows[d].mark_ms = relay_loop(relay)->now_ms + QUICK_MS - SETTLE_MS;
 }
 
 /* What the kernel was given before must be written first. */
