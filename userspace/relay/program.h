@@ -58,7 +58,10 @@ void relay_kick(int fd);
 
 void relay_begin_passing(struct relay *relay, int d, enum half_valve valve);
 /* Bytes that a direction may hold in the kernel: its reader decides (REC-4a). */
-uint32_t relay_backlog_limit(const struct relay_program *program, int d);
+static inline uint32_t relay_backlog_limit(const struct relay_program *program, int d)
+{
+	return program->backlog_limit << program->room[d];
+}
 /* User space relays what the program passes, and gives the direction back when it may. */
 void relay_step_passing(struct relay *relay, int d);
 

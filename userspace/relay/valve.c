@@ -9,7 +9,7 @@
 
 #include <errno.h>
 
-/* Whose backlog was written within this time keeps up, and gets twice the room, up to four times the
+/* Whose backlog was written within this time keeps up, and gets twice the room, up to 4 times the
  * backlog_limit; who takes longer than the other has the least again. */
 #define KEEPS_UP_MS 50
 #define LATE_MS 250
@@ -33,11 +33,6 @@ void relay_begin_passing(struct relay *relay, int d, enum half_valve valve)
 	flow->mark_ms = relay_loop(relay)->now_ms;
 	flow->mark_bytes = relay_relayed(relay, d);
 	relay->polls = 0;
-}
-
-uint32_t relay_backlog_limit(const struct relay_program *program, int d)
-{
-	return program->backlog_limit << program->room[d];
 }
 
 /* What was too much for the kernel has been written, after so long: it depends on the reader. */
