@@ -108,7 +108,7 @@ all: $(BUILD)/homingd $(BUILD)/homingctl $(BPF_OBJ) ## builds the programs (defa
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1\t\2/p' $(filter Makefile %.mk,$(MAKEFILE_LIST)) | expand -t 16
 	@echo "With SAN=1: AddressSanitizer and UndefinedBehaviorSanitizer, in build-san; TSAN=1: ThreadSanitizer, in"
-	@echo "build-tsan; BUILD=DIR: elsewhere. CFLAGS, CPPFLAGS, LDFLAGS, CC, CLANG, PREFIX and DESTDIR count."
+	@echo "build-tsan; TLS=aws-lc AWSLC=DIR: with AWS-LC, in build-aws-lc; BUILD=DIR: elsewhere. CFLAGS, CPPFLAGS, LDFLAGS, CC, CLANG, PREFIX and DESTDIR count."
 
 $(BUILD)/obj/%.o: userspace/%.c | $(BPF_SKEL)
 	@mkdir -p $(@D)
