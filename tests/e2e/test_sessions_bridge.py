@@ -183,8 +183,8 @@ def test_SES_86_drain(make):
         assert c.eof() == b""
     router.stop()
     reasons = [s["reason"] for s in router.session_lines()]
-    # those two, and who came while a worker's listening socket was still there
-    assert len(reasons) >= 2 and set(reasons) == {"shutdown"}
+    # those two, and who came while a worker's listening socket was still there, and may have gone again
+    assert reasons.count("shutdown") >= 2 and set(reasons) <= {"shutdown", "tls_client"}
 
 
 def test_section_14_150_concurrent_logins(make):

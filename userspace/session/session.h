@@ -132,10 +132,11 @@ struct session {
 	uint32_t requests;                    /* HTTP */
 	struct addr client;
 	uint16_t attempts;
-	int8_t mech : 4;   /* enum sasl_mech or -1 */
-	int8_t choice : 4; /* enum session_choice or -1 */
-	uint8_t kept;      /* enum node_keep, if it has not been handed over since */
-	int8_t path[2];    /* enum relay_path */
+	int8_t mech : 4;     /* enum sasl_mech or -1 */
+	int8_t choice : 4;   /* enum session_choice or -1 */
+	uint8_t kept : 7;    /* enum node_keep, if it has not been handed over since */
+	bool kept_alive : 1; /* the node's socket has keepalive */
+	int8_t path[2];      /* enum relay_path */
 
 	enum session_state state : 5;
 	enum session_reason reason : 6;
@@ -143,7 +144,6 @@ struct session {
 	bool cache_hit : 1;
 	bool counted_active : 1; /* in node->active */
 	bool tls_at_agent : 1;   /* the client's TLS has been handed over (HND-30) */
-	bool kept_alive : 1;     /* its node's socket has keepalive */
 	bool uncounted : 1;      /* it knocks, and takes nobody's place yet */
 };
 static_assert(SESSION_STATE_COUNT <= 1 << 5 && SESSION_REASON_COUNT <= 1 << 6, "they fit");
