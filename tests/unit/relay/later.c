@@ -35,7 +35,7 @@ static void on_done(struct relay *relay, void *arg, enum relay_end end)
 	((struct fixture *)arg)->done = true;
 }
 
-/* small: the client takes little at once. */
+/* client_buffer: of its socket, bytes; 0: as it comes. */
 static void setup_with(struct fixture *f, uint32_t arm_ms, int client_buffer)
 {
 	struct relay_params params = {
@@ -66,9 +66,9 @@ static void setup_with(struct fixture *f, uint32_t arm_ms, int client_buffer)
 	assert_int_equal(relay_start(&params, legs, early, &f->relay), 0);
 }
 
-static void setup(struct fixture *f, uint32_t arm_ms, bool small)
+static void setup(struct fixture *f, uint32_t arm_ms)
 {
-	setup_with(f, arm_ms, small ? 4096 : 0);
+	setup_with(f, arm_ms, 0);
 }
 
 static void teardown(struct fixture *f)
@@ -132,7 +132,7 @@ static void test_REC_4_idle_goes_to_the_program(void **state)
 	struct fixture f;
 
 	(void)state;
-	setup(&f, ARM_MS, false);
+	setup(&f, ARM_MS);
 	passes(&f, f.client, f.node, "a NOOP\r\n");
 	passes(&f, f.node, f.client, "a OK\r\n");
 	assert_true(is_on(&f, RELAY_PATH_COPY));
@@ -152,7 +152,7 @@ static void test_REC_4_a_short_one_never_gets_there(void **state)
 	struct fixture f;
 
 	(void)state;
-	setup(&f, ARM_MS, false);
+	setup(&f, ARM_MS);
 	for (int i = 0; i < 15; i++) {
 		passes(&f, f.client, f.node, "a NOOP\r\n");
 		passes(&f, f.node, f.client, "a OK\r\n");
@@ -173,7 +173,7 @@ static void test_REC_4_many_messages_are_busy(void **state)
 	int messages = 0;
 
 	(void)state;
-	setup(&f, NEVER_MS, false);
+	setup(&f, NEVER_MS);
 	for (; messages < 100 && is_on(&f, RELAY_PATH_COPY); messages += 2) {
 		passes(&f, f.client, f.node, "a NOOP\r\n");
 		passes(&f, f.node, f.client, "a OK\r\n");
@@ -190,7 +190,7 @@ static void test_REC_4_many_bytes_are_busy(void **state)
 	size_t bytes = 0;
 
 	(void)state;
-	setup(&f, NEVER_MS, false);
+	setup(&f, NEVER_MS);
 	for (; bytes < 4 * RELAY_BUSY_BYTES && is_on(&f, RELAY_PATH_COPY); bytes += sizeof(block)) {
 		memset(block, (int)(bytes / sizeof(block)), sizeof(block));
 		assert_int_equal(send(f.node, block, sizeof(block), MSG_NOSIGNAL), sizeof(block));
@@ -210,7 +210,7 @@ static void test_REC_4_bytes_under_way(void **state)
 	int sent = 0, seen = 0;
 
 	(void)state;
-	setup(&f, ARM_MS, false);
+	setup(&f, ARM_MS);
 	for (uint64_t end = clock_mono_ms() + 2 * ARM_MS; clock_mono_ms() < end; sent++) {
 		snprintf(word, sizeof(word), "%06d", sent);
 		assert_int_equal(send(f.client, word, 6, MSG_NOSIGNAL), 6);
@@ -232,14 +232,14 @@ static void test_REC_4_one_that_ends_is_left_alone(void **state)
 	struct fixture f;
 
 	(void)state;
-	setup(&f, ARM_MS, false);
+	setup(&f, ARM_MS);
 	shutdown(f.node, SHUT_WR);
 	runs_for(&f, 2 * ARM_MS);
 	assert_true(is_on(&f, RELAY_PATH_COPY));
 	assert_int_equal(atomic_load(&kernel.refused), 0); /* by no kernel */
 	passes(&f, f.client, f.node, "still here\r\n");
 	teardown(&f);
-	setup(&f, ARM_MS, false);
+	setup(&f, ARM_MS);
 	relay_part(f.relay, RELAY_END_PARTED);
 	runs_for(&f, 2 * ARM_MS);
 	assert_true(is_on(&f, RELAY_PATH_COPY));
@@ -254,7 +254,7 @@ static void test_REC_4_a_blocked_reader_later(void **state)
 	size_t sent = 0, got = 0;
 
 	(void)state;
-	setup(&f, ARM_MS, true);
+	setup_with(&f, ARM_MS, 65536);
 	for (uint64_t end = clock_mono_ms() + 2 * ARM_MS; clock_mono_ms() < end;) {
 		ssize_t n = send(f.node, block, sizeof(block), MSG_DONTWAIT | MSG_NOSIGNAL);
 
