@@ -89,7 +89,7 @@ static void copy_text(char *text, size_t size, const char *from)
 {
 	size_t n = 0;
 
-	for (; from[n] && n < size - 1; n++)
+	for (; n < size - 1 && from[n]; n++)
 		text[n] = from[n] == '_' ? ' ' : ascii_lower(from[n]);
 	text[n] = '\0';
 }

@@ -13,8 +13,6 @@ import ssl
 import subprocess
 import tempfile
 
-import pytest
-
 import release
 
 E2E = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -46,6 +44,8 @@ def tls_library():
 
 def needs_openssl(why):
     """Marks a test of what AWS-LC does not have (docs/tls-library.md says what that is)."""
+    import pytest # which demo and benchmarks do without
+
     return pytest.mark.skipif(tls_library().startswith("AWS-LC"), reason="AWS-LC: " + why)
 
 
