@@ -33,7 +33,12 @@ void relay_leg_broken(struct relay *relay, int leg, ssize_t error)
 	struct relay_half *to = &state->halves[!relay_from(leg)];
 
 	if (state->parting && leg == RELAY_NODE && error == -EPIPE) {
-		/* what the client still says has nowhere to go; the goodbye is on its way */
+		/* what the client still says has nowhere to go; the goodbye is on its way, and
+		 * nothing has failed */
+		if (state->phase == RELAY_FAILING)
+			state->phase = RELAY_FLOWS;
+		if (state->first_eof < 0)
+			state->first_eof = RELAY_UP;
 		to->state = HALF_DONE;
 		relay_drop_pending(&relay->io[!relay_from(leg)].pending);
 		return;
