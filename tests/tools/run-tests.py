@@ -211,7 +211,8 @@ def build_flavours(make, wanted):
             return False
     for title, parts, what in (
             ("optimised", {"static", "lint", "unit", "smoke", "e2e", "release", "makefile", "torture",
-                           "torture-record", "torture-handoff", "handoff-long", "peers", "vm", "vm-relay", "bench", "demo"},
+                           "torture-record", "torture-handoff", "handoff-long", "peers", "vm", "vm-relay", "bench", "demo",
+                           "releases"},
              ["test-build"]),
             ("sanitizers", {"unit-sanitizers", "sanitizers"}, ["SAN=1", "test-build"]),
             ("sanitizers, end to end", {"release"}, ["SAN=1", "end-to-end-build"]),
