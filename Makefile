@@ -149,6 +149,8 @@ $(BUILD)/bpf/%.bpf.o: bpf/%.bpf.c
 		-idirafter /usr/include/$(shell $(CC) -print-multiarch) -MMD -MP -c $< -o $@
 	llvm-strip -g $@
 
+# Kept: make would delete them as intermediate files, and the next run would build again what includes them.
+.SECONDARY: $(BPF_SKEL)
 $(BUILD)/gen/%.skel.h: $(BUILD)/bpf/%.bpf.o
 	@mkdir -p $(@D)
 	{ echo '/* NOLINTBEGIN: generated */' && bpftool gen skeleton $< name $* && \

@@ -86,6 +86,16 @@ def different():
         return found
 
 
+def built_twice():
+    """Commands of a second `make test-build` right after one: it would replace programs that others run."""
+    with tempfile.TemporaryDirectory(prefix="homing-twice-") as parent:
+        directory = os.path.join(parent, "tree")
+        checkout.copy(checkout.files(others=False), directory)
+        make("-s", JOBS, "test-build", directory=directory)
+        return [line for line in make("-n", "test-build", "layers", directory=directory).splitlines()
+                if line.strip() and "layers.py" not in line and not line.startswith("make")][:3]
+
+
 def left_behind():
     """What make uninstall leaves of make install, or does not take away of its own alone."""
     with tempfile.TemporaryDirectory(prefix="homing-install-") as place:
@@ -147,6 +157,7 @@ def main():
     checks = (("make help names every target", unnamed),
               ("CFLAGS, CPPFLAGS and LDFLAGS count", ignored),
               ("equal bytes from two directories, without network and BTF", different),
+              ("a second make builds nothing", built_twice),
               ("make dist holds the last commit, in the same bytes each time", wrong_in_dist),
               ("make test-all runs every part once", misplaced),
               ("make uninstall takes away what make install made", left_behind))
