@@ -43,8 +43,10 @@ class Told(Storm):
     def __init__(self, bench):
         super().__init__(bench)
         self.sessions = 50 if bench.quick else 200
-        self.note = ("%d sessions in IDLE, %s notifications a second; another process logs in and "
-                     "out, %d at a time." % (self.sessions, format(self.rate, ","), UNDER_WAY))
+        self.note = ("%d sessions of IMAP in IDLE, %s notifications a second; another process logs in "
+                     "and out, %d at a time, by submission, to another node. Who sends and reads "
+                     "notifications goes before all others on their CPU (SCHED_FIFO): what is late was "
+                     "late in the router." % (self.sessions, format(self.rate, ","), UNDER_WAY))
         if bench.quick:
             self.seconds = 1
 
@@ -57,6 +59,10 @@ class Told(Storm):
 
     def run(self, peer):
         load = self.bench.load(peer)
+        with urgent(peer.nodes["imap"].process.pid, load.pid):
+            return self.measure(load, peer)
+
+    def measure(self, load, peer):
         load("open %d %d" % (self.sessions, workloads.AT_ONCE))
         calm = self.notify(load, peer)
         with Crowd(self.bench, peer) as crowd:
@@ -66,12 +72,25 @@ class Told(Storm):
                     logins=crowd.rate, login_p99=crowd.p99_ms)
 
 
+@contextlib.contextmanager
+def urgent(*pids):
+    """They have their CPU whenever they want it."""
+    try:
+        for pid in pids:
+            os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(1))
+        yield
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setscheduler(pid, os.SCHED_OTHER, os.sched_param(0))
+
+
 class Crowd:
     """Logs in and out, UNDER_WAY at a time, from the moment that the first have come through until
     it is left."""
 
     def __init__(self, bench, peer):
-        self.load, self.ended, self.going = Load(bench, peer), False, threading.Event()
+        self.load, self.ended, self.going = Load(bench, peer, "submission"), False, threading.Event()
         self.counts, self.p99s, self.seconds, self.error = 0, [], 0.0, None
         self.thread = threading.Thread(target=self._run)
 

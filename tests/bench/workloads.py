@@ -36,6 +36,7 @@ class Load:
                                      "tls" if peer.client_tls else "plain", "node=" + node,
                                      "accounts=%d" % accounts, "curve=" + peer.curve)
         self.about, self.close = "%s %s, %s" % (peer.name, peer.legs, protocol), self.load.kill
+        self.pid = self.load.process.pid
 
     def __call__(self, command):
         try:

@@ -326,6 +326,14 @@ static int wait_for_events(struct loop *loop, int max_wait_ms)
 	return 0;
 }
 
+/* What has happened while logins have their turn. */
+static void look(struct loop *loop)
+{
+	struct epoll_event events[BATCH_EVENTS] UNINITIALIZED;
+
+	take_events(loop, events, epoll_wait(loop->epoll_fd, events, BATCH_EVENTS, 0));
+}
+
 int loop_run_once(struct loop *loop, int max_wait_ms)
 {
 	uint64_t batch, first_ms = timer_heap_first(&loop->timers) >> TURN_BITS;
@@ -339,7 +347,7 @@ int loop_run_once(struct loop *loop, int max_wait_ms)
 	if (r < 0)
 		return r;
 	batch = now_of(loop);
-	stages_run(loop);
+	stages_run(loop, look);
 	while ((timer = timer_heap_take_due(&loop->timers, batch, &timer_run)))
 		timer_run(timer);
 	run_deferred(loop);

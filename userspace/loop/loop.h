@@ -78,6 +78,7 @@ struct loop_stages {
 	uint32_t waiting;   /* in these lists, of all stages but LOOP_ACCEPT */
 	uint64_t budget_ns; /* of one turn */
 	uint64_t until_ns;  /* when that of this turn is used up */
+	uint64_t now_ns;    /* when loop_has_time() was last asked */
 	bool used_up;       /* it was, with work left */
 	/* For other threads: turns that used up their budget; what waits since the last turn, and
 	 * the time (as loop->now_ms) from which on the oldest of it does, 0: nothing. */

@@ -5,6 +5,8 @@
 /* With one of each stage on top it is what a session may have to wait for: some handshakes' steps.
  * A turn costs a hundredth of that. */
 #define BUDGET_NS 500000
+/* So long sessions wait for logins: then epoll is asked again. */
+#define LOOK_NS 150000
 /* Above so many that wait, epoll is not to repeat itself. */
 #define LOUD 128
 
@@ -99,7 +101,8 @@ bool loop_has_time(struct loop *loop)
 {
 	struct loop_stages *stages = &loop->stages;
 
-	stages->used_up = stages->used_up || clock_mono_ns() >= stages->until_ns;
+	stages->now_ns = clock_mono_ns();
+	stages->used_up = stages->used_up || stages->now_ns >= stages->until_ns;
 	return !stages->used_up;
 }
 
@@ -135,9 +138,10 @@ static void tell(struct loop_stages *stages)
 		atomic_fetch_add_explicit(&stages->full_turns, 1, memory_order_relaxed);
 }
 
-void stages_run(struct loop *loop)
+void stages_run(struct loop *loop, void (*look)(struct loop *loop))
 {
 	struct loop_stages *stages = &loop->stages;
+	uint64_t looked_ns;
 
 	if (!stages_wait(stages)) {
 		if (atomic_load_explicit(&stages->left, memory_order_relaxed))
@@ -145,13 +149,19 @@ void stages_run(struct loop *loop)
 		return;
 	}
 	stages->used_up = false;
-	stages->until_ns = clock_mono_ns() + stages->budget_ns;
+	looked_ns = clock_mono_ns();
+	stages->until_ns = looked_ns + stages->budget_ns;
 	for (int i = LOOP_AT_ONCE + 1; i < LOOP_STAGES; i++) {
 		struct list_node *ready = &stages->ready[i];
 		bool had_one = false;
 
-		while (!list_empty(ready) && (!had_one || loop_has_time(loop)))
+		while (!list_empty(ready) && (loop_has_time(loop) || !had_one)) {
+			if (stages->now_ns - looked_ns >= LOOK_NS) {
+				look(loop);
+				looked_ns = stages->now_ns;
+			}
 			had_one |= run_first(ready);
+		}
 	}
 	tell(stages);
 }

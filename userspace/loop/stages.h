@@ -28,6 +28,6 @@ static inline bool stages_wait(const struct loop_stages *stages)
 	return stages->waiting || !list_empty(&stages->ready[LOOP_ACCEPT]);
 }
 /* One turn. */
-void stages_run(struct loop *loop);
+void stages_run(struct loop *loop, void (*look)(struct loop *loop));
 
 #endif
