@@ -331,7 +331,9 @@ static void look(struct loop *loop)
 {
 	struct epoll_event events[BATCH_EVENTS] UNINITIALIZED;
 
-	take_events(loop, events, epoll_wait(loop->epoll_fd, events, BATCH_EVENTS, 0));
+	int n = epoll_wait(loop->epoll_fd, events, BATCH_EVENTS, 0);
+
+	take_events(loop, events, n);
 }
 
 int loop_run_once(struct loop *loop, int max_wait_ms)

@@ -157,8 +157,10 @@ void stages_run(struct loop *loop, void (*look)(struct loop *loop))
 
 		while (!list_empty(ready) && (loop_has_time(loop) || !had_one)) {
 			if (stages->now_ns - looked_ns >= LOOK_NS) {
-				look(loop);
 				looked_ns = stages->now_ns;
+				look(loop);
+				if (list_empty(ready))
+					break; /* a session has ended them all */
 			}
 			had_one |= run_first(ready);
 		}

@@ -17,6 +17,7 @@ struct source {
 	int fd;
 	unsigned calls, cost_ms;
 	struct source *kills; /* removes that one when it is called */
+	struct source *wakes; /* and has that one listen */
 	uint32_t events;      /* of the last call */
 	char name;
 };
@@ -40,6 +41,8 @@ static void on_source(struct loop_watch *watch, uint32_t epoll_events)
 	assert_true(call_count < sizeof(calls) - 1);
 	calls[call_count++] = source->name;
 	fake_now_ms += source->cost_ms;
+	if (source->wakes)
+		assert_int_equal(loop_watch_set(&source->wakes->staged.watch, EPOLLIN), 0);
 	if (source->kills) {
 		source_end(source->kills);
 		memset(&source->kills->staged, 0xff, sizeof(source->kills->staged)); /* freed */
@@ -159,6 +162,25 @@ static void test_sessions_go_on_between_logins(void **state)
 	assert_string_equal(turn(), "s12s312");
 	for (unsigned i = 0; i < ARRAY_SIZE(logins); i++)
 		source_end(&logins[i]);
+	source_end(&session);
+}
+
+/* What a session does then may end all logins that wait. */
+static void test_a_session_ends_who_waits(void **state)
+{
+	struct source logins[2], session;
+
+	(void)state;
+	loop.stages.budget_ns = 100 * NS_PER_MS;
+	source_start(&logins[0], '1', LOOP_TALK, 1);
+	source_start(&logins[1], '2', LOOP_TALK, 1);
+	source_start(&session, 's', LOOP_AT_ONCE, 0);
+	assert_int_equal(loop_watch_set(&session.staged.watch, 0), 0);
+	assert_int_equal(loop_watch_set(&logins[0].staged.watch, EPOLLIN | EPOLLET), 0);
+	logins[0].wakes = &session;
+	session.kills = &logins[1];
+	assert_string_equal(turn(), "1s");
+	source_end(&logins[0]);
 	source_end(&session);
 }
 
@@ -353,6 +375,7 @@ int main(void)
 		TEST(test_the_latest_stage_first),
 		TEST(test_what_is_left_goes_on_in_the_next_turn),
 		TEST(test_sessions_go_on_between_logins),
+		TEST(test_a_session_ends_who_waits),
 		TEST(test_nothing_starves),
 		TEST(test_who_is_removed_is_not_called),
 		TEST(test_a_stage_may_change_while_it_waits),
