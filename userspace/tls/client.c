@@ -160,14 +160,6 @@ static char *dup_name(const char *name)
 	return view_dup(view_make(name, len > 1 && name[len - 1] == '.' ? len - 1 : len));
 }
 
-static void error_text(char error[TLS_ERROR_SIZE], const char *what)
-{
-	char reason[TLS_REASON_SIZE];
-
-	tls_take_error(reason);
-	snprintf(error, TLS_ERROR_SIZE, "%s%s%s", what, *reason ? ": " : "", reason);
-}
-
 int tls_client_new(const struct tls_client_params *params, struct tls_client **ret_client,
 	char error[TLS_ERROR_SIZE])
 {
@@ -205,7 +197,7 @@ int tls_client_new(const struct tls_client_params *params, struct tls_client **r
 	if (r == 0)
 		r = set_alpn(client);
 	if (r < 0) {
-		error_text(error, "cannot set up TLS towards the node");
+		tls_fault(error, "cannot set up TLS towards the node");
 		tls_client_unref(client);
 		return r;
 	}

@@ -158,3 +158,12 @@ const char *tls_take_error(char text[TLS_REASON_SIZE])
 	ERR_clear_error();
 	return text;
 }
+
+int tls_fault(char error[TLS_ERROR_SIZE], const char *what)
+{
+	char reason[TLS_REASON_SIZE];
+
+	tls_take_error(reason);
+	snprintf(error, TLS_ERROR_SIZE, "%s%s%s", what, *reason ? ": " : "", reason);
+	return -EIO;
+}

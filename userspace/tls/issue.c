@@ -18,15 +18,6 @@
 /* Clocks of two hosts may differ. */
 #define EARLIER_SECONDS 3600L
 
-static int failed(char error[TLS_ERROR_SIZE], const char *what)
-{
-	char reason[TLS_REASON_SIZE];
-
-	tls_take_error(reason);
-	snprintf(error, TLS_ERROR_SIZE, "%s%s%s", what, *reason ? ": " : "", reason);
-	return -EIO;
-}
-
 EVP_PKEY *tls_key_new(void)
 {
 	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_id(EVP_PKEY_EC, NULL);
@@ -177,8 +168,8 @@ int tls_make_authority(
 
 	if (!key || !cert || !fill(cert, cert, key, name, days) || !extend_authority(cert) ||
 		!X509_sign(cert, key, EVP_sha256()))
-		return failed(error, "cannot make a certificate");
-	return to_pem(cert, key, ret_pair) < 0 ? failed(error, "out of memory") : 0;
+		return tls_fault(error, "cannot make a certificate");
+	return to_pem(cert, key, ret_pair) < 0 ? tls_fault(error, "out of memory") : 0;
 }
 
 int tls_make_signed(const struct tls_pair *authority, const char *name, bool is_server,
@@ -190,10 +181,10 @@ int tls_make_signed(const struct tls_pair *authority, const char *name, bool is_
 	CLEANUP(x509_freep) X509 *cert = X509_new();
 
 	if (!issuer || !issuer_key || X509_check_private_key(issuer, issuer_key) != 1)
-		return failed(error, "the authority's certificate and key cannot be used");
+		return tls_fault(error, "the authority's certificate and key cannot be used");
 	if (!key || !cert || !fill(cert, issuer, key, name, days) ||
 		!extend_signed(cert, issuer, name, is_server) ||
 		!X509_sign(cert, issuer_key, EVP_sha256()))
-		return failed(error, "cannot make a certificate");
-	return to_pem(cert, key, ret_pair) < 0 ? failed(error, "out of memory") : 0;
+		return tls_fault(error, "cannot make a certificate");
+	return to_pem(cert, key, ret_pair) < 0 ? tls_fault(error, "out of memory") : 0;
 }

@@ -31,6 +31,8 @@ static inline void pkey_freep(EVP_PKEY **p)
  * is none. The queue is empty then. */
 #define TLS_REASON_SIZE 64
 const char *tls_take_error(char text[TLS_REASON_SIZE]);
+/* What failed, with that behind it if there is something. Returns -EIO. */
+int tls_fault(char error[TLS_ERROR_SIZE], const char *what);
 /* Whether it says that the peer's certificate was refused, and why it was. Static. */
 bool tls_is_refusal(void);
 const char *tls_verdict(const SSL *ssl);
