@@ -112,8 +112,8 @@ def add_python(archive):
             archive.tree(path)
 
 
-def build_root(path):
-    """Everything but the kernel's modules."""
+def build_root(path, build=ROOT + "/build"):
+    """Everything but the kernel's modules. build: what the guest has as build/."""
     archive = Archive(path)
     for name in ("proc", "sys", "dev", "tmp", "run", "root", "var/tmp", "usr/bin", "usr/sbin"):
         archive.directory(name, 0o1777 if name == "tmp" else 0o755)
@@ -140,9 +140,9 @@ def build_root(path):
     for program in [path for pattern in ("homing*", "bench/*", "tests/unit/relay/*",
                                          "tests/unit/bpfctl/*", "tests/unit/net/*", "tests/*",
                                          "tests/relay/*")
-                    for path in sorted(glob.glob(ROOT + "/build/" + pattern))]:
+                    for path in sorted(glob.glob(build + "/" + pattern))]:
         if os.path.isfile(program) and os.access(program, os.X_OK):
-            add_program(archive, program, "homing" + program[len(ROOT):])
+            add_program(archive, program, "homing/build" + program[len(build):])
     archive.tree(ROOT + "/tests", "homing/tests")
     archive.tree(ROOT + "/vm", "homing/vm")
     archive.close()

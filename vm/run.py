@@ -150,6 +150,7 @@ def main():
     parser.add_argument("--done", action="append", default=[], metavar="KERNEL:PART",
                         help="not this part on this kernel")
     parser.add_argument("--script", default=os.path.join(kernels.HERE, "guest-tests.sh"))
+    parser.add_argument("--build", default="build", help="whose programs")
     parser.add_argument("--shell", action="store_true", help="a shell after the script")
     parser.add_argument("--icount", action="store_true", help="the guest's clock counts instructions")
     parser.add_argument("--seed", type=int, default=1, help="of the random numbers, with --icount")
@@ -161,7 +162,7 @@ def main():
     rows = [r for r in kernels.rows() if not options.kernel or r["name"] in options.kernel]
     os.makedirs(kernels.CACHE, exist_ok=True)
     root = os.path.join(kernels.CACHE, "root-%d.cpio" % os.getpid())
-    image.build_root(root)
+    image.build_root(root, os.path.abspath(options.build))
     total = [0, 0, 0]
     try:
         if options.shell:

@@ -66,17 +66,15 @@ static void test_key_updates(void **state)
 		for (int i = 0; i < 5; i++) {
 			pass(&f, side, "before");
 			pass(&f, !side, "other way");
-			assert_int_equal(SSL_key_update(ssl_of(&f, side),
-						 i & 1 ? SSL_KEY_UPDATE_REQUESTED
-						       : SSL_KEY_UPDATE_NOT_REQUESTED),
-				1);
+			int type = i & 1 ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED;
+
+			assert_true(peer_updates(ssl_of(&f, side), type));
 			if (!kernel.ktls.rekey)
 				break;
 			pass(&f, side, "after");
 			pass(&f, !side, "other way");
 		}
 		if (!kernel.ktls.rekey) { /* a clean end, named */
-			assert_int_equal(SSL_do_handshake(ssl_of(&f, side)), 1);
 			assert_int_equal(take(&f, side, &c, 1, &last), 0);
 			assert_int_equal(last, STREAM_EOF);
 			assert_int_equal(take(&f, !side, &c, 1, &last), 0);
@@ -170,7 +168,7 @@ static void test_tickets_after_the_switch(void **state)
 
 	(void)state;
 	if (!PEER_HAS_TICKETS)
-		skip();
+		skip_because("AWS-LC: a peer cannot send a ticket whenever it likes");
 	setup(&f);
 	for (int i = 0; i < 3; i++) { /* the node is the server of its leg */
 		assert_true(peer_makes_ticket(ssl_of(&f, 1)));
@@ -187,7 +185,7 @@ static void test_messages_without_data_end_it(void **state)
 
 	(void)state;
 	if (!PEER_HAS_TICKETS)
-		skip();
+		skip_because("AWS-LC: a peer cannot send a ticket whenever it likes");
 	setup(&f);
 	pass(&f, 1, "the handshake's own tickets go first");
 	for (int round = 0; round < 3; round++) { /* as many as are allowed, with data between */
@@ -517,6 +515,8 @@ static void receive_short_records(enum record_version version, uint8_t code)
 static void test_REC_22_max_fragment_length(void **state)
 {
 	(void)state;
+	if (!PEER_HAS_FRAGMENTS)
+		skip_because("AWS-LC: a client cannot ask for shorter records");
 	for (uint8_t code = 1; code <= 4; code++) {
 		receive_short_records(RECORD_TLS_1_3, code);
 		if (kernel.ktls.usable[RECORD_TLS_1_2][RECORD_AES_128_GCM])

@@ -207,6 +207,16 @@ class Soak:
             node.kill()
 
 
+def unusual(log):
+    """How often each reason was, and the first lines of each that is none of a client's; the killed node's are many."""
+    lines = [line for line in log.splitlines() if re.search(r"level=(?:warn|error)|reason=(?!client_|node_eof)", line)]
+    kinds = {}
+    for line in lines:
+        found = re.search(r"msg=(\S+)", line), re.search(r"node=(\S+)", line), re.search(r"reason=(\S+)", line)
+        kinds.setdefault(" ".join(f.group(0) for f in found if f), []).append(line)
+    return "\n".join("%d times %s\n    %s" % (len(rows), kind, "\n    ".join(rows[-3:])) for kind, rows in sorted(kinds.items()))
+
+
 def main():
     assert len(sys.argv) == 2 and shutil.which("openssl"), __doc__
     space = harness.Workspace("homing-soak-")
@@ -220,8 +230,7 @@ def main():
     print(", ".join("%s %d" % pair for pair in sorted(soak.counts.items())))
     print("FAILED " + fault if fault else "nothing lost")
     if fault:
-        unusual = re.compile(r"level=(?:warn|error)|reason=(?!client_|node_eof)")
-        print("\n".join(line for line in soak.log.splitlines() if unusual.search(line))[-4000:])
+        print(unusual(soak.log))
     return 1 if fault else 0
 
 
