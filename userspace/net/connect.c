@@ -4,6 +4,7 @@
 #include "net/sock.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -93,9 +94,16 @@ void connect_event(struct connect *connect, uint32_t epoll_events)
 	}
 }
 
+/* Its time is over; unless it has answered, and we were too busy to see. */
 static void on_slow(struct timer *timer)
 {
-	fail(container_of(timer, struct connect, timer), CONNECT_SLOW);
+	struct connect *connect = container_of(timer, struct connect, timer);
+	struct pollfd answer = { .fd = connect->leg->stream.fd, .events = POLLOUT };
+
+	if (poll(&answer, 1, 0) == 1)
+		connect_event(connect, (uint32_t)answer.revents);
+	else
+		fail(connect, CONNECT_SLOW);
 }
 
 /* fd: as sock_connect_start() returns it. Returns 0, or how it failed. */

@@ -278,6 +278,30 @@ static void test_slow_address(void **state)
 		close(crowd[i]);
 }
 
+/* It has answered within its time. That nobody has looked so far is no fault of its own. */
+static void test_answer_not_yet_seen(void **state)
+{
+	struct fixture *f = *state;
+
+	f->limit_ms = 50;
+	connect_start_addrs(&f->connect, &f->at, 1);
+	assert_int_equal(loop_watch_set(&f->leg.watch, 0), 0);
+	run_until(f, &f->ups, 1);
+	assert_int_equal(f->fails, 0);
+}
+
+static void test_refusal_not_yet_seen(void **state)
+{
+	struct fixture *f = *state;
+	struct addr dead = dead_address();
+
+	f->limit_ms = 50;
+	connect_start_addrs(&f->connect, &dead, 1);
+	loop_watch_del(&f->leg.watch); /* epoll tells of errors always */
+	run_until(f, &f->fails, 1);
+	assert_int_equal(f->outcome, -ECONNREFUSED);
+}
+
 static void test_preamble_then_tls(void **state)
 {
 	struct fixture *f = *state;
@@ -453,6 +477,8 @@ int main(void)
 		CONNECT_TEST(test_no_address_answers),
 		CONNECT_TEST(test_address_refused),
 		CONNECT_TEST(test_slow_address),
+		CONNECT_TEST(test_answer_not_yet_seen),
+		CONNECT_TEST(test_refusal_not_yet_seen),
 		CONNECT_TEST(test_preamble_then_tls),
 		CONNECT_TEST(test_long_preamble),
 		CONNECT_TEST(test_tls_later),
