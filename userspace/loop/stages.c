@@ -138,6 +138,18 @@ static void tell(struct loop_stages *stages)
 		atomic_fetch_add_explicit(&stages->full_turns, 1, memory_order_relaxed);
 }
 
+/* What sessions take then is none of the logins' time. Returns when it ended. */
+static uint64_t look_meanwhile(
+	struct loop_stages *stages, struct loop *loop, void (*look)(struct loop *loop))
+{
+	uint64_t began_ns = stages->now_ns;
+
+	look(loop);
+	stages->now_ns = clock_mono_ns();
+	stages->until_ns += stages->now_ns - began_ns;
+	return stages->now_ns;
+}
+
 void stages_run(struct loop *loop, void (*look)(struct loop *loop))
 {
 	struct loop_stages *stages = &loop->stages;
@@ -157,8 +169,7 @@ void stages_run(struct loop *loop, void (*look)(struct loop *loop))
 
 		while (!list_empty(ready) && (loop_has_time(loop) || !had_one)) {
 			if (stages->now_ns - looked_ns >= LOOK_NS) {
-				looked_ns = stages->now_ns;
-				look(loop);
+				looked_ns = look_meanwhile(stages, loop, look);
 				if (list_empty(ready))
 					break; /* a session has ended them all */
 			}

@@ -165,6 +165,22 @@ static void test_sessions_go_on_between_logins(void **state)
 	source_end(&session);
 }
 
+/* LIB-8: what sessions take between them is none of the logins' time. */
+static void test_sessions_do_not_spend_the_budget(void **state)
+{
+	struct source logins[4], session;
+
+	(void)state;
+	loop.stages.budget_ns = 3 * NS_PER_MS;
+	for (unsigned i = 0; i < ARRAY_SIZE(logins); i++)
+		source_start(&logins[i], (char)('1' + i), LOOP_TALK, 1);
+	source_start(&session, 's', LOOP_AT_ONCE, 5);
+	assert_string_equal(turn(), "s1s2s3");
+	for (unsigned i = 0; i < ARRAY_SIZE(logins); i++)
+		source_end(&logins[i]);
+	source_end(&session);
+}
+
 /* What a session does then may end all logins that wait. */
 static void test_a_session_ends_who_waits(void **state)
 {
@@ -375,6 +391,7 @@ int main(void)
 		TEST(test_the_latest_stage_first),
 		TEST(test_what_is_left_goes_on_in_the_next_turn),
 		TEST(test_sessions_go_on_between_logins),
+		TEST(test_sessions_do_not_spend_the_budget),
 		TEST(test_a_session_ends_who_waits),
 		TEST(test_nothing_starves),
 		TEST(test_who_is_removed_is_not_called),
