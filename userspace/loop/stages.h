@@ -27,7 +27,8 @@ static inline bool stages_wait(const struct loop_stages *stages)
 {
 	return stages->waiting || !list_empty(&stages->ready[LOOP_ACCEPT]);
 }
-/* One turn. */
+/* One turn. look: asks epoll and serves what is at once, while the turn goes on; called when logins
+ * took 0.15 ms since the last time. */
 void stages_run(struct loop *loop, void (*look)(struct loop *loop));
 
 #endif
