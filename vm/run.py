@@ -150,7 +150,8 @@ def main():
     parser.add_argument("--done", action="append", default=[], metavar="KERNEL:PART",
                         help="not this part on this kernel")
     parser.add_argument("--script", default=os.path.join(kernels.HERE, "guest-tests.sh"))
-    parser.add_argument("--build", default="build", help="whose programs")
+    parser.add_argument("--build", default=os.path.join(kernels.ROOT, "build"),
+                        help="whose programs")
     parser.add_argument("--shell", action="store_true", help="a shell after the script")
     parser.add_argument("--icount", action="store_true", help="the guest's clock counts instructions")
     parser.add_argument("--seed", type=int, default=1, help="of the random numbers, with --icount")

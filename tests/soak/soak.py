@@ -208,7 +208,7 @@ class Soak:
 
 
 def unusual(log):
-    """How often each reason was, and the first lines of each that is none of a client's; the killed node's are many."""
+    """How often each reason was that is none of a client's, and the last lines of each."""
     lines = [line for line in log.splitlines() if re.search(r"level=(?:warn|error)|reason=(?!client_|node_eof)", line)]
     kinds = {}
     for line in lines:

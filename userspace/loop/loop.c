@@ -330,7 +330,6 @@ static int wait_for_events(struct loop *loop, int max_wait_ms)
 static void look(struct loop *loop)
 {
 	struct epoll_event events[BATCH_EVENTS] UNINITIALIZED;
-
 	int n = epoll_wait(loop->epoll_fd, events, BATCH_EVENTS, 0);
 
 	take_events(loop, events, n);
